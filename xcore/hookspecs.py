@@ -1,0 +1,83 @@
+"""Where to plug in: the whole contract on one screen.
+
+A plugin is a module, named by one entry-point line (group ``xcore``), that implements some of these hooks::
+
+    from xcore import hookimpl
+
+    @hookimpl
+    def register_explainers(register):
+        register("mine", "my_package.method:Mine", summary="what it does, in one line")
+
+`register` takes a card: what `xcore list` prints without importing anything heavy. The factory is a dotted string or a
+function; it is called when a cell runs, as ``factory(options)``, or as ``factory(options, argument)`` if the card names
+an ``argument`` (references then read ``name:ARGUMENT``). `options` is an instance of the card's pydantic model or None.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import pluggy
+
+GROUP = "xcore"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class Register(Protocol):
+    def __call__(
+        self,
+        name: str,
+        factory: Any,
+        *,
+        summary: str,
+        options: str | None = None,  # "package.options:Options", a light module with a pydantic model
+        fingerprint: str | None = None,  # "package.plugin:fingerprint": (options, argument) -> str, loads no model
+        needs: tuple[str, ...] = (),  # "gradients", "activations", "generator", "concepts", "vocabulary"
+        uses: tuple[str, ...] | str = (),  # roles; or "package.plugin:uses", a light function options -> roles
+        kinds: tuple[str, ...] = ("image",),
+        role: str | None = None,  # for models: the role that it plays
+        argument: str | None = None,  # for providers: what follows the colon, e.g. "MODEL"
+        paper: str | None = None,
+        api: int = 1,
+    ) -> None: ...
+
+
+@hookspec
+def register_explainers(register: Register) -> None:
+    """Methods that explain a class of a classifier."""
+
+
+@hookspec
+def register_generators(register: Register) -> None:
+    """Models that draw samples from prompts."""
+
+
+@hookspec
+def register_classifiers(register: Register) -> None:
+    """Models under explanation, and loaders of such models."""
+
+
+@hookspec
+def register_metrics(register: Register) -> None:
+    """Measures over explanations."""
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Sources of samples."""
+
+
+@hookspec
+def register_models(register: Register) -> None:
+    """Helper models, each with a role."""
+
+
+@hookspec
+def register_engines(register: Register) -> None:
+    """Places where cells are run."""
+
+
+@hookspec
+def register_commands(register: Register) -> None:
+    """Subcommands of `xcore`: the factory is a typer app."""

@@ -1,0 +1,78 @@
+"""Who helps: the protocols of helper models. A model is registered for one role and chosen by `--model ROLE=REF`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xcore.types import Samples
+
+
+class ImageText(Protocol):
+    """Role ``image-text``: images and texts in one space (CLIP)."""
+
+    name: str
+
+    def embed_images(self, images: Samples) -> Tensor: ...  # (n, d), not normalised
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor: ...  # (n, d), not normalised
+
+
+class Embedder(Protocol):
+    """Roles ``image-embedder`` and ``text-embedder``."""
+
+    name: str
+
+    def embed(self, samples: Samples) -> Tensor: ...  # (n, d), not normalised
+
+
+class VisualQuestionAnswering(Protocol):
+    """Role ``vqa``."""
+
+    def answer(self, images: Samples, questions: Sequence[str]) -> list[str]: ...  # one question per image
+
+
+class Captioner(Protocol):
+    """Role ``captioner``."""
+
+    def caption(self, images: Samples, seeds: Sequence[int]) -> list[str]: ...
+
+
+class TextDecoder(Protocol):
+    """Role ``text-decoder``: a frozen language model that reads encoder states."""
+
+    width: int
+
+    def loss(self, states: Tensor, texts: Sequence[str]) -> Tensor: ...  # (n,), differentiable in states (n, T, width)
+
+    def sample(self, states: Tensor, n: int, seed: int) -> list[list[str]]: ...  # n sentences per row of states
+
+
+class Segmenter(Protocol):
+    """Role ``segmenter``."""
+
+    def segment(self, image: Tensor) -> Tensor: ...  # (3, H, W) in [0, 1] -> (n, H, W) bool
+
+
+class FactorOracle(Protocol):
+    """Role ``factor-oracle``: a judge of made worlds that reads the factors of a picture."""
+
+    name: str
+
+    def factors(self, images: Samples) -> Mapping[str, Mapping[str, Tensor]]:
+        """factor -> value -> (n,) probability; every factor has the value "none"."""
+
+
+ROLES: Mapping[str, type] = {
+    "image-text": ImageText,
+    "image-embedder": Embedder,
+    "text-embedder": Embedder,
+    "vqa": VisualQuestionAnswering,
+    "captioner": Captioner,
+    "text-decoder": TextDecoder,
+    "segmenter": Segmenter,
+    "factor-oracle": FactorOracle,
+}
