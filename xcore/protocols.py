@@ -124,7 +124,7 @@ class Task:
     """(name, key, make) -> a directory shared between cells, made once by `make(directory)`: translators, pools."""
     workdir: Path = Path()
     """An empty directory for `Explanation.files`."""
-    budget: Budget = Budget()
+    budget: Budget = Budget()  # noqa: RUF009 (frozen)
     progress: Progress = lambda step, total, note="": None
 
     @property

@@ -1,0 +1,228 @@
+"""What a torch module looks like from outside: its layers, their layouts, and where its graph can be cut."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx, nn
+
+Layout = Literal["NC", "NCHW", "NTC"]
+
+_PLAIN = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Flatten)
+_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+_PLAIN_NAMES = ("DropPath", "StochasticDepth", "Permute")
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What one forward pass saw of a layer.
+
+    Parameters
+    ----------
+    calls
+        How often the module is called in a forward pass in evaluation mode.
+    shape
+        Shape of the output for one batch, or None if it is no tensor.
+    layout
+        Layout in which a probe shows it; None if it has none (no tensor, another rank, batch not first).
+    last
+        True for maps with channels last (n, H, W, C), which a probe turns into (n, C, H, W).
+    """
+
+    calls: int
+    shape: tuple[int, ...] | None
+    layout: Layout | None
+    last: bool = False
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradient to the weights inside; modes and flags as they were outside."""
+    modes = [(m, m.training) for m in module.modules()]
+    flags = [(p, p.requires_grad) for p in module.parameters()]
+    try:
+        for m, _ in modes:
+            m.training = False
+        for p, _ in flags:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
+        for p, flag in flags:
+            p.requires_grad_(flag)
+
+
+def logits_of(output: Any) -> Tensor | None:
+    """The (n, classes) tensor in what a model returns: the tensor itself or its field ``logits``; else None."""
+    found = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    return found if isinstance(found, Tensor) and found.ndim == 2 else None
+
+
+def run(module: nn.Module, args: Any) -> Any:
+    """Call a module on what its preprocessing gave: one tensor, a tuple of arguments or a mapping of keywords."""
+    if isinstance(args, Mapping):
+        return module(**args)
+    return module(*args) if isinstance(args, tuple) else module(args)
+
+
+def layout_of(shape: tuple[int, ...], channels_last: bool | None = None) -> tuple[Layout | None, bool]:
+    """Layout of an output and whether its channels come last.
+
+    For rank 4 without `channels_last`, the shape is that of a square input: the two equal sides are the map.
+    """
+    if len(shape) == 2:
+        return "NC", False
+    if len(shape) == 3:
+        return "NTC", False
+    if len(shape) != 4:
+        return None, False
+    if channels_last is None:
+        channels_last = shape[1] == shape[2] != shape[3]
+    return "NCHW", channels_last
+
+
+def survey(module: nn.Module, args: Any, n: int) -> tuple[dict[str, LayerInfo], Tensor | None]:
+    """Run one batch of n square samples and note every layer's output, in the order in which the layers finish.
+
+    Returns the layers by name (those that are not called come last, with ``calls=0``) and the logits.
+    """
+    calls: dict[str, int] = {}
+    shapes: dict[str, tuple[int, ...] | None] = {}
+    handles = []
+
+    def note(name: str) -> Any:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            calls[name] = calls.pop(name, 0) + 1
+            shapes[name] = tuple(output.shape) if isinstance(output, Tensor) else None
+
+        return hook
+
+    names = [name for name, _ in module.named_modules() if name]
+    try:
+        handles = [module.get_submodule(name).register_forward_hook(note(name)) for name in names]
+        with frozen(module), torch.no_grad():
+            logits = logits_of(run(module, args))
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = {}
+    for name in calls:
+        shape = shapes[name]
+        layout, last = layout_of(shape) if shape and shape[0] == n else (None, False)
+        found[name] = LayerInfo(calls[name], shape, layout, last)
+    found |= {name: LayerInfo(0, None, None) for name in names if name not in found}
+    return found, logits
+
+
+def useful_layers(module: nn.Module, found: Mapping[str, LayerInfo]) -> tuple[str, ...]:
+    """The layers that a probe can open and that change their input, in the order in which they finish."""
+
+    def useful(name: str, info: LayerInfo) -> bool:
+        m = module.get_submodule(name)
+        plain = isinstance(m, _PLAIN) or type(m).__name__ in _PLAIN_NAMES
+        return info.calls == 1 and info.layout is not None and not plain
+
+    return tuple(name for name, info in found.items() if useful(name, info))
+
+
+def main_layer(module: nn.Module, found: Mapping[str, LayerInfo], layers: Iterable[str]) -> str:
+    """The layer to explain at if nobody names one.
+
+    Of a convolutional network the last map before global pooling, of a transformer its last block, else the last
+    layer but the logits; a cut of the graph where there is one of that kind.
+    """
+    names = list(layers)
+    pools = [name for name in names if isinstance(module.get_submodule(name), _POOLS)]
+    maps = [n for n in names if n not in pools and found[n].layout == "NCHW" and _area(found[n]) > 1]
+    tokens = [n for n in names if found[n].layout == "NTC"]
+    if tokens and (not maps or names.index(tokens[-1]) > names.index(maps[-1])):
+        return next((n for n in reversed(tokens) if _is_block(module, n)), tokens[-1])
+    if maps:
+        return next((n for n in reversed(maps) if cut(module, n) is not None), maps[-1])
+    return names[-2] if len(names) > 1 else (names[0] if names else "")
+
+
+def _area(info: LayerInfo) -> int:
+    shape = info.shape or (0, 0, 0, 0)
+    return shape[1] * shape[2] if info.last else shape[2] * shape[3]
+
+
+def _is_block(module: nn.Module, name: str) -> bool:
+    """A block is a member of a list that has parts of its own."""
+    m, parent = module.get_submodule(name), module.get_submodule(name.rpartition(".")[0])
+    lists = (nn.Sequential, nn.ModuleList)
+    return isinstance(parent, lists) and not isinstance(m, lists) and any(True for _ in m.children())
+
+
+class _Tracer(fx.Tracer):
+    """Traces only the modules around one layer; all others are called as they are, whatever is in their code."""
+
+    def __init__(self, target: nn.Module) -> None:
+        super().__init__()
+        self.target = target
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return m is self.target or all(part is not self.target for part in m.modules())
+
+
+def cut(module: nn.Module, layer: str) -> fx.GraphModule | None:
+    """The part of a module above a layer, as a function of the layer's output; None if the layer is no cut.
+
+    A layer is a cut of the graph if every path from the input to the output passes through it. None also where the
+    code around the layer cannot be traced.
+    """
+    target = module.get_submodule(layer)
+    root = copy.copy(module)  # tracing may set attributes on the root; the copy shares weights and parts
+    try:
+        with frozen(module):
+            root.training = False
+            graph = _Tracer(target).trace(root)
+    except Exception:  # the code of any model may fail under tracing, in any way; the caller has another way then
+        return None
+    sites = [n for n in graph.nodes if n.op == "call_module" and module.get_submodule(str(n.target)) is target]
+    output = next(n for n in reversed(graph.nodes) if n.op == "output")
+    if len(sites) != 1:
+        return None
+    site = sites[0]
+    needed, queue = {output}, [output]
+    while queue:
+        for node in queue.pop().all_input_nodes:
+            if node is not site and node not in needed:
+                needed.add(node)
+                queue.append(node)
+    reached = any(site in node.all_input_nodes for node in needed)
+    if not reached or any(node.op == "placeholder" for node in needed) or _has_side_effects(graph, site):
+        return None
+    head = fx.Graph()
+    env: dict[fx.Node, fx.Node] = {site: head.placeholder("a")}
+    for node in graph.nodes:
+        if node in needed:
+            env[node] = head.node_copy(node, lambda n: env[n])
+    return fx.GraphModule(root, head)
+
+
+def _has_side_effects(graph: fx.Graph, site: fx.Node) -> bool:
+    """Whether something is computed from the layer and thrown away, as an in-place operation would be."""
+    below = {site}
+    for node in graph.nodes:
+        if any(n in below for n in node.all_input_nodes):
+            below.add(node)
+            if not node.users and node.op != "output" and node.target is not torch._assert:
+                return True
+    return False
+
+
+def nearest_cut(module: nn.Module, layer: str, layers: Iterable[str]) -> str | None:
+    """The layer nearest to `layer`, in the order of `layers`, that is a cut of the graph; later ones win ties."""
+    names = list(layers)
+    at = names.index(layer) if layer in names else len(names) - 1
+    for name in sorted(names, key=lambda n: (abs(names.index(n) - at), names.index(n) < at)):
+        if name != layer and cut(module, name) is not None:
+            return name
+    return None

@@ -1,0 +1,37 @@
+"""A guard around foreign code: the global random states are seeded inside it and left as found behind it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def seeded(seed: int, threads: int | None = None) -> Iterator[None]:
+    """Seed Python's, numpy's and torch's global generators, and restore them (and the thread count) afterwards.
+
+    Parameters
+    ----------
+    seed
+        The seed; the same for all three.
+    threads
+        torch threads inside the guard: another reduction order can flip one preference of a method.
+    """
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    before = torch.get_num_threads()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        torch.set_num_threads(before)

@@ -1,0 +1,150 @@
+"""What identifies an explanation and a score: explain once, score many times.
+
+A digest of the installed files stands for a distribution, since a version alone would let every edit during development
+pass for the old result. Models are identified by the fingerprint on their card, so nothing is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+from typing import Any
+
+from xcore.registry import Card, Registry, resolve
+from xcore.types import Cell, Ref
+
+CONTRACT = 1
+"""Raised when an old record no longer means the same."""
+
+# Modules of the core that results pass through; the others (tables, command line) cannot change a result.
+RESULT_MODULES = ("classifier", "codec", "contrast", "guard", "probe", "samples", "task")
+
+
+def digest(value: Any) -> str:
+    """Hex digest of plain data, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Hex digest of a file's content, kept by path, size and time."""
+    stat = path.stat()
+    return _file_digest(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _file_digest(path: str, size: int, mtime: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(root: Path, suffixes: Iterable[str] = ()) -> str:
+    """Hex digest of the files below a folder, names and contents (of these suffixes; of all if none are named)."""
+    wanted = tuple(suffixes)
+    files = sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return digest([(str(p.relative_to(root)), file_digest(p)) for p in files if not wanted or p.suffix in wanted])
+
+
+def card_digest(card: Card) -> str:
+    """Digest of the code behind a card: the files of its package and of the xcore packages that it requires."""
+    target = card.factory if isinstance(card.factory, str) else card.factory.__module__
+    package = target.partition(":")[0].partition(".")[0]
+    return digest([_package_digest(p) for p in (package, *_required(card.distribution))])
+
+
+@cache
+def _package_digest(package: str) -> str:
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.submodule_search_locations:
+        return tree_digest(Path(next(iter(spec.submodule_search_locations))), (".py", ".json", ".toml"))
+    if spec is not None and spec.origin:
+        return file_digest(Path(spec.origin))
+    return package
+
+
+def _required(distribution: str) -> tuple[str, ...]:
+    try:
+        lines = requires(distribution) or ()
+    except PackageNotFoundError:  # a plugin file is no distribution
+        return ()
+    names = [line.split(";")[0].split("[")[0].strip(" <>=~!0123456789.,") for line in lines if "extra ==" not in line]
+    return tuple(n.replace("-", "_") for n in sorted(names) if n.startswith("xcore-") and n != "xcore-xai")
+
+
+@lru_cache(maxsize=1)
+def core_digest() -> str:
+    """Digest of those modules of the core that results pass through."""
+    root = Path(__file__).parent
+    return digest([file_digest(root / f"{m}.py") for m in RESULT_MODULES if (root / f"{m}.py").exists()])
+
+
+def plain_options(options: Any) -> Mapping[str, Any]:
+    """Validated options with every default filled in, as plain data."""
+    return {} if options is None else options.model_dump(mode="json")
+
+
+class Identity:
+    """Identities of the components, cells and scores of one registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def component(self, kind: str, ref: Ref) -> str:
+        """Fingerprint of a model, data set, classifier or generator: its weights or files, and its options."""
+        card, argument = self.registry.find(kind, ref)
+        options = self.registry.options(kind, ref)
+        own = resolve(card.fingerprint)(options, argument) if card.fingerprint else card_digest(card)
+        return digest([kind, card.full_name, argument, plain_options(options), own])
+
+    def code(self, kind: str, ref: Ref) -> str:
+        """Digest of the code and options of a method or metric."""
+        card, _ = self.registry.find(kind, ref)
+        return digest(
+            [card.full_name, plain_options(self.registry.options(kind, ref)), card_digest(card), core_digest()]
+        )
+
+    def explanation(self, cell: Cell) -> str:
+        """Identity of the explanation that a cell asks for.
+
+        Not part of it: the label (a name only), the generator and helper models where the method does not use them,
+        and the budget of held-out samples, which only metrics see.
+        """
+        card, _ = self.registry.find("explainer", cell.method)
+        roles = self.registry.roles(cell.method)
+        generator = cell.generator if {"generator", "generator?"} & set(card.needs) else None
+        return digest(
+            {
+                "contract": CONTRACT,
+                "method": self.code("explainer", cell.method),
+                "classifier": self.component("classifier", cell.classifier),
+                "layer": cell.layer,
+                "data": self.component("dataset", cell.data),
+                "contrast": self.component("dataset", cell.contrast) if cell.contrast else None,
+                "class": cell.cls,
+                "seed": cell.seed,
+                "data_seed": cell.data_seed,
+                "generator": self.component("generator", generator) if generator else None,
+                "models": {r: self.component("model", cell.models[r]) for r in roles if r in cell.models},
+                "samples": cell.budget.samples,
+                "steps": cell.budget.steps,
+            }
+        )
+
+    def score(self, metric: Ref, explanations: Iterable[str], cell: Cell) -> str:
+        """Identity of the scores of a metric over these explanations."""
+        roles = self.registry.roles(metric, "metric")
+        return digest(
+            {
+                "contract": CONTRACT,
+                "metric": self.code("metric", metric),
+                "explanations": sorted(explanations),
+                "models": {r: self.component("model", cell.models[r]) for r in roles if r in cell.models},
+                "generator": self.component("generator", cell.generator) if cell.generator else None,
+                "contrast": self.component("dataset", cell.contrast) if cell.contrast else None,
+                "heldout": cell.budget.heldout,
+            }
+        )

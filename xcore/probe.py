@@ -1,0 +1,321 @@
+"""One layer, once: a torch module opened at a layer, with what was computed kept by the content of the samples."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from xcore.errors import UsageError, XcoreError, unknown
+from xcore.graph import Layout, cut, frozen, layout_of, logits_of, nearest_cut, run
+from xcore.samples import Samples
+
+Preprocess = Callable[[Any], Any]
+"""`Samples.data` of a batch (images on the model's device, or a tuple of strings) -> what the module is called with: a
+tensor, a tuple of arguments or a mapping of keywords."""
+
+
+class TensorCache:
+    """Tensors by key, least recently used first out, at most `limit` bytes. Gives and keeps copies, on the CPU."""
+
+    def __init__(self, limit: int = 256 * 2**20) -> None:
+        self.limit = limit
+        self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: Hashable) -> Tensor | None:
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key].clone()
+
+    def put(self, key: Hashable, value: Tensor) -> None:
+        if value.nbytes > self.limit:
+            return
+        if key in self._kept:
+            self._bytes -= self._kept.pop(key).nbytes
+        self._kept[key] = value.detach().to("cpu", copy=True)
+        self._bytes += value.nbytes
+        while self._bytes > self.limit:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+class TorchModel:
+    """A module with its preprocessing: batched, frozen while it runs, and with a cache that its probes share.
+
+    Parameters
+    ----------
+    module
+        Returns logits (n, classes), or an object with the field ``logits``.
+    preprocess
+        From `Samples.data` to the module's input; None = as it is.
+    device
+        Where to run; None = where the module's weights are.
+    batch_size
+        Samples per forward pass.
+    cache
+        Where results are kept; None = a new one of 256 MB.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        preprocess: Preprocess | None = None,
+        *,
+        device: str | torch.device | None = None,
+        batch_size: int = 64,
+        cache: TensorCache | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+        weight = next(module.parameters(), None)
+        self.device = torch.device(device if device is not None else weight.device if weight is not None else "cpu")
+        self.module = module.to(self.device)
+        self.preprocess = preprocess
+        self.batch_size = batch_size
+        self.cache = cache if cache is not None else TensorCache()
+
+    def key(self, what: Hashable, x: Samples) -> Hashable:
+        """Key of a result: what it is, the content of the samples and the state of the weights.
+
+        In-place changes of weights (an optimiser's step, `load_state_dict`) are seen by their version counters.
+        """
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        state = hash(tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors))
+        return what, x.digest, state
+
+    def inputs(self, data: Any) -> Any:
+        """The module's input for a batch of `Samples.data`."""
+        data = data.to(self.device) if isinstance(data, Tensor) else data
+        return self.preprocess(data) if self.preprocess is not None else data
+
+    def batches(self, x: Samples) -> Iterator[slice]:
+        if len(x) == 0:
+            raise UsageError("no samples to classify")
+        for start in range(0, len(x), self.batch_size):
+            yield slice(start, start + self.batch_size)
+
+    def forward(self, data: Any) -> Tensor:
+        """Logits of one batch, under the caller's gradient mode; the caller holds `frozen`."""
+        return self.checked(run(self.module, self.inputs(data)))
+
+    def checked(self, output: Any) -> Tensor:
+        logits = logits_of(output)
+        if logits is None:
+            what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise UsageError(f"{type(self.module).__name__} must return logits of shape (n, classes), got {what}")
+        return logits
+
+    def logits(self, x: Samples) -> Tensor:
+        """(n, classes) float32 logits on the CPU, no gradient; raises `XcoreError` if any is not a number."""
+        key = self.key("logits", x)
+        kept = self.cache.get(key)
+        if kept is None:
+            with frozen(self.module), torch.no_grad():
+                kept = torch.cat([self.forward(x.data[rows]).float().cpu() for rows in self.batches(x)])
+            check_numbers(kept, x, "logits")
+            self.cache.put(key, kept)
+        return kept
+
+
+def check_numbers(values: Tensor, x: Samples, what: str) -> None:
+    """Raise `XcoreError`, naming the first sample, if any row holds a NaN."""
+    bad = values.flatten(1).isnan().any(1).nonzero().flatten().tolist()
+    if bad:
+        raise XcoreError(
+            f"the classifier gives NaN {what} for {len(bad)} of {len(x)} samples, first {x.ids[bad[0]]!r}",
+            "check its weights and preprocessing",
+        )
+
+
+class _Stop(Exception):
+    """Ends a forward pass once the layer has spoken."""
+
+
+class TorchProbe:
+    """A torch module opened at one layer (protocol `xcore.protocols.Probe`).
+
+    Tensors come back as float32 on the CPU; `head` answers on the device of its argument. Maps with channels last
+    (n, H, W, C), as of Swin transformers, are shown as (n, C, H, W). What was computed is kept by the content of the
+    samples, so asking twice costs a copy.
+
+    Parameters
+    ----------
+    model
+        The module with its preprocessing, or a plain module.
+    layer
+        A name in `module.named_modules()`.
+    layout
+        Layout of the layer's output; None = from the rank, found when the first samples pass.
+    channels_last
+        Whether a rank-4 output is (n, H, W, C); None = judged from the first samples.
+    known
+        Layers to name in errors, in the order in which they finish.
+
+    Raises
+    ------
+    UsageError
+        For a layer that is not there; later, for a layer that is called several times in a forward pass or never, or
+        whose output is not one tensor (n, ...) of rank 2 to 4.
+    """
+
+    def __init__(
+        self,
+        model: TorchModel | nn.Module,
+        layer: str,
+        *,
+        layout: Layout | None = None,
+        channels_last: bool | None = None,
+        known: Sequence[str] | None = None,
+    ) -> None:
+        self.model = model if isinstance(model, TorchModel) else TorchModel(model)
+        self.layer = layer
+        names = [name for name, _ in self.model.module.named_modules() if name]
+        try:
+            self._module = self.model.module.get_submodule(layer)
+        except AttributeError:
+            raise unknown("layer", layer, known or names) from None
+        if not layer:
+            raise UsageError("the layer has no name", f"name one, such as {(list(known or names) or ['?'])[-1]!r}")
+        self._known: Iterable[str] = known if known is not None else names
+        self._layout, self._last = layout, channels_last
+        self._seen = False
+
+    @property
+    def layout(self) -> Layout:
+        """Axes of the activations; known from the start if the probe was opened by a classifier."""
+        if self._layout is None:
+            raise UsageError(f"the layout of layer {self.layer!r} is known once samples have passed")
+        return self._layout
+
+    def activations(self, x: Samples) -> Tensor:
+        """Activations of the samples at the layer, float32 on the CPU: (n, C), (n, C, H, W) or (n, T, C)."""
+        key = self.model.key(("activations", self.layer), x)
+        kept = self.model.cache.get(key)
+        if kept is None:
+            with frozen(self.model.module), torch.no_grad():
+                parts = [self._shown(self._capture(x.data[r])).float().cpu() for r in self.model.batches(x)]
+            kept = torch.cat(parts)
+            check_numbers(kept, x, f"activations at {self.layer!r}")
+            self.model.cache.put(key, kept)
+        return kept
+
+    def gradients(self, x: Samples, target: int) -> Tensor:
+        """d logit[target] / d activations, in the shape of the activations, float32 on the CPU."""
+        key = self.model.key(("gradients", self.layer, target), x)
+        kept = self.model.cache.get(key)
+        if kept is None:
+            a = self.activations(x)
+            parts = []
+            for rows in self.model.batches(x):
+                with torch.enable_grad():
+                    leaf = a[rows].detach().clone().requires_grad_()
+                    logits = self.head(leaf, x.take(rows) if self._head is None else None)
+                    if not 0 <= target < logits.shape[1]:
+                        raise UsageError(f"there is no class {target}: the model has {logits.shape[1]} classes")
+                    total = logits[:, target].sum()
+                    part = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
+                if part is None:
+                    raise UsageError(f"the logits do not depend on the output of layer {self.layer!r}")
+                parts.append(part)
+            kept = torch.cat(parts)
+            check_numbers(kept, x, f"gradients at {self.layer!r}")
+            self.model.cache.put(key, kept)
+        return kept
+
+    def head(self, a: Tensor, like: Samples | None = None) -> Tensor:
+        """Logits (n, classes) from activations in the probe's layout; differentiable in `a`, in batches.
+
+        Parameters
+        ----------
+        a
+            Activations, as `activations` gives them.
+        like
+            The samples of `a`, one for each row: needed only where the layer is no cut of the graph.
+
+        Raises
+        ------
+        UsageError
+            The layer is no cut and `like` is missing or has another length; names the nearest layer that is a cut.
+        """
+        if self._head is None and like is None:
+            near = nearest_cut(self.model.module, self.layer, self._known)
+            hint = f"pass the samples as `like`, or use the layer {near!r}" if near else "pass the samples as `like`"
+            raise UsageError(f"layer {self.layer!r} is not on every path from the input to the logits", hint)
+        if self._head is None and like is not None and len(like) != len(a):
+            raise UsageError(f"{len(a)} activations but {len(like)} samples in `like`")
+        parts = []
+        with frozen(self.model.module):
+            for start in range(0, len(a), self.model.batch_size):
+                rows = slice(start, start + self.model.batch_size)
+                part = self._native(a[rows].to(self.model.device))
+                if self._head is not None:
+                    # A copy, because the layer above may work in place.
+                    logits = self.model.checked(self._head(part.clone()))
+                else:
+                    logits = self._swap(part, like.data[rows])  # type: ignore[union-attr]
+                parts.append(logits.to(a.device))
+        return torch.cat(parts)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether `head` needs no `like`."""
+        return self._head is not None
+
+    @cached_property
+    def _head(self) -> fx.GraphModule | None:
+        return cut(self.model.module, self.layer)
+
+    def _capture(self, data: Any) -> Tensor:
+        """The layer's output for one batch. The first batch runs to the end to see that the layer is called once."""
+        outputs: list[Any] = []
+
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            # A copy, because the layer above may work in place.
+            outputs.append(output.detach().clone() if isinstance(output, Tensor) else output)
+            if self._seen:
+                raise _Stop
+
+        handle = self._module.register_forward_hook(hook)
+        try:
+            self.model.forward(data)
+        except _Stop:
+            pass
+        finally:
+            handle.remove()
+        if len(outputs) != 1:
+            often = f"called {len(outputs)} times in a forward pass" if outputs else "not called in evaluation mode"
+            raise UsageError(f"layer {self.layer!r} is {often}", "choose a layer that is called once")
+        output = outputs[0]
+        if not isinstance(output, Tensor):
+            raise UsageError(f"layer {self.layer!r} returns a {type(output).__name__}, not a tensor")
+        if output.ndim not in (2, 3, 4) or len(output) != len(data):
+            raise UsageError(f"layer {self.layer!r} gives shape {tuple(output.shape)} for {len(data)} samples")
+        layout, last = layout_of(tuple(output.shape), self._last)
+        self._layout, self._last, self._seen = layout, last, True
+        return output
+
+    def _swap(self, part: Tensor, data: Any) -> Tensor:
+        """Logits of one batch with the layer's output replaced."""
+
+        def hook(_module: nn.Module, _args: Any, output: Any) -> Tensor:
+            if not isinstance(output, Tensor) or output.shape != part.shape:
+                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise UsageError(f"layer {self.layer!r} gives {shape} for `like`, activations are {tuple(part.shape)}")
+            return part.clone()
+
+        handle = self._module.register_forward_hook(hook)
+        try:
+            return self.model.forward(data)
+        finally:
+            handle.remove()
+
+    def _shown(self, a: Tensor) -> Tensor:
+        return a.permute(0, 3, 1, 2).contiguous() if self._last else a
+
+    def _native(self, a: Tensor) -> Tensor:
+        return a.permute(0, 2, 3, 1).contiguous() if self._last else a

@@ -1,0 +1,134 @@
+"""From a section to strings in cells, shared by the renderers for people (terminal, Markdown, LaTeX)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xcore.report.notes import plural
+from xcore.report.table import CHANCE, NULL_MEAN, Column, Row, Section, Table, Value
+
+ARROWS = {"higher": " ↑", "lower": " ↓"}
+HIDDEN = frozenset({"cost"})
+"""Whole-explanation metrics that are not shown to people: the seconds of `cost` have a column anyway."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One printed row."""
+
+    cells: tuple[str, ...]
+    dim: bool = False
+    """The concept is inside its null."""
+    lost: bool = False
+    """The row tells of failed or skipped cells."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A section as strings. The first two columns are texts, the others numbers."""
+
+    title: str
+    head: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+def grids(table: Table) -> list[Grid]:
+    """The sections as strings, the first `table.top` concepts of each method."""
+    return [_grid(section, table) for section in table.sections]
+
+
+def _grid(section: Section, table: Table) -> Grid:
+    rows = [row for row in section.rows if row.rank is None or row.rank <= table.top]
+    columns = [c for c in section.columns if not (c.whole and c.metric in HIDDEN)]
+    places = {c: _places([row.values[c] for row in rows if c in row.values]) for c in columns}
+    several = {c.metric for c in columns if sum(d.metric == c.metric for d in columns) > 1}
+    timed = any(row.seconds is not None for row in rows)
+    head = ["Method", "Concept", *(_head(c, rows, c.metric in several) for c in columns), *(["s"] if timed else [])]
+    lines = []
+    last = ""
+    for row in rows:
+        values = [_cell(row.values.get(c), places[c]) for c in columns]
+        seconds = [] if not timed else [""] if row.seconds is None else [_seconds(row.seconds)]
+        method = row.label if row.label != last else ""
+        lines.append(Line((method, _concept(row), *values, *seconds), row.irrelevant, row.status != "ok"))
+        last = row.label
+    cut = {row.label: row.rank for row in section.rows if row.rank is not None and row.rank > table.top}
+    more = [f"the first {table.top} concepts a method; all are in table.csv and table.json"] if cut else []
+    return Grid(title(section, table.header), tuple(head), tuple(lines), (*section.notes, *more))
+
+
+def title(section: Section, header: Mapping[str, object]) -> str:
+    """Such as `zebra · minizoo/clean · data minizoo · 3 seeds · held-out images 60 · contrast 20 sets`."""
+    seeds = {seed for row in section.rows for seed in row.seeds}
+    parts = [section.cls, section.classifier]
+    if section.data and section.data != section.classifier:
+        parts.append(f"data {section.data}")
+    parts.append(f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}")
+    if header.get("heldout") is not None:
+        parts.append(f"held-out images {header['heldout']}")
+    if header.get("contrast") is not None:
+        parts.append(f"contrast {header['contrast']} sets")
+    return " · ".join(parts)
+
+
+def _head(column: Column, rows: list[Row], several: bool) -> str:
+    details = [row.values[column].details for row in rows if column in row.values]
+    name = f"{column.metric} [{column.variant or 'no variant'}]" if several else column.metric
+    null = " (null)" if any(NULL_MEAN in d for d in details) else ""
+    chance = " (chance)" if any(CHANCE in d for d in details) else ""
+    return name + ARROWS.get(column.direction, "") + null + chance
+
+
+def _concept(row: Row) -> str:
+    if row.status != "ok":
+        return f"{row.status} ({plural('seed', row.seeds)}): {row.reason}"
+    if row.rank is None:
+        return f"{row.reason} ({plural('seed', row.seeds)})"
+    name, count = next(iter(row.names.items()), ("", 0))
+    agreed = f" ({count}/{len(row.seeds)})" if count < len(row.seeds) else ""
+    return f"C{row.rank} {name}".rstrip() + agreed
+
+
+def _places(values: list[Value]) -> int:
+    """Decimals of a column, from its largest value: two for scores and cosines, one from ten on, three if tiny."""
+    top = max((abs(v.value) for v in values if v.value is not None), default=0.0)
+    if top >= 1000:
+        return 0
+    if top >= 10:
+        return 1
+    return 2 if top >= 0.095 or top == 0 else 3
+
+
+def _cell(value: Value | None, places: int) -> str:
+    if value is None:
+        return ""
+    if value.value is None:
+        return "n/a"
+    text = _fixed(value.value, places)
+    if value.spread is not None:
+        text += f" ± {_short(value.spread, places)}"
+    for beside in (NULL_MEAN, CHANCE):
+        if beside in value.details:
+            text += f" ({_short(value.details[beside], places)})"
+    if value.outside is not None and value.outside[0]:
+        k, n = value.outside
+        text += " *" if k == n else f" *{k}/{n}"
+    return text
+
+
+def _fixed(number: float, places: int) -> str:
+    text = f"{number:.{places}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _short(number: float, places: int) -> str:
+    """Without the zero before the point, as a spread or a reference beside a value is set."""
+    text = _fixed(number, places)
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def _seconds(number: float) -> str:
+    return f"{number:.1f}" if number < 10 and not math.isclose(number, round(number)) else f"{number:.0f}"

@@ -1,0 +1,78 @@
+"""The table as Markdown and as LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from xcore.report.layout import Grid, Line, grids
+from xcore.report.table import Table
+
+_LATEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "*": r"\textsuperscript{*}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "±": r"$\pm$",
+    "·": r"$\cdot$",
+}
+
+
+def markdown(table: Table) -> str:
+    """GitHub-flavoured Markdown: a heading and a table a section, footnotes as lists."""
+    blocks = []
+    for grid in grids(table):
+        head = [
+            f"| {' | '.join(map(_md, grid.head))} |",
+            f"|{'|'.join(':--' if i < 2 else '--:' for i in range(len(grid.head)))}|",
+        ]
+        body = [f"| {' | '.join(map(_md, line.cells))} |" for line in grid.lines]
+        blocks.append(f"### {_md(grid.title)}\n\n" + "\n".join(head + body) + _md_notes(grid.notes))
+    return "\n\n".join(blocks) + _md_notes(table.notes) + "\n"
+
+
+def _md(text: str) -> str:
+    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", text)
+
+
+def _md_notes(notes: tuple[str, ...]) -> str:
+    return "".join(["\n\n", "\n".join(f"- {_md(note)}" for note in notes)]) if notes else ""
+
+
+def latex(table: Table) -> str:
+    """A booktabs `table` environment a section; wants `\\usepackage{booktabs}` and a UTF-8 engine."""
+    return "\n".join(_latex_grid(grid, table.notes) for grid in grids(table))
+
+
+def _latex_grid(grid: Grid, legend: tuple[str, ...]) -> str:
+    row: Callable[[tuple[str, ...]], str] = lambda cells: " & ".join(map(_tex, cells)) + r" \\"
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(grid.title)}}}",
+        rf"\begin{{tabular}}{{ll{'r' * (len(grid.head) - 2)}}}",
+        r"\toprule",
+        row(grid.head),
+        r"\midrule",
+        *(row(line.cells) if not line.lost else _latex_lost(line, len(grid.head)) for line in grid.lines),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *(rf"\par\footnotesize {_tex(note)}" for note in (*grid.notes, *legend)),
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _latex_lost(line: Line, width: int) -> str:
+    return rf"{_tex(line.cells[0])} & \multicolumn{{{width - 1}}}{{l}}{{{_tex(line.cells[1])}}} \\"
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text)

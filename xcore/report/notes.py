@@ -1,0 +1,76 @@
+"""Footnotes: what a spread is over, what marks mean, why a value is missing, what a reader must not conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from xcore.report.table import CHANCE, NULL_MEAN, Column, Row, Section, clean
+
+DISTANCES = ("CS", "ED", "RCS", "RED")
+"""Metrics that compare pictures in an embedding and never ask the model under explanation."""
+
+
+def legend(sections: Sequence[Section]) -> tuple[str, ...]:
+    """What holds for all sections, each line only if something in the table needs it."""
+    rows = [row for section in sections for row in section.rows]
+    cells = [(column, value) for row in rows for column, value in row.values.items()]
+    lines = []
+    over: dict[str, dict[str, None]] = {}
+    for column, value in cells:
+        if value.spread is not None:
+            over.setdefault(value.over, {})[column.metric] = None
+    for what, metrics in over.items():
+        if what == "seeds":
+            lines.append("± sample standard deviation over seeds; concepts of different seeds are combined by rank")
+        else:
+            lines.append(f"± one seed: spread over {what or 'what the metric does not say'} ({', '.join(metrics)})")
+    if any(len(row.names) > 1 for row in rows):
+        lines.append("(k/n) after a concept: k of n seeds gave it this name, the others gave other names")
+    if any(NULL_MEAN in value.details for _, value in cells):
+        lines.append("(null) mean over random concepts rendered like the concept")
+    if any(value.outside is not None for _, value in cells):
+        lines.append(
+            "* outside its null in every seed, *k/n in k of n seeds; a concept that is not is far from the class "
+            "without being relevant to the model, which is not novelty"
+        )
+    if any(CHANCE in value.details for _, value in cells):
+        lines.append("(chance) the same number drawn at random from the same candidates")
+    blind = [m for m in DISTANCES if any(column.metric == m for column, _ in cells)]
+    if blind:
+        asks = "never ask" if len(blind) > 1 else "never asks"
+        lines.append(f"{', '.join(blind)} {asks} the model under explanation: read beside TS")
+    return tuple(lines)
+
+
+def section_notes(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], made: Sequence[Row]) -> tuple[str, ...]:
+    """What holds for one section: variants, missing values with their reasons, and the methods' own warnings."""
+    variants: dict[str, list[str]] = {}
+    for column in columns:
+        if column.variant:
+            variants.setdefault(clean(column.variant), []).append(column.metric)
+    lines = [f"{', '.join(metrics)}: {variant}" for variant, metrics in variants.items()]
+    missing: dict[tuple[str, str, str], list[str]] = {}
+    for row in made:
+        for column, value in row.values.items():
+            for reason in dict.fromkeys(value.reasons.values()):
+                seeds = [seed for seed, why in value.reasons.items() if why == reason]
+                # A whole row without the value needs no list of seeds; a mean over fewer seeds does.
+                part = f" in {plural('seed', seeds)}" if value.value is not None else ""
+                who = row.label if row.rank is None or column.whole else f"{row.label} C{row.rank}"
+                missing.setdefault((column.metric, part, reason), []).append(who)
+    for (metric, part, reason), who in missing.items():
+        lines.append(f"{metric} n/a for {', '.join(dict.fromkeys(who))}{part}: {reason}")
+    warned: dict[tuple[str, str], list[int]] = {}
+    for given in rows:
+        if given.get("note"):
+            seeds = warned.setdefault((clean(given["label"]), clean(given["note"])), [])
+            if given["seed"] not in seeds:
+                seeds.append(given["seed"])
+    lines += [f"{label} ({plural('seed', seeds)}): {note}" for (label, note), seeds in warned.items()]
+    return tuple(lines)
+
+
+def plural(what: str, numbers: Sequence[int]) -> str:
+    """`seed 1` or `seeds 0, 1`."""
+    return f"{what}{'s' if len(numbers) > 1 else ''} {', '.join(str(n) for n in numbers)}"

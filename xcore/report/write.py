@@ -1,0 +1,49 @@
+"""The table in files, each written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from xcore.errors import unknown
+from xcore.report.data import to_csv, to_json
+from xcore.report.markup import latex, markdown
+from xcore.report.table import Table
+
+FORMATS: Mapping[str, Callable[[Table], str]] = {"md": markdown, "csv": to_csv, "json": to_json, "tex": latex}
+"""File ending -> renderer."""
+
+
+def render(table: Table, format: str) -> str:
+    """The table as text in one of `FORMATS`; raises `UsageError` with the nearest name for another."""
+    if format not in FORMATS:
+        raise unknown("table format", format, FORMATS)
+    return FORMATS[format](table)
+
+
+def write_all(table: Table, directory: Path | str) -> list[Path]:
+    """Write ``table.md``, ``table.csv``, ``table.json`` and ``table.tex`` into the directory, and return their paths."""
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for ending, renderer in FORMATS.items():
+        path = folder / f"table.{ending}"
+        _replace(path, renderer(table))
+        paths.append(path)
+    return paths
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

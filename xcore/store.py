@@ -1,0 +1,177 @@
+"""What is kept: the run directory. A record exists whole or not at all.
+
+::
+
+    runs/<name>/run.json                       schema, plan, versions, numerics, machine
+    runs/<name>/explanations/<slug>.<hash>/    record.json, tensors.safetensors, pictures, files/
+    runs/<name>/scores/<hash>.json
+    runs/<name>/artifacts/<name>.<hash>/       shared between cells
+    runs/<name>/table.*                        rebuilt whenever the run is reported
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from xcore.codec import decode, decode_score, encode, encode_score
+from xcore.errors import UsageError
+from xcore.identity import digest
+from xcore.types import Cell, Explanation, Score
+
+SCHEMA = 1
+
+
+class Store:
+    """One run directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            for part in ("explanations", "scores", "artifacts"):
+                (root / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write to {root}: {error.strerror}", "choose another folder with --out") from error
+
+    # -- explanations ------------------------------------------------------------------------------------------------
+    def record_name(self, cell: Cell, identity: str) -> str:
+        """Directory name of a record; the hash alone identifies it, the rest is for people."""
+        return f"{slug(cell.label)}.{slug(str(cell.data))}.{slug(cell.cls)}.{cell.seed}.{identity}"
+
+    def find(self, identity: str) -> Path | None:
+        """The record with this identity, whatever label it was made under."""
+        return next((self.root / "explanations").glob(f"*.{identity}"), None)
+
+    def read(self, identity: str) -> dict[str, Any] | None:
+        """The plain part of a record, or None."""
+        path = self.find(identity)
+        return None if path is None else read_json(path / "record.json")
+
+    def load(self, identity: str) -> Explanation:
+        """The explanation of a finished record."""
+        path = self.find(identity)
+        if path is None:
+            raise UsageError(f"no record {identity} in {self.root}")
+        return decode(read_json(path / "record.json")["explanation"], path)
+
+    def write(
+        self,
+        name: str,
+        record: Mapping[str, Any],
+        explanation: Explanation | None = None,
+        pictures: Callable[[Path], None] | None = None,
+    ) -> Path:
+        """Write a record under a temporary name, sync it and rename it; a record of that name is replaced."""
+        target = self.root / "explanations" / name
+        work = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+        try:
+            plain = encode(explanation, work) if explanation is not None else None
+            if pictures is not None:
+                pictures(work)
+            write_json(work / "record.json", {**record, "schema": SCHEMA, "explanation": plain})
+            _sync_tree(work)
+            if target.exists():
+                shutil.rmtree(target)
+            work.rename(target)
+            _sync(target.parent)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        return target
+
+    # -- scores ------------------------------------------------------------------------------------------------------
+    def read_scores(self, identity: str) -> list[Score] | None:
+        """The scores with this identity, or None."""
+        path = self.root / "scores" / f"{identity}.json"
+        return [decode_score(s) for s in read_json(path)["scores"]] if path.exists() else None
+
+    def write_scores(self, identity: str, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
+        """Keep the scores of one metric over one explanation (or one group of them)."""
+        plain = {**about, "schema": SCHEMA, "scores": [encode_score(s) for s in scores]}
+        write_json(self.root / "scores" / f"{identity}.json", plain)
+
+    # -- artifacts ---------------------------------------------------------------------------------------------------
+    def artifact(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+        """A directory that cells share, found by the content of its key and made once, under a lock."""
+        from filelock import FileLock
+
+        target = self.root / "artifacts" / f"{slug(name)}.{digest(key)}"
+        with FileLock(f"{target}.lock"):
+            if not target.exists():
+                work = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+                try:
+                    make(work)
+                    write_json(work / "key.json", {"name": name, **key})
+                    _sync_tree(work)
+                    work.rename(target)
+                except BaseException:
+                    shutil.rmtree(work, ignore_errors=True)
+                    raise
+        return target
+
+    def clean(self) -> None:
+        """Remove what killed runs left half-written."""
+        for part in ("explanations", "artifacts", "scores", "."):
+            for leftover in (self.root / part).glob(".writing-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+                with suppress(FileNotFoundError):
+                    leftover.unlink(missing_ok=True)
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name: it can never leave the run directory."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:48] or "x"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises `UsageError` that names the file if it is damaged."""
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}", "remove it and run again") from error
+    return plain
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON under a temporary name, sync and rename. NaN is refused: it is no JSON and no result."""
+    text = json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False)
+    handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy and torch, and mappings and sets, as JSON knows them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not plain data: {value!r}")
+
+
+def _sync_tree(root: Path) -> None:
+    for path in root.rglob("*"):
+        _sync(path)
+    _sync(root)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
