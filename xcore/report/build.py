@@ -147,7 +147,7 @@ def combine(scores: Mapping[int, Mapping[str, Any]]) -> Value:
     if len(good) > 1:
         return Value(fmean(good.values()), stdev(good.values()), "seeds", len(good), good, reasons, details, outside)
     spread = kept[0].get("spread")
-    own = float(spread) if _finite(spread) else None
+    own = float(spread) if spread is not None and _finite(spread) else None
     over, n = clean(kept[0].get("over") or ""), int(kept[0].get("n") or 0)
     return Value(next(iter(good.values())), own, over, n, good, reasons, details, outside)
 

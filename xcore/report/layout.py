@@ -16,7 +16,7 @@ HIDDEN = frozenset({"cost"})
 
 @dataclass(frozen=True)
 class Line:
-    """One printed row."""
+    """One printed row. Numbers of a column are padded to be under one another."""
 
     cells: tuple[str, ...]
     dim: bool = False
@@ -49,8 +49,8 @@ def _grid(section: Section, table: Table) -> Grid:
     head = ["Method", "Concept", *(_head(c, rows, c.metric in several) for c in columns), *(["s"] if timed else [])]
     lines = []
     last = ""
-    for row in rows:
-        values = [_cell(row.values.get(c), places[c]) for c in columns]
+    printed = [_aligned([_cell(row.values.get(c), places[c]) for row in rows]) for c in columns]
+    for row, *values in zip(rows, *printed, strict=True):
         seconds = [] if not timed else [""] if row.seconds is None else [_seconds(row.seconds)]
         method = row.label if row.label != last else ""
         lines.append(Line((method, _concept(row), *values, *seconds), row.irrelevant, row.status != "ok"))
@@ -93,30 +93,38 @@ def _concept(row: Row) -> str:
 
 
 def _places(values: list[Value]) -> int:
-    """Decimals of a column, from its largest value: two for scores and cosines, one from ten on, three if tiny."""
+    """Decimals of a column, from its largest value: two as a rule, three where all are tiny, none for thousands."""
     top = max((abs(v.value) for v in values if v.value is not None), default=0.0)
-    if top >= 1000:
-        return 0
-    if top >= 10:
-        return 1
+    if top >= 100:
+        return 1 if top < 1000 else 0
     return 2 if top >= 0.095 or top == 0 else 3
 
 
-def _cell(value: Value | None, places: int) -> str:
+def _cell(value: Value | None, places: int) -> tuple[str, str, str, str]:
+    """Value, spread, what stands beside it in parentheses, and mark; empty where there is none."""
     if value is None:
-        return ""
+        return "", "", "", ""
     if value.value is None:
-        return "n/a"
-    text = _fixed(value.value, places)
-    if value.spread is not None:
-        text += f" ± {_short(value.spread, places)}"
-    for beside in (NULL_MEAN, CHANCE):
-        if beside in value.details:
-            text += f" ({_short(value.details[beside], places)})"
+        return "n/a", "", "", ""
+    spread = "" if value.spread is None else f"± {_short(value.spread, places)}"
+    beside = [f"({_short(value.details[key], places)})" for key in (NULL_MEAN, CHANCE) if key in value.details]
+    mark = ""
     if value.outside is not None and value.outside[0]:
         k, n = value.outside
-        text += " *" if k == n else f" *{k}/{n}"
-    return text
+        mark = "*" if k == n else f"*{k}/{n}"
+    return _fixed(value.value, places), spread, " ".join(beside), mark
+
+
+def _aligned(cells: list[tuple[str, str, str, str]]) -> list[str]:
+    """The parts of a column's cells under one another."""
+    sizes = [max(map(len, part)) for part in zip(*cells, strict=True)]
+    pads = [str.rjust, str.rjust, str.rjust, str.ljust]
+    return [
+        " ".join(pad(part, size) for part, pad, size in zip(cell, pads, sizes, strict=True) if size)
+        if any(cell)
+        else ""
+        for cell in cells
+    ]
 
 
 def _fixed(number: float, places: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from xcore.report.layout import Grid, Line, grids
 from xcore.report.table import Table
@@ -38,7 +37,7 @@ def markdown(table: Table) -> str:
 
 
 def _md(text: str) -> str:
-    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", text)
+    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _md_notes(notes: tuple[str, ...]) -> str:
@@ -51,16 +50,15 @@ def latex(table: Table) -> str:
 
 
 def _latex_grid(grid: Grid, legend: tuple[str, ...]) -> str:
-    row: Callable[[tuple[str, ...]], str] = lambda cells: " & ".join(map(_tex, cells)) + r" \\"
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_tex(grid.title)}}}",
         rf"\begin{{tabular}}{{ll{'r' * (len(grid.head) - 2)}}}",
         r"\toprule",
-        row(grid.head),
+        _latex_row(grid.head),
         r"\midrule",
-        *(row(line.cells) if not line.lost else _latex_lost(line, len(grid.head)) for line in grid.lines),
+        *(_latex_lost(line, len(grid.head)) if line.lost else _latex_row(line.cells) for line in grid.lines),
         r"\bottomrule",
         r"\end{tabular}",
         *(rf"\par\footnotesize {_tex(note)}" for note in (*grid.notes, *legend)),
@@ -70,9 +68,13 @@ def _latex_grid(grid: Grid, legend: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+def _latex_row(cells: tuple[str, ...]) -> str:
+    return " & ".join(map(_tex, cells)) + r" \\"
+
+
 def _latex_lost(line: Line, width: int) -> str:
     return rf"{_tex(line.cells[0])} & \multicolumn{{{width - 1}}}{{l}}{{{_tex(line.cells[1])}}} \\"
 
 
 def _tex(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in text)
+    return "".join(_LATEX.get(c, c) for c in " ".join(text.split()))

@@ -50,24 +50,26 @@ def section_notes(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], 
         if column.variant:
             variants.setdefault(clean(column.variant), []).append(column.metric)
     lines = [f"{', '.join(metrics)}: {variant}" for variant, metrics in variants.items()]
-    missing: dict[tuple[str, str, str], list[str]] = {}
+    missing: dict[tuple[str, str, str], dict[str, list[int]]] = {}
     for row in made:
         for column, value in row.values.items():
             for reason in dict.fromkeys(value.reasons.values()):
                 seeds = [seed for seed, why in value.reasons.items() if why == reason]
                 # A whole row without the value needs no list of seeds; a mean over fewer seeds does.
                 part = f" in {plural('seed', seeds)}" if value.value is not None else ""
-                who = row.label if row.rank is None or column.whole else f"{row.label} C{row.rank}"
-                missing.setdefault((column.metric, part, reason), []).append(who)
-    for (metric, part, reason), who in missing.items():
-        lines.append(f"{metric} n/a for {', '.join(dict.fromkeys(who))}{part}: {reason}")
+                ranks = missing.setdefault((column.metric, part, reason), {}).setdefault(row.label, [])
+                if row.rank is not None and not column.whole:
+                    ranks.append(row.rank)
+    for (metric, part, reason), labels in missing.items():
+        who = [f"{label} {', '.join(f'C{rank}' for rank in ranks)}".rstrip() for label, ranks in labels.items()]
+        lines.append(f"{metric} n/a for {'; '.join(who)}{part}: {reason}")
     warned: dict[tuple[str, str], list[int]] = {}
     for given in rows:
         if given.get("note"):
-            seeds = warned.setdefault((clean(given["label"]), clean(given["note"])), [])
-            if given["seed"] not in seeds:
-                seeds.append(given["seed"])
-    lines += [f"{label} ({plural('seed', seeds)}): {note}" for (label, note), seeds in warned.items()]
+            numbers = warned.setdefault((clean(given["label"]), clean(given["note"])), [])
+            if given["seed"] not in numbers:
+                numbers.append(given["seed"])
+    lines += [f"{label} ({plural('seed', numbers)}): {note}" for (label, note), numbers in warned.items()]
     return tuple(lines)
 
 

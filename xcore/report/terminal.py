@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import IO, TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 CONCEPT = 46
 """Longest concept name on one line; longer ones, such as reasons of failures, are wrapped."""
 GAP = 2
+UNLIMITED = 10_000
+"""Columns of an output that is no terminal."""
 
 
 def show(table: Table, file: IO[str] | None = None, width: int | None = None) -> None:
@@ -33,14 +36,19 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
 
     stream = file or sys.stdout
     plain = not stream.isatty()
-    limit = width or (10_000 if plain else None)
-    console = Console(file=stream, width=limit, highlight=False, soft_wrap=False, no_color=True if plain else None)
-    # The plain console is only as wide as its text: rich pads no line beyond the table.
+    console = Console(
+        file=io.StringIO() if plain else stream,
+        width=width or (UNLIMITED if plain else None),
+        highlight=False,
+        no_color=True if plain else None,
+    )
     for grid in grids(table):
         for part in _parts(grid, console.width):
             _print(part, console)
         _notes(grid.notes, console)
     _notes(table.notes, console)
+    if isinstance(console.file, io.StringIO):
+        stream.write("".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines()))
 
 
 def _parts(grid: Grid, width: int) -> list[Grid]:
@@ -68,6 +76,10 @@ def _parts(grid: Grid, width: int) -> list[Grid]:
     return parts
 
 
+def _sizes(grid: Grid) -> list[int]:
+    return [max(map(len, column)) for column in zip(grid.head, *(x.cells for x in grid.lines), strict=True)]
+
+
 def _print(grid: Grid, console: Console) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
@@ -75,15 +87,18 @@ def _print(grid: Grid, console: Console) -> None:
 
     if grid.title:
         console.print(Text(f" {grid.title}", style="bold"))
+    sizes = _sizes(grid)
     view = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold", show_edge=False)
     for i, name in enumerate(grid.head):
         if i < 2:
             view.add_column(Text(name), max_width=CONCEPT if i else None, overflow="fold", ratio=None)
         else:
-            view.add_column(Text(name), justify="right", no_wrap=True)
+            view.add_column(Text(name.rjust(sizes[i])), no_wrap=True)
     for line in grid.lines:
         style = "red" if line.lost else "dim" if line.dim else ""
-        view.add_row(*(Text(cell) for cell in line.cells), style=style)
+        # Padded here, since rich's own justification to the right would strip the padding that aligns the marks.
+        cells = (cell.rjust(sizes[i]) if i > 1 else cell for i, cell in enumerate(line.cells))
+        view.add_row(*map(Text, cells), style=style)
     console.print(view)
 
 

@@ -24,7 +24,7 @@ def render(table: Table, format: str) -> str:
 
 
 def write_all(table: Table, directory: Path | str) -> list[Path]:
-    """Write ``table.md``, ``table.csv``, ``table.json`` and ``table.tex`` into the directory, and return their paths."""
+    """Write ``table.md``, ``.csv``, ``.json`` and ``.tex`` into the directory, and return their paths."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
