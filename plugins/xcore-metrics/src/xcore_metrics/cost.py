@@ -1,0 +1,41 @@
+"""What an explanation cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from xcore.protocols import Run
+from xcore.types import Score
+
+
+class CostMetric:
+    """Seconds of one explanation; model calls, generated samples and peak memory are in the details.
+
+    Seconds depend on the machine and its load; the counts do not. Work that other cells share (artifacts) is counted
+    apart, as `shared_seconds`.
+    """
+
+    direction: Literal["lower"] = "lower"
+    needs: frozenset[str] = frozenset()
+    over: frozenset[str] = frozenset()
+
+    def score(self, runs: Sequence[Run]) -> list[Score]:
+        """One score an explanation."""
+        scores = []
+        for run in runs:
+            c = run.explanation.cost
+            details = {
+                "shared_seconds": c.shared_seconds,
+                "forwards": c.forwards,
+                "backwards": c.backwards,
+                "generated": c.generated,
+                "peak_mb": c.peak_mb,
+            }
+            scores.append(Score("cost", value=c.seconds, n=1, details=details))
+        return scores
+
+
+def cost(options: None = None) -> CostMetric:
+    """The metric; it has no options."""
+    return CostMetric()

@@ -1,0 +1,55 @@
+"""The cards of this plugin."""
+
+from __future__ import annotations
+
+from xcore import hookimpl
+from xcore.hookspecs import Register
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    """CS, ED (image-text model), RCS, RED (image features), recovery, AUC, cost."""
+    pairs = {
+        "CS": ("cs", "image-text", "mean cosine of concept and held-out class images, image-text embedding"),
+        "ED": ("ed", "image-text", "mean distance of concept and held-out class images, image-text embedding"),
+        "RCS": ("rcs", "image-embedder", "mean cosine of concept and held-out class images, image features"),
+        "RED": ("red", "image-embedder", "mean distance of concept and held-out class images, image features"),
+    }
+    for name, (factory, role, summary) in pairs.items():
+        register(
+            name,
+            f"xcore_metrics.pairs:{factory}",
+            summary=summary,
+            options="xcore_metrics.options:PairOptions",
+            uses=(role,),
+        )
+    register(
+        "recovery",
+        "xcore_metrics.recovery:recovery",
+        summary="precision@3 of the concepts against the factors that the classifier is known to use, beside chance",
+        uses=("factor-oracle",),
+    )
+    register(
+        "AUC",
+        "xcore_metrics.recovery:ranking_auc",
+        summary="area under the ROC curve of importance against correct concepts; chance is 0.5",
+        uses=("factor-oracle",),
+    )
+    register(
+        "cost",
+        "xcore_metrics.cost:cost",
+        summary="seconds of one explanation, with model calls, generated samples and peak memory",
+        kinds=("image", "text"),
+    )
+
+
+@hookimpl
+def register_explainers(register: Register) -> None:
+    """Floors and ceilings: ordinary explainers that explain nothing."""
+    floors = {
+        "class-crops": ("class_crops", "floor: random crops of the explained images, as near to the class as can be"),
+        "other-class": ("other_class", "floor: images of other classes"),
+        "noise": ("noise", "floor: images of uniform noise, far from every class"),
+    }
+    for name, (factory, summary) in floors.items():
+        register(name, f"xcore_metrics.floors:{factory}", summary=summary, options="xcore_metrics.options:FloorOptions")
