@@ -22,9 +22,9 @@ class _Stop(Exception):
 class TorchProbe:
     """A torch module opened at one layer (protocol `xcore.protocols.Probe`).
 
-    Tensors come back as float32 on the CPU; `head` answers on the device of its argument. Maps with channels last
-    (n, H, W, C), as of Swin transformers, are shown as (n, C, H, W). What was computed is kept by the content of the
-    samples, so asking twice costs a copy.
+    Tensors come back as float32 on the CPU; `head` answers in the device and type of its argument. Maps with channels
+    last (n, H, W, C), as of Swin transformers, are shown as (n, C, H, W). What was computed is kept by the content of
+    the samples, so asking twice costs a copy.
 
     Parameters
     ----------
@@ -135,13 +135,13 @@ class TorchProbe:
         with frozen(self.model.module):
             for start in range(0, len(a), self.model.batch_size):
                 rows = slice(start, start + self.model.batch_size)
-                part = self._native(a[rows].to(self.model.device))
+                part = self._native(a[rows].to(self.model.device, self.model.dtype))
                 if self._head is not None:
                     # A copy, because the layer above may work in place.
                     logits = self.model.checked(self._head(part.clone()))
                 else:
                     logits = self._swap(part, like.data[rows])  # type: ignore[union-attr]
-                parts.append(logits.to(a.device))
+                parts.append(logits.to(a.device, a.dtype))
         return torch.cat(parts)
 
     @property

@@ -74,6 +74,7 @@ class TorchModel:
         weight = next(module.parameters(), None)
         self.device = torch.device(device if device is not None else weight.device if weight is not None else "cpu")
         self.module = module.to(self.device)
+        self.dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
         self.preprocess = preprocess
         self.batch_size = batch_size
         self.cache = cache if cache is not None else TensorCache()
