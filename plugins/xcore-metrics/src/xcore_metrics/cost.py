@@ -18,7 +18,6 @@ class CostMetric:
 
     direction: Literal["lower"] = "lower"
     needs: frozenset[str] = frozenset()
-    over: frozenset[str] = frozenset()
 
     def score(self, runs: Sequence[Run]) -> list[Score]:
         """One score an explanation."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import interpolate
 
+from xcore.contrast import crops
 from xcore.errors import NotApplicable
 from xcore.protocols import Task
 from xcore.types import Concept, Explanation, Samples
@@ -40,27 +40,16 @@ class Floor:
         return Explanation(self.name, task.target_name, "none: a floor", tuple(concepts))
 
 
-def crop(images: torch.Tensor, top: int, left: int, side: int) -> torch.Tensor:
-    """Cut a square out of (n, 3, H, W) images and resize it bilinearly to (H, W)."""
-    height, width = images.shape[-2:]
-    patch = images[..., top : top + side, left : left + side]
-    return interpolate(patch, size=(height, width), mode="bilinear", align_corners=False)
-
-
 def _crops(task: Task, options: FloorOptions, rng: np.random.Generator) -> Iterable[Concept]:
     height, width = task.samples.images.shape[-2:]
-    side = max(1, min(height, width) // 2)
     size = str(height) if height == width else f"{height}x{width}"
+    how = f"{min(height, width) // 2}>{size}"
     n = options.samples
     sources = _cycle(rng, len(task.samples), options.concepts * n)
     for c in range(options.concepts):
         source = sources[c * n : (c + 1) * n]
-        tops, lefts = rng.integers(0, height - side + 1, n), rng.integers(0, width - side + 1, n)
-        places = list(zip(source.tolist(), tops.tolist(), lefts.tolist(), strict=True))
-        data = torch.cat([crop(task.samples.images[i : i + 1], t, x, side) for i, t, x in places])
-        ids = tuple(f"{task.samples.ids[i]}#crop={t},{x},{side}" for i, t, x in places)
-        samples = Samples("image", data, ids)
-        yield Concept(f"class crops {c + 1}", 0.0, samples, render=f"crop:{side}>{size}", source=torch.tensor(source))
+        samples = crops(task.samples.take(source.tolist()), how, rng)
+        yield Concept(f"class crops {c + 1}", 0.0, samples, render=f"crop:{how}", source=torch.from_numpy(source))
 
 
 def _cycle(rng: np.random.Generator, size: int, n: int) -> NDArray[np.int64]:
@@ -77,6 +66,8 @@ def _other_class(task: Task, options: FloorOptions, rng: np.random.Generator) ->
             cls = others[order[c]]
             name = f"images of {cls}"
             samples = task.data.samples(cls, "train", options.samples, int(rng.integers(2**31)))
+            if not len(samples):
+                raise NotApplicable(f"the data set has no training images of class {cls!r}")
         else:
             name = f"random set {c + 1}"
             samples = task.contrast(options.samples, c, "as-is")

@@ -81,7 +81,6 @@ class PairMetric:
     """
 
     needs = frozenset({"samples:image"})
-    over: frozenset[str] = frozenset()
 
     def __init__(
         self,

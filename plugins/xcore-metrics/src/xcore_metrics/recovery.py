@@ -128,7 +128,6 @@ class Recovery:
 
     direction: Literal["higher"] = "higher"
     needs = frozenset({"truth"})
-    over: frozenset[str] = frozenset()
 
     def score(self, runs: Sequence[Run]) -> list[Score]:
         """The explanation's score first, then one a concept."""
@@ -175,7 +174,6 @@ class RankingAUC:
 
     direction: Literal["higher"] = "higher"
     needs = frozenset({"truth"})
-    over: frozenset[str] = frozenset()
 
     def score(self, runs: Sequence[Run]) -> list[Score]:
         """One score an explanation."""
