@@ -10,7 +10,7 @@ import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from xcore.errors import XcoreError
 from xcore.types import Concept, Cost, Dictionary, Explanation, Samples, Score
@@ -152,7 +152,7 @@ def decode_score(plain: Mapping[str, Any]) -> Score:
 def _to_bytes(images: Tensor) -> Tensor:
     import torch
 
-    return cast("Tensor", (images.clamp(0, 1) * 255).round().to(torch.uint8))
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _put(tensors: Tensors, key: str, value: Tensor) -> None:

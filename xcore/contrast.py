@@ -1,10 +1,152 @@
 """Random sets that are rendered like a concept's samples.
 
 A contrast of crisp data-set images lets a CAV separate a concept by blur, scale or black pixels, and the score then
-speaks of the medium. So contrast images are cropped, masked or generated exactly as the concept's samples were.
+speaks of the medium, equally for every concept. So contrast images are cropped or generated as the concept's were.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from xcore.errors import MissingError, NotApplicable, UsageError
+from xcore.types import Samples, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xcore.protocols import Dataset, Generator
+
 NULL = 1000
 """Sets with an index below are negatives; from here on they are counterparts of a concept, for a null."""
+
+POOL = 240
+"""Samples in each of the two pools (negatives, counterparts) from which the sets are drawn."""
+
+Pool = Callable[[int, int], Samples]
+
+
+class Contrast:
+    """The random sets of one class: negatives and counterparts come from two pools that share no sample.
+
+    Parameters
+    ----------
+    data
+        Where the samples come from: every class but `exclude`, in equal parts.
+    split
+        "train" for methods, "heldout" for metrics.
+    generator, vocabulary
+        For the rendering ``generated:...``: unrelated prompts of the same generator, without adapter.
+    pool
+        Maker of generated pools ``(start_seed, n)``; None = drawn here each time. The core passes one that keeps them.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        exclude: str,
+        split: Split,
+        *,
+        seed: int,
+        generator: Generator | None = None,
+        vocabulary: tuple[str, ...] = (),
+        pool: Pool | None = None,
+        pool_size: int = POOL,
+    ) -> None:
+        self._data, self._exclude, self._split, self._seed = data, exclude, split, seed
+        self._generator, self._vocabulary = generator, vocabulary
+        self._make_pool = pool or self.generate_pool
+        self._size = pool_size
+        self._pools: dict[tuple[str, bool], Samples] = {}
+
+    def __call__(self, n: int, index: int, render: str) -> Samples:
+        """The index-th random set of n samples, rendered like ``render``.
+
+        Raises
+        ------
+        NotApplicable
+            If the rendering is not known, or the pool is smaller than n.
+        MissingError
+            If there is no other class to draw from, or no generator for a generated rendering.
+        """
+        import numpy as np
+
+        medium, _, how = render.partition(":")
+        if medium not in ("as-is", "crop", "generated"):
+            raise NotApplicable(f"no contrast can be rendered as {render!r}")
+        pool = self._pool("generated" if medium == "generated" else "data", null=index >= NULL)
+        if n > len(pool):
+            raise NotApplicable(f"a random set of {n} samples is larger than its pool of {len(pool)}")
+        rng = np.random.default_rng([self._seed, index, n])
+        chosen = pool.take(sorted(rng.choice(len(pool), size=n, replace=False).tolist()))
+        return crops(chosen, how, rng) if medium == "crop" else chosen
+
+    def _pool(self, medium: str, *, null: bool) -> Samples:
+        key = (medium, null)
+        if key not in self._pools:
+            if medium == "generated":
+                offset = (0 if self._split == "train" else 2) + int(null)
+                self._pools[key] = self._make_pool(1_000_000 * (1 + offset) + self._seed, self._size)
+            else:
+                both = self._from_data()
+                half = len(both) // 2
+                self._pools["data", False] = both.take(range(half))
+                self._pools["data", True] = both.take(range(half, len(both)))
+        return self._pools[key]
+
+    def _from_data(self) -> Samples:
+        import numpy as np
+
+        others = [c for c in self._data.classes if c != self._exclude]
+        if not others:
+            raise MissingError("random sets need samples of other classes", "name a data set with --contrast REF")
+        share = -(-2 * self._size // len(others))
+        parts = [self._data.samples(c, self._split, share, self._seed) for c in others]
+        joined = Samples.concat([p for p in parts if len(p)])
+        order = np.random.default_rng([self._seed, 7]).permutation(len(joined))
+        return joined.take(order.tolist())
+
+    def generate_pool(self, start_seed: int, n: int) -> Samples:
+        """Draw n samples of random phrases of the vocabulary with the generator's base weights."""
+        import numpy as np
+
+        if self._generator is None:
+            raise MissingError(
+                "generated contrast needs the generator that drew the concepts", "name it: --generator REF"
+            )
+        if not self._vocabulary:
+            raise MissingError("generated contrast needs phrases to draw", "the data set has no vocabulary")
+        rng = np.random.default_rng(start_seed)
+        prompts = [self._vocabulary[i] for i in rng.integers(len(self._vocabulary), size=n)]
+        drawn = self._generator.generate(prompts, [start_seed + i for i in range(n)])
+        return replace(drawn, meta={})
+
+
+def parse_crop(how: str) -> tuple[int, tuple[int, int]]:
+    """Crop side and output size of ``32>64`` or ``32>64x96`` (height x width), in pixels."""
+    match = re.fullmatch(r"(\d+)>(\d+)(?:x(\d+))?", how)
+    if match is None:
+        raise UsageError(f"rendering 'crop:{how}' is not of the form crop:SIDE>SIZE or crop:SIDE>HEIGHTxWIDTH")
+    side, height = int(match[1]), int(match[2])
+    return side, (height, int(match[3] or height))
+
+
+def crops(samples: Samples, how: str, rng: object) -> Samples:
+    """One random crop of each image, resized bilinearly as ``how`` says (see `parse_crop`)."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    side, size = parse_crop(how)
+    height, width = samples.images.shape[-2:]
+    if side > min(height, width):
+        raise NotApplicable(f"a crop of {side} pixels does not fit images of {height}x{width}")
+    draw: Callable[[int], int] = rng.integers  # type: ignore[attr-defined]
+    cut: list[Tensor] = []
+    for image in samples.images:
+        top, left = int(draw(height - side + 1)), int(draw(width - side + 1))
+        cut.append(image[:, top : top + side, left : left + side])
+    data = interpolate(torch.stack(cut), size=size, mode="bilinear", align_corners=False)
+    ids = tuple(f"{i}#crop{how}" for i in samples.ids)
+    return Samples("image", data.clamp(0, 1), ids, samples.labels)

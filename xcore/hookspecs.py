@@ -33,12 +33,15 @@ class Register(Protocol):
         summary: str,
         options: str | None = None,  # "package.options:Options", a light module with a pydantic model
         fingerprint: str | None = None,  # "package.plugin:fingerprint": (options, argument) -> str, loads no model
-        needs: tuple[str, ...] = (),  # "gradients", "activations", "generator", "concepts", "vocabulary"
+        needs: tuple[
+            str, ...
+        ] = (),  # "gradients", "activations", "generator", "concepts", "vocabulary"; "generator?" = if given
         uses: tuple[str, ...] | str = (),  # roles; or "package.plugin:uses", a light function options -> roles
         kinds: tuple[str, ...] = ("image",),
         role: str | None = None,  # for models: the role that it plays
         argument: str | None = None,  # for providers: what follows the colon, e.g. "MODEL"
         paper: str | None = None,
+        over: tuple[str, ...] = (),  # for metrics: "seed", "classifier" = reads all explanations that differ in it only
         api: int = 1,
     ) -> None: ...
 

@@ -22,7 +22,7 @@ CONTRACT = 1
 """Raised when an old record no longer means the same."""
 
 # Modules of the core that results pass through; the others (tables, command line) cannot change a result.
-RESULT_MODULES = ("classifier", "codec", "contrast", "guard", "probe", "samples", "task")
+RESULT_MODULES = ("classifier", "codec", "contrast", "graph", "guard", "probe", "samples", "task", "torchmodel")
 
 
 def digest(value: Any) -> str:

@@ -40,10 +40,16 @@ class Classifier(Protocol):
 
     kind: Kind
     classes: tuple[str, ...]
-    layers: tuple[str, ...]
-    default_layer: str
     can: frozenset[str]
     """Subset of {"activations", "gradients"}; a black box has neither."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the useful layers, in forward order, as in `named_modules()`."""
+
+    @property
+    def default_layer(self) -> str:
+        """The layer that is explained unless another is asked for; "" for a black box."""
 
     def logits(self, x: Samples) -> Tensor:
         """(n, classes) pre-softmax scores; no gradient."""
@@ -169,11 +175,9 @@ class Metric(Protocol):
     needs: frozenset[str]
     """What a concept must have, else the core writes n/a with the reason: "samples:image", "samples:text", "maps",
     "dictionary", "directions", "truth"."""
-    over: frozenset[str]
-    """{} = one explanation at a time; {"seed"} or {"classifier"} = all explanations that differ in that axis only."""
 
     def score(self, runs: Sequence[Run]) -> list[Score]:
-        """Scores of the explanation(s); sees all concepts at once (Holm, orders, completeness)."""
+        """Scores of the explanation, or of the group where the card says ``over``; sees all concepts at once."""
 
 
 class Engine(Protocol):

@@ -43,6 +43,7 @@ class Card:
     role: str | None = None
     argument: str | None = None
     paper: str | None = None
+    over: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -74,6 +75,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.plugins: list[PluginReport] = []
+        self.files: list[str] = []
         self._cards: dict[tuple[str, str], list[Card]] = {}
         self._manager = pluggy.PluginManager(hookspecs.GROUP)
         self._manager.add_hookspecs(hookspecs)
@@ -104,6 +106,7 @@ class Registry:
             spec.loader.exec_module(module)
             return module
 
+        self.files.append(str(path.resolve()))
         report = self._load(module_name, path.stem, "", load)
         if not report.ok:
             raise UsageError(f"plugin file {path} failed to load: {report.reason}")

@@ -1,0 +1,229 @@
+"""The front room: what the command line and a notebook both call."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xcore.bench import Bench, Result
+from xcore.errors import UsageError
+from xcore.machine import differences, numerics, record
+from xcore.plan import Plan, Suite, load_suite, make_plan
+from xcore.progress import Reporter
+from xcore.registry import Registry
+from xcore.report import Table, build, write_all
+from xcore.report.write import render
+from xcore.rows import Row, rows
+from xcore.store import SCHEMA, Store, read_json, slug, write_json
+from xcore.types import Explanation, Ref, Samples
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_SUITE = "default"
+
+
+@dataclass(frozen=True, eq=False)
+class BenchResult:
+    """A finished run: its table, rows and directory. A notebook shows the table."""
+
+    table: Table
+    rows: list[Row]
+    path: Path
+    result: Result
+
+    def _repr_markdown_(self) -> str:
+        return render(self.table, "md")
+
+
+def bench(
+    methods: Sequence[str] = (),
+    *,
+    suite: str = "",
+    out: str | Path = "",
+    plugins: Sequence[str | Path] = (),
+    reporter: Reporter | None = None,
+    registry: Registry | None = None,
+    strict: bool = False,
+    **keys: Any,
+) -> BenchResult:
+    """Compare methods: run what is not finished yet, score it, and return the table.
+
+    Parameters
+    ----------
+    methods
+        Names of explainers; none = those of the suite.
+    suite
+        Name or file of a suite; "" = the default suite, unless `data` is given.
+    out
+        Run directory; "" = ``runs/<suite>``.
+    plugins
+        Python files with plugins.
+    strict
+        Compute anew what was made with other numerics (versions of torch and friends, threads).
+    **keys
+        The keys of a suite file (see `xcore.plan.Suite`), which win over it: data, classifiers, classes, seeds, ...
+
+    Returns
+    -------
+    BenchResult
+
+    Raises
+    ------
+    UsageError, MissingError
+        Before anything runs, for the first thing that is wrong with the request.
+    """
+    registry = registry or load_registry(plugins)
+    plan = make_plan(request(methods, suite, keys), registry)
+    reporter = reporter or Reporter()
+    store = Store(Path(out or Path("runs") / slug(plan.name)))
+    again = _open_run(plan, registry, store, reporter, strict)
+    loop = Bench(plan, registry, store, reporter, again)
+    with reporter:
+        result = loop.run()
+    return _report(loop, result)
+
+
+def report(run: str | Path, reporter: Reporter | None = None) -> BenchResult:
+    """Rebuild the tables of a run from its records, without running anything."""
+    path = Path(run)
+    if not (path / "run.json").is_file():
+        raise UsageError(f"{path} is no run directory", "it has no run.json")
+    about = read_json(path / "run.json")
+    registry = load_registry([p for p in about["plugins"] if Path(p).is_file()])
+    from xcore.options import validate
+
+    plan = make_plan(validate(Suite, about["plan"]["suite"], str(path / "run.json")), registry)
+    loop = Bench(plan, registry, Store(path), reporter or Reporter())
+    outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
+    return _report(loop, Result(outcomes))
+
+
+def explain(
+    method: str,
+    classifier: torch.nn.Module | Any,
+    samples: torch.Tensor | Samples,
+    *,
+    target: str | int,
+    class_names: Sequence[str] = (),
+    contrast: torch.Tensor | Samples | None = None,
+    layer: str = "",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    generator: Any = None,
+    models: Mapping[str, Any] | None = None,
+    vocabulary: Sequence[str] = (),
+    workdir: str | Path = "",
+    registry: Registry | None = None,
+) -> Explanation:
+    """Explain one class of a live model with one method.
+
+    Parameters
+    ----------
+    method
+        Name of an explainer.
+    classifier
+        A `torch.nn.Module` that maps (n, 3, H, W) in [0, 1] to logits, or anything that fulfils `Classifier`.
+    samples
+        Images (n, 3, H, W) in [0, 1] of the class, or `Samples`.
+    target
+        Class name or index.
+    class_names
+        The names of the module's outputs, in order.
+    contrast
+        Images of other classes, for methods that compare with random sets.
+    options
+        Options of the method, as on `xcore show METHOD`.
+    generator, models, vocabulary
+        For methods that draw or ask: a generator, helper models by role, phrases to try.
+
+    Returns
+    -------
+    Explanation
+    """
+    from xcore.guard import seeded
+    from xcore.live import live_task
+
+    registry = registry or load_registry()
+    ref = Ref(method, dict(options or {}))
+    explainer = registry.create("explainer", ref)
+    task = live_task(
+        classifier,
+        samples,
+        target,
+        class_names,
+        contrast=contrast,
+        layer=layer,
+        seed=seed,
+        generator=generator,
+        models=models or {},
+        vocabulary=tuple(vocabulary),
+        workdir=Path(workdir or tempfile.mkdtemp(prefix="xcore-")),
+        store=Path(tempfile.gettempdir()) / "xcore-artifacts",
+    )
+    with seeded(seed):
+        made: Explanation = explainer.explain(task)
+    return made
+
+
+def load_registry(plugins: Sequence[str | Path] = ()) -> Registry:
+    """All installed plugins, and those in the files."""
+    registry = Registry().load_installed()
+    for path in plugins:
+        registry.load_file(Path(path))
+    return registry
+
+
+def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suite:
+    """The suite with the keys that win over it."""
+    from xcore.options import validate
+
+    given = {k: v for k, v in keys.items() if v not in (None, "", [], {}, ())}
+    base: dict[str, Any] = {}
+    if suite or "data" not in given:
+        base = load_suite(suite or DEFAULT_SUITE).model_dump(mode="json")
+    else:
+        # The metrics of the default suite are the columns that people expect; everything else of it is the minizoo's.
+        base = {"metrics": load_suite(DEFAULT_SUITE).metrics}
+    for key in ("models", "budget"):
+        if key in given:
+            given[key] = {**base.get(key, {}), **given[key]}
+    if "set" in given:
+        names = {*base.get("set", {}), *given["set"]}
+        given["set"] = {n: {**base.get("set", {}).get(n, {}), **given["set"].get(n, {})} for n in names}
+    if methods:
+        arms = {a["label"]: a for a in base.get("arms", [])}
+        given["methods"] = [m for m in methods if m not in arms]
+        given["arms"] = [arms[m] for m in methods if m in arms]
+    return validate(Suite, {**base, **given}, "this request")
+
+
+def _open_run(plan: Plan, registry: Registry, store: Store, reporter: Reporter, strict: bool) -> bool:
+    """Write run.json; whether everything is to be computed anew because numerics differ under --strict."""
+    path = store.root / "run.json"
+    now = record(plan.threads, [c.distribution for c in registry.cards()])
+    again = False
+    if path.exists():
+        changed = differences(read_json(path).get("numerics", {}), numerics(plan.threads))
+        if changed:
+            what = "computing everything anew" if strict else "finished cells are kept (--strict computes them anew)"
+            reporter.warn(f"numerics differ from those of the run so far: {'; '.join(changed)}; {what}")
+            again = strict
+    about = {"schema": SCHEMA, "plan": plan.as_plain(), "plugins": registry.files, "written": time.time(), **now}
+    write_json(path, about)
+    return again
+
+
+def _report(loop: Bench, result: Result) -> BenchResult:
+    made, columns = rows(loop, result.outcomes)
+    cell = loop.plan.cells[0]
+    table = build(made, columns, header={"heldout": cell.budget.heldout, "run": str(loop.store.root)})
+    write_all(table, loop.store.root)
+    return BenchResult(table, made, loop.store.root, result)
+
+
+__all__ = ["BenchResult", "bench", "explain", "load_registry", "report"]

@@ -1,0 +1,237 @@
+"""The loop: plan -> engine -> cells -> records -> scores. A cell that fails never harms its neighbours."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from xcore.errors import MissingError, NotApplicable, XcoreError
+from xcore.guard import seeded
+from xcore.identity import digest
+from xcore.plan import Plan
+from xcore.progress import Reporter
+from xcore.protocols import Engine, Metric, Run
+from xcore.registry import Registry
+from xcore.store import Store
+from xcore.task import Workbench
+from xcore.types import Cell, Explanation, Outcome, Ref, Score
+
+
+class InProcess:
+    """The default engine: one cell after another, here."""
+
+    def run(self, cells: Iterable[Cell], work: Callable[[Cell], Outcome]) -> Iterator[Outcome]:
+        for cell in cells:
+            yield work(cell)
+
+
+@dataclass
+class Result:
+    """What a run of the loop did."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    score_failures: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def count(self, status: str) -> int:
+        return sum(o.status == status for o in self.outcomes)
+
+    @property
+    def cached(self) -> int:
+        return sum(o.cached for o in self.outcomes)
+
+
+class Bench:
+    """Runs a plan into a store.
+
+    Parameters
+    ----------
+    again
+        Identities that are computed anew although they are finished (``--strict`` on other numerics).
+    """
+
+    def __init__(self, plan: Plan, registry: Registry, store: Store, reporter: Reporter, again: bool = False) -> None:
+        self.plan, self.store, self.reporter, self.again = plan, store, reporter, again
+        self.workbench = Workbench(registry, store)
+        self.identities = {id(cell): self.workbench.identity.explanation(cell) for cell in plan.cells}
+
+    def run(self, engine: Engine | None = None) -> Result:
+        """Make what is not made yet, then score what is not scored yet."""
+        start = time.perf_counter()
+        self.store.clean()
+        result = Result()
+        finished, pending = self._split()
+        for cell in pending:
+            self.workbench.check(cell)
+        self.reporter.begin(len(self.plan.cells), len(finished))
+        for cell in finished:
+            self._score(cell, result)
+        for outcome in (engine or InProcess()).run(pending, self._work):
+            self.reporter.end_cell(outcome)
+            if outcome.status == "ok":
+                self._score(outcome.cell, result)
+        self._score_groups(result)
+        result.outcomes = [self.outcome(cell, cached=cell in finished) for cell in self.plan.cells]
+        result.seconds = time.perf_counter() - start
+        return result
+
+    def identity(self, cell: Cell) -> str:
+        """Identity of the explanation of a cell of this plan."""
+        known = self.identities.get(id(cell))
+        return known or self.workbench.identity.explanation(cell)
+
+    def _split(self) -> tuple[list[Cell], list[Cell]]:
+        """Cells whose record is there, and those to run; two cells of one identity (two labels) run once."""
+        finished, pending, seen = [], [], set[str]()
+        for cell in self.plan.cells:
+            identity = self.identity(cell)
+            record = self.store.read(identity)
+            if record is not None and record["status"] == "ok" and not self.again:
+                finished.append(cell)
+            elif identity not in seen:
+                pending.append(cell)
+            seen.add(identity)
+        return finished, pending
+
+    def outcome(self, cell: Cell, cached: bool) -> Outcome:
+        """What the store knows of a cell."""
+        record = self.store.read(self.identity(cell))
+        name = self.store.record_name(cell, self.identity(cell))
+        if record is None:
+            return Outcome(cell, "failed", name, "no record was written")
+        return Outcome(cell, record["status"], name, record["reason"], record["seconds"], cached)
+
+    # -- explaining --------------------------------------------------------------------------------------------------
+    def _work(self, cell: Cell) -> Outcome:
+        identity = self.identity(cell)
+        name = self.store.record_name(cell, identity)
+        self.reporter.begin_cell(cell)
+        start = time.perf_counter()
+        explanation: Explanation | None = None
+        status, reason, trace = "ok", "", ""
+        with tempfile.TemporaryDirectory(prefix="xcore-") as workdir:
+            try:
+                explanation = self._explain(cell, Path(workdir))
+                self._write(name, cell, "ok", "", "", time.perf_counter() - start, explanation)
+            except NotApplicable as error:
+                status, reason = "skipped", str(error)
+            except Exception as error:
+                status, reason, trace = "failed", _reason(error), traceback.format_exc()
+            seconds = time.perf_counter() - start
+            if status != "ok":
+                self._write(name, cell, status, reason, trace, seconds, None)
+        return Outcome(cell, status, name, reason, seconds)  # type: ignore[arg-type]
+
+    def _explain(self, cell: Cell, workdir: Path) -> Explanation:
+        method = self.workbench.component("explainer", cell.method)
+        task = self.workbench.task(cell, workdir, self.reporter.step)
+        start = time.perf_counter()
+        with seeded(cell.seed, self.plan.threads), contextlib.redirect_stdout(sys.stderr):
+            explanation: Explanation = method.explain(task)
+        seconds = time.perf_counter() - start - explanation.cost.shared_seconds
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return replace(explanation, cost=replace(explanation.cost, seconds=seconds, peak_mb=peak))
+
+    def _write(
+        self, name: str, cell: Cell, status: str, reason: str, trace: str, seconds: float, made: Explanation | None
+    ) -> None:
+        record = {"cell": asdict(cell), "status": status, "reason": reason, "traceback": trace, "seconds": seconds}
+        pictures = None
+        if made is not None:
+            from xcore.pictures import draw
+
+            explanation, samples = (
+                made,
+                self.workbench.dataset(cell.data).samples(cell.cls, "explain", cell.budget.samples, cell.data_seed),
+            )
+            pictures = lambda directory: draw(explanation, samples, directory)  # noqa: E731
+        self.store.write(name, record, made, pictures)
+
+    # -- scoring -----------------------------------------------------------------------------------------------------
+    def _score(self, cell: Cell, result: Result) -> None:
+        for metric in self.plan.metrics:
+            if not self._over(metric):
+                self._score_group(metric, [cell], result)
+
+    def _score_groups(self, result: Result) -> None:
+        done = [c for c in self.plan.cells if (self.store.read(self.identity(c)) or {}).get("status") == "ok"]
+        for metric in self.plan.metrics:
+            if over := self._over(metric):
+                groups: dict[str, list[Cell]] = {}
+                for cell in done:
+                    rest = {k: v for k, v in asdict(cell).items() if k not in over}
+                    groups.setdefault(digest(rest), []).append(cell)
+                for cells in groups.values():
+                    self._score_group(metric, cells, result)
+
+    def _over(self, metric: Ref) -> tuple[str, ...]:
+        return self.workbench.registry.find("metric", metric)[0].over
+
+    def score_identity(self, metric: Ref, cells: Sequence[Cell]) -> str:
+        """Identity of the scores of a metric over these cells' explanations."""
+        return self.workbench.identity.score(metric, [self.identity(c) for c in cells], cells[0])
+
+    def _score_group(self, metric: Ref, cells: list[Cell], result: Result) -> None:
+        identity = self.score_identity(metric, cells)
+        if self.store.read_scores(identity) is not None:
+            return
+        self.reporter.note(f"scoring {metric} on {cells[0].label} {cells[0].cls} seed {cells[0].seed}")
+        try:
+            judge: Metric = self.workbench.component("metric", metric)
+            about = {
+                "metric": metric.text,
+                "direction": judge.direction,
+                "label": cells[0].label,
+                "class": cells[0].cls,
+            }
+            try:
+                scores = self._judge(judge, metric, cells)
+            except (NotApplicable, MissingError) as error:
+                scores = [Score(metric.text, reason=str(error))]
+            self.store.write_scores(identity, scores, about)
+        except Exception as error:  # one metric failing on one explanation must not lose the run
+            result.score_failures.append(f"{metric} on {cells[0].label} {cells[0].cls}: {_reason(error)}")
+            self.reporter.warn(result.score_failures[-1])
+
+    def _judge(self, judge: Metric, metric: Ref, cells: list[Cell]) -> list[Score]:
+        runs = [self.workbench.run(c, self.store.load(self.identity(c))) for c in cells]
+        if reason := _not_applicable(judge, runs[0]):
+            return [Score(metric.text, reason=reason)]
+        with seeded(0, self.plan.threads), contextlib.redirect_stdout(sys.stderr):
+            return judge.score(runs)
+
+
+def _not_applicable(metric: Metric, run: Run) -> str:
+    """Why a metric does not apply to an explanation; empty if it does."""
+    concepts = run.explanation.concepts
+    kinds = {c.samples.kind for c in concepts if c.samples is not None}
+    for need in sorted(metric.needs):
+        name, _, kind = need.partition(":")
+        if name == "truth" and run.truth is None:
+            return f"no truth table for {run.cell.classifier} on {run.cell.data}"
+        if name == "samples" and (not kinds or (kind and kind not in kinds)):
+            return f"its concepts have no samples of kind {kind}" if kind else "its concepts have no samples"
+        if name in ("maps", "directions") and not any(_has(getattr(c, name)) for c in concepts):
+            return f"its concepts have no {name}"
+        if name == "dictionary" and run.explanation.dictionary is None:
+            return "it has no dictionary"
+    return ""
+
+
+def _has(value: Any) -> bool:
+    return value is not None and len(value) > 0
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, XcoreError):
+        return str(error)
+    first = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__

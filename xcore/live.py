@@ -1,0 +1,126 @@
+"""A task from live objects: a module, tensors and names, without data sets or files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xcore.contrast import Contrast
+from xcore.errors import MissingError, UsageError, unknown
+from xcore.protocols import Classifier, Task
+from xcore.store import Store
+from xcore.task import TrainingData
+from xcore.types import Budget, Kind, Samples, Split, Truth
+
+if TYPE_CHECKING:
+    import torch
+
+
+def live_task(
+    classifier: Any,
+    samples: torch.Tensor | Samples,
+    target: str | int,
+    class_names: Sequence[str],
+    *,
+    contrast: torch.Tensor | Samples | None,
+    layer: str,
+    seed: int,
+    generator: Any,
+    models: Mapping[str, Any],
+    vocabulary: tuple[str, ...],
+    workdir: Path,
+    store: Path,
+) -> Task:
+    """Build the task of `xcore.explain` (see there)."""
+    model = as_classifier(classifier, class_names)
+    index = _target(model, target)
+    given = as_samples(samples)
+    data = LiveData(given, model.classes[index], None if contrast is None else as_samples(contrast), vocabulary)
+
+    def helper(role: str) -> Any:
+        if role not in models:
+            raise MissingError(f"no model for the role {role!r}", f"pass models={{{role!r}: ...}}")
+        return models[role]
+
+    return Task(
+        classifier=model,
+        layer=layer or model.default_layer,
+        target=index,
+        samples=given,
+        contrast=Contrast(
+            data, data.name, "train", seed=0, generator=generator, vocabulary=vocabulary, pool_size=data.pool_size
+        ),
+        data=TrainingData(data),
+        seed=seed,
+        vocabulary=vocabulary,
+        generator=generator,
+        model=helper,
+        artifact=Store(store).artifact,
+        workdir=workdir,
+        budget=Budget(samples=len(given)),
+    )
+
+
+def as_classifier(model: Any, class_names: Sequence[str]) -> Classifier:
+    """A classifier from a plain `torch.nn.Module` with class names; a `Classifier` is returned as it is."""
+    import torch
+
+    if isinstance(model, torch.nn.Module):
+        from xcore.classifier import TorchClassifier
+
+        if not class_names:
+            raise UsageError("a plain module needs names for its outputs", "pass class_names=[...]")
+        return TorchClassifier(model, tuple(class_names))
+    if isinstance(model, Classifier):
+        return model
+    raise UsageError(f"{type(model).__name__} is no classifier", "pass a torch.nn.Module or an xcore Classifier")
+
+
+def as_samples(data: torch.Tensor | Samples) -> Samples:
+    """Images as `Samples`, named by their place; checked to lie in [0, 1]."""
+    if isinstance(data, Samples):
+        return data
+    images = data.detach().float()
+    if images.numel() and (float(images.min()) < 0 or float(images.max()) > 1):
+        low, high = float(images.min()), float(images.max())
+        raise UsageError(f"images must lie in [0, 1], got [{low:.2f}, {high:.2f}]", "the classifier owns preprocessing")
+    return Samples("image", images, tuple(f"image/{i}" for i in range(len(images))))
+
+
+def _target(model: Classifier, target: str | int) -> int:
+    if isinstance(target, int):
+        if not 0 <= target < len(model.classes):
+            raise UsageError(f"target {target} is not one of {len(model.classes)} classes")
+        return target
+    if target not in model.classes:
+        raise unknown("class", target, model.classes)
+    return model.classes.index(target)
+
+
+class LiveData:
+    """The given samples as one class, and the contrast as all the rest."""
+
+    concepts: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    def __init__(self, samples: Samples, name: str, contrast: Samples | None, vocabulary: tuple[str, ...]) -> None:
+        self.kind: Kind = samples.kind
+        self.name = name
+        self.classes: tuple[str, ...] = (name,) if contrast is None else (name, "contrast")
+        self.vocabulary = vocabulary
+        self.defaults: Mapping[str, str] = {}
+        self.pool_size = 1 if contrast is None else max(1, len(contrast) // 2)
+        self._parts = {name: samples, "contrast": contrast}
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        part = self._parts.get(cls or self.name)
+        if part is None:
+            raise MissingError("this method compares with samples of other classes", "pass contrast=images")
+        return part.take(range(min(n, len(part))))
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        raise unknown("concept", name, ())
+
+    def truth(self, classifier: str) -> Truth | None:
+        return None

@@ -1,0 +1,116 @@
+"""What people look at: strips of each concept's images, and where the concepts are in the explained images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xcore.store import slug
+from xcore.types import Concept, Explanation, Samples
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+SIDE = 96
+"""Height of one picture in pixels."""
+GAP = 4
+PER_CONCEPT = 10
+SHOWN = 3
+"""Concepts in the overview pictures, as in the table."""
+MAPPED = 6
+"""Explained images in the picture of maps."""
+
+
+def draw(explanation: Explanation, samples: Samples, directory: Path) -> None:
+    """Write ``concepts.png`` (top concepts, a row each), ``maps.png`` and one strip a concept below ``concepts/``.
+
+    Parameters
+    ----------
+    explanation
+        Concepts without images are left out; nothing is written for text.
+    samples
+        The explained samples, which the concepts' maps refer to.
+    """
+    drawn = [(i, c) for i, c in enumerate(explanation.concepts) if c.samples is not None and c.samples.kind == "image"]
+    if not drawn:
+        return
+    (directory / "concepts").mkdir()
+    strips = {}
+    for i, concept in drawn:
+        strips[i] = _strip(_tiles(concept.samples), f"C{i + 1} {concept.name}")
+        strips[i].save(directory / "concepts" / f"{i + 1:02d}-{slug(concept.name)}.png")
+    _stack([strips[i] for i, _ in drawn[:SHOWN]]).save(directory / "concepts.png")
+    mapped = [(i, c) for i, c in drawn[:SHOWN] if c.maps is not None and c.maps.any()]
+    if mapped and samples.kind == "image":
+        _places(mapped, samples).save(directory / "maps.png")
+
+
+def overlay(image: Tensor, heat: Tensor) -> Tensor:
+    """An image (3, H, W) in grey with a map (H, W) >= 0 over it, red where it is highest in the image."""
+    import torch
+
+    top = float(heat.max())
+    weight = (heat / top if top > 0 else heat).clamp(0, 1)
+    grey = image.mean(0, keepdim=True).expand(3, -1, -1) * 0.6 + 0.25
+    red = torch.tensor([0.85, 0.1, 0.1]).view(3, 1, 1)
+    return grey * (1 - 0.8 * weight) + red * 0.8 * weight
+
+
+def _places(mapped: list[tuple[int, Concept]], samples: Samples) -> Image.Image:
+    """Rows: explained image | one picture of each concept | the concepts' maps on the image."""
+    rows = []
+    for n in range(min(MAPPED, len(samples))):
+        image = samples.images[n]
+        tiles = [_tile(image)]
+        tiles += [_tile(c.samples.images[n % len(c.samples)]) for _, c in mapped if c.samples is not None]
+        tiles += [_tile(overlay(image, c.maps[n])) for _, c in mapped if c.maps is not None]
+        rows.append(_strip(tiles, ""))
+    names = " ".join(f"C{i + 1}" for i, _ in mapped)
+    return _stack([_label(f"image | {names} | maps of {names}", rows[0].width), *rows])
+
+
+def _tiles(samples: Samples | None) -> list[Image.Image]:
+    return [] if samples is None else [_tile(image) for image in samples.images[:PER_CONCEPT]]
+
+
+def _tile(image: Tensor) -> Image.Image:
+    from PIL import Image
+
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels)
+    width = max(1, round(SIDE * picture.width / picture.height))
+    # Nearest for enlarging by whole factors would show every pixel; people prefer to see the thing.
+    return picture.resize((width, SIDE), Image.Resampling.BICUBIC)
+
+
+def _strip(tiles: list[Image.Image], title: str) -> Image.Image:
+    from PIL import Image
+
+    width = sum(t.width + GAP for t in tiles) + GAP
+    picture = Image.new("RGB", (width, SIDE + 2 * GAP), "white")
+    left = GAP
+    for tile in tiles:
+        picture.paste(tile, (left, GAP))
+        left += tile.width + GAP
+    return _stack([_label(title, width), picture]) if title else picture
+
+
+def _label(text: str, width: int) -> Image.Image:
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.new("RGB", (width, 20), "white")
+    printable = text.encode("latin-1", "replace").decode("latin-1")
+    ImageDraw.Draw(picture).text((GAP, 3), printable, fill="black", font=ImageFont.load_default(13))
+    return picture
+
+
+def _stack(rows: list[Image.Image]) -> Image.Image:
+    from PIL import Image
+
+    picture = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows)), "white")
+    top = 0
+    for row in rows:
+        picture.paste(row, (0, top))
+        top += row.height
+    return picture

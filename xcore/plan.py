@@ -1,0 +1,263 @@
+"""What to run: a suite file and flags become a validated plan, the plan a list of cells."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from xcore.errors import UsageError, unknown
+from xcore.options import Options, validate
+from xcore.registry import Registry
+from xcore.types import Budget, Cell, Ref
+
+SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")
+"""Where named suites are looked for, first to last."""
+
+
+class Arm(Options):
+    """A method under a label of its own, with options of its own."""
+
+    label: str
+    method: str
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class BudgetKeys(Options):
+    samples: int = Field(default=60, ge=1)
+    heldout: int = Field(default=60, ge=2)
+    steps: int | None = Field(default=None, ge=1)
+
+
+class Suite(Options):
+    """The keys of a suite file; flags have the same names and win over it."""
+
+    name: str = "custom"
+    methods: list[str] = Field(default_factory=list)
+    baselines: list[str] = Field(default_factory=list)
+    arms: list[Arm] = Field(default_factory=list)
+    metrics: list[str] = Field(default_factory=list)
+    classifiers: list[str] = Field(default_factory=list)
+    data: str = ""
+    contrast: str = ""
+    generator: str = ""
+    classes: list[str] = Field(default_factory=list)
+    layer: str = ""
+    seeds: list[int] = Field(default_factory=lambda: [0])
+    data_seed: int = 0
+    models: dict[str, str] = Field(default_factory=dict)
+    budget: BudgetKeys = BudgetKeys()
+    set: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    threads: int = Field(default=0, ge=0)
+    """torch threads inside a cell; 0 = all cores."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells, and the metrics that judge them."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    metrics: tuple[Ref, ...]
+    threads: int = 0
+    suite: Mapping[str, Any] = field(default_factory=dict)
+    """The suite as it was resolved, for the record."""
+
+    def as_plain(self) -> dict[str, Any]:
+        """The plan as JSON knows it."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=dict))
+        return plain
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite by name (see `SUITES`) or by file.
+
+    Raises
+    ------
+    UsageError
+        If there is no such suite, it is no TOML, or a key of it is wrong.
+    """
+    if not name.endswith(".toml"):
+        found = next((p for p in (folder / f"{name}.toml" for folder in SUITES) if p.is_file()), None)
+        if found is None:
+            raise unknown("suite", name, {p.stem for folder in SUITES for p in folder.glob("*.toml")})
+        path = found
+    else:
+        path = Path(name)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no suite file {name!r}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"suite {path}: {error}") from None
+    return validate(Suite, {"name": path.stem, **values}, f"suite {path}")
+
+
+def make_plan(suite: Suite, registry: Registry) -> Plan:
+    """Resolve every reference of a suite, with the data set's defaults for what it leaves open.
+
+    Raises
+    ------
+    UsageError, MissingError
+        For the first name, option or prerequisite that is wrong, before anything runs.
+    """
+    if not suite.data:
+        raise UsageError("no data set", "name one with --data REF, e.g. --data folder:DIR")
+    arms = [*(Arm(label=m, method=m) for m in suite.methods), *suite.arms]
+    arms += [Arm(label=b, method=b) for b in suite.baselines if b not in {a.label for a in arms}]
+    if not arms:
+        raise UsageError("no method", "name at least one with --methods")
+    _refuse_doubles("label", (a.label for a in arms))
+    _refuse_doubles("seed", (str(s) for s in suite.seeds))
+
+    settings = _Settings(suite.set)
+    data = settings.ref(suite.data)
+    registry.find("dataset", data)
+    registry.options("dataset", data)
+    defaults = _Defaults(registry, data)
+    classifiers = suite.classifiers or [defaults.need("classifier", "--classifier REF")]
+    classes = _classes(suite.classes, defaults)
+    generator = suite.generator or defaults.get("generator")
+    contrast = suite.contrast or defaults.get("contrast")
+    models = {**defaults.roles(), **suite.models}
+
+    def checked(kind: str, text: str, extra: Mapping[str, Any] | None = None, *also: str) -> Ref:
+        ref = settings.ref(text, extra, *also)
+        registry.find(kind, ref)
+        registry.options(kind, ref)
+        return ref
+
+    for role in models:
+        known = {c.role for c in registry.cards("model") if c.role}
+        if role not in known:
+            raise unknown("role", role, known)
+    helpers = {role: checked("model", text) for role, text in models.items()}
+    metrics = tuple(checked("metric", m) for m in suite.metrics)
+    methods = [(arm, checked("explainer", arm.method, arm.set, arm.label)) for arm in arms]
+    cells = []
+    for classifier in [checked("classifier", c) for c in classifiers]:
+        for cls in classes:
+            for arm, method in methods:
+                card, _ = registry.find("explainer", method)
+                if "generator" in card.needs and not generator:
+                    raise UsageError(f"method {card.name!r} needs a generator", "name one with --generator REF")
+                for seed in suite.seeds:
+                    cells.append(
+                        Cell(
+                            label=arm.label,
+                            method=method,
+                            classifier=classifier,
+                            data=data,
+                            cls=cls,
+                            seed=seed,
+                            data_seed=suite.data_seed,
+                            layer=suite.layer,
+                            generator=checked("generator", generator) if generator else None,
+                            contrast=checked("dataset", contrast) if contrast else None,
+                            models=helpers,
+                            budget=Budget(**suite.budget.model_dump()),
+                        )
+                    )
+    settings.refuse_unused(registry)
+    return Plan(suite.name, tuple(cells), metrics, suite.threads, suite.model_dump(mode="json"))
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """``["craft.k=10"]`` -> ``{"craft": {"k": 10}}``; values are TOML where they can be, else strings."""
+    settings: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        component, dot, option = name.rpartition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {pair!r} is not of the form NAME.OPTION=VALUE", "e.g. --set craft.k=10")
+        try:
+            parsed = tomllib.loads(f"v = {value}")["v"]
+        except tomllib.TOMLDecodeError:
+            parsed = value
+        settings.setdefault(component, {})[option] = parsed
+    return settings
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3`` -> [0, 1, 2] (a number of seeds); ``0,1,5`` -> [0, 1, 5]; ``5,`` -> [5]."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f"--seeds {text!r} is no number of seeds and no list of them", "e.g. 3 or 0,1,2") from None
+    if not numbers or min(numbers) < 0:
+        raise UsageError(f"--seeds {text!r} names no seed", "e.g. 3 or 0,1,2")
+    return list(range(numbers[0])) if "," not in text else numbers
+
+
+class _Settings:
+    """Options by component name (or label); remembers which were used."""
+
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        self._settings, self._used = settings, set[str]()
+
+    def ref(self, text: str, extra: Mapping[str, Any] | None = None, *also: str) -> Ref:
+        name = text.partition(":")[0]
+        names = dict.fromkeys((name, *also))
+        self._used.update(names)
+        merged: dict[str, Any] = {}
+        for n in names:
+            merged.update(self._settings.get(n, {}))
+        return Ref(text, {**merged, **(extra or {})})
+
+    def refuse_unused(self, registry: Registry) -> None:
+        for name in self._settings:
+            if name not in self._used and not any(c.name == name for c in registry.cards()):
+                raise unknown("component in --set", name, self._used)
+
+
+class _Defaults:
+    """The data set's own defaults, read only when something was left open."""
+
+    def __init__(self, registry: Registry, data: Ref) -> None:
+        self._registry, self._data, self._made = registry, data, None
+
+    @property
+    def dataset(self) -> Any:
+        self._made = self._made or self._registry.create("dataset", self._data)
+        return self._made
+
+    def get(self, key: str) -> str:
+        return str(self.dataset.defaults.get(key, ""))
+
+    def need(self, key: str, flag: str) -> str:
+        value = self.get(key)
+        if not value:
+            raise UsageError(f"no {key}, and data set {self._data} names none", f"name one with {flag}")
+        return value
+
+    def roles(self) -> dict[str, str]:
+        own = ("classifier", "generator", "contrast")
+        return {k: v for k, v in self.dataset.defaults.items() if k not in own}
+
+
+def _classes(names: list[str], defaults: _Defaults) -> list[str]:
+    known = tuple(defaults.dataset.classes)
+    if not names:
+        raise UsageError(
+            "no class to explain", f"name one with --class, or --class all; known: {', '.join(known[:12])}"
+        )
+    if names == ["all"]:
+        return list(known)
+    for name in names:
+        if name not in known:
+            raise unknown("class", name, known)
+    _refuse_doubles("class", names)
+    return names
+
+
+def _refuse_doubles(what: str, names: Iterable[str]) -> None:
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            raise UsageError(f"{what} {name!r} is named twice")
+        seen.add(name)

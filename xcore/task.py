@@ -1,0 +1,219 @@
+"""From a cell to live objects: components are made once a process, tasks are built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xcore.contrast import Contrast
+from xcore.errors import MissingError, UsageError, unknown
+from xcore.identity import Identity, digest
+from xcore.protocols import Classifier, Dataset, Generator, Progress, Run, Task
+from xcore.registry import Registry
+from xcore.types import Cell, Explanation, Kind, Ref, Samples, Split, Truth
+
+if TYPE_CHECKING:
+    from xcore.store import Store
+
+
+class Workbench:
+    """Makes components once and builds tasks and runs from them.
+
+    Parameters
+    ----------
+    registry
+        Where components come from.
+    store
+        Keeps artifacts that cells share.
+    """
+
+    def __init__(self, registry: Registry, store: Store) -> None:
+        self.registry = registry
+        self.store = store
+        self.identity = Identity(registry)
+        self._made: dict[str, Any] = {}
+
+    def component(self, kind: str, ref: Ref) -> Any:
+        """The component of a reference, made when it is first asked for."""
+        key = digest([kind, ref.text, dict(ref.options)])
+        if key not in self._made:
+            self._made[key] = self.registry.create(kind, ref)
+        return self._made[key]
+
+    def classifier(self, cell: Cell) -> Classifier:
+        made: Classifier = self.component("classifier", cell.classifier)
+        return made
+
+    def dataset(self, ref: Ref) -> Dataset:
+        made: Dataset = self.component("dataset", ref)
+        return made
+
+    def check(self, cell: Cell) -> None:
+        """Raise `UsageError` if the class or the layer of a cell is not there."""
+        data, classifier = self.dataset(cell.data), self.classifier(cell)
+        for where, names in (("data set", data.classes), ("classifier", classifier.classes)):
+            if cell.cls not in names:
+                ref = cell.data if where == "data set" else cell.classifier
+                raise unknown(f"class of {where} {ref}:", cell.cls, names)
+        if classifier.kind != data.kind:
+            raise UsageError(
+                f"classifier {cell.classifier} reads {classifier.kind}, data set {cell.data} is {data.kind}"
+            )
+        if cell.layer and cell.layer not in classifier.layers:
+            classifier.open(cell.layer)  # a layer need not be listed to be opened; raises for one that is not there
+
+    def layer(self, cell: Cell) -> str:
+        """The layer of a cell: its own or the classifier's default."""
+        return cell.layer or self.classifier(cell).default_layer
+
+    def contrast(self, cell: Cell, split: Split) -> Contrast:
+        """Random sets for a class; made once, so that every method and seed shares their pools."""
+        key = digest(
+            ["contrast", split, cell.data.text, str(cell.contrast), str(cell.generator), cell.cls, cell.data_seed]
+        )
+        if key not in self._made:
+            ref = cell.contrast or cell.data
+            generator = self.component("generator", cell.generator) if cell.generator else None
+            vocabulary = self.dataset(cell.data).vocabulary
+            contrast = Contrast(
+                self.dataset(ref),
+                cell.cls,
+                split,
+                seed=cell.data_seed,
+                generator=generator,
+                vocabulary=vocabulary,
+                pool=self._kept_pool(cell, vocabulary),
+            )
+            self._made[key] = contrast
+        made: Contrast = self._made[key]
+        return made
+
+    def _kept_pool(self, cell: Cell, vocabulary: tuple[str, ...]) -> Callable[[int, int], Samples] | None:
+        """Generated pools are kept as artifacts: drawing them costs more than anything else that is shared."""
+        if cell.generator is None:
+            return None
+        ref = cell.generator
+        maker = Contrast(
+            self.dataset(cell.data),
+            "",
+            "train",
+            seed=0,
+            generator=self.component("generator", ref),
+            vocabulary=vocabulary,
+        )
+
+        def pool(start_seed: int, n: int) -> Samples:
+            from safetensors.torch import load_file, save_file
+
+            key = {
+                "generator": self.identity.component("generator", ref),
+                "vocabulary": digest(vocabulary),
+                "start_seed": start_seed,
+                "n": n,
+            }
+
+            def make(directory: Path) -> None:
+                drawn = maker.generate_pool(start_seed, n)
+                save_file({"images": drawn.images.contiguous()}, directory / "pool.safetensors")
+
+            path = self.store.artifact("contrast-pool", key, make)
+            images = load_file(path / "pool.safetensors")["images"]
+            return Samples("image", images, tuple(f"pool/{start_seed}/{i}" for i in range(len(images))))
+
+        return pool
+
+    def task(self, cell: Cell, workdir: Path, progress: Progress) -> Task:
+        """What a method is asked to do in this cell."""
+        classifier, data = self.classifier(cell), self.dataset(cell.data)
+        generator: Generator | None = self.component("generator", cell.generator) if cell.generator else None
+        samples = data.samples(cell.cls, "explain", cell.budget.samples, cell.data_seed)
+        if not len(samples):
+            raise MissingError(f"data set {cell.data} has no sample of class {cell.cls!r} to explain")
+
+        def model(role: str) -> Any:
+            if role not in cell.models:
+                raise MissingError(f"no model for the role {role!r}", f"name one with --model {role}=REF")
+            return self.component("model", cell.models[role])
+
+        return Task(
+            classifier=classifier,
+            layer=self.layer(cell),
+            target=classifier.classes.index(cell.cls),
+            samples=samples,
+            contrast=self.contrast(cell, "train"),
+            data=TrainingData(data),
+            seed=cell.seed,
+            concepts=DataConcepts(data, cell.budget.samples, cell.data_seed),
+            vocabulary=data.vocabulary,
+            generator=generator,
+            model=model,
+            artifact=self.store.artifact,
+            workdir=workdir,
+            budget=cell.budget,
+            progress=progress,
+        )
+
+    def run(self, cell: Cell, explanation: Explanation) -> Run:
+        """A finished explanation with what a metric needs to judge it."""
+        data = self.dataset(cell.data)
+        return Run(
+            cell=cell,
+            explanation=explanation,
+            task=self.task(cell, Path(), lambda step, total, note="": None),
+            heldout=self._heldout(cell),
+            heldout_contrast=self.contrast(cell, "heldout"),
+            truth=data.truth(str(cell.classifier)),
+        )
+
+    def _heldout(self, cell: Cell) -> Samples:
+        key = digest(
+            ["heldout", cell.data.text, dict(cell.data.options), cell.cls, cell.budget.heldout, cell.data_seed]
+        )
+        if key not in self._made:
+            data = self.dataset(cell.data)
+            self._made[key] = data.samples(cell.cls, "heldout", cell.budget.heldout, cell.data_seed)
+        made: Samples = self._made[key]
+        return made
+
+
+class TrainingData:
+    """A data set as methods see it: held-out samples and the truth are refused."""
+
+    def __init__(self, inner: Dataset) -> None:
+        self._inner = inner
+        self.kind: Kind = inner.kind
+        self.classes = inner.classes
+        self.concepts = inner.concepts
+        self.vocabulary = inner.vocabulary
+        self.defaults = inner.defaults
+        self.skipped = inner.skipped
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        if split == "heldout":
+            raise UsageError("methods do not see held-out samples", 'ask for the split "train" or "explain"')
+        return self._inner.samples(cls, split, n, seed)
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        return self._inner.concept(name, n, seed)
+
+    def truth(self, classifier: str) -> Truth | None:
+        raise UsageError("methods do not see the truth")
+
+
+class DataConcepts(Mapping[str, Samples]):
+    """The named concepts of a data set, drawn when they are asked for."""
+
+    def __init__(self, data: Dataset, n: int, seed: int) -> None:
+        self._data, self._n, self._seed = data, n, seed
+
+    def __getitem__(self, name: str) -> Samples:
+        if name not in self._data.concepts:
+            raise KeyError(name)
+        return self._data.concept(name, self._n, self._seed)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data.concepts)
+
+    def __len__(self) -> int:
+        return len(self._data.concepts)
