@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -146,3 +148,13 @@ def test_cards_lead_to_factories() -> None:
         assert registry.create("explainer", Ref(name, {"concepts": 2})).options.concepts == 2
     assert registry.create("metric", Ref("ED", {"std_over": "pairs"})).options.std_over == "pairs"
     assert registry.roles(Ref("CS"), "metric") == ("image-text",)
+
+
+def test_cards_and_options_are_light() -> None:
+    code = (
+        "import sys, xcore_metrics.plugin\n"
+        "assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "import xcore_metrics.options\n"
+        "assert not {'torch', 'numpy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
