@@ -1,0 +1,50 @@
+# The two commands: `make bench` runs the main job, `make test` every check. Both set up .venv first, once.
+
+VENV     := .venv
+BIN      := $(VENV)/bin
+PYTHONS  := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
+PLUGINS  := $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml)))
+SETTINGS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
+# Build isolation would download setuptools once for each of our distributions; one copy in .venv serves all.
+INSTALL  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Plugins whose pyproject has an extra "test" bring the peers that their tests compare with.
+TESTED    = $(foreach p,$(PLUGINS),-e $(p)$(if $(shell grep -E '^test *=' $(p)/pyproject.toml),[test]))
+# Tests are small: more threads than one make them slower, and a network that answers would hide a missing file.
+QUIET    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false \
+            HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+
+.PHONY: bench test lint setup
+.DELETE_ON_ERROR:
+
+bench: $(VENV)/.installed
+	@$(BIN)/xcore bench --methods rlpo,craft $(ARGS)
+
+test: lint
+	$(QUIET) $(BIN)/pytest
+
+lint: $(VENV)/.installed-tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/.installed-tests
+
+$(VENV)/.installed: $(VENV)/.made $(SETTINGS)
+	@echo "installing into $(VENV) (once, some minutes; 6 GB on Linux, where torch brings CUDA) ..." >&2
+	@$(INSTALL) --no-build-isolation -e . $(foreach p,$(PLUGINS),-e $(p))
+	@touch $@
+
+$(VENV)/.installed-tests: $(VENV)/.made $(SETTINGS)
+	@echo "installing into $(VENV), with the tools for tests (once, some minutes) ..." >&2
+	@$(INSTALL) --no-build-isolation -e .[test] $(TESTED)
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.made:
+	@for python in $(PYTHONS); do \
+	  $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  $$python -m venv $(VENV) && $(INSTALL) setuptools && touch $@ && exit 0; \
+	  exit 1; \
+	done; \
+	echo "xcore needs Python 3.11 or newer with venv; none of these is: $(PYTHONS) (name one: make PYTHON=...)" >&2; \
+	exit 1
