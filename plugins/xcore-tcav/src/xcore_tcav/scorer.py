@@ -1,0 +1,238 @@
+"""Score concept sets against shared random sets: everything that does not depend on the concept is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from xcore.contrast import NULL
+from xcore.errors import NotApplicable, UsageError, XcoreError
+from xcore.protocols import Probe
+from xcore.samples import Samples
+from xcore_tcav.inference import Floats, interval, rank_p, welch_p
+from xcore_tcav.negatives import Negatives, Products
+
+Contrast = Callable[[int, int, str], Samples]
+Scale = Literal["gradient", "unit", "raw"]
+_BLOCK = 20  # sets that are fitted together; counterparts come in whole blocks, so a longer null extends a shorter one
+
+
+@dataclass(frozen=True, eq=False)
+class SetScore:
+    """How sensitive a class is to one concept set, over R random sets and m class samples."""
+
+    ts: float
+    """Mean over random sets of the share of class samples with positive sensitivity, in [0, 1]."""
+    ts_std: float
+    """Standard deviation of that share over random sets (ddof 1; nan if R = 1)."""
+    effect: float
+    """Mean sensitivity, in units of the scorer's `scale`; in [-1, 1] for "gradient"."""
+    effect_lo: float
+    effect_hi: float
+    """95 % interval of the effect over random sets and class samples (nan if R = 1), see `inference.interval`."""
+    accuracy: float
+    """Cross-validated accuracy of the CAVs, mean over random sets; .5 = no better than a coin (nan if not asked)."""
+    ts_each: Floats
+    """(R,) share of class samples with positive sensitivity, per random set."""
+    shares: Floats
+    """(m,) share of random sets with positive sensitivity, per class sample."""
+    n: int
+    """Samples of the concept set, and of each random set."""
+    render: str
+
+
+@dataclass(frozen=True, eq=False)
+class Null:
+    """The scores of J counterpart sets: what a set gets that shares nothing but size and rendering with the concept."""
+
+    ts: Floats
+    effect: Floats
+
+
+class Scorer:
+    """TCAV scores of concept sets for one class at one layer.
+
+    Parameters
+    ----------
+    probe
+        The model opened at the layer.
+    target
+        Index of the class.
+    samples
+        The m >= 2 class samples whose gradients are asked (those of the logit, not of a loss).
+    contrast
+        (n, index, render) -> random set; the first `negatives` are the negatives, those from `xcore.contrast.NULL` on
+        the counterparts.
+    negatives
+        R, the number of random sets.
+    pool
+        Fit on activations averaged over positions, so that CAVs have one entry per channel; the sensitivity to a
+        direction that all positions share is the sum of the gradients over positions. Otherwise activations and
+        gradients are both flattened, positions included.
+    folds
+        Folds of the cross-validated accuracy; 0 = do not compute it.
+    scale
+        Unit of effects: "gradient" = mean g.v / mean |g| with |v| = 1, comparable over layers and classes; "unit" = mean
+        g.v with |v| = 1; "raw" = mean g.w with the coefficients as fitted (captum's ``magnitude``).
+    c
+        Inverse strength of the L2 regularisation of the CAVs, as in scikit-learn.
+    affine
+        Score even if the gradient is the same for all samples. TS is then 0 or 1 for every CAV, so by default this is
+        refused.
+
+    Raises
+    ------
+    NotApplicable
+        Fewer than two class samples; gradients that are all zero; the same gradient for all samples.
+    XcoreError
+        Activations or gradients that are not finite.
+
+    References
+    ----------
+    Kim et al., TCAV, ICML 2018, section 3: conceptual sensitivity and TCAV score.
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        target: int,
+        samples: Samples,
+        contrast: Contrast,
+        *,
+        negatives: int = 20,
+        pool: bool = False,
+        folds: int = 5,
+        scale: Scale = "gradient",
+        c: float = 1.0,
+        affine: bool = False,
+    ) -> None:
+        if len(samples) < 2:
+            raise NotApplicable(f"TCAV needs at least 2 samples of the class, got {len(samples)}")
+        if negatives < 1 or folds < 0 or folds == 1:
+            raise UsageError(f"negatives must be >= 1 and folds 0 or >= 2, got {negatives} and {folds}")
+        self.probe, self.target, self.contrast = probe, target, contrast
+        self.negatives, self.pool, self.folds, self.scale, self.c = negatives, pool, folds, scale, c
+        self.gradients = self._flat(probe.gradients(samples, target), "gradients")
+        """(m, d) gradients of the class logit."""
+        norms = self.gradients.norm(dim=1)
+        if not norms.any():
+            raise NotApplicable("undefined at this layer: the class logit does not depend on it (all gradients are 0)")
+        if not affine and (self.gradients - self.gradients.mean(0)).norm(dim=1).max() <= 1e-5 * norms.max():
+            raise NotApplicable(
+                "undefined at this layer: the gradient is the same for all class samples (an affine head)",
+                "TS would be 0 or 1 for every concept; choose an earlier layer",
+            )
+        self.units: Floats = (norms if scale == "gradient" else torch.ones_like(norms)).double().cpu().numpy()
+        """(m,) what the sensitivity of each class sample is measured in."""
+        self._negatives: dict[tuple[int, str], Negatives] = {}
+        self._nulls: dict[tuple[int, str], list[Null]] = {}
+
+    def score(self, samples: Samples, render: str = "as-is") -> SetScore:
+        """Score one concept set; see `score_many`."""
+        return self.score_many([samples], render)[0]
+
+    def score_many(self, sets: Sequence[Samples], render: str = "as-is") -> list[SetScore]:
+        """Score concept sets, each against the R shared random sets of its own size, rendered alike.
+
+        Raises
+        ------
+        NotApplicable
+            For a set of fewer than two samples.
+        """
+        found: dict[int, SetScore] = {}
+        for n in dict.fromkeys(len(s) for s in sets):
+            shared, rows = self._shared(n, render), [i for i, s in enumerate(sets) if len(s) == n]
+            for start in range(0, len(rows), _BLOCK):
+                block = rows[start : start + _BLOCK]
+                products = Products.stack([shared.products(self.activations(sets[i])) for i in block])
+                sensitivity = shared.sensitivity(products, unit=self.scale != "raw").numpy()
+                accuracy = shared.accuracy(products, self.folds).tolist() if self.folds else [nan] * len(block)
+                for i, s, a in zip(block, sensitivity, accuracy, strict=True):
+                    found[i] = self._summary(s, a, n, render)
+        return [found[i] for i in range(len(sets))]
+
+    def null(self, j: int, n: int, render: str = "as-is") -> Null:
+        """Scores of the first `j` counterpart sets of this size and rendering, each computed once."""
+        shared, blocks = self._shared(n, render), self._nulls.setdefault((n, render), [])
+        while len(blocks) * _BLOCK < j:
+            first = NULL + len(blocks) * _BLOCK
+            sets = (self._random(n, i, render) for i in range(first, first + _BLOCK))
+            s = shared.sensitivity(Products.stack([shared.products(x) for x in sets]), unit=self.scale != "raw").numpy()
+            blocks.append(Null((s > 0).mean((1, 2)), s.mean((1, 2)) / self.units.mean()))
+        return Null(np.concatenate([b.ts for b in blocks])[:j], np.concatenate([b.effect for b in blocks])[:j])
+
+    def p_value(self, score: SetScore, j: int = 199) -> float:
+        """Two-sided rank p-value of a set's effect among `j` counterparts (`inference.rank_p`), not yet corrected."""
+        return rank_p(score.effect, self.null(j, score.n, score.render).effect)
+
+    def welch_p_value(self, score: SetScore) -> float:
+        """The published t-test of TS over random sets, **not calibrated** (`inference.welch_p`).
+
+        Its null scores are those of the negative sets against one another.
+        """
+        if self.negatives < 3:
+            raise UsageError(f"the t-test needs at least 3 random sets, got {self.negatives}")
+        return welch_p(score.ts_each, self._shared(score.n, score.render).pair_scores().numpy())
+
+    def cavs(self, samples: Samples, render: str = "as-is") -> Tensor:
+        """The R unit CAVs of a concept set, (R, d) float32, pointing to the concept."""
+        return normalize(self._shared(len(samples), render).cavs(self.activations(samples)), dim=1)
+
+    def direction(self, samples: Samples, render: str = "as-is") -> Tensor:
+        """The mean of the R unit CAVs, normalised: (d,), for `Concept.directions`."""
+        return normalize(self.cavs(samples, render).mean(0), dim=0)
+
+    def sign_and_magnitude(self, cavs: Tensor) -> tuple[Tensor, Tensor]:
+        """captum's ``sign_count`` and ``magnitude`` of given CAVs (k, d): share of g.v > 0 and mean g.v, each (k,)."""
+        sensitivity = self.gradients @ cavs.to(self.gradients).T
+        return (sensitivity > 0).float().mean(0), sensitivity.mean(0)
+
+    def activations(self, samples: Samples) -> Tensor:
+        """(n, d) activations as CAVs see them: flattened, or averaged over positions."""
+        return self._flat(self.probe.activations(samples), "activations")
+
+    def _flat(self, a: Tensor, what: Literal["activations", "gradients"]) -> Tensor:
+        if not a.isfinite().all():
+            raise XcoreError(f"the {what} at this layer are not finite")
+        if self.pool and self.probe.layout != "NC":
+            positions = (2, 3) if self.probe.layout == "NCHW" else (1,)
+            a = a.mean(positions) if what == "activations" else a.sum(positions)
+        return a.detach().flatten(1).float()
+
+    def _random(self, n: int, index: int, render: str) -> Tensor:
+        samples = self.contrast(n, index, render)
+        if len(samples) != n:
+            raise XcoreError(f"random set {index} (render {render!r}) has {len(samples)} samples instead of {n}")
+        return self.activations(samples)
+
+    def _shared(self, n: int, render: str) -> Negatives:
+        if n < 2:
+            raise NotApplicable(f"TCAV needs at least 2 samples of a concept, got {n}")
+        if (n, render) not in self._negatives:
+            sets = torch.stack([self._random(n, i, render) for i in range(self.negatives)])
+            self._negatives[n, render] = Negatives(sets, self.gradients, self.c)
+        return self._negatives[n, render]
+
+    def _summary(self, s: Floats, accuracy: float, n: int, render: str) -> SetScore:
+        each = (s > 0).mean(1)
+        several = len(s) > 1
+        lo, hi = interval(s, self.units) if several else (nan, nan)
+        return SetScore(
+            ts=float(each.mean()),
+            ts_std=float(each.std(ddof=1)) if several else nan,
+            effect=float(s.mean() / self.units.mean()),
+            effect_lo=lo,
+            effect_hi=hi,
+            accuracy=accuracy,
+            ts_each=each,
+            shares=(s > 0).mean(0),
+            n=n,
+            render=render,
+        )
