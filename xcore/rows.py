@@ -64,6 +64,7 @@ def _cell_rows(bench: Bench, outcome: Outcome, scores: list[Score], whole: set[s
         return [base]
     record = bench.store.read(bench.identity(cell)) or {}
     explanation = record["explanation"]
+    base["seconds"] = explanation["cost"]["seconds"]  # the method's own: the first cell also loads libraries and data
     overall = {s.metric: _plain(s) for s in scores if s.concept is None and s.metric in whole}
     missing = {s.metric: _plain(s) for s in scores if s.concept is None and s.metric not in whole}
     result = []
