@@ -24,7 +24,7 @@ class Fit(NamedTuple):
     """B logistic regressions on m samples each, float64."""
 
     alpha: Tensor
-    """(B, m) coefficients of the samples: w = X^T alpha. They add up to 0, so a shift of all samples changes nothing."""
+    """(B, m) coefficients of the samples, w = X^T alpha. They add up to 0: a shift of all samples changes nothing."""
     intercept: Tensor
     """(B,)"""
 
@@ -71,7 +71,7 @@ def fit(gram: Tensor, positive: Tensor, keep: Tensor | None = None, c: float = 1
         a, fr, wr = alpha[todo], f[todo], weight[todo]
         # C (t - p), which alpha equals at the optimum, in a form that keeps its digits where p is close to t
         residual = wr * y[todo] * torch.sigmoid(-y[todo] * fr)
-        # alpha = s u with s = sqrt(C p (1 - p)) turns the Newton system into (I + s K s) u = s z - s b: well conditioned
+        # alpha = s u with s = sqrt(C p (1 - p)) makes the Newton system well conditioned: (I + s K s) u = s z - s b
         s = (wr * (torch.sigmoid(fr) * torch.sigmoid(-fr)).clamp_min(_CLIP)).sqrt()
         sz = s * fr + torch.where(wr > 0, residual / s, 0.0)
         factor = torch.linalg.cholesky_ex(eye + s[:, :, None] * gram[todo] * s[:, None, :]).L

@@ -1,13 +1,14 @@
 """CAVs against R shared negative sets, from inner products alone.
 
-A CAV is a combination of the samples it was fitted on, v = X^T alpha (`xcore_tcav.logistic`), so a sensitivity g.v needs
-the inner products of class gradients and samples only. Those of the negatives are computed once; a concept set adds
-three small matrix products, and its R fits run as one batch.
+A CAV is a combination of the samples it was fitted on, v = X^T alpha (`xcore_tcav.logistic`), so a sensitivity g.v
+needs the inner products of class gradients and samples only. Those of the negatives are computed once; a concept set
+adds three small matrix products, and its R fits run as one batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -96,6 +97,7 @@ class Negatives:
             right.append((side.view(-1, self.r, side.shape[1]) + 1) / 2)
         return torch.cat(right, 2).mean((1, 2))
 
+    @cached_property
     def pair_scores(self) -> Tensor:
         """TCAV scores of negative sets against one another, every unordered pair once: (R (R - 1) / 2,).
 

@@ -79,8 +79,8 @@ class Scorer:
     folds
         Folds of the cross-validated accuracy; 0 = do not compute it.
     scale
-        Unit of effects: "gradient" = mean g.v / mean |g| with |v| = 1, comparable over layers and classes; "unit" = mean
-        g.v with |v| = 1; "raw" = mean g.w with the coefficients as fitted (captum's ``magnitude``).
+        Unit of effects: "gradient" = mean g.v / mean |g| with |v| = 1, comparable over layers and classes; "unit" =
+        mean g.v with |v| = 1; "raw" = mean g.w with the coefficients as fitted (captum's ``magnitude``).
     c
         Inverse strength of the L2 regularisation of the CAVs, as in scikit-learn.
     affine
@@ -179,7 +179,7 @@ class Scorer:
         """
         if self.negatives < 3:
             raise UsageError(f"the t-test needs at least 3 random sets, got {self.negatives}")
-        return welch_p(score.ts_each, self._shared(score.n, score.render).pair_scores().numpy())
+        return welch_p(score.ts_each, self._shared(score.n, score.render).pair_scores.numpy())
 
     def cavs(self, samples: Samples, render: str = "as-is") -> Tensor:
         """The R unit CAVs of a concept set, (R, d) float32, pointing to the concept."""
