@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class Probe(Protocol):
     """A model opened at one layer: all that CAVs, dictionaries and translators need."""
 
-    layout: Literal["NC", "NCHW", "NTC"]
+    @property
+    def layout(self) -> Literal["NC", "NCHW", "NTC"]:
+        """Axes of the activations: samples, channels and, where there are any, positions."""
 
     def activations(self, x: Samples) -> Tensor:
         """Activations at the layer: (n, C), (n, C, H, W) or (n, T, C) as `layout` says; no gradient."""

@@ -1,0 +1,5 @@
+"""``python -m xcore`` is the command line."""
+
+from xcore.cli import main
+
+main()
