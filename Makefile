@@ -6,7 +6,7 @@ PYTHONS  := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 PLUGINS  := $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml)))
 SETTINGS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 # Build isolation would download setuptools once for each of our distributions; one copy in .venv serves all.
-INSTALL  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL  := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 # Plugins whose pyproject has an extra "test" bring the peers that their tests compare with.
 TESTED    = $(foreach p,$(PLUGINS),-e $(p)$(if $(shell grep -E '^test *=' $(p)/pyproject.toml),[test]))
 # Tests are small: more threads than one make them slower, and a network that answers would hide a missing file.
