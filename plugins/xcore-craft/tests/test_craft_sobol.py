@@ -32,26 +32,27 @@ def test_absent_input_is_exactly_zero():
 
 
 def test_sum_is_one_for_an_additive_function_and_more_for_an_interaction():
-    additive = [total_indices(lambda m: m.sum(1), 10, 32, seed).sum() for seed in range(40)]
+    additive = [total_indices(lambda m: m.sum(1), 10, 256, seed).sum() for seed in range(20)]
     assert np.mean(additive) == pytest.approx(1.0, abs=0.03)
     assert total_indices(lambda m: m.prod(1), 3, 4096).sum() > 1.1
 
 
 def test_unscrambled_halton_is_biased_by_the_order_of_inputs():
-    """Why it is no default: ten inputs that matter equally get indices that fall with the input's number."""
-    halton = total_indices(lambda m: m.sum(1), 10, 32, sampler="halton")
-    scrambled = np.mean([total_indices(lambda m: m.sum(1), 10, 32, seed) for seed in range(20)], axis=0)
-    assert spearmanr(np.arange(10), halton).statistic < -0.7
-    assert np.abs(halton - 0.1).max() > 4 * np.abs(scrambled - 0.1).max()
-    assert designs(10, 32, sampler="halton")[0][0].tolist() == [0.0] * 10
+    """Why it is no default: twenty inputs that matter equally get indices that fall with the input's number."""
+    halton = total_indices(lambda m: m.sum(1), 20, 32, sampler="halton")
+    scrambled = np.mean([total_indices(lambda m: m.sum(1), 20, 32, seed) for seed in range(60)], axis=0)
+    assert spearmanr(np.arange(20), halton).statistic < -0.8
+    assert halton.sum() < 0.3
+    assert scrambled.sum() == pytest.approx(1, abs=0.1)
+    assert designs(20, 32, sampler="halton")[0][0].tolist() == [0.0] * 20
 
 
 def test_unequal_weights_are_ranked_better_than_by_unscrambled_halton():
-    w = np.random.default_rng(0).uniform(0.2, 2, 20)
+    w = np.linspace(0.7, 1.3, 20)
     ours = np.mean([spearmanr(total_indices(lambda m: m @ w, 20, 32, s), w).statistic for s in range(20)])
     theirs = spearmanr(total_indices(lambda m: m @ w, 20, 32, sampler="halton"), w).statistic
     assert ours > 0.9
-    assert theirs < 0.6
+    assert theirs < 0.5
 
 
 def test_affine_change_of_the_output_changes_nothing():

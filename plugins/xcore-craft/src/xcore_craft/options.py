@@ -22,9 +22,7 @@ class Options(Base):
     max_iter: int = Field(
         default=1000, ge=1, description="upper bound on the sweeps of the factorisation (released code: 200)"
     )
-    tol: float = Field(
-        default=1e-5, ge=0, description="relative change at which the factorisation stops (released code: 1e-4)"
-    )
+    tol: float = Field(default=1e-4, ge=0, description="relative change at which the factorisation stops")
     designs: int = Field(default=32, ge=2, description="design points of the Sobol indices, a power of two")
     sampler: Literal["sobol", "halton"] = Field(
         default="sobol", description="sobol: scrambled; halton: unscrambled as released, biased, kept for comparison"
@@ -37,5 +35,6 @@ class Options(Base):
     )
     sub_k: int = Field(default=5, ge=2, description="number of sub-concepts of a refined concept")
     sub_layer: str = Field(
-        default="", description="layer of the first refinement; empty = the one before in the model's list"
+        default="",
+        description="layer of the first refinement; empty = the last usable one before, as deep in the model",
     )

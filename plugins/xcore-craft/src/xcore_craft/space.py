@@ -148,16 +148,21 @@ def measure(
 
 
 def nearest_nonnegative(classifier: Classifier, layer: str, images: Samples) -> str | None:
-    """The nearest of the classifier's layers that has no negative activation on a few images; later ones first."""
+    """The nearest of the classifier's other layers that has no negative activation; later ones first."""
     layers = list(classifier.layers)
     here = layers.index(layer) if layer in layers else len(layers)
     few = images.take(range(min(4, len(images))))
-    for name in sorted(layers, key=lambda x: (abs(layers.index(x) - here), -layers.index(x))):
-        if name != layer:
-            try:
-                a = classifier.open(name).activations(few)
-            except XcoreError:  # a layer that cannot be opened is none to recommend
-                continue
-            if a.ndim in (2, 3, 4) and float(a.min()) >= 0 and float(a.max()) > 0:
-                return name
+    for name in sorted(layers, key=lambda name: (abs(layers.index(name) - here), -layers.index(name))):
+        a = peek(classifier, name, few) if name != layer else None
+        if a is not None and float(a.min()) >= 0:
+            return name
     return None
+
+
+def peek(classifier: Classifier, layer: str, few: Samples) -> Tensor | None:
+    """Activations of a few samples, in the layout of the probe; None for a layer that is of no use."""
+    try:
+        a = classifier.open(layer).activations(few)
+    except XcoreError:
+        return None
+    return a if a.ndim in (2, 3, 4) and bool(a.any()) else None
