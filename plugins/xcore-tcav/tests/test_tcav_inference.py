@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from xcore_tcav.inference import holm, interval, rank_p, welch_p
+from xcore_tcav.scorer import Scorer
 
 from xcore.contrast import NULL
 from xcore.samples import Samples
-from xcore_tcav.inference import holm, interval, rank_p, welch_p
-from xcore_tcav.scorer import Scorer
 
 D, N, WORLDS, TRIALS = 12, 5, 40, 10
 

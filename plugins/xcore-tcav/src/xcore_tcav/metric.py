@@ -40,7 +40,6 @@ class TS:
 
     direction = "higher"
     needs = frozenset({"samples"})
-    over: frozenset[str] = frozenset()
 
     def __init__(self, options: TSOptions | None = None) -> None:
         self.options = options or TSOptions()
