@@ -187,12 +187,13 @@ def test_report_rebuilds_the_table(tmp_path):
         (("--methods", "toy", "--suite", "nope"), 2, "unknown suite 'nope'"),
         (("--methods", "toy,toy"), 2, "label 'toy' is named twice"),
         (("--methods", "toy", "--classifier", "tiny"), 2, "unknown classifier 'tiny'"),
-        (("--methods", "toy", "--metrics", "bright"), 2, "did you mean 'brightness'?"),
+        (("--methods", "toy", "--metrics", "brigthness"), 2, "did you mean 'brightness'?"),
         (("--methods", "toy", "--plugin", "nowhere.py"), 2, "no plugin file 'nowhere.py'"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, words, code, said):
     fixed = ["bench", "--plugin", str(TOY), "--data", "toy", "--class", "red", "--out", str(tmp_path / "run")]
+    fixed += ["--metrics", "brightness"]
     monkeypatch.setattr(sys, "argv", ["xcore", *fixed, *words])
     with pytest.raises(SystemExit) as left:
         main()

@@ -125,7 +125,7 @@ class Contrast:
 
 
 def parse_crop(how: str) -> tuple[int, tuple[int, int]]:
-    """Crop side and output size of ``32>64`` or ``32>64x96`` (height x width), in pixels."""
+    """Short side of the crop and output size of ``32>64`` or ``32>64x96`` (height x width), in pixels."""
     match = re.fullmatch(r"(\d+)>(\d+)(?:x(\d+))?", how)
     if match is None:
         raise UsageError(f"rendering 'crop:{how}' is not of the form crop:SIDE>SIZE or crop:SIDE>HEIGHTxWIDTH")
@@ -134,19 +134,20 @@ def parse_crop(how: str) -> tuple[int, tuple[int, int]]:
 
 
 def crops(samples: Samples, how: str, rng: object) -> Samples:
-    """One random crop of each image, resized bilinearly as ``how`` says (see `parse_crop`)."""
+    """One random crop of each image, with the aspect ratio of the output, resized as ``how`` says (see `parse_crop`)."""
     import torch
     from torch.nn.functional import interpolate
 
     side, size = parse_crop(how)
+    tall, wide = (round(length * side / min(size)) for length in size)
     height, width = samples.images.shape[-2:]
-    if side > min(height, width):
-        raise NotApplicable(f"a crop of {side} pixels does not fit images of {height}x{width}")
+    if tall > height or wide > width:
+        raise NotApplicable(f"a crop of {tall}x{wide} pixels does not fit images of {height}x{width}")
     draw: Callable[[int], int] = rng.integers  # type: ignore[attr-defined]
     cut: list[Tensor] = []
     for image in samples.images:
-        top, left = int(draw(height - side + 1)), int(draw(width - side + 1))
-        cut.append(image[:, top : top + side, left : left + side])
+        top, left = int(draw(height - tall + 1)), int(draw(width - wide + 1))
+        cut.append(image[:, top : top + tall, left : left + wide])
     data = interpolate(torch.stack(cut), size=size, mode="bilinear", align_corners=False)
     ids = tuple(f"{i}#crop{how}" for i in samples.ids)
     return Samples("image", data.clamp(0, 1), ids, samples.labels)

@@ -132,13 +132,13 @@ def make_plan(suite: Suite, registry: Registry) -> Plan:
         registry.options(kind, ref)
         return ref
 
+    methods = [(arm, checked("explainer", arm.method, arm.set, arm.label)) for arm in arms]
     for role in models:
         known = {c.role for c in registry.cards("model") if c.role}
         if role not in known:
             raise unknown("role", role, known)
     helpers = {role: checked("model", text) for role, text in models.items()}
     metrics = tuple(checked("metric", m) for m in suite.metrics)
-    methods = [(arm, checked("explainer", arm.method, arm.set, arm.label)) for arm in arms]
     cells = []
     for classifier in [checked("classifier", c) for c in classifiers]:
         for cls in classes:

@@ -9,8 +9,8 @@
         def explainer(self):
             return Mine(MineOptions())
 
-Each class asks for the one fixture that it cannot know; the world that the component is tried on is made here (and may be
-overridden by fixtures of the same names).
+Each class asks for the one fixture that it cannot know; the world that the component is tried on is made here (and may
+be overridden by fixtures of the same names).
 """
 
 from __future__ import annotations

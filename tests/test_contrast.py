@@ -1,0 +1,94 @@
+"""Random sets: disjoint pools, rendering, and one line where there is nothing to draw from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from xcore.contrast import NULL, Contrast, crops, parse_crop
+from xcore.errors import MissingError, NotApplicable, UsageError
+from xcore.live import LiveData
+from xcore.testing import blobs, stripes
+from xcore.types import Samples
+
+
+def make(split="train", **keys):
+    data = LiveData(stripes(4, 1), "stripes", blobs(100, 2), ("a", "b"))
+    return Contrast(data, "stripes", split, seed=0, **{"pool_size": 50, "vocabulary": ("a", "b"), **keys})
+
+
+class Painter:
+    """Draws grey images whose level tells prompt and seed."""
+
+    kind = "image"
+    fingerprint = "grey"
+
+    def generate(self, prompts, seeds, adapter=None):
+        levels = torch.tensor([(len(p) + s % 97) / 200 for p, s in zip(prompts, seeds, strict=True)])
+        return Samples(
+            "image",
+            levels.view(-1, 1, 1, 1).expand(-1, 3, 8, 8),
+            tuple(f"{p}/{s}" for p, s in zip(prompts, seeds, strict=True)),
+        )
+
+
+def test_negatives_and_counterparts_share_no_sample():
+    contrast = make()
+    negatives = {i for k in range(30) for i in contrast(10, k, "as-is").ids}
+    counterparts = {i for k in range(30) for i in contrast(10, NULL + k, "as-is").ids}
+    assert len(negatives) == len(counterparts) == 50
+    assert not negatives & counterparts
+
+
+def test_the_class_itself_is_never_a_negative():
+    assert not {i for k in range(20) for i in make()(10, k, "as-is").ids if i.startswith("stripes")}
+
+
+def test_sets_repeat_and_differ():
+    one, two = make(), make()
+    assert one(10, 3, "as-is").ids == two(10, 3, "as-is").ids
+    assert one(10, 3, "as-is").ids != one(10, 4, "as-is").ids
+    assert torch.equal(one(5, 3, "crop:16>32").images, two(5, 3, "crop:16>32").images)
+
+
+def test_crops_are_cut_and_resized():
+    images = torch.zeros(3, 3, 32, 48)
+    samples = Samples("image", images, ("a", "b", "c"))
+    rng = np.random.default_rng(0)
+    assert crops(samples, "16>32x48", rng).images.shape == (3, 3, 32, 48)
+    with pytest.raises(NotApplicable, match="does not fit"):
+        crops(samples, "40>40", rng)
+    assert parse_crop("16>32") == (16, (32, 32))
+    with pytest.raises(UsageError, match="not of the form"):
+        parse_crop("half")
+
+
+def test_a_crop_is_a_part_of_its_image():
+    image = torch.arange(32 * 32).float().view(1, 1, 32, 32).expand(1, 3, 32, 32) / 1024
+    cut = crops(Samples("image", image, ("a",)), "8>8", np.random.default_rng(1)).images[0, 0]
+    assert torch.allclose(cut[1:, 0] - cut[:-1, 0], torch.full((7,), 32 / 1024), atol=1e-5)
+
+
+def test_generated_sets_come_from_disjoint_seeds():
+    train, heldout = make(generator=Painter()), make("heldout", generator=Painter())
+    sets = [
+        {i for k in range(30) for i in c(10, n + k, "generated:grey").ids} for c in (train, heldout) for n in (0, NULL)
+    ]
+    for i, one in enumerate(sets):
+        for two in sets[i + 1 :]:
+            assert not one & two
+
+
+def test_one_clear_line_where_it_cannot_be():
+    with pytest.raises(MissingError, match="generator"):
+        make()(5, 0, "generated:x")
+    with pytest.raises(MissingError, match="vocabulary"):
+        make(generator=Painter(), vocabulary=())(5, 0, "generated:x")
+    with pytest.raises(NotApplicable, match="larger than its pool of 50"):
+        make()(51, 0, "as-is")
+    with pytest.raises(NotApplicable, match="watercolour"):
+        make()(5, 0, "watercolour:x")
+    alone = LiveData(stripes(4, 1), "stripes", None, ())
+    with pytest.raises(MissingError, match="--contrast"):
+        Contrast(alone, "stripes", "train", seed=0)(2, 0, "as-is")

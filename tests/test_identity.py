@@ -1,0 +1,100 @@
+"""Every field of a cell is on one side or the other: it changes the explanation's identity, or it does not."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from xcore.identity import Identity, tree_digest
+from xcore.registry import Card, Registry
+from xcore.types import Budget, Cell, Ref
+
+CHANGES = {
+    "method": Ref("crash"),
+    "classifier": Ref("other-net"),
+    "data": Ref("other-data"),
+    "cls": "green",
+    "seed": 1,
+    "data_seed": 1,
+    "layer": "2",
+    "generator": Ref("painter2"),
+    "contrast": Ref("other-data"),
+    "models": {"vqa": Ref("asker2")},
+    "budget": Budget(samples=7),
+}
+KEEPS = {"label": "another"}
+BUDGET_CHANGES = {"samples": 7, "steps": 5}
+BUDGET_KEEPS = {"heldout": 7}
+
+
+@pytest.fixture
+def registry():
+    reg = Registry()
+    reg.load_file(Path(__file__).parent / "toy_plugin.py")
+    for kind, name in (
+        ("classifier", "other-net"),
+        ("dataset", "other-data"),
+        ("generator", "painter"),
+        ("generator", "painter2"),
+        ("model", "asker"),
+        ("model", "asker2"),
+    ):
+        reg._cards[kind, name] = [Card(kind, name, "toy_plugin:x", "", "toy", "1", role="vqa")]
+    card = reg._cards["explainer", "toy"][0]
+    for name in ("toy", "crash"):
+        reg._cards["explainer", name] = [replace(card, name=name, needs=("generator",), uses=("vqa",))]
+    return reg
+
+
+@pytest.fixture
+def cell():
+    models = {"vqa": Ref("asker")}
+    return Cell("toy", Ref("toy"), Ref("toy-net"), Ref("toy"), "red", 0, generator=Ref("painter"), models=models)
+
+
+def test_every_field_is_classified():
+    assert {f.name for f in fields(Cell)} == {*CHANGES, *KEEPS}
+    assert {f.name for f in fields(Budget)} == {*BUDGET_CHANGES, *BUDGET_KEEPS}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_fields_that_change_the_explanation(registry, cell, name):
+    identity = Identity(registry)
+    assert identity.explanation(replace(cell, **{name: CHANGES[name]})) != identity.explanation(cell)
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_fields_that_do_not(registry, cell, name):
+    identity = Identity(registry)
+    assert identity.explanation(replace(cell, **{name: KEEPS[name]})) == identity.explanation(cell)
+
+
+def test_budget_fields(registry, cell):
+    identity = Identity(registry)
+    for name, value in BUDGET_CHANGES.items():
+        changed = replace(cell, budget=replace(cell.budget, **{name: value}))
+        assert identity.explanation(changed) != identity.explanation(cell)
+    for name, value in BUDGET_KEEPS.items():
+        changed = replace(cell, budget=replace(cell.budget, **{name: value}))
+        assert identity.explanation(changed) == identity.explanation(cell)
+        metric = Ref("brightness")
+        assert identity.score(metric, ["a"], changed) != identity.score(metric, ["a"], cell)
+
+
+def test_what_a_method_does_not_use_does_not_identify_it(registry, cell):
+    card = registry._cards["explainer", "toy"][0]
+    registry._cards["explainer", "toy"] = [replace(card, needs=(), uses=())]
+    identity = Identity(registry)
+    for name in ("generator", "models"):
+        assert identity.explanation(replace(cell, **{name: CHANGES[name]})) == identity.explanation(cell)
+
+
+def test_tree_digest_sees_names_and_contents(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    first = tree_digest(tmp_path)
+    (tmp_path / "a.py").write_text("22")
+    second = tree_digest(tmp_path)
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert len({first, second, tree_digest(tmp_path)}) == 3
