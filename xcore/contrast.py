@@ -134,7 +134,7 @@ def parse_crop(how: str) -> tuple[int, tuple[int, int]]:
 
 
 def crops(samples: Samples, how: str, rng: object) -> Samples:
-    """One random crop of each image, with the aspect ratio of the output, resized as ``how`` says (see `parse_crop`)."""
+    """One random crop of each image, of the output's aspect ratio, resized as ``how`` says (see `parse_crop`)."""
     import torch
     from torch.nn.functional import interpolate
 
