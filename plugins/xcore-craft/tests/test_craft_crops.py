@@ -1,12 +1,16 @@
 """Crops and maps."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from xcore_craft.crops import cut, grid
 from xcore_craft.maps import from_crops, token_grid, upsample
 
-from xcore.contrast import parse_crop
+from xcore.contrast import crops, parse_crop
 from xcore.errors import UsageError
+from xcore.samples import Samples
 
 
 @pytest.mark.parametrize("size", [(64, 64), (63, 65), (37, 91), (224, 224), (5, 2), (1, 1)])
@@ -37,6 +41,18 @@ def test_crops_keep_the_aspect_ratio():
     assert cells.window == (32, 48)
     assert cells.render == "crop:32>64x96"
     assert parse_crop(cells.render.removeprefix("crop:")) == (32, (64, 96))
+
+
+def test_random_sets_are_rendered_alike():
+    """The window that a contrast cuts is one of the grid's, also where the image is not square."""
+    size = (10, 15)
+    images = torch.rand(1, 3, *size)
+    cells = grid(size, 8)
+    ours = cut(
+        images, replace(cells, corners=tuple((t, x) for t in range(3) for x in range(4))), [(0, b) for b in range(12)]
+    )
+    theirs = crops(Samples("image", images, ("a",)), cells.render.removeprefix("crop:"), np.random.default_rng(0))
+    assert min((theirs.images[0] - crop).abs().max().item() for crop in ours) == 0
 
 
 def test_crops_are_enlarged_to_the_image():

@@ -68,7 +68,7 @@ def grid(size: tuple[int, int], side: int | None = None, stride: float = 0.8) ->
 
 
 def cut(images: Tensor, grid: Grid, picks: Sequence[tuple[int, int]]) -> Tensor:
-    """Crops, each resized bilinearly to the size of the image.
+    """Crops, each resized bilinearly to the size of the image and kept in [0, 1].
 
     Parameters
     ----------
@@ -86,4 +86,4 @@ def cut(images: Tensor, grid: Grid, picks: Sequence[tuple[int, int]]) -> Tensor:
     for image, box in picks:
         top, left = grid.corners[box]
         patches.append(images[image, :, top : top + height, left : left + width])
-    return interpolate(torch.stack(patches), size=grid.size, mode="bilinear", align_corners=False)
+    return interpolate(torch.stack(patches), size=grid.size, mode="bilinear", align_corners=False).clamp(0, 1)
