@@ -1,0 +1,79 @@
+"""Image files of every kind as float32 RGB in [0, 1], of one size."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+_ENDINGS = "avif bmp dib gif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tga tif tiff webp"
+SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
+
+
+class Unreadable(Exception):
+    """Why a file gives no picture, in a few words."""
+
+
+def read_picture(path: Path, size: int, max_pixels: int) -> Tensor:
+    """One picture as (3, size, size) float32 in [0, 1]: resized to cover the square, then cropped at the centre.
+
+    Orientation (EXIF) is applied; transparent parts are shown on white; grey, CMYK and palette pictures become RGB;
+    16-bit grey keeps its range; of an animation the first frame is taken.
+
+    Raises
+    ------
+    Unreadable
+        The file is no picture, is cut off, or has more than `max_pixels` pixels.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise Unreadable("the file is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # size and odd metadata are judged here
+            with Image.open(path) as image:
+                if image.width * image.height > max_pixels:
+                    raise Unreadable(f"{image.width}x{image.height} pixels, more than max_pixels={max_pixels}")
+                image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at a fraction of a huge size
+                image.load()
+                return _square(ImageOps.exif_transpose(image), size)
+    except Image.DecompressionBombError:
+        raise Unreadable(f"more than max_pixels={max_pixels} pixels") from None
+    except UnidentifiedImageError:
+        raise Unreadable("not a picture, or of a format that Pillow does not know") from None
+    except MemoryError:
+        raise Unreadable("too large for memory") from None
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+        raise Unreadable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+
+def _square(image: Image.Image, size: int) -> Tensor:
+    if image.mode.startswith("I") or image.mode == "F":
+        # Kept as floats: Pillow would clip 16-bit values at 255.
+        values = _deep(image)
+        grey = ImageOps.fit(Image.fromarray(values, mode="F"), (size, size), method=Image.Resampling.BICUBIC)
+        data = torch.from_numpy(np.array(grey, dtype=np.float32)).clamp(0, 1)
+        return data.expand(3, size, size).clone()
+    fitted = ImageOps.fit(_rgb(image), (size, size), method=Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(fitted, dtype=np.uint8)).permute(2, 0, 1).float().div(255)
+
+
+def _deep(image: Image.Image) -> np.ndarray:
+    """Pixels of a picture with more than 8 bits, as float32 in [0, 1]."""
+    values = np.array(image).astype(np.float32)
+    top = float(values.max(initial=0))
+    if image.mode == "F" and top <= 1:
+        return values
+    return values / (65535 if image.mode.startswith("I;16") or top > 255 else 255)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "La", "PA", "RGBa") or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,54 @@
+"""The cards of the loaders. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from xcore import hookimpl
+from xcore.hookspecs import Register
+
+
+@hookimpl
+def register_classifiers(register: Register) -> None:
+    register(
+        "timm",
+        "xcore_vision.zoo:timm_classifier",
+        summary="a model of timm, with its own preprocessing",
+        options="xcore_vision.options:ZooOptions",
+        fingerprint="xcore_vision.fingerprint:timm",
+        argument="MODEL",
+    )
+    register(
+        "torchvision",
+        "xcore_vision.zoo:torchvision_classifier",
+        summary="a model of torchvision, with the preprocessing of its weights",
+        options="xcore_vision.options:ZooOptions",
+        fingerprint="xcore_vision.fingerprint:torchvision",
+        argument="MODEL",
+    )
+    register(
+        "file",
+        "xcore_vision.file:file_classifier",
+        summary="a safetensors file whose architecture is named in its header or by an option",
+        options="xcore_vision.options:FileOptions",
+        fingerprint="xcore_vision.fingerprint:weights_file",
+        argument="PATH",
+    )
+    register(
+        "python",
+        "xcore_vision.function:function_classifier",
+        summary="a Python function from images to scores: a black box without gradients",
+        options="xcore_vision.options:FunctionOptions",
+        fingerprint="xcore_vision.fingerprint:function",
+        argument="MODULE:FUNCTION",
+    )
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    register(
+        "folder",
+        "xcore_vision.folder:Folder",
+        summary="a folder of images: one sub-folder a class, or one class",
+        options="xcore_vision.options:FolderOptions",
+        fingerprint="xcore_vision.fingerprint:folder",
+        argument="DIR",
+    )

@@ -1,0 +1,216 @@
+"""Folders of images: splits, every kind of file, and one clear line for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from xcore_vision import fingerprint
+from xcore_vision.folder import Folder
+from xcore_vision.options import FolderOptions
+from xcore_vision.pictures import Unreadable, read_picture
+
+from xcore.errors import UsageError
+from xcore.protocols import Dataset
+
+
+def paint(
+    path: Path, colour: tuple[int, ...] = (255, 0, 0), size: tuple[int, int] = (20, 10), mode: str = "RGB"
+) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+    return path
+
+
+def folder(root: Path, **options: Any) -> Folder:
+    return Folder(FolderOptions(**{"size": 8, **options}), str(root))
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    for i in range(10):
+        paint(tmp_path / "zoo" / "zebra" / f"{i}.png", (i * 20, 0, 0))
+        paint(tmp_path / "zoo" / "horse" / "deep" / f"{i}.png", (0, i * 20, 0))
+    return tmp_path / "zoo"
+
+
+def test_classes_are_sub_folders(zoo: Path) -> None:
+    data = folder(zoo)
+    assert isinstance(data.samples("zebra", "explain", 2, 0).images, torch.Tensor)
+    assert data.classes == ("horse", "zebra")
+    assert data.vocabulary == data.concepts == data.skipped == ()
+    assert data.truth("any") is None
+    everything: Dataset = data  # the protocol, as the type checker sees it
+    assert everything.kind == "image"
+
+
+def test_splits_share_nothing_and_do_not_depend_on_the_seed(zoo: Path) -> None:
+    data = folder(zoo)
+    ids = {s: set(data.samples("zebra", s, 99, 0).ids) for s in ("explain", "heldout", "train")}
+    assert [len(v) for v in ids.values()] == [4, 3, 3]
+    assert len(set.union(*ids.values())) == 10
+    assert all(set(folder(zoo).samples("zebra", s, 99, 5).ids) == v for s, v in ids.items())
+
+
+def test_draws_follow_the_seed(zoo: Path) -> None:
+    data = folder(zoo)
+    one, same, other = (data.samples(None, "explain", 4, seed) for seed in (1, 1, 2))
+    assert one.ids == same.ids
+    assert torch.equal(one.images, same.images)
+    assert one.ids != other.ids
+    assert one.labels is not None
+    assert [data.classes[i] for i in one.labels] == [i.split("/")[1] for i in one.ids]
+
+
+def test_images_at_the_top_are_one_class(tmp_path: Path) -> None:
+    paint(tmp_path / "cats" / "a.png")
+    assert folder(tmp_path / "cats").classes == ("cats",)
+
+
+def test_fewer_than_asked_are_all_used_and_said(zoo: Path) -> None:
+    data = folder(zoo)
+    assert len(data.samples("zebra", "heldout", 50, 0)) == 3
+    assert data.notes == ["class 'zebra', split 'heldout': 3 images, 50 were asked for; all are used"]
+
+
+def test_a_split_without_images_is_empty_but_the_explained_one_is_an_error(tmp_path: Path) -> None:
+    paint(tmp_path / "d" / "a" / "1.png")
+    assert folder(tmp_path / "d").samples("a", "heldout", 5, 0).images.shape == (0, 3, 8, 8)
+    (tmp_path / "d" / "a" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match=r"class 'a' of .* has no readable image \(1 files were skipped\)"):
+        folder(tmp_path / "d").samples("a", "explain", 5, 0)
+
+
+def test_what_cannot_be_read_is_named_and_the_run_goes_on(tmp_path: Path) -> None:
+    root = tmp_path / "d" / "a"
+    for i in range(9):
+        paint(root / f"good{i}.png")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    (root / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "empty.png").write_bytes(b"")
+    (root / "text.png").write_text("hello")
+    (root / "notes.txt").write_text("hello")
+    (root / ".hidden").write_text("hello")
+    paint(root / "huge.png", size=(200, 200))
+    paint(tmp_path / "d" / "top.png")
+    (tmp_path / "d" / "nothing").mkdir()
+    data = folder(tmp_path / "d", max_pixels=10_000)
+    found = [i for s in ("explain", "heldout", "train") for i in data.samples("a", s, 99, 0).ids]
+    assert sorted(found) == [f"d/a/good{i}.png" for i in range(9)]
+    reasons = {Path(line.split(": ")[0]).name: line.split(": ")[1] for line in data.skipped}
+    assert set(reasons) == {"cut.jpg", "empty.png", "text.png", "notes.txt", "huge.png", "top.png", "nothing"}
+    assert "truncated" in reasons["cut.jpg"]
+    assert "200x200 pixels" in reasons["huge.png"]
+    assert "not a picture" in reasons["text.png"]
+    assert "no images in this folder" in reasons["nothing"]
+
+
+def test_a_draw_is_filled_up_past_unreadable_files(tmp_path: Path) -> None:
+    for i in range(30):
+        paint(tmp_path / "a" / f"{i}.png")
+    data = folder(tmp_path / "a")
+    drawn = {data.samples("a", "explain", 3, s).ids for s in range(5)}
+    victim = next(iter(drawn))[0]
+    (tmp_path / victim).write_bytes(b"x")
+    data = folder(tmp_path / "a")
+    assert all(len(data.samples("a", "explain", 3, s)) == 3 for s in range(5))
+    assert len(data.skipped) == 1
+
+
+def test_errors_name_the_nearest(zoo: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'zebra'"):
+        folder(zoo).samples("zebras", "train", 1, 0)
+    with pytest.raises(UsageError, match=r"no image folder .*did you mean .*zoo'"):
+        folder(tmp_path / "zooo")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"no images in .*empty"):
+        folder(tmp_path / "empty")
+    with pytest.raises(UsageError, match="it is a file"):
+        folder(zoo / "zebra" / "1.png")
+    with pytest.raises(UsageError, match="unknown concept 'stripes'"):
+        folder(zoo).concept("stripes", 1, 0)
+
+
+def test_concepts_and_vocabulary(zoo: Path, tmp_path: Path) -> None:
+    for i in range(3):
+        paint(tmp_path / "concepts" / "striped" / f"{i}.png", (255, 255, 255))
+    (zoo / "vocabulary.txt").write_text("# words\nstriped texture\n\n green grass \nstriped texture\n")
+    data = folder(zoo, concepts=str(tmp_path / "concepts"))
+    assert data.concepts == ("striped",)
+    assert data.concept("striped", 2, 0).images.mean() == 1
+    assert data.vocabulary == ("striped texture", "green grass")
+    assert data.skipped == ()
+    with pytest.raises(UsageError, match="no images in the concept folder"):
+        folder(zoo, concepts=str(zoo / "zebra"))
+
+
+def test_fingerprint_follows_the_files(zoo: Path) -> None:
+    options = FolderOptions()
+    before = fingerprint.folder(options, str(zoo))
+    assert fingerprint.folder(options, str(zoo)) == before
+    paint(zoo / "zebra" / "new.png")
+    assert fingerprint.folder(options, str(zoo)) != before
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("L", 51, (0.2, 0.2, 0.2)),
+        ("1", 1, (1, 1, 1)),
+        ("RGB", (255, 0, 51), (1, 0, 0.2)),
+        ("RGBA", (255, 0, 0, 0), (1, 1, 1)),
+        ("RGBA", (0, 0, 0, 102), (0.6, 0.6, 0.6)),
+        ("LA", (0, 0), (1, 1, 1)),
+        ("I;16", 13107, (0.2, 0.2, 0.2)),
+    ],
+)
+def test_modes(tmp_path: Path, mode: str, colour: Any, expected: tuple[float, ...]) -> None:
+    image = read_picture(paint(tmp_path / "a.png", colour, (20, 10), mode), 8, 10**6)
+    assert image.shape == (3, 8, 8)
+    assert image.dtype == torch.float32
+    torch.testing.assert_close(image.mean((1, 2)), torch.tensor(expected, dtype=torch.float32), atol=0.005, rtol=0)
+
+
+def test_cmyk_palette_with_transparency_and_floats(tmp_path: Path) -> None:
+    cmyk = read_picture(paint(tmp_path / "a.jpg", (0, 0, 0, 255), (16, 16), "CMYK"), 8, 10**6)
+    assert cmyk.max() < 0.05
+    palette = Image.new("P", (9, 9), 0)
+    palette.putpalette([0, 0, 255, 9, 9, 9])
+    palette.save(tmp_path / "p.png", transparency=0)
+    assert read_picture(tmp_path / "p.png", 8, 10**6).min() == 1
+    Image.fromarray(np.full((9, 9), 0.25, np.float32)).save(tmp_path / "f.tiff")
+    torch.testing.assert_close(read_picture(tmp_path / "f.tiff", 4, 10**6), torch.full((3, 4, 4), 0.25))
+
+
+def test_orientation_and_first_frame(tmp_path: Path) -> None:
+    half = Image.new("RGB", (16, 16), "black")
+    half.paste("white", (0, 0, 16, 8))  # white on top
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned upside down
+    half.save(tmp_path / "turned.png", exif=exif)
+    turned = read_picture(tmp_path / "turned.png", 16, 10**6)
+    assert turned[:, :6].max() < 0.1 < 0.9 < turned[:, 10:].min()
+    frames = [Image.new("RGB", (8, 8), c) for c in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    torch.testing.assert_close(read_picture(tmp_path / "moving.gif", 8, 10**6)[:, 0, 0], torch.tensor([1.0, 0, 0]))
+
+
+def test_aspect_is_kept_by_a_centre_crop(tmp_path: Path) -> None:
+    wide = Image.new("RGB", (30, 10), "red")
+    wide.paste("blue", (10, 0, 20, 10))  # the middle third
+    wide.save(tmp_path / "wide.png")
+    image = read_picture(tmp_path / "wide.png", 10, 10**6)
+    assert image[2, :, 2:-2].min() > 0.95
+    assert image.min() >= 0
+    assert image.max() <= 1
+
+
+def test_reasons(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="more than max_pixels=10"):
+        read_picture(paint(tmp_path / "a.png"), 8, 10)
