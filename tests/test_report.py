@@ -155,9 +155,26 @@ def test_a_missing_value_is_na_with_its_reason_and_never_nan() -> None:
     shown = [text(table), *(render(table, f) for f in ("md", "tex", "csv", "json"))]
     for one in shown:
         assert "nan" not in one.replace("not finite (nan)", "").lower()
-    assert "CS n/a for rlpo C1 in seed 0: no samples" in shown[0]
+    assert "CS n/a in seed 0: no samples" in shown[0]
     assert "n/a" in shown[0]
     json.loads(shown[-1], parse_constant=lambda c: pytest.fail(f"{c} in JSON"))
+
+
+def test_one_reason_is_one_line() -> None:
+    none = score(None, variant="")
+    rows = [row("a", rank=r, scores={"CS": none, "ED": none, "TS": none if r == 2 else score(1.0)}) for r in (1, 2)]
+    assert "CS, ED n/a: no samples" in text(build(rows, DIRECTIONS)).replace("\n ", "\n").splitlines()
+    rows.append(row("b", scores={"CS": none, "ED": score(1.0), "TS": score(1.0)}))
+    notes = build(rows, DIRECTIONS).sections[0].notes
+    assert {n for n in notes if "n/a" in n} == {
+        "TS n/a for a C2: no samples",
+        "CS n/a: no samples",
+        "ED n/a for a: no samples",
+    }
+
+
+def test_a_concept_named_by_its_rank_is_named_once() -> None:
+    assert "C1 C1" not in text(build([row(concept="C1")], DIRECTIONS))
 
 
 def test_variants_are_never_averaged() -> None:

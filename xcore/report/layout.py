@@ -89,7 +89,8 @@ def _concept(row: Row) -> str:
         return f"{row.reason} ({plural('seed', row.seeds)})"
     name, count = next(iter(row.names.items()), ("", 0))
     agreed = f" ({count}/{len(row.seeds)})" if count < len(row.seeds) else ""
-    return f"C{row.rank} {name}".rstrip() + agreed
+    rank = f"C{row.rank}"
+    return (rank if name in ("", rank) else f"{rank} {name}") + agreed
 
 
 def _places(values: list[Value]) -> int:

@@ -50,19 +50,7 @@ def section_notes(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], 
         if column.variant:
             variants.setdefault(clean(column.variant), []).append(column.metric)
     lines = [f"{', '.join(metrics)}: {variant}" for variant, metrics in variants.items()]
-    missing: dict[tuple[str, str, str], dict[str, list[int]]] = {}
-    for row in made:
-        for column, value in row.values.items():
-            for reason in dict.fromkeys(value.reasons.values()):
-                seeds = [seed for seed, why in value.reasons.items() if why == reason]
-                # A whole row without the value needs no list of seeds; a mean over fewer seeds does.
-                part = f" in {plural('seed', seeds)}" if value.value is not None else ""
-                ranks = missing.setdefault((column.metric, part, reason), {}).setdefault(row.label, [])
-                if row.rank is not None and not column.whole:
-                    ranks.append(row.rank)
-    for (metric, part, reason), labels in missing.items():
-        who = [f"{label} {', '.join(f'C{rank}' for rank in ranks)}".rstrip() for label, ranks in labels.items()]
-        lines.append(f"{metric} n/a for {'; '.join(who)}{part}: {reason}")
+    lines += _missing(made)
     warned: dict[tuple[str, str], list[int]] = {}
     for given in rows:
         if given.get("note"):
@@ -71,6 +59,30 @@ def section_notes(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], 
                 numbers.append(given["seed"])
     lines += [f"{label} ({plural('seed', numbers)}): {note}" for (label, note), numbers in warned.items()]
     return tuple(lines)
+
+
+def _missing(made: Sequence[Row]) -> list[str]:
+    """Why values are missing: one line a reason, with the metrics and concepts that it is the reason for."""
+    rows: dict[str, int] = {}
+    found: dict[tuple[str, str, Column], dict[str, list[int]]] = {}
+    for row in made:
+        rows[row.label] = rows.get(row.label, 0) + (row.status == "ok")
+        for column, value in row.values.items():
+            for reason in dict.fromkeys(value.reasons.values()):
+                seeds = [seed for seed, why in value.reasons.items() if why == reason]
+                # A whole row without the value needs no list of seeds; a mean over fewer seeds does.
+                part = f" in {plural('seed', seeds)}" if value.value is not None else ""
+                found.setdefault((part, reason, column), {}).setdefault(row.label, []).append(row.rank or 0)
+    lines: dict[tuple[str, str], list[str]] = {}
+    for (part, reason, column), labels in found.items():
+        whole = {k: column.whole or len(ranks) == rows[k] for k, ranks in labels.items()}
+        who = [k if whole[k] else f"{k} {', '.join(f'C{r}' for r in ranks)}" for k, ranks in labels.items()]
+        everyone = all(whole.values()) and all(k in labels for k, n in rows.items() if n)
+        where = "" if everyone else f" for {'; '.join(who)}"
+        metrics = lines.setdefault((f"{where}{part}", reason), [])
+        if column.metric not in metrics:
+            metrics.append(column.metric)
+    return [f"{', '.join(metrics)} n/a{where}: {reason}" for (where, reason), metrics in lines.items()]
 
 
 def plural(what: str, numbers: Sequence[int]) -> str:
