@@ -71,6 +71,7 @@ class TorchClassifier:
         cache = TensorCache(cache_mb * 2**20)
         self.model = TorchModel(module, preprocess, device=device, batch_size=batch_size, cache=cache)
         self._input_size = input_size
+        self._probes: dict[str, TorchProbe] = {}
         if layers is not None:
             self.layers = tuple(layers)
         if default_layer is not None:
@@ -98,9 +99,11 @@ class TorchClassifier:
 
     def open(self, layer: str) -> TorchProbe:
         """The probe at a layer; raises `UsageError` for one that is not there or cannot be opened."""
+        if layer in self._probes:
+            return self._probes[layer]
         modules = [name for name, _ in self.model.module.named_modules() if name]
         if layer not in modules:
-            raise unknown("layer", layer, {*self.layers, *modules})
+            raise unknown("layer", layer, modules)
         info = self._found[layer]
         hint = f"layers of this classifier: {', '.join(self.layers[-6:])}"
         if info.calls != 1:
@@ -109,7 +112,10 @@ class TorchClassifier:
         if info.layout is None:
             what = f"gives shape {info.shape}" if info.shape else "returns no single tensor"
             raise UsageError(f"layer {layer!r} {what}: a probe needs (n, C), (n, C, H, W) or (n, T, C)", hint)
-        return TorchProbe(self.model, layer, layout=info.layout, channels_last=info.last, known=self.layers)
+        known = useful_layers(self.model.module, self._found)
+        probe = TorchProbe(self.model, layer, layout=info.layout, channels_last=info.last, known=known)
+        self._probes[layer] = probe  # it keeps the cut of the graph
+        return probe
 
     @cached_property
     def _found(self) -> dict[str, LayerInfo]:
@@ -194,7 +200,8 @@ class FunctionClassifier:
 
     def _call(self, data: Any) -> Tensor:
         data = data.clone() if isinstance(data, Tensor) else data
-        scores = torch.as_tensor(self._function(data)).detach().float().cpu()
+        with torch.no_grad():
+            scores = torch.as_tensor(self._function(data)).float().cpu()
         if scores.ndim != 2 or len(scores) != len(data):
             name = getattr(self._function, "__name__", "the function")
             raise UsageError(f"{name} must return ({len(data)}, classes), got {tuple(scores.shape)}")
