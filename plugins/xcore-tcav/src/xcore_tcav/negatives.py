@@ -27,11 +27,6 @@ class Products(NamedTuple):
     gradients: Tensor
     """(K, m, n) with the class gradients."""
 
-    @staticmethod
-    def stack(parts: Sequence[Products]) -> Products:
-        """The products of several sets as one batch."""
-        return Products(*(torch.cat(p) for p in zip(*parts, strict=True)))
-
 
 class Negatives:
     """R negative sets of n samples, with what CAVs against them have in common.
@@ -60,15 +55,17 @@ class Negatives:
         self.labels = torch.arange(2 * self.n) < self.n
         """(2n,) the concept's samples come first."""
 
-    def products(self, x: Tensor) -> Products:
-        """Inner products of one concept set (n, d), as a batch of one."""
-        x = x - self.centre
-        cross = _product(x, self.rows).view(self.n, self.r, self.n).transpose(0, 1)
-        return Products(_product(x, x)[None], cross[None], _product(self.class_gradients, x)[None])
+    def products(self, sets: Sequence[Tensor]) -> Products:
+        """Inner products of K concept sets, each (n, d).
 
-    def alpha(self, products: Products) -> Tensor:
-        """Coefficients of the K x R CAVs, (K, R, 2n)."""
-        return fit(self._joined(products), self.labels, c=self.c).alpha.view(-1, self.r, 2 * self.n)
+        One product for all of them: where d is large, reading the negatives once for each set would take longest.
+        """
+        x = torch.stack(list(sets)).sub_(self.centre)
+        rows = x.flatten(0, 1)
+        own = torch.bmm(x, x.transpose(1, 2)).cpu().double()
+        cross = _product(rows, self.rows).view(-1, self.n, self.r, self.n).transpose(1, 2)
+        gradients = _product(self.class_gradients, rows).view(-1, len(x), self.n).transpose(0, 1)
+        return Products(own, cross, gradients)
 
     def sensitivity(self, products: Products, unit: bool = True) -> Tensor:
         """Sensitivities g.v, (K, R, m), with |v| = 1 or as fitted."""
@@ -111,7 +108,7 @@ class Negatives:
 
     def cavs(self, x: Tensor) -> Tensor:
         """The R CAVs (R, d) of one concept set (n, d), as fitted, in float32."""
-        alpha = self.alpha(self.products(x))[0].to(x)
+        alpha = fit(self._joined(self.products([x])), self.labels, c=self.c).alpha.to(x)
         rows = self.rows.view(self.r, self.n, -1)
         return alpha[:, : self.n] @ (x - self.centre) + (alpha[:, None, self.n :] @ rows)[:, 0]
 

@@ -17,7 +17,7 @@ from xcore.errors import NotApplicable, UsageError, XcoreError
 from xcore.protocols import Probe
 from xcore.samples import Samples
 from xcore_tcav.inference import Floats, interval, rank_p, welch_p
-from xcore_tcav.negatives import Negatives, Products
+from xcore_tcav.negatives import Negatives
 
 Contrast = Callable[[int, int, str], Samples]
 Scale = Literal["gradient", "unit", "raw"]
@@ -151,7 +151,7 @@ class Scorer:
             shared, rows = self._shared(n, render), [i for i, s in enumerate(sets) if len(s) == n]
             for start in range(0, len(rows), _BLOCK):
                 block = rows[start : start + _BLOCK]
-                products = Products.stack([shared.products(self.activations(sets[i])) for i in block])
+                products = shared.products([self.activations(sets[i]) for i in block])
                 sensitivity = shared.sensitivity(products, unit=self.scale != "raw").numpy()
                 accuracy = shared.accuracy(products, self.folds).tolist() if self.folds else [nan] * len(block)
                 for i, s, a in zip(block, sensitivity, accuracy, strict=True):
@@ -163,8 +163,8 @@ class Scorer:
         shared, blocks = self._shared(n, render), self._nulls.setdefault((n, render), [])
         while len(blocks) * _BLOCK < j:
             first = NULL + len(blocks) * _BLOCK
-            sets = (self._random(n, i, render) for i in range(first, first + _BLOCK))
-            s = shared.sensitivity(Products.stack([shared.products(x) for x in sets]), unit=self.scale != "raw").numpy()
+            products = shared.products([self._random(n, i, render) for i in range(first, first + _BLOCK)])
+            s = shared.sensitivity(products, unit=self.scale != "raw").numpy()
             blocks.append(Null((s > 0).mean((1, 2)), s.mean((1, 2)) / self.units.mean()))
         return Null(np.concatenate([b.ts for b in blocks])[:j], np.concatenate([b.effect for b in blocks])[:j])
 
