@@ -1,0 +1,152 @@
+"""Load a StableDiffusionPipeline from a directory: quietly, offline, without unpickling, part by part."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+
+from xcore.errors import UsageError, XcoreError
+from xcore_diffusion.files import check
+from xcore_diffusion.options import Options
+
+TOKENIZERS = {"CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}
+SCHEDULERS = {
+    "dpm": "DPMSolverMultistepScheduler",
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+DETERMINISTIC = {
+    *SCHEDULERS.values(),
+    "DEISMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "HeunDiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+}
+
+
+def load(directory: Path, options: Options) -> diffusers.StableDiffusionPipeline:
+    """The pipeline of a directory with frozen weights in evaluation mode, on the device and with the sampler asked for.
+
+    Raises
+    ------
+    MissingError
+        The directory or one of its parts is not there.
+    UsageError
+        A pipeline of another kind, a sampler that draws random numbers, a device or size that cannot be.
+    XcoreError
+        A part is there but cannot be loaded, or its weights are not all there.
+    """
+    index = check(directory)
+    dtype = getattr(torch, options.dtype)
+    device = _device(options.device)
+    name = str((index.get("tokenizer") or [None, ""])[1])
+    if name not in TOKENIZERS:
+        raise UsageError(f"tokenizer {name!r} of {str(directory)!r} is not supported", f"one of {sorted(TOKENIZERS)}")
+    models: dict[str, Any] = {
+        "unet": diffusers.UNet2DConditionModel,
+        "vae": diffusers.AutoencoderKL,
+        "text_encoder": transformers.CLIPTextModel,
+    }
+    with quiet(), torch.random.fork_rng():
+        parts = {part: _whole(directory, part, partial(_weights, cls, dtype)) for part, cls in models.items()}
+        parts["tokenizer"] = _whole(
+            directory,
+            "tokenizer",
+            lambda path: getattr(transformers, name).from_pretrained(path, local_files_only=True),
+        )
+        parts["scheduler"] = _whole(directory, "scheduler", lambda path: _own_scheduler(index, path))
+        pipe = diffusers.StableDiffusionPipeline(
+            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+        pipe.scheduler = _sampler(pipe.scheduler, options.scheduler)
+    for part in models:
+        getattr(pipe, part).requires_grad_(False).eval().to(device)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _whole(directory: Path, part: str, make: Callable[[str], Any]) -> Any:
+    """What `make` loads from a part; any failure becomes one line that names the part."""
+    try:
+        return make(str(directory / part))
+    except Exception as error:  # libraries raise OSError, ValueError, SafetensorError, ...
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise XcoreError(f"cannot load {part}/ of pipeline {str(directory)!r}: {reason}") from error
+
+
+def _weights(cls: Any, dtype: torch.dtype, path: str) -> Any:
+    model, info = cls.from_pretrained(
+        path, torch_dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+    )
+    lacking = sorted(k for k in info["missing_keys"] if not k.endswith("position_ids"))
+    if lacking:  # the libraries would fill them with random numbers
+        raise ValueError(f"the weights lack {len(lacking)} tensors, e.g. {lacking[0]}")
+    return model
+
+
+def _own_scheduler(index: dict[str, Any], path: str) -> Any:
+    name = str((index.get("scheduler") or [None, ""])[1])
+    if not name.endswith("Scheduler") or not hasattr(diffusers, name):
+        raise ValueError(f"no scheduler {name!r} in diffusers")
+    return getattr(diffusers, name).from_pretrained(path, local_files_only=True)
+
+
+def _sampler(own: Any, name: str) -> Any:
+    """A sampler that draws no random numbers, on the noise schedule that the UNet was trained with."""
+    if not hasattr(own, "alphas_cumprod"):
+        raise UsageError(
+            f"{type(own).__name__} has no noise schedule of the DDPM kind", "flow matching is not supported"
+        )
+    if name == "own":
+        if type(own).__name__ not in DETERMINISTIC or str(own.config.get("algorithm_type", "")).startswith("sde"):
+            raise UsageError(
+                f"the pipeline's own {type(own).__name__} draws random numbers at every step",
+                f"choose a deterministic sampler: {', '.join(SCHEDULERS)}",
+            )
+        return own
+    change: dict[str, Any] = {}
+    if name == "dpm":
+        change = {"algorithm_type": "dpmsolver++"}
+    if name == "ddim":
+        change = {"clip_sample": False, "thresholding": False}  # latents are not confined to [-1, 1]
+    return getattr(diffusers, SCHEDULERS[name]).from_config(own.config, **change)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what diffusers and transformers say while they load; their settings are restored."""
+    loggers = [diffusers.utils.logging, transformers.utils.logging]
+    levels = [logger.get_verbosity() for logger in loggers]
+    bars = [logger.is_progress_bar_enabled() for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.set_verbosity(logging.CRITICAL)
+                logger.disable_progress_bar()
+            yield
+        finally:
+            for logger, level, bar in zip(loggers, levels, bars, strict=True):
+                logger.set_verbosity(level)
+                if bar:
+                    logger.enable_progress_bar()
