@@ -362,6 +362,8 @@ def test_the_layer_defaults_to_the_classifiers():
 def test_halton_and_unknown_options():
     got = Craft(replace_options(sampler="halton", designs=30)).explain(task())
     assert channel(got.concepts[0]) == 0
+    with pytest.raises(UsageError, match="power of two, got 30"):
+        Craft(replace_options(designs=30)).explain(task())
     with pytest.raises(ValueError, match="rank"):
         Options(rank=3)
 

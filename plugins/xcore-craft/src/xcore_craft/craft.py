@@ -21,6 +21,7 @@ from xcore_craft.crops import Grid, cut, grid
 from xcore_craft.factorise import factorise, nnls
 from xcore_craft.importance import Importance, assess
 from xcore_craft.options import Options
+from xcore_craft.sobol import designs
 from xcore_craft.space import measure, peek
 
 IMPORTANCE_IS = "total Sobol index of the class logit"
@@ -96,6 +97,7 @@ class Craft:
             raise NotApplicable("craft reads activations, and this classifier shows none")
         if not len(task.samples):
             raise UsageError(f"no samples of class {task.target_name!r} to explain")
+        designs(1, o.designs, task.seed, o.sampler)  # refuses a wrong number of points before any work
         height, width = task.samples.images.shape[-2:]
         cells = grid((height, width), o.crop, o.stride)
         picks = [(i, box) for i in range(len(task.samples)) for box in range(len(cells.corners))]
@@ -160,8 +162,9 @@ class Craft:
                 **{key: value if np.isfinite(value) else None for key, value in figures.items()},
             }
         )
+        share = f"{imp.explained:.0%}" if np.isfinite(imp.explained) else "no part"
         log.notes.append(
-            f"{name}: {k} concepts keep the top class of {imp.agrees.mean():.0%} of the images and {imp.explained:.0%} "
+            f"{name}: {k} concepts keep the top class of {imp.agrees.mean():.0%} of the images and {share} "
             f"of the class logit; relative error {factors.error:.2f} on crops, {residual:.2f} on images"
         )
         flatline = int((imp.variance == 0).sum())

@@ -122,6 +122,8 @@ def measure(
     shape = tuple(full.shape[1:])
     full = flatten(full, probe.layout)
     means, low = [], full.amin((0, 1))
+    if negative == "error" and float(low.min()) < 0:
+        raise _refusal(classifier, layer, images, float(low.min()))
     for start in range(0, len(picks), CROPS):
         part = picks[start : start + CROPS]
         crops = Samples("image", cut(images.images, grid, part), tuple(f"{images.ids[i]}#{box}" for i, box in part))
@@ -134,17 +136,21 @@ def measure(
     if float(low.min()) >= 0:
         return Space(probe, shape), full, pooled
     if negative == "error":
-        near = nearest_nonnegative(classifier, layer, images)
-        instead = f", or use layer {near!r}, which has none" if near else ""
-        raise UsageError(
-            f"layer {layer!r} has negative activations (down to {float(low.min()):.3g}) and CRAFT needs none",
-            f"set craft.negative to 'shift' or 'relu'{instead}",
-        )
+        raise _refusal(classifier, layer, images, float(low.min()))
     if negative == "relu":
         return Space(probe, shape, floor=torch.zeros_like(low)), full.clamp_min(0), pooled
     shift = low.clamp_max(0)
     # The mean of rounded numbers may fall below their minimum by a rounding.
     return Space(probe, shape, shift=shift), full - shift, (pooled - shift).clamp_min(0)
+
+
+def _refusal(classifier: Classifier, layer: str, images: Samples, low: float) -> UsageError:
+    near = nearest_nonnegative(classifier, layer, images)
+    instead = f", or use layer {near!r}, which has none" if near else ""
+    return UsageError(
+        f"layer {layer!r} has negative activations (down to {low:.3g}) and CRAFT needs none",
+        f"set craft.negative to 'shift' or 'relu'{instead}",
+    )
 
 
 def nearest_nonnegative(classifier: Classifier, layer: str, images: Samples) -> str | None:
