@@ -32,18 +32,29 @@ def draw(explanation: Explanation, samples: Samples, directory: Path) -> None:
     samples
         The explained samples, which the concepts' maps refer to.
     """
-    drawn = [(i, c) for i, c in enumerate(explanation.concepts) if c.samples is not None and c.samples.kind == "image"]
+    drawn = _drawable(explanation)
     if not drawn:
         return
     (directory / "concepts").mkdir()
-    strips = {}
-    for i, concept in drawn:
-        strips[i] = _strip(_tiles(concept.samples), f"C{i + 1} {concept.name}")
-        strips[i].save(directory / "concepts" / f"{i + 1:02d}-{slug(concept.name)}.png")
-    _stack([strips[i] for i, _ in drawn[:SHOWN]]).save(directory / "concepts.png")
+    strips = [_concept_strip(i, concept) for i, concept in drawn]
+    for (i, concept), strip in zip(drawn, strips, strict=True):
+        strip.save(directory / "concepts" / f"{i + 1:02d}-{slug(concept.name)}.png")
+    _stack(strips[:SHOWN]).save(directory / "concepts.png")
     mapped = [(i, c) for i, c in drawn[:SHOWN] if c.maps is not None and c.maps.any()]
     if mapped and samples.kind == "image":
         _places(mapped, samples).save(directory / "maps.png")
+
+
+def gallery(explanation: Explanation) -> bytes | None:
+    """The top concepts as one PNG picture; None if they have no images."""
+    import io
+
+    drawn = _drawable(explanation)[:SHOWN]
+    if not drawn:
+        return None
+    buffer = io.BytesIO()
+    _stack([_concept_strip(i, concept) for i, concept in drawn]).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def overlay(image: Tensor, heat: Tensor) -> Tensor:
@@ -55,6 +66,15 @@ def overlay(image: Tensor, heat: Tensor) -> Tensor:
     grey = image.mean(0, keepdim=True).expand(3, -1, -1) * 0.6 + 0.25
     red = torch.tensor([0.85, 0.1, 0.1]).view(3, 1, 1)
     return grey * (1 - 0.8 * weight) + red * 0.8 * weight
+
+
+def _drawable(explanation: Explanation) -> list[tuple[int, Concept]]:
+    concepts = enumerate(explanation.concepts)
+    return [(i, c) for i, c in concepts if c.samples is not None and c.samples.kind == "image"]
+
+
+def _concept_strip(index: int, concept: Concept) -> Image.Image:
+    return _strip(_tiles(concept.samples), f"C{index + 1} {concept.name}")
 
 
 def _places(mapped: list[tuple[int, Concept]], samples: Samples) -> Image.Image:

@@ -112,6 +112,12 @@ class Explanation:
     notes: tuple[str, ...] = ()
     """Warnings about the fit that a reader must see (one line each)."""
 
+    def _repr_png_(self) -> bytes | None:
+        """The gallery of the top concepts, shown by notebooks."""
+        from xcore.pictures import gallery
+
+        return gallery(self)
+
 
 @dataclass(frozen=True)
 class Score:

@@ -1,0 +1,110 @@
+"""Suites and flags: what wins over what, and how options find their component."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xcore.api import request
+from xcore.errors import UsageError
+from xcore.plan import Suite, load_suite, make_plan, parse_seeds, parse_settings
+from xcore.registry import Registry
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def registry():
+    reg = Registry()
+    reg.load_file(Path(__file__).parent / "toy_plugin.py")
+    return reg
+
+
+def suite(**keys):
+    return Suite(**{"data": "toy", "methods": ["toy"], "classes": ["red"], **keys})
+
+
+def test_cells_are_the_grid(registry):
+    plan = make_plan(suite(methods=["toy", "crash"], classes=["red", "blue"], seeds=[0, 1, 2]), registry)
+    assert len(plan.cells) == 12
+    assert len({(c.label, c.cls, c.seed) for c in plan.cells}) == 12
+
+
+def test_all_classes_and_defaults_come_from_the_data_set(registry):
+    plan = make_plan(suite(classes=["all"]), registry)
+    assert [c.cls for c in plan.cells] == ["red", "green", "blue"]
+    assert plan.cells[0].classifier.text == "toy-net"
+
+
+def test_arms_are_one_method_under_two_labels(registry):
+    arms = [{"label": "a", "method": "toy"}, {"label": "b", "method": "toy"}]
+    plan = make_plan(suite(methods=[], arms=arms), registry)
+    assert [(c.label, c.method.text) for c in plan.cells] == [("a", "toy"), ("b", "toy")]
+
+
+def test_a_baseline_that_is_also_a_method_is_there_once(registry):
+    plan = make_plan(suite(methods=["toy", "crash"], baselines=["crash"]), registry)
+    assert [c.label for c in plan.cells] == ["toy", "crash"]
+
+
+def test_settings_are_typed():
+    assert parse_settings(["craft.k=10", "craft.crop=0.5", "rlpo.policy=random", "minizoo/clean.x=true"]) == {
+        "craft": {"k": 10, "crop": 0.5},
+        "rlpo": {"policy": "random"},
+        "minizoo/clean": {"x": True},
+    }
+    for wrong in ("craft.k", "k=1", "=1"):
+        with pytest.raises(UsageError, match=r"NAME\.OPTION=VALUE"):
+            parse_settings([wrong])
+
+
+def test_seeds():
+    assert parse_seeds("3") == [0, 1, 2]
+    assert parse_seeds("0,1,5") == [0, 1, 5]
+    assert parse_seeds("5,") == [5]
+    for wrong in ("x", "", "-1", "0.5"):
+        with pytest.raises(UsageError, match="--seeds"):
+            parse_seeds(wrong)
+
+
+def test_flags_win_over_the_suite(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(
+        'data = "toy"\nmethods = ["toy"]\nseeds = [4]\n[set.toy]\nk = 1\nj = 2\n[budget]\nsamples = 5\nheldout = 6\n'
+        '[[arms]]\nlabel = "arm"\nmethod = "toy"\n'
+    )
+    merged = request(["toy", "arm"], str(path), {"seeds": [1], "set": {"toy": {"k": 3}}, "budget": {"samples": 9}})
+    assert merged.seeds == [1]
+    assert merged.set == {"toy": {"k": 3, "j": 2}}
+    assert (merged.budget.samples, merged.budget.heldout) == (9, 6)
+    assert (merged.methods, [a.label for a in merged.arms]) == (["toy"], ["arm"])
+
+
+def test_own_data_brings_nothing_of_the_default_suite_but_its_columns():
+    merged = request(["toy"], "", {"data": "toy"})
+    assert merged.metrics == load_suite("default").metrics
+    assert not merged.classes
+    assert not merged.set
+    assert merged.seeds == [0]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "suites").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_suite_of_the_project_is_valid(path):
+    assert load_suite(str(path)).metrics
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"data": ""}, "no data set"),
+        ({"methods": []}, "no method"),
+        ({"classes": []}, "no class to explain"),
+        ({"classes": ["rad"]}, "did you mean 'red'"),
+        ({"models": {"image-texts": "x"}}, "unknown role 'image-texts'"),
+        ({"seeds": [1, 1]}, "seed '1' is named twice"),
+    ],
+)
+def test_one_line_for_what_is_wrong(registry, keys, said):
+    with pytest.raises(UsageError, match=said):
+        make_plan(suite(**keys), registry)
