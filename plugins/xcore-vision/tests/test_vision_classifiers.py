@@ -264,6 +264,21 @@ def test_a_python_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert fingerprint.function(FunctionOptions(), "my_box_xv:predict") != before
 
 
+def test_class_names_as_a_command_line_gives_them(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\n\ngreat dane\n")
+    (tmp_path / "names.json").write_text('["a", "b"]')
+    registry = Registry().load_installed()
+
+    def classes(text: str) -> object:
+        return registry.options("classifier", Ref("timm:x", {"classes": text, "mean": "0.5,0.4,0.3"})).classes
+
+    assert classes("a, b") == ("a", "b")
+    assert classes(str(tmp_path / "names.txt")) == ("cat", "great dane")
+    assert classes(str(tmp_path / "names.json")) == ("a", "b")
+    with pytest.raises(UsageError, match="no class names can be read"):
+        classes(str(tmp_path / "none.txt"))
+
+
 def test_class_names() -> None:
     assert distinct(["crane", "dog", "crane"]) == ("crane (0)", "dog", "crane (2)")
     with pytest.raises(UsageError, match="3 class names are given but the model has 1000"):

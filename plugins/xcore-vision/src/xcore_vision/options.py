@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from xcore.options import Options
 
-Triple = tuple[float, float, float]
+
+def _names(value: Any) -> Any:
+    """Class names as written on a command line: ``cat,dog``, or a file of names (.txt one a line, or a .json list)."""
+    if not isinstance(value, str):
+        return value
+    path = Path(value).expanduser()
+    if path.suffix not in (".txt", ".json"):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    try:
+        text = path.read_text(encoding="utf-8")
+        names = json.loads(text) if path.suffix == ".json" else [line for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no class names can be read from {value}: {error}") from error
+    return tuple(names)
+
+
+def _numbers(value: Any) -> Any:
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Triple = Annotated[tuple[float, float, float], BeforeValidator(_numbers)]
 
 
 class ViewOptions(Options):
     """How a classifier sees pictures; None = the model's own."""
 
-    classes: tuple[str, ...] | None = Field(None, description="names of the classes, in the order of the logits")
+    classes: Names | None = Field(
+        None, description="names of the classes, in the order of the logits: a,b,c or a file (.txt, .json)"
+    )
     input_size: int | None = Field(None, ge=1, description="side of the model's square input in pixels")
     mean: Triple | None = Field(None, description="mean of each channel in [0, 1]")
     std: Triple | None = Field(None, description="standard deviation of each channel in [0, 1]")
@@ -23,7 +48,7 @@ class ViewOptions(Options):
         description="own: the model's resize and centre crop, except that pictures of the input size pass unchanged; "
         "whole: the whole picture is resized to the input size",
     )
-    device: str | None = Field(None, description="torch device; none = cpu")
+    device: str | None = Field(None, description="torch device; none = as --device says")
     batch_size: int = Field(64, ge=1, description="images per forward pass")
 
 
@@ -47,7 +72,7 @@ class FileOptions(ViewOptions):
 class FunctionOptions(Options):
     """Options of ``python:``."""
 
-    classes: tuple[str, ...] | None = Field(None, description="none = the function's attribute `classes`")
+    classes: Names | None = Field(None, description="none = the function's attribute `classes`")
     batch_size: int = Field(64, ge=1, description="images per call")
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from xcore.classifier import TorchClassifier
+from xcore.device import current
 from xcore.errors import MissingError, UsageError, unknown
 from xcore_vision.options import ViewOptions, ZooOptions
 from xcore_vision.paths import existing_file
@@ -71,7 +72,7 @@ def assemble(
         raise UsageError(f"{len(options.classes)} class names are given but the model has {width} classes")
     names = options.classes or (known if known is not None and len(known) == width else None)
     classes = distinct(names) if names is not None else tuple(f"class {i}" for i in range(width))
-    device = options.device or "cpu"
+    device = options.device or current()
     return TorchClassifier(
         module.eval(), classes, preprocess=view, device=device, batch_size=options.batch_size, input_size=view.size
     )
