@@ -1,0 +1,129 @@
+"""Options of RLPO, and the preset that follows the released code. Light: imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from xcore.options import Options as Base
+
+PARITY: Mapping[str, Any] = {
+    "n": 10,
+    "steps": 500,
+    "negatives": 1,
+    "contrast": "dataset",
+    "reward": "parity",
+    "preference": "ts",
+    "tie": "g2",
+    "update_rule": "best_so_far",
+    "alpha_scope": "episode",
+    "eta": 0.5,
+    "patience": 0,
+    "adapt": {"steps": 2, "lr": 1e-5, "beta": 2500.0},
+    "exploration": "uniform",
+    "exploration_fraction": 0.1,
+    "epsilon_end": 0.9,
+    "learning_starts": 100,
+    "learning_rate": 1e-4,
+    "buffer": 100,
+    "train_freq": 4,
+    "gradient_steps": 1,
+    "target_update": 10_000,
+}
+"""What the released vision code does, where it can be said by options. Its DQN never learns (``learning_starts`` of its
+library was 50,000 for a run of 500 steps); 100 is the default of the present version."""
+
+
+class Options(Base):
+    """How concepts are sought. ``preset="parity"`` changes the defaults of what is not given."""
+
+    preset: Literal["default", "parity"] = Field("default", description="parity: as the released code does")
+
+    prompts: tuple[str, ...] = Field((), description="seed prompts, in this order; empty = see `seeds`")
+    seeds: Literal["vocabulary", "vqa"] = Field("vocabulary", description="where seed prompts come from")
+    actions: int = Field(20, ge=1, description="seed prompts that are kept of those that were ranked")
+    dedup: float = Field(0.95, gt=0, le=1, description="phrases with a cosine above this are one")
+    logit_scale: float = Field(
+        100.0, gt=0, description="what cosines are multiplied by before the softmax over phrases"
+    )
+    state: Literal["auto", "image-text", "activations"] = Field(
+        "auto", description="what the policy sees; auto = image-text where that model ranks the seeds anyway"
+    )
+
+    policy: Literal["dqn", "random", "round-robin", "ranking"] = Field(
+        "dqn", description="who picks; ranking = no steps, concepts in the order of the image-text model"
+    )
+    steps: int = Field(100, ge=0, description="steps T; the budget may lower them")
+    length: int = Field(1, ge=1, description="longest episode: prompts that are joined")
+    n: int = Field(10, ge=2, description="samples in each of the two groups of a step")
+
+    negatives: int = Field(20, ge=1, description="random sets R that groups are separated from")
+    contrast: Literal["generated", "dataset"] = Field("generated", description="who draws the random sets")
+    pool: bool = Field(False, description="average activations over positions instead of flattening them")
+    folds: int = Field(0, ge=0, description="folds of the cross-validated CAV accuracy of each step; 0 = leave it out")
+
+    reward: Literal["ts", "parity"] = Field(
+        "ts", description="ts = mean effect of both groups; parity = 50 alpha (TS1 + TS2)"
+    )
+    alpha_scope: Literal["run", "episode"] = Field("run", description="where picks are counted for alpha")
+    preference: Literal["ts-effect", "ts", "effect"] = Field(
+        "ts-effect", description="what decides between the groups; ts-effect = TS, then the mean sensitivity"
+    )
+    tie: Literal["skip", "g2", "random"] = Field("skip", description="who wins where nothing decides")
+    update: bool = Field(True, description="off = the generator stays as it is")
+    update_rule: Literal["always", "best_so_far", "low_gate", "max_below_eta"] = "max_below_eta"
+    eta: float = Field(0.95, ge=0, le=1, description="TS at which an action counts as explained")
+    patience: int = Field(16, ge=0, description="end after so many steps without an update, all tried; 0 = never")
+    adapt: dict[str, Any] = Field(
+        default_factory=lambda: {"steps": 4, "lr": 1e-3}, description="options of the generator's preference update"
+    )
+
+    exploration: Literal["balanced", "uniform"] = Field(
+        "balanced", description="balanced = random picks go through all actions before one comes again"
+    )
+    epsilon_end: float = Field(0.05, ge=0, le=1)
+    exploration_fraction: float = Field(0.6, gt=0, le=1, description="share of T over which epsilon falls from 1")
+    learning_starts: int | None = Field(None, ge=0, description="steps before learning; None = min(actions, T / 4)")
+    learning_rate: float = Field(3e-3, gt=0)
+    buffer: int = Field(256, ge=1)
+    batch: int = Field(32, ge=1)
+    gamma: float = Field(0.99, ge=0, le=1)
+    train_freq: int = Field(1, ge=1)
+    gradient_steps: int = Field(4, ge=1, description="updates of the DQN at a time")
+    target_update: int = Field(10, ge=1, description="steps between refreshes of the target network")
+
+    rank_sets: int = Field(3, ge=1, description="freshly drawn sets of n samples by which each concept is ranked")
+    shown: int = Field(10, ge=2, description="samples that each concept is shown by, drawn anew")
+    maps: int = Field(3, ge=0, description="most important concepts that get maps")
+    trajectory: str = Field("", description="prompt to follow; empty = that of the action with the most updates")
+    trajectory_every: int = Field(10, ge=1, description="steps between snapshots")
+    trajectory_samples: int = Field(3, ge=1, description="noises that are followed")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("preset") == "parity":
+            return {**PARITY, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _can_learn(self) -> Options:
+        if self.policy == "dqn" and self.learning_starts is not None and 0 < self.steps <= self.learning_starts:
+            raise ValueError(f"learning_starts {self.learning_starts} is not below the {self.steps} steps: no learning")
+        if len(set(self.prompts)) < len(self.prompts):
+            raise ValueError("a prompt is given twice")
+        if self.folds == 1:
+            raise ValueError("folds must be 0 or at least 2")
+        return self
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the image-text model orders the seed prompts."""
+        return not self.prompts or self.policy == "ranking"
+
+    @property
+    def reads_image_text(self) -> bool:
+        """Whether the image-text model is needed for anything."""
+        return self.ranks or self.state == "image-text"

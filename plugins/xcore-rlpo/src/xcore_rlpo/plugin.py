@@ -1,0 +1,32 @@
+"""The card of the method; imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xcore.hookspecs import Register, hookimpl
+
+if TYPE_CHECKING:
+    from xcore_rlpo.options import Options
+
+
+@hookimpl
+def register_explainers(register: Register) -> None:
+    """Offer `rlpo`."""
+    register(
+        "rlpo",
+        "xcore_rlpo.rlpo:Rlpo",
+        summary="Concepts drawn by a generator, picked by a DQN and tuned by preference towards a high TCAV score",
+        options="xcore_rlpo.options:Options",
+        needs=("gradients", "generator"),
+        uses="xcore_rlpo.plugin:uses",
+        kinds=("image",),
+        paper="Taparia et al., Explainable Concept Generation through Vision-Language Preference Learning, "
+        "arXiv:2408.13438",
+    )
+
+
+def uses(options: Options) -> tuple[str, ...]:
+    """The roles that these options ask for."""
+    vqa = ("vqa",) if options.seeds == "vqa" and not options.prompts else ()
+    return (*(("image-text",) if options.reads_image_text else ()), *vqa)

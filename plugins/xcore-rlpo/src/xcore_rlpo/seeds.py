@@ -1,0 +1,107 @@
+"""Seed prompts, the actions of the policy: the user's, or a vocabulary ranked on patches of the class samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from xcore.errors import MissingError, NotApplicable
+from xcore.protocols import Task
+from xcore.roles import ImageText
+from xcore.samples import Samples
+from xcore_rlpo.options import Options
+
+GRID = 3
+"""Patches a side."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seed prompts, in the order of the actions."""
+
+    phrases: tuple[str, ...]
+    prior: tuple[float, ...] | None = None
+    """Mean probability that the image-text model gives each phrase; None where it was not asked."""
+
+
+def choose(task: Task, options: Options) -> Seeds:
+    """The seed prompts of a task.
+
+    Raises
+    ------
+    NotApplicable
+        For ``seeds="vqa"``, which is not there yet.
+    MissingError
+        If there is no vocabulary, or the class name is in all of it.
+    """
+    if options.prompts and not options.ranks:
+        return Seeds(options.prompts)
+    if options.seeds == "vqa" and not options.prompts:
+        raise NotApplicable(
+            "seed prompts from visual question answering are not there yet", "use rlpo.seeds=vocabulary or rlpo.prompts"
+        )
+    phrases = options.prompts or without_class_name(task.vocabulary, task.target_name)
+    if not phrases:
+        what = "the class name is in all of its phrases" if task.vocabulary else "it has no vocabulary"
+        raise MissingError(f"the data set offers no seed prompts: {what}", "give some with --set rlpo.prompts=[...]")
+    model: ImageText = task.model("image-text")
+    texts = normalize(embed(model, Samples("text", tuple(phrases), tuple(phrases))), dim=1)
+    scores = probabilities(embed(model, pieces(task.samples)), texts, options.logit_scale)
+    order = torch.argsort(scores, descending=True, stable=True).tolist()
+    if not options.prompts:
+        kept = distinct(texts[order], options.dedup)[: options.actions]
+        order = [order[i] for i in kept]
+    return Seeds(tuple(phrases[i] for i in order), tuple(float(scores[i]) for i in order))
+
+
+def without_class_name(phrases: Sequence[str], name: str) -> tuple[str, ...]:
+    """The phrases that do not contain the class name, upper and lower case alike; each once."""
+    return tuple(dict.fromkeys(p for p in phrases if name.lower() not in p.lower()))
+
+
+def distinct(texts: Tensor, threshold: float) -> list[int]:
+    """Rows that survive greedy de-duplication: each kept row removes all later ones with a cosine above the threshold.
+
+    Parameters
+    ----------
+    texts
+        (k, d) unit rows; their order decides who survives.
+    """
+    near = texts @ texts.T > threshold
+    kept: list[int] = []
+    for i in range(len(texts)):
+        if not near[i, kept].any():
+            kept.append(i)
+    return kept
+
+
+def probabilities(samples: Tensor, texts: Tensor, scale: float) -> Tensor:
+    """(k,) softmax over k phrases of scaled cosines, averaged over samples."""
+    return (scale * normalize(samples, dim=1) @ texts.T).softmax(1).mean(0)
+
+
+def pieces(samples: Samples) -> Samples:
+    """What the phrases are compared with: the patches of images, texts as they are."""
+    if samples.kind == "text":
+        return samples
+    images = samples.images
+    height, width = images.shape[-2] // GRID, images.shape[-1] // GRID
+    if not height or not width:
+        raise NotApplicable(f"images of {images.shape[-2]}x{images.shape[-1]} have no {GRID}x{GRID} patches")
+    cut = [
+        images[:, :, r * height : (r + 1) * height, c * width : (c + 1) * width]
+        for c in range(GRID)
+        for r in range(GRID)
+    ]
+    ids = tuple(f"{i}#patch{p}" for p in range(len(cut)) for i in samples.ids)
+    grown = interpolate(torch.cat(cut), size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return Samples("image", grown.clamp(0, 1), ids)
+
+
+def embed(model: ImageText, samples: Samples) -> Tensor:
+    """(n, d) embeddings of images or texts in the model's common space."""
+    return model.embed_images(samples) if samples.kind == "image" else model.embed_texts(samples.texts)

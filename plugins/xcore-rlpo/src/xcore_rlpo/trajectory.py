@@ -1,0 +1,86 @@
+"""The trajectory: what one prompt and one noise become while the generator is tuned, and what the classifier says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from xcore.protocols import Task
+from xcore.samples import Samples
+from xcore_rlpo import draws
+from xcore_rlpo.loop import Loop
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIDE, GAP, LINE = 96, 4, 14
+"""Height of a picture, distance and height of a line of text, in pixels."""
+
+
+def follow(task: Task, loop: Loop) -> tuple[dict[str, Path], int]:
+    """Draw the trajectory and write it below the task's working directory.
+
+    Returns
+    -------
+    The files (``trajectory.json``, and ``trajectory.png`` for images) and the number of samples drawn. Nothing is
+    drawn if the generator was never updated.
+    """
+    o = loop.options
+    if loop.adapter is None:
+        return {}, 0
+    prompt = o.trajectory or loop.phrases[loop.updates.index(max(loop.updates))]
+    seeds = draws.seeds(o.trajectory_samples, loop.seed, draws.FOLLOW)
+    loop.keep()  # the final state, whatever the step
+    columns, record = [], list[dict[str, Any]]()
+    for t, adapter in sorted(loop.snapshots.items()):
+        drawn = loop.generator.generate([prompt] * len(seeds), seeds, adapter)
+        logits = task.classifier.logits(drawn)
+        top = [task.classifier.classes[i] for i in logits.argmax(1).tolist()]
+        share = torch.softmax(logits.double(), 1)[:, task.target].tolist()
+        columns.append((t, drawn, top))
+        record.append(
+            {
+                "step": t,
+                "adapter": adapter.digest if adapter else None,
+                "predictions": top,
+                "target_probability": share,
+                "target_logit": logits[:, task.target].tolist(),
+                **({"texts": list(drawn.texts)} if drawn.kind == "text" else {}),
+            }
+        )
+    files = {"trajectory.json": task.workdir / "trajectory.json"}
+    about = {"prompt": prompt, "seeds": seeds, "target": task.target_name, "snapshots": record}
+    files["trajectory.json"].write_text(json.dumps(about, indent=1), encoding="utf-8")
+    if loop.generator.kind == "image":
+        files["trajectory.png"] = task.workdir / "trajectory.png"
+        strip(prompt, columns).save(files["trajectory.png"])
+    return files, len(seeds) * len(columns)
+
+
+def strip(prompt: str, columns: list[tuple[int, Samples, list[str]]]) -> Image.Image:
+    """A column for each snapshot: its step, and the images with the predictions below them."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    first = columns[0][1].images
+    rows, width = len(first), max(SIDE, round(SIDE * first.shape[3] / first.shape[2])) + GAP
+    height = SIDE + LINE + GAP
+    picture = Image.new("RGB", (GAP + width * len(columns), 2 * LINE + 2 * GAP + height * rows), "white")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
+
+    def write(left: int, top: int, text: str) -> None:
+        pen.text((left, top), text.encode("latin-1", "replace").decode("latin-1"), fill="black", font=font)
+
+    write(GAP, GAP, prompt)
+    for c, (t, samples, top_classes) in enumerate(columns):
+        left = GAP + c * width
+        write(left, GAP + LINE, f"t = {t}")
+        for r, (image, name) in enumerate(zip(samples.images, top_classes, strict=True)):
+            pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+            top = 2 * LINE + GAP + r * height
+            tile = Image.fromarray(pixels).resize((width - GAP, SIDE), Image.Resampling.BICUBIC)
+            picture.paste(tile, (left, top))
+            write(left, top + SIDE, name)
+    return picture

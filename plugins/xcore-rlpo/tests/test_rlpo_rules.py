@@ -1,0 +1,150 @@
+"""Rewards, preferences, gates and counts against the tables that they are known by."""
+
+from __future__ import annotations
+
+from math import log
+
+import pytest
+
+from xcore.errors import UsageError
+from xcore.options import validate
+from xcore_rlpo import counts
+from xcore_rlpo.loop import halves
+from xcore_rlpo.options import PARITY, Options
+from xcore_rlpo.plugin import uses
+from xcore_rlpo.rules import Pair, alpha, gate, preferred, reward
+
+
+def pair(ts1: float, ts2: float, e1: float = 0.0, e2: float = 0.0) -> Pair:
+    return Pair((ts1, ts2), (e1, e2))
+
+
+PAID = Options(preset="parity")
+
+
+@pytest.mark.parametrize(
+    ("ts1", "ts2", "picks", "paid"),
+    [
+        (0.5, 0.5, 1, 0.2),
+        (1.0, 0.5, 1, 0.3),
+        (0.6, 0.6, 1, 60),
+        (1.0, 1.0, 1, 100),
+        (0.0, 0.0, 1, 0),
+        (0.5, 0.5, 250, 50),
+        (0.5, 0.5, 251, 50),
+        (0.5, 0.5, 500, 50),
+    ],
+)
+def test_reward_table_of_the_released_code(ts1: float, ts2: float, picks: int, paid: float) -> None:
+    assert reward(pair(ts1, ts2), picks, 500, PAID) == pytest.approx(paid)
+
+
+def test_alpha_is_clipped_and_strict_at_eta() -> None:
+    assert alpha(pair(0.5, 0.5), 1, 500, 0.5) == pytest.approx(0.004), "exactly eta is not above eta"
+    assert alpha(pair(0.51, 0.5), 1, 500, 0.5) == pytest.approx(0.004)
+    assert alpha(pair(0.51, 0.51), 1, 500, 0.5) == 1
+    assert alpha(pair(0, 0), 249, 500, 0.5) == pytest.approx(0.996)
+    assert alpha(pair(0, 0), 400, 500, 0.5) == 1
+
+
+def test_own_reward_is_the_mean_effect() -> None:
+    assert reward(pair(1, 1, 0.1, -0.3), 7, 100, Options()) == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "scores", "expected"),
+    [
+        ({}, pair(0.6, 0.5, 0, 1), (0, "ts")),
+        ({}, pair(0.5, 0.5, 0, 1), (1, "effect")),
+        ({}, pair(0.5, 0.5, 1, 0), (0, "effect")),
+        ({}, pair(0.5, 0.5), (None, "tie")),
+        ({"preference": "ts"}, pair(0.5, 0.5, 0, 1), (None, "tie")),
+        ({"preference": "effect"}, pair(0.9, 0.1, 0, 1), (1, "effect")),
+        ({"preset": "parity"}, pair(0.5, 0.5, 1, 0), (1, "tie")),
+        ({"preset": "parity"}, pair(0.6, 0.5), (0, "ts")),
+        ({"tie": "g2"}, pair(0.5, 0.5), (1, "tie")),
+    ],
+)
+def test_preference(options: dict[str, str], scores: Pair, expected: tuple[int | None, str]) -> None:
+    assert preferred(scores, Options(**options), coin=False) == expected
+
+
+def test_random_ties_follow_the_coin() -> None:
+    o = Options(tie="random")
+    assert [preferred(pair(0.5, 0.5), o, coin)[0] for coin in (False, True)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "scores", "best", "expected"),
+    [
+        ({"update_rule": "always"}, pair(1, 1), 1, (True, "always")),
+        ({"update_rule": "always"}, pair(0, 0), 1, (True, "always")),
+        ({"update_rule": "max_below_eta", "eta": 0.5}, pair(0.4, 0.49), 1, (True, "max_below_eta")),
+        ({"update_rule": "max_below_eta", "eta": 0.5}, pair(0.4, 0.5), 1, (False, "max at eta")),
+        ({"update_rule": "low_gate", "eta": 0.5}, pair(0.4, 0.49), 1, (False, "both below eta")),
+        ({"update_rule": "low_gate", "eta": 0.5}, pair(0.4, 0.5), 1, (True, "low_gate")),
+        ({"preset": "parity"}, pair(0.5, 0.9), 0.9, (True, "best_so_far")),
+        ({"preset": "parity"}, pair(0.5, 0.9), 0.95, (False, "below best")),
+        ({"preset": "parity"}, pair(0.51, 0.9), 0.9, (False, "both above eta")),
+        ({"update": False}, pair(0, 0.1), 0.1, (False, "off")),
+    ],
+)
+def test_gate(options: dict[str, object], scores: Pair, best: float, expected: tuple[bool, str]) -> None:
+    assert gate(scores, 1, best, Options(**options)) == expected  # type: ignore[arg-type]
+
+
+def test_nobody_learns_from_a_tie() -> None:
+    assert gate(pair(0.1, 0.1), None, -1, Options()) == (False, "tie")
+
+
+def test_groups_are_disjoint_halves_and_seeded() -> None:
+    first, second = halves(3, 7, 10)
+    assert sorted(first + second) == list(range(20))
+    assert len(first) == len(second) == 10
+    assert (first, second) == halves(3, 7, 10)
+    assert first != halves(3, 8, 10)[0] != halves(4, 8, 10)[0]
+    share = sum(0 in halves(seed, 0, 10)[0] for seed in range(400)) / 400
+    assert share == pytest.approx(0.5, abs=0.08), "no position belongs to one group"
+
+
+def test_counts() -> None:
+    assert counts.entropy([3] * 20) == pytest.approx(log(20))
+    assert counts.entropy([5, 0, 0]) == 0
+    assert counts.entropy([]) == counts.entropy([0, 0]) == 0
+    assert counts.anc([3] * 20) == 1
+    assert counts.anc([6, 2, 1]) == pytest.approx(0.5)
+    assert counts.icv([3] * 20) is None
+    assert counts.icv([1, 3]) == pytest.approx(2.0)
+    assert "ICV undefined" in counts.line([2, 2])
+
+
+def test_parity_changes_defaults_and_nothing_that_is_given() -> None:
+    o = Options(preset="parity", n=6)
+    assert (o.n, o.update_rule, o.tie, o.reward, o.alpha_scope, o.eta) == (
+        6,
+        "best_so_far",
+        "g2",
+        "parity",
+        "episode",
+        0.5,
+    )
+    assert set(PARITY) <= set(Options.model_fields)
+
+
+def test_a_policy_that_cannot_learn_is_refused_by_name() -> None:
+    for steps, starts in ((10, 10), (500, 50_000)):
+        with pytest.raises(UsageError, match="learning_starts"):
+            validate(Options, {"steps": steps, "learning_starts": starts}, "method 'rlpo'")
+    Options(steps=10, learning_starts=10, policy="random")
+    with pytest.raises(UsageError, match="given twice"):
+        validate(Options, {"prompts": ["a", "a"]}, "method 'rlpo'")
+    with pytest.raises(UsageError, match="epsilon_end"):
+        validate(Options, {"epsilon_en": 1}, "method 'rlpo'")
+
+
+def test_roles_follow_the_options() -> None:
+    assert uses(Options()) == ("image-text",)
+    assert uses(Options(prompts=("a",))) == ()
+    assert uses(Options(prompts=("a",), state="image-text")) == ("image-text",)
+    assert uses(Options(prompts=("a",), policy="ranking")) == ("image-text",)
+    assert uses(Options(seeds="vqa")) == ("image-text", "vqa")

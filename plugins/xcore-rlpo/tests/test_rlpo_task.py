@@ -1,0 +1,342 @@
+"""The whole method in a made world: a network that reads a colour, a generator whose prompts have learnable ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xcore.classifier import FunctionClassifier, TorchClassifier
+from xcore.contrast import Contrast
+from xcore.errors import MissingError, NotApplicable, UsageError
+from xcore.protocols import Task
+from xcore.samples import Samples
+from xcore.types import Adapter, Budget, Explanation
+from xcore_rlpo.options import Options
+from xcore_rlpo.rlpo import Rlpo
+
+SIDE = 8
+COLOURS = {
+    "red": [0.8, 0.3, 0.3],
+    "green": [0.3, 0.8, 0.3],
+    "blue": [0.3, 0.3, 0.8],
+    "gray": [0.45, 0.45, 0.45],
+    "pale green": [0.5, 0.7, 0.5],
+}
+FAST: dict[str, Any] = {"n": 5, "negatives": 6, "gradient_steps": 1, "shown": 4, "rank_sets": 2}
+
+
+class Painter:
+    """Noisy fields of a colour; an adapter shifts the colours of its prompts."""
+
+    kind = "image"
+    fingerprint = "painter"
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[str, int, str]] = []
+        self.adapted = 0
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
+        pictures = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            colour = torch.tensor([COLOURS[p] for p in prompt.split(", ")]).mean(0)
+            if adapter is not None and prompt in adapter.state:
+                colour = colour + adapter.state[prompt]
+            rng = torch.Generator().manual_seed(seed)
+            tint, noise = torch.randn(3, 1, 1, generator=rng) * 0.06, torch.randn(3, SIDE, SIDE, generator=rng) * 0.1
+            pictures.append((colour.view(3, 1, 1) + tint + noise).clamp(0, 1))
+            self.drawn.append((prompt, seed, adapter.digest if adapter else ""))
+        ids = tuple(f"{p}/{s}" for p, s in zip(prompts, seeds, strict=True))
+        return Samples("image", torch.stack(pictures), ids, meta={"prompt": tuple(prompts)})
+
+    def adapt(
+        self, adapter: Adapter | None, preferred: Samples, rejected: Samples, *, seed: int, options: Mapping[str, Any]
+    ) -> tuple[Adapter, Mapping[str, float]]:
+        self.adapted += 1
+        prompt = preferred.meta["prompt"][0]
+        gap = (preferred.images - rejected.images).mean((0, 2, 3))
+        state = dict(adapter.state) if adapter else {}
+        state[prompt] = state.get(prompt, torch.zeros(3)) + options["lr"] * gap
+        digest = hashlib.sha256(b"".join(t.numpy().tobytes() for t in state.values())).hexdigest()
+        return Adapter(state, {}, digest), {"margin": float(gap.norm())}
+
+
+class Reader(nn.Module):
+    """Class 0 is red, class 1 is green: through saturating units, so that gradients differ from image to image."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(3, 4, 1)
+        self.out = nn.Linear(4, 2)
+        with torch.no_grad():
+            if seed is None:
+                self.mix.weight.copy_(
+                    torch.tensor([[3.0, -1, -1], [-1, 3, -1], [-1, -1, 3], [1, 1, -1]]).view(4, 3, 1, 1)
+                )
+                self.mix.bias.copy_(torch.tensor([-0.2, -0.2, -0.2, -0.3]))
+                self.out.weight.copy_(torch.tensor([[3.0, -1, 0, 0.2], [-1, 3, 0, 0.2]]))
+                self.out.bias.zero_()
+            else:
+                rng = torch.Generator().manual_seed(seed)
+                for p in self.parameters():
+                    p.copy_(torch.randn(p.shape, generator=rng))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.mix(x)).mean((2, 3)))
+
+
+class Colours:
+    """An image-text model that sees mean colours."""
+
+    name = "colours"
+
+    def embed_images(self, images: Samples) -> Tensor:
+        return images.images.mean((2, 3)) - 0.4
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return torch.tensor([COLOURS[t] for t in texts]) - 0.4
+
+
+def task(tmp_path: Path, target: int = 0, seed: int = 0, net: int | None = None, **kw: Any) -> Task:
+    painter = Painter()
+    rng = torch.Generator().manual_seed(5)
+    images = torch.rand(20, 3, SIDE, SIDE, generator=rng) * 0.5
+    images[:, target, :, 2:6] += 0.4
+    samples = Samples("image", images, tuple(f"class/{i}" for i in range(20)))
+    contrast = Contrast(
+        None,
+        "",
+        "train",
+        seed=0,
+        generator=painter,
+        vocabulary=tuple(COLOURS),
+        pool_size=60,  # type: ignore[arg-type]
+    )
+    made = Task(
+        TorchClassifier(Reader(net), ["a red class", "a leafy class"], input_size=SIDE),
+        "mix",
+        target,
+        samples,
+        contrast,
+        data=None,  # type: ignore[arg-type]
+        seed=seed,
+        vocabulary=tuple(COLOURS),
+        generator=painter,
+        model=lambda role: Colours(),
+        workdir=tmp_path,
+    )
+    return replace(made, **kw)
+
+
+def run(made: Task, **options: Any) -> Explanation:
+    return Rlpo(Options(**{**FAST, **options})).explain(made)
+
+
+def plain(e: Explanation) -> Any:
+    concepts = [
+        (c.name, c.importance, dict(c.evidence), c.samples.digest if c.samples else "", c.directions["mix"].tolist())
+        for c in e.concepts
+    ]
+    return json.loads(json.dumps([concepts, e.trace, e.notes], allow_nan=False))
+
+
+def test_the_planted_prompt_comes_first_and_is_the_greedy_action(tmp_path: Path) -> None:
+    got = run(task(tmp_path), steps=24)
+    assert got.concepts[0].name == "red"
+    assert got.concepts[0].importance > got.concepts[1].importance > 0 or got.concepts[1].importance <= 0
+    q = {c.name: c.evidence["q_value"] for c in got.concepts}
+    assert max(q, key=q.__getitem__) == "red"
+    importances = [c.importance for c in got.concepts]
+    assert importances == sorted(importances, reverse=True)
+    assert {c.name for c in got.concepts} == set(COLOURS)
+    assert (got.method, got.target) == ("rlpo", "a red class")
+
+
+def test_the_other_class_asks_for_the_other_colour(tmp_path: Path) -> None:
+    got = run(task(tmp_path, target=1), steps=0)
+    assert got.concepts[0].name == "green"
+    assert got.concepts[-1].evidence["effect"] < 0 < got.concepts[0].evidence["effect"]
+
+
+def test_preference_tuning_raises_the_effect_of_a_vague_prompt(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"prompts": ["gray"], "policy": "round-robin", "steps": 25, "patience": 0, "eta": 1.0}
+    on = run(task(tmp_path), **how, adapt={"lr": 1.0})
+    off = run(task(tmp_path), **how, update=False)
+    assert on.concepts[0].importance > off.concepts[0].importance + 0.1
+    assert [row["prompt"] for row in on.trace] == [row["prompt"] for row in off.trace]
+    assert sum(row["updated"] for row in on.trace) > 5
+    classify = task(tmp_path).classifier.logits
+    before, after = (classify(e.concepts[0].samples)[:, 0].mean() for e in (off, on))
+    assert after > before + 0.5, "the pictures moved towards the class"
+
+
+def test_networks_with_random_weights_do_not_care(tmp_path: Path) -> None:
+    effects = [
+        c.importance
+        for net in range(20)
+        for c in run(task(tmp_path, net=net), steps=0, rank_sets=1).concepts
+        if c.name == "red"
+    ]
+    assert abs(np.mean(effects)) < 2.5 * np.std(effects, ddof=1) / 20**0.5
+    assert 4 <= sum(e > 0 for e in effects) <= 16
+
+
+def test_what_a_concept_carries(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    got = run(made, steps=12)
+    for i, c in enumerate(got.concepts):
+        assert c.words == (c.name,)
+        assert c.render == "generated:painter"
+        assert c.samples.images.shape == (4, 3, SIDE, SIDE)
+        assert c.samples.meta == {}
+        assert (c.source == -1).all()
+        assert c.directions["mix"].shape == (4 * SIDE * SIDE,)
+        assert c.directions["mix"].norm().item() == pytest.approx(1, abs=1e-5)
+        assert (c.maps is not None) == (i < 3)
+        assert set(c.evidence) >= {"effect", "ts", "count", "q_value", "rank_prior", "prior", "effect_sd"}
+        assert c.evidence["effect"] == c.importance
+    first = got.concepts[0].maps
+    assert first.shape == (20, SIDE, SIDE)
+    assert (first >= 0).all()
+    assert first[:, :, 3:5].mean() > 3 * first[:, :, :2].mean(), "the class images are red in the middle"
+    assert sum(c.evidence["count"] for c in got.concepts) == len(got.trace)
+
+
+def test_no_sample_serves_two_purposes(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    got = run(made, steps=6, policy="round-robin", patience=0)
+    drawn = made.generator.drawn
+    pool = {(p, s) for p, s, _ in drawn[:60]}
+    steps, rest = drawn[60 : 60 + 60], drawn[120:]
+    assert len({s for _, s, _ in steps}) == 60, "every step draws new noise"
+    ranking = {s for _, s, _ in rest[:50]}
+    shown = {s for _, s, _ in rest[50:70]}
+    assert len(ranking) == 10, "all actions are ranked on the same noise"
+    assert len(shown) == 4
+    assert not ranking & shown
+    assert not (ranking | shown) & {s for _, s, _ in steps}
+    assert not (ranking | shown) & {s for _, s in pool}
+    assert got.cost.generated == len(drawn) - 60
+    assert got.cost.shared_seconds > 0
+
+
+def test_trace_is_complete_json(tmp_path: Path) -> None:
+    got = run(task(tmp_path), steps=10, folds=2)
+    for t, row in enumerate(json.loads(json.dumps(got.trace, allow_nan=False))):
+        assert row["step"] == t + 1
+        assert row["prompt"] in COLOURS
+        assert len(row["ts"]) == len(row["effect"]) == len(row["cav_accuracy"]) == 2
+        assert set(row) >= {"action", "preferred", "decided_by", "updated", "rule", "reward", "epsilon", "q", "adapter"}
+        assert ("update_margin" in row) == row["updated"]
+        assert row["reward"] == pytest.approx(sum(row["effect"]) / 2)
+
+
+def test_trajectory_and_adapter(tmp_path: Path) -> None:
+    from PIL import Image
+    from safetensors.torch import load_file
+
+    got = run(task(tmp_path), steps=25, policy="random", update_rule="always", patience=0)
+    assert set(got.files) == {"trajectory.json", "trajectory.png", "adapter.safetensors"}
+    about = json.loads(got.files["trajectory.json"].read_text())
+    assert [s["step"] for s in about["snapshots"]] == [0, 10, 20, 25]
+    assert about["snapshots"][0]["adapter"] is None
+    updates = {c.name: c.evidence["updates"] for c in got.concepts}
+    assert updates[about["prompt"]] == max(updates.values())
+    assert all(p in ("a red class", "a leafy class") for s in about["snapshots"] for p in s["predictions"])
+    with Image.open(got.files["trajectory.png"]) as strip:
+        assert strip.width > 4 * 96
+    assert set(load_file(got.files["adapter.safetensors"])) <= set(COLOURS)
+    assert all(path.parent == tmp_path for path in got.files.values())
+
+
+def test_without_updates_there_is_nothing_to_follow(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    got = run(made, steps=8, update=False)
+    assert got.files == {}
+    assert made.generator.adapted == 0
+    assert {row["rule"] for row in got.trace} == {"off"}
+
+
+def test_above_eta_nothing_is_learned_and_the_run_ends(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    got = run(made, steps=50, eta=0.0, policy="round-robin")
+    assert made.generator.adapted == 0
+    assert len(got.trace) == len(COLOURS), "each was tried once, and all are at the ceiling"
+    assert any("nothing was left to change" in note for note in got.notes)
+    patient = run(task(tmp_path), steps=30, update=False, policy="round-robin", patience=12)
+    assert len(patient.trace) == 12
+    assert len(run(task(tmp_path), steps=30, update=False, policy="round-robin", patience=0).trace) == 30
+
+
+def test_parity_preset_runs(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    made = replace(
+        made, contrast=lambda n, i, render: Painter().generate(["gray"] * n, range(90 + n * i, 90 + n * i + n))
+    )
+    got = run(made, **{"preset": "parity", "n": 5, "negatives": 1, "steps": 12, "learning_starts": 4, "length": 4})
+    assert {row["rule"] for row in got.trace} <= {"best_so_far", "both above eta", "below best"}
+    for row in got.trace:
+        assert row["reward"] == pytest.approx(50 * row["alpha"] * sum(row["ts"]))
+        assert row["alpha"] == 1 or row["alpha"] == pytest.approx(2 * row["prompt"].count(row["phrase"]) / 12, rel=9)
+    plain(got)
+
+
+def test_ranking_alone_draws_no_step(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    got = run(made, policy="ranking")
+    assert got.trace == ()
+    assert [c.evidence["rank_prior"] for c in got.concepts] == [1, 2, 3, 4, 5]
+    assert got.importance_is.startswith("mean image-text")
+    assert got.concepts[0].importance == got.concepts[0].evidence["prior"]
+
+
+def test_same_seed_same_result_and_the_world_as_it_was(tmp_path: Path) -> None:
+    random.seed(3)
+    np.random.seed(3)
+    torch.manual_seed(3)
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    first, again = (run(task(tmp_path, seed=4), steps=10) for _ in range(2))
+    assert plain(first) == plain(again)
+    assert plain(first) != plain(run(task(tmp_path, seed=5), steps=10))
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_budget_caps_the_steps(tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    made = task(tmp_path, budget=Budget(steps=4), progress=lambda s, t, note="": told.append((s, t, note)))
+    got = run(made, steps=100, patience=0)
+    assert len(got.trace) == 4
+    assert [s for s, *_ in told] == [1, 2, 3, 4, 4, 5, 6]
+    assert {t for _, t, _ in told} == {6}
+    with pytest.raises(UsageError, match="learning_starts"):
+        run(replace(made, budget=Budget(steps=4)), steps=100, learning_starts=4)
+
+
+def test_prompts_need_no_image_text_model(tmp_path: Path) -> None:
+    made = replace(task(tmp_path), model=lambda role: pytest.fail(f"{role} was asked for"))
+    got = run(made, prompts=["gray", "red"], steps=6)
+    assert "prior" not in got.concepts[0].evidence
+    assert "q_value" in got.concepts[0].evidence
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    with pytest.raises(MissingError, match="generator"):
+        run(replace(made, generator=None))
+    blind = FunctionClassifier(lambda x: x.mean((2, 3))[:, :2], ["a", "b"])
+    with pytest.raises(NotApplicable, match="gradients"):
+        run(replace(made, classifier=blind))
+    made.generator.kind = "text"
+    with pytest.raises(NotApplicable, match="draws text"):
+        run(made)
