@@ -29,11 +29,12 @@ class PixelProbe:
     """The activations are the first d pixels (or the whole picture); the logit of class 0 is `h`, of class 1 -h."""
 
     def __init__(self, h: Callable[[Tensor], Tensor], d: int | None = 4) -> None:
-        self.h, self.d, self.calls = h, d, 0
+        self.h, self.d, self.calls, self.seen = h, d, 0, 0
         self.layout = "NCHW" if d is None else "NC"
 
     def activations(self, x: Samples) -> Tensor:
         self.calls += 1
+        self.seen += len(x)
         return x.images if self.d is None else x.images.flatten(1)[:, : self.d]
 
     def head(self, a: Tensor, like: Samples | None = None) -> Tensor:
@@ -248,6 +249,22 @@ def test_what_does_not_depend_on_the_concept_is_computed_once() -> None:
     s.null(35, 10)
     s.p_value(s.score(gaussian(10, 5)), 40)
     assert probe.calls - before == 1
+
+
+def test_samples_of_a_pool_are_run_once() -> None:
+    pools = gaussian(30, 7), gaussian(30, 8)
+
+    def pooled(n: int, index: int, render: str) -> Samples:
+        return pools[index >= NULL].take(np.random.default_rng(index).choice(30, n, replace=False).tolist())
+
+    probe, concept = PixelProbe(curved), gaussian(10, 5)
+    s = Scorer(probe, 0, gaussian(9, 1), pooled, negatives=6)
+    s.null(100, 10)
+    assert probe.seen == 9 + 60
+    direct = Scorer(PixelProbe(curved), 0, gaussian(9, 1), pooled, negatives=6)
+    negatives = torch.stack([direct.activations(pooled(10, i, "")) for i in range(6)])
+    torch.testing.assert_close(s.cavs(concept), direct.cavs(concept))
+    torch.testing.assert_close(s._shared(10, "as-is").rows.view(6, 10, -1) + s._shared(10, "as-is").centre, negatives)
 
 
 def test_scores_do_not_depend_on_the_batch_or_on_how_the_null_grew() -> None:

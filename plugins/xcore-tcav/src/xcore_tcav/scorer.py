@@ -23,6 +23,8 @@ Contrast = Callable[[int, int, str], Samples]
 Scale = Literal["gradient", "unit", "raw"]
 _BLOCK = 20  # sets that are fitted together; counterparts come in whole blocks, so a longer null extends a shorter one
 
+_KNOWN_BYTES = 256_000_000  # activations of random samples that are kept while sets are drawn
+
 
 @dataclass(frozen=True, eq=False)
 class SetScore:
@@ -133,6 +135,7 @@ class Scorer:
         """(m,) what the sensitivity of each class sample is measured in."""
         self._negatives: dict[tuple[int, str], Negatives] = {}
         self._nulls: dict[tuple[int, str], list[Null]] = {}
+        self._known: dict[tuple[int, str], dict[str, Tensor]] = {}
 
     def score(self, samples: Samples, render: str = "as-is") -> SetScore:
         """Score one concept set; see `score_many`."""
@@ -163,7 +166,7 @@ class Scorer:
         shared, blocks = self._shared(n, render), self._nulls.setdefault((n, render), [])
         while len(blocks) * _BLOCK < j:
             first = NULL + len(blocks) * _BLOCK
-            products = shared.products([self._random(n, i, render) for i in range(first, first + _BLOCK)])
+            products = shared.products(self._random(n, range(first, first + _BLOCK), render))
             s = shared.sensitivity(products, unit=self.scale != "raw").numpy()
             blocks.append(Null((s > 0).mean((1, 2)), s.mean((1, 2)) / self.units.mean()))
         return Null(np.concatenate([b.ts for b in blocks])[:j], np.concatenate([b.effect for b in blocks])[:j])
@@ -206,18 +209,29 @@ class Scorer:
             a = a.mean(positions) if what == "activations" else a.sum(positions)
         return a.detach().flatten(1).float()
 
-    def _random(self, n: int, index: int, render: str) -> Tensor:
-        samples = self.contrast(n, index, render)
-        if len(samples) != n:
-            raise XcoreError(f"random set {index} (render {render!r}) has {len(samples)} samples instead of {n}")
-        return self.activations(samples)
+    def _random(self, n: int, indices: Sequence[int], render: str) -> list[Tensor]:
+        """Activations (n, d) of random sets. Sets are drawn from a pool, so a sample that returns is not run again."""
+        sets = [self.contrast(n, i, render) for i in indices]
+        for i, samples in zip(indices, sets, strict=True):
+            if len(samples) != n:
+                raise XcoreError(f"random set {i} (render {render!r}) has {len(samples)} samples instead of {n}")
+        joined = Samples.concat(sets)
+        keys = [joined.take([i]).digest for i in range(len(joined))]
+        known = self._known.setdefault((n, render), {})  # one for each size and rendering: batches stay reproducible
+        new = {key: i for i, key in enumerate(keys) if key not in known}
+        if new:
+            known.update(zip(new, self.activations(joined.take(list(new.values()))), strict=True))
+        rows = torch.stack([known[key] for key in keys])
+        if len(known) * rows[0].nbytes > _KNOWN_BYTES:
+            known.clear()
+        return list(rows.view(len(sets), n, -1))
 
     def _shared(self, n: int, render: str) -> Negatives:
         if n < 2:
             raise NotApplicable(f"TCAV needs at least 2 samples of a concept, got {n}")
         if (n, render) not in self._negatives:
-            sets = torch.stack([self._random(n, i, render) for i in range(self.negatives)])
-            self._negatives[n, render] = Negatives(sets, self.gradients, self.c)
+            sets = self._random(n, range(self.negatives), render)
+            self._negatives[n, render] = Negatives(torch.stack(sets), self.gradients, self.c)
         return self._negatives[n, render]
 
     def _summary(self, s: Floats, accuracy: float, n: int, render: str) -> SetScore:
