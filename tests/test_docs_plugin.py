@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import xcore
 from xcore.api import load_registry
-from xcore.types import Explanation
+from xcore.protocols import Explainer
+from xcore.testing import ExplainerTests
+from xcore.types import Explanation, Ref
 
 FILE = Path(__file__).parent.parent / "docs" / "examples" / "my_method.py"
 
@@ -57,3 +60,10 @@ def test_it_is_the_same_every_time() -> None:
 def test_the_docs_show_this_file() -> None:
     page = (FILE.parent.parent / "plugins.md").read_text(encoding="utf-8")
     assert FILE.read_text(encoding="utf-8") in page
+
+
+class TestMine(ExplainerTests):
+    @pytest.fixture
+    def explainer(self) -> Explainer:
+        made: Explainer = load_registry([FILE]).create("explainer", Ref("mine"))
+        return made
