@@ -136,15 +136,15 @@ def test_an_untrained_adapter_changes_nothing(generator: DiffusionGenerator, pai
 
 
 def test_adapters_are_values(generator: DiffusionGenerator, pairs: tuple[Samples, Samples]) -> None:
-    one, _ = generator.adapt(None, *pairs, seed=0, options={"lr": 1e-2})
+    one, _ = generator.adapt(None, *pairs, seed=0, options={"steps": 2, "lr": 1e-2})
     kept = {n: t.clone() for n, t in one.state.items()}
     first = generator.generate(["white"], [0], one).images
-    two, _ = generator.adapt(one, *pairs, seed=1, options={"lr": 1e-2})
+    two, _ = generator.adapt(one, *pairs, seed=1, options={"steps": 2, "lr": 1e-2})
     assert one.digest != two.digest
     assert all(torch.equal(one.state[n], t) for n, t in kept.items())
     assert not torch.equal(generator.generate(["white"], [0], two).images, first)
     assert torch.equal(generator.generate(["white"], [0], one).images, first)
-    again, _ = generator.adapt(None, *pairs, seed=0, options={"lr": 1e-2})
+    again, _ = generator.adapt(None, *pairs, seed=0, options={"steps": 2, "lr": 1e-2})
     assert again.digest == one.digest
 
 
@@ -189,7 +189,7 @@ def test_diffusers_reads_the_file(directory: Path, pairs: tuple[Samples, Samples
     import diffusers
 
     g = DiffusionGenerator(directory, OPTIONS)
-    tuned, _ = g.adapt(None, *pairs, seed=0, options={"lr": 1e-2})
+    tuned, _ = g.adapt(None, *pairs, seed=0, options={"steps": 2, "lr": 1e-2})
     save_adapter(tuned, tmp_path / "adapter.safetensors")
     with quiet():
         pipe = diffusers.StableDiffusionPipeline.from_pretrained(str(directory), safety_checker=None)
@@ -219,9 +219,9 @@ def test_images_are_encoded_only_where_latents_are_missing(
 
 def test_bad_requests_are_one_line(generator: DiffusionGenerator, pairs: tuple[Samples, Samples]) -> None:
     w, r = pairs
-    with pytest.raises(UsageError, match=r"unknown option of adapt 'bta' .did you mean 'beta'"):
+    with pytest.raises(UsageError, match=r"unknown key 'bta' of adapt .*did you mean 'beta'"):
         generator.adapt(None, w, r, seed=0, options={"bta": 1})
-    with pytest.raises(UsageError, match=r"option of adapt lr: .*greater than 0"):
+    with pytest.raises(UsageError, match=r"option 'lr': .*greater than 0"):
         generator.adapt(None, w, r, seed=0, options={"lr": -1})
     with pytest.raises(UsageError, match="5 preferred and 4 rejected"):
         generator.adapt(None, w, r.take(range(4)), seed=0, options={})
@@ -241,10 +241,10 @@ def test_bad_requests_are_one_line(generator: DiffusionGenerator, pairs: tuple[S
 
 def test_a_failed_update_harms_nothing(generator: DiffusionGenerator, pairs: tuple[Samples, Samples]) -> None:
     w, r = pairs
-    good, _ = generator.adapt(None, w, r, seed=0, options={"lr": 1e-2})
+    good, _ = generator.adapt(None, w, r, seed=0, options={"steps": 2, "lr": 1e-2})
     before = [generator.generate(["white"], [0], a).images for a in (None, good)]
     nan = Samples("image", w.images, w.ids, meta={**w.meta, "latents": torch.full((5, 4, 8, 8), torch.nan)})
-    with pytest.raises(XcoreError, match="diverged at step 4"):
+    with pytest.raises(XcoreError, match="diverged at step 2"):
         generator.adapt(good, nan, r, seed=0, options={})
     assert [
         torch.equal(generator.generate(["white"], [0], a).images, b) for a, b in zip((None, good), before, strict=True)

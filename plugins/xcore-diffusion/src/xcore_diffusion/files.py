@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.errors import MissingError, UsageError
+from xcore.identity import file_digest
 
 if TYPE_CHECKING:
     from xcore_diffusion.options import Options
@@ -137,13 +137,11 @@ def from_hub(argument: str) -> Path:
 
 
 def fingerprint(directory: Path, options: Options) -> str:
-    """Hex digest of the files that make up the pipeline and of the options (the device is no part of it)."""
+    """Hex digest of the files that make up the pipeline and of the options."""
     check(directory)
-    h = hashlib.sha256(options.model_dump_json(exclude={"device"}).encode())
+    h = hashlib.sha256(options.model_dump_json().encode())
     for path in _files(directory):
-        stat = path.stat()
-        h.update(f"{path.relative_to(directory).as_posix()}\0".encode())
-        h.update(_file_digest(path, stat.st_size, stat.st_mtime_ns).encode())
+        h.update(f"{path.relative_to(directory).as_posix()}\0{file_digest(path)}\0".encode())
     return h.hexdigest()[:16]
 
 
@@ -158,9 +156,3 @@ def _files(directory: Path) -> Iterator[Path]:
             yield from sorted((directory / part).glob(f"{stem}-*.safetensors"))
         else:
             yield from sorted(p for p in (directory / part).iterdir() if p.suffix in {".json", ".txt"})
-
-
-@lru_cache(maxsize=4096)
-def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

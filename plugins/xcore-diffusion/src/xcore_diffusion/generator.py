@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
 from torch import Tensor
 
-from xcore.errors import UsageError, unknown
+from xcore.errors import UsageError
+from xcore.options import validate
 from xcore.samples import Kind, Samples
 from xcore.types import Adapter
 from xcore_diffusion import dpo, files
@@ -130,7 +130,7 @@ class DiffusionGenerator:
         -------
         The new adapter and the figures of the update (see `xcore_diffusion.dpo.update`).
         """
-        chosen = _adapt_options(options)
+        chosen = validate(AdaptOptions, options, f"adapt of {self.name}")
         prompts = preferred.meta.get("prompt")
         if len(preferred) != len(rejected) or not len(preferred):
             raise UsageError(f"{len(preferred)} preferred and {len(rejected)} rejected samples do not make pairs")
@@ -249,14 +249,3 @@ class DiffusionGenerator:
     def _put(self, adapter: Adapter | None) -> None:
         if adapter is not None or self._lora is not None:
             self._lora_layers().put(adapter)
-
-
-def _adapt_options(options: Mapping[str, Any]) -> AdaptOptions:
-    for name in options:
-        if name not in AdaptOptions.model_fields:
-            raise unknown("option of adapt", name, AdaptOptions.model_fields)
-    try:
-        return AdaptOptions(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"option of adapt {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -14,6 +14,7 @@ import diffusers
 import torch
 import transformers
 
+from xcore.device import current
 from xcore.errors import UsageError, XcoreError
 from xcore_diffusion.files import check
 from xcore_diffusion.options import Options
@@ -36,20 +37,20 @@ DETERMINISTIC = {
 
 
 def load(directory: Path, options: Options) -> diffusers.StableDiffusionPipeline:
-    """The pipeline of a directory with frozen weights in evaluation mode, on the device and with the sampler asked for.
+    """The pipeline of a directory, frozen, in evaluation mode, on the current device, with the sampler asked for.
 
     Raises
     ------
     MissingError
         The directory or one of its parts is not there.
     UsageError
-        A pipeline of another kind, a sampler that draws random numbers, a device or size that cannot be.
+        A pipeline of another kind, a sampler that draws random numbers.
     XcoreError
         A part is there but cannot be loaded, or its weights are not all there.
     """
     index = check(directory)
     dtype = getattr(torch, options.dtype)
-    device = _device(options.device)
+    device = current()
     name = str((index.get("tokenizer") or [None, ""])[1])
     if name not in TOKENIZERS:
         raise UsageError(f"tokenizer {name!r} of {str(directory)!r} is not supported", f"one of {sorted(TOKENIZERS)}")
@@ -121,15 +122,6 @@ def _sampler(own: Any, name: str) -> Any:
     if name == "ddim":
         change = {"clip_sample": False, "thresholding": False}  # latents are not confined to [-1, 1]
     return getattr(diffusers, SCHEDULERS[name]).from_config(own.config, **change)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return device
 
 
 @contextmanager

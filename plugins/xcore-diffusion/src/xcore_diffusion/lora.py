@@ -129,7 +129,7 @@ def save_adapter(value: Adapter, path: Path) -> None:
 
 
 def load_adapter(path: Path) -> Adapter:
-    """Read an adapter that `save_adapter` wrote, or a LoRA in the format of diffusers without an optimiser."""
+    """Read an adapter that `save_adapter` wrote; raises `MissingError` if there is no such file."""
     from safetensors.torch import load_file
 
     if not Path(path).is_file():

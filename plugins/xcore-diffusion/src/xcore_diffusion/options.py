@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from xcore import options
 
 
-class Options(BaseModel):
-    """How a pipeline draws. Everything but the device is part of the generator's identity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Options(options.Options):
+    """How a pipeline draws; part of the generator's identity."""
 
     steps: int = Field(default=25, ge=1, le=1000, description="denoising steps")
     guidance: float = Field(
@@ -27,14 +27,11 @@ class Options(BaseModel):
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32", description="precision of the base weights"
     )
-    device: str = Field(default="auto", description="torch device; 'auto' = cuda if there is one, else cpu")
     rank: int = Field(default=8, ge=1, description="rank of the LoRA; its alpha is equal, so that its scale is 1")
 
 
-class AdaptOptions(BaseModel):
+class AdaptOptions(options.Options):
     """How one call of `adapt` updates the LoRA."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(default=4, ge=0, description="optimiser steps")
     lr: float = Field(default=1e-3, gt=0, description="AdamW learning rate, constant")
