@@ -154,6 +154,7 @@ def test_json_is_all_that_is_on_stdout(tmp_path):
     lines = [json.loads(x) for x in done.stdout.splitlines()]
     assert lines[-1]["cells"] == {"ok": 1, "failed": 0, "skipped": 0, "cached": 0}
     assert "noise on stdout" in done.stderr
+    assert "1 input(s) of toy were skipped: toy/broken.png: not an image" in done.stderr
 
 
 def test_exit_code_of_a_failed_cell_and_how_to_go_on(tmp_path):

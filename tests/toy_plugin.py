@@ -22,7 +22,8 @@ def make_data(options: object) -> object:
         concepts: tuple[str, ...] = ()
         vocabulary = ("red", "green", "blue", "dark")
         defaults: Mapping[str, str] = {"classifier": "toy-net"}
-        skipped: tuple[str, ...] = ()
+        skipped: tuple[str, ...] = ("toy/broken.png: not an image",)
+        notes: tuple[str, ...] = ()
 
         def samples(self, cls: str | None, split: str, n: int, seed: int) -> Samples:
             offset = {"train": 0, "explain": 1, "heldout": 2}[split]

@@ -79,9 +79,22 @@ class Bench:
             if outcome.status == "ok":
                 self._score(outcome.cell, result)
         self._score_groups(result)
+        if pending:
+            self._tell_of_data()
         result.outcomes = [self.outcome(cell, cached=cell in finished) for cell in self.plan.cells]
         result.seconds = time.perf_counter() - start
         return result
+
+    def _tell_of_data(self) -> None:
+        """Say what was left out of the data: nothing is skipped silently."""
+        for ref in dict.fromkeys(c.data.text for c in self.plan.cells):
+            data = self.workbench.dataset(next(c.data for c in self.plan.cells if c.data.text == ref))
+            for note in data.notes:
+                self.reporter.warn(note)
+            if data.skipped:
+                more = f" and {len(data.skipped) - 3} more" if len(data.skipped) > 3 else ""
+                shown = "; ".join(data.skipped[:3])
+                self.reporter.warn(f"{len(data.skipped)} input(s) of {ref} were skipped: {shown}{more}")
 
     def identity(self, cell: Cell) -> str:
         """Identity of the explanation of a cell of this plan."""
@@ -143,7 +156,9 @@ class Bench:
     def _write(
         self, name: str, cell: Cell, status: str, reason: str, trace: str, seconds: float, made: Explanation | None
     ) -> None:
+        data = self.workbench.dataset(cell.data)
         record = {"cell": asdict(cell), "status": status, "reason": reason, "traceback": trace, "seconds": seconds}
+        record |= {"skipped_inputs": list(data.skipped), "data_notes": list(data.notes)}
         pictures = None
         if made is not None:
             from xcore.pictures import draw

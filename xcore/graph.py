@@ -134,8 +134,10 @@ def useful_layers(module: nn.Module, found: Mapping[str, LayerInfo]) -> tuple[st
 def main_layer(module: nn.Module, found: Mapping[str, LayerInfo], layers: Iterable[str]) -> str:
     """The layer to explain at if nobody names one.
 
-    Of a convolutional network the last map before global pooling, of a transformer its last block, else the last
-    layer but the logits; a cut of the graph where there is one of that kind.
+    Of a convolutional network the last map on a finer grid than the very last one (``layer3`` of a ResNet,
+    ``inception4e`` of GoogLeNet): above the very last one there is often only pooling and a linear layer, whose
+    gradient is the same for every sample, so that TCAV is undefined there. Of a transformer its last block, else the
+    last layer but the logits; a cut of the graph where there is one of that kind.
     """
     names = list(layers)
     pools = [name for name in names if isinstance(module.get_submodule(name), _POOLS)]
@@ -144,7 +146,8 @@ def main_layer(module: nn.Module, found: Mapping[str, LayerInfo], layers: Iterab
     if tokens and (not maps or names.index(tokens[-1]) > names.index(maps[-1])):
         return next((n for n in reversed(tokens) if _is_block(module, n)), tokens[-1])
     if maps:
-        return next((n for n in reversed(maps) if cut(module, n) is not None), maps[-1])
+        finer = [n for n in maps if _area(found[n]) > _area(found[maps[-1]])]
+        return next((n for n in (*reversed(finer), *reversed(maps)) if cut(module, n) is not None), maps[-1])
     return names[-2] if len(names) > 1 else (names[0] if names else "")
 
 

@@ -103,6 +103,7 @@ class LiveData:
 
     concepts: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, samples: Samples, name: str, contrast: Samples | None, vocabulary: tuple[str, ...]) -> None:
         self.kind: Kind = samples.kind

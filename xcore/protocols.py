@@ -88,8 +88,14 @@ class Dataset(Protocol):
     """Phrases, true and decoy, that may be offered to a policy as seed prompts."""
     defaults: Mapping[str, str]
     """What goes with this data if nothing else is asked for: "classifier", "generator", "contrast", and roles."""
-    skipped: tuple[str, ...]
-    """Inputs that could not be read, one line each with the reason."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Inputs that could not be read so far, one line each with the reason."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the samples given so far, e.g. that there were fewer than asked for."""
 
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
         """n samples of a class (None = of all classes) from a split; splits never share a sample."""

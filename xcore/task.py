@@ -171,8 +171,10 @@ class Workbench:
             ["heldout", cell.data.text, dict(cell.data.options), cell.cls, cell.budget.heldout, cell.data_seed]
         )
         if key not in self._made:
-            data = self.dataset(cell.data)
-            self._made[key] = data.samples(cell.cls, "heldout", cell.budget.heldout, cell.data_seed)
+            drawn = self.dataset(cell.data).samples(cell.cls, "heldout", cell.budget.heldout, cell.data_seed)
+            if not len(drawn):
+                raise MissingError(f"data set {cell.data} has no held-out sample of class {cell.cls!r}")
+            self._made[key] = drawn
         made: Samples = self._made[key]
         return made
 
@@ -187,7 +189,14 @@ class TrainingData:
         self.concepts = inner.concepts
         self.vocabulary = inner.vocabulary
         self.defaults = inner.defaults
-        self.skipped = inner.skipped
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return self._inner.skipped
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._inner.notes
 
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
         if split == "heldout":
