@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
-
-from xcore.errors import UsageError
-from xcore.samples import Samples
 from xcore_rlpo.env import Balanced, PromptEnv
 from xcore_rlpo.loop import Outcome
 from xcore_rlpo.options import Options
 from xcore_rlpo.policy import play
+
+from xcore.errors import UsageError
+from xcore.samples import Samples
 
 ARMS = 8
 STATES = torch.randn(30, 16, generator=torch.Generator().manual_seed(1)) * 0.3 + 1
@@ -33,7 +33,7 @@ class Bandit:
 
     def take(self, action: int, prompt: str, picks: int) -> Outcome:
         self.asked.append((action, prompt, picks))
-        return Outcome(float(self.means[action]), Samples("text", (prompt,), (str(len(self.asked)),)), self.updated)
+        return Outcome(float(self.means[action]), Samples("text", (prompt,), (str(action),)), self.updated)
 
     def env(self, seed: int = 0, length: int = 1, balanced: bool = True) -> PromptEnv:
         phrases = [f"p{i}" for i in range(ARMS)]

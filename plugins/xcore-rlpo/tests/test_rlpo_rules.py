@@ -5,14 +5,14 @@ from __future__ import annotations
 from math import log
 
 import pytest
-
-from xcore.errors import UsageError
-from xcore.options import validate
 from xcore_rlpo import counts
 from xcore_rlpo.loop import halves
 from xcore_rlpo.options import PARITY, Options
 from xcore_rlpo.plugin import uses
 from xcore_rlpo.rules import Pair, alpha, gate, preferred, reward
+
+from xcore.errors import UsageError
+from xcore.options import validate
 
 
 def pair(ts1: float, ts2: float, e1: float = 0.0, e2: float = 0.0) -> Pair:

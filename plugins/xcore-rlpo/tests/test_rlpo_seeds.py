@@ -9,13 +9,13 @@ from math import acos, cos, sin
 import pytest
 import torch
 from torch import Tensor
+from xcore_rlpo.options import Options
+from xcore_rlpo.seeds import choose, distinct, pieces, probabilities, without_class_name
 
 from xcore.classifier import FunctionClassifier
 from xcore.errors import MissingError, NotApplicable
 from xcore.protocols import Task
 from xcore.samples import Samples
-from xcore_rlpo.options import Options
-from xcore_rlpo.seeds import choose, distinct, pieces, probabilities, without_class_name
 
 COLOURS = {"red": [1.0, 0, 0], "scarlet": [0.99, 0.01, 0], "green": [0, 1.0, 0], "blue": [0, 0, 1.0]}
 

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xcore_tcav.scorer import Scorer, SetScore
+
 from xcore.protocols import Generator
 from xcore.samples import Samples
 from xcore.types import Adapter
 from xcore_rlpo import draws
 from xcore_rlpo.options import Options
 from xcore_rlpo.rules import CEILING, Pair, alpha, gate, preferred, reward
-from xcore_tcav.scorer import Scorer, SetScore
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from xcore_tcav.scorer import Scorer, SetScore
 
 from xcore.errors import MissingError, NotApplicable
 from xcore.protocols import Generator, Probe, Task
@@ -23,7 +24,6 @@ from xcore_rlpo.maps import projections
 from xcore_rlpo.options import Options
 from xcore_rlpo.policy import play
 from xcore_rlpo.trajectory import follow
-from xcore_tcav.scorer import Scorer, SetScore
 
 IMPORTANCE_IS = "mean TCAV effect of fresh drawings"
 PRIOR_IS = "mean image-text probability over patches of the class samples"

@@ -1,0 +1,108 @@
+"""The method over a small random Stable Diffusion pipeline: the loop, the LoRA and the files fit together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from xcore_rlpo.options import Options
+from xcore_rlpo.rlpo import Rlpo
+
+from xcore.classifier import TorchClassifier
+from xcore.contrast import Contrast
+from xcore.protocols import Task
+from xcore.samples import Samples
+from xcore.types import Explanation
+
+pytest.importorskip("xcore_diffusion")
+
+WORDS = ("stripes", "spots", "grass", "water")
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from xcore_diffusion.generator import DiffusionGenerator
+    from xcore_diffusion.options import Options as Drawing
+    from xcore_diffusion.testing import save_tiny_pipeline
+
+    path = save_tiny_pipeline(tmp_path_factory.mktemp("tiny"))
+    return DiffusionGenerator(path, Drawing(steps=2, batch_size=4))
+
+
+def explain(generator: Any, workdir: Path, **options: Any) -> Explanation:
+    workdir.mkdir(exist_ok=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    rng = torch.Generator().manual_seed(1)
+    samples = Samples("image", torch.rand(6, 3, 64, 64, generator=rng), tuple("abcdef"))
+    contrast = Contrast(
+        None,  # type: ignore[arg-type]
+        "",
+        "train",
+        seed=0,
+        generator=generator,
+        vocabulary=WORDS,
+        pool_size=8,
+    )
+    task = Task(
+        TorchClassifier(net, ["zebra", "horse"], input_size=64),
+        "0",
+        0,
+        samples,
+        contrast,
+        data=None,  # type: ignore[arg-type]
+        seed=0,
+        vocabulary=WORDS,
+        generator=generator,
+        workdir=workdir,
+    )
+    small: dict[str, Any] = {
+        "prompts": WORDS[:2],
+        "n": 3,
+        "negatives": 2,
+        "steps": 3,
+        "policy": "round-robin",
+        "rank_sets": 1,
+        "shown": 2,
+        "trajectory_every": 2,
+        "trajectory_samples": 1,
+        "update_rule": "always",
+        "adapt": {"steps": 1, "lr": 1e-3},
+    }
+    return Rlpo(Options(**{**small, **options})).explain(task)
+
+
+def test_the_loop_tunes_the_pipeline_and_leaves_its_base_alone(generator: Any, tmp_path: Path) -> None:
+    from xcore_diffusion.lora import load_adapter
+
+    before = generator.generate(["stripes"], [7])
+    got = explain(generator, tmp_path / "a")
+    assert torch.equal(generator.generate(["stripes"], [7]).images, before.images)
+    assert [row["updated"] for row in got.trace] == [True] * 3
+    assert all(torch.isfinite(torch.tensor(row["update_loss"])) for row in got.trace)
+    assert len({row["adapter"] for row in got.trace}) == 3
+    adapter = load_adapter(got.files["adapter.safetensors"])
+    tuned = generator.generate(["stripes"], [7], adapter)
+    assert not torch.equal(tuned.images, before.images)
+    about = json.loads(got.files["trajectory.json"].read_text())
+    assert [s["step"] for s in about["snapshots"]] == [0, 2, 3]
+    for concept in got.concepts:
+        assert concept.samples is not None
+        assert concept.samples.images.shape == (2, 3, 64, 64)
+        assert concept.maps is not None
+        assert concept.render == f"generated:{generator.fingerprint}"
+
+
+def test_two_runs_are_the_same_bit_for_bit(generator: Any, tmp_path: Path) -> None:
+    first, again = (explain(generator, tmp_path / name) for name in "ab")
+    assert first.trace == again.trace
+    assert [(c.name, c.importance) for c in first.concepts] == [(c.name, c.importance) for c in again.concepts]
+    for c, d in zip(first.concepts, again.concepts, strict=True):
+        assert c.samples is not None
+        assert d.samples is not None
+        assert torch.equal(c.samples.images, d.samples.images)
