@@ -25,6 +25,9 @@ NULL = 1000
 POOL = 240
 """Samples in each of the two pools (negatives, counterparts) from which the sets are drawn."""
 
+DRAWN_POOL = 160
+"""The same for pools that a generator draws, where every sample costs a whole denoising run."""
+
 Pool = Callable[[int, int], Samples]
 
 
@@ -41,6 +44,8 @@ class Contrast:
         For the rendering ``generated:...``: unrelated prompts of the same generator, without adapter.
     pool
         Maker of generated pools ``(start_seed, n)``; None = drawn here each time. The core passes one that keeps them.
+    pool_size
+        Samples in each pool; None = `POOL`, or `DRAWN_POOL` where a generator draws them.
     """
 
     def __init__(
@@ -53,12 +58,12 @@ class Contrast:
         generator: Generator | None = None,
         vocabulary: tuple[str, ...] = (),
         pool: Pool | None = None,
-        pool_size: int = POOL,
+        pool_size: int | None = None,
     ) -> None:
         self._data, self._exclude, self._split, self._seed = data, exclude, split, seed
         self._generator, self._vocabulary = generator, vocabulary
         self._make_pool = pool or self.generate_pool
-        self._size = pool_size
+        self._size, self._drawn_size = pool_size or POOL, pool_size or DRAWN_POOL
         self._pools: dict[tuple[str, bool], Samples] = {}
 
     def __call__(self, n: int, index: int, render: str) -> Samples:
@@ -88,7 +93,7 @@ class Contrast:
         if key not in self._pools:
             if medium == "generated":
                 offset = (0 if self._split == "train" else 2) + int(null)
-                self._pools[key] = self._make_pool(1_000_000 * (1 + offset) + self._seed, self._size)
+                self._pools[key] = self._make_pool(1_000_000 * (1 + offset) + self._seed, self._drawn_size)
             else:
                 both = self._from_data()
                 half = len(both) // 2

@@ -1,0 +1,139 @@
+"""What the long run shows: `python benchmarks/minizoo_full.py runs/minizoo-full` prints it as Markdown.
+
+Every difference is paired by class and seed; intervals are 95 % percentile intervals of 10,000 bootstrap resamples of
+the classes, since the seeds of one class are not independent.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from xcore.api import report
+from xcore.rows import Row
+from xcore.store import Store
+
+Cases = Mapping[tuple[str, int], float]
+"""(class, seed) -> value."""
+
+ARM, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "rlpo-untuned", "craft")
+PAPER = {"CS": -1, "ED": 1, "RCS": -1, "RED": 1}
+"""Sign of RLPO minus CRAFT that the paper reports."""
+
+
+def main(run: str) -> None:
+    """Print all sections for a run directory."""
+    result = report(run)
+    rows = [r for r in result.rows if r["status"] == "ok"]
+    labels = list(dict.fromkeys(r["label"] for r in rows))
+    print(f"Command: `xcore bench --suite minizoo-full`, then `python benchmarks/minizoo_full.py {run}`\n")
+    recovery(rows, [label for label in labels if label in (ARM, *OTHERS)])
+    best_so_far(Store(result.path), [o for o in result.result.outcomes if o.status == "ok"])
+    paper_order(rows)
+
+
+def recovery(rows: Sequence[Row], labels: Sequence[str]) -> None:
+    """Precision@3 and AUC of every arm beside chance, and RLPO's differences from the others."""
+    print("## Recovery of what the classifier uses\n")
+    print("| arm | precision@3 | chance | minus chance | AUC |\n|---|---|---|---|---|")
+    for label in labels:
+        value, chance = cases(rows, label, "value"), cases(rows, label, "chance")
+        gain = {k: value[k] - chance[k] for k in value}
+        print(f"| {label} | {shown(value)} | {shown(chance)} | {shown(gain)} | {shown(cases(rows, label, 'auc'))} |")
+    print("\n| difference of precision@3 | paired by class and seed |\n|---|---|")
+    own = cases(rows, ARM, "value")
+    for other in labels:
+        theirs = cases(rows, other, "value")
+        if other != ARM and (both := own.keys() & theirs.keys()):
+            print(f"| {ARM} - {other} | {shown({k: own[k] - theirs[k] for k in both})} |")
+    print()
+
+
+def best_so_far(store: Store, outcomes: Sequence[object]) -> None:
+    """Mean over cells of the best TS of a group so far, by the number of images drawn."""
+    print("## Best TS so far, by images drawn\n")
+    curves: dict[str, list[tuple[list[int], list[float]]]] = {}
+    for outcome in outcomes:
+        record = store.read(outcome.record.rpartition(".")[2])  # type: ignore[attr-defined]
+        trace = record["explanation"]["trace"] if record else []
+        if trace and "ts" in trace[0]:
+            options = outcome.cell.method.options  # type: ignore[attr-defined]
+            drawn = 2 * int(options.get("n", 10))
+            best = np.maximum.accumulate([max(step["ts"]) for step in trace]).tolist()
+            images = [drawn * (i + 1) for i in range(len(best))]
+            curves.setdefault(outcome.cell.label, []).append((images, best))  # type: ignore[attr-defined]
+    if not curves:
+        print("no traces\n")
+        return
+    at = [20, 100, 200, 400, 800, 1200, 1600, 2000]
+    print("| arm | " + " | ".join(str(a) for a in at) + " |\n|---|" + "---|" * len(at))
+    for label, made in curves.items():
+        # A run that ended early has found what it found: its last value stays.
+        values = [np.mean([float(np.interp(a, images, best)) for images, best in made]) for a in at]
+        print(f"| {label} | " + " | ".join(f"{v:.2f}" for v in values) + " |")
+    print()
+
+
+def paper_order(rows: Sequence[Row]) -> None:
+    """Whether RLPO's concepts are further from the class images than CRAFT's, as in the paper."""
+    print("## The paper's order: RLPO minus CRAFT, mean of the top three concepts\n")
+    print("| metric | expected | difference | classes in which it holds |\n|---|---|---|---|")
+    for metric, sign in PAPER.items():
+        ours, theirs = top_three(rows, ARM, metric), top_three(rows, "craft", metric)
+        both = sorted(ours.keys() & theirs.keys())
+        if not both:
+            print(f"| {metric} | {'+' if sign > 0 else '-'} | n/a | n/a |")
+            continue
+        gaps = {k: ours[k] - theirs[k] for k in both}
+        classes = sorted({c for c, _ in both})
+        means = [np.mean([gaps[k] for k in both if k[0] == c]) for c in classes]
+        held = sum(float(m) * sign > 0 for m in means)
+        print(f"| {metric} | {'+' if sign > 0 else '-'} | {shown(gaps)} | {held} of {len(classes)} |")
+    print()
+
+
+def cases(rows: Sequence[Row], label: str, what: str) -> dict[tuple[str, int], float]:
+    """A figure of the recovery of every (class, seed) of an arm; "value" is precision@3, others are its details."""
+    found = {}
+    for row in rows:
+        score = row["overall"].get("recovery") if row["label"] == label else None
+        if score and score["value"] is not None:
+            value = score["value"] if what == "value" else score["details"].get(what)
+            if value is not None:
+                found[row["class"], row["seed"]] = float(value)
+    return found
+
+
+def top_three(rows: Sequence[Row], label: str, metric: str) -> dict[tuple[str, int], float]:
+    """Mean of a metric over the first three concepts of every (class, seed) of an arm."""
+    values: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        score = row["scores"].get(metric, {})
+        if row["label"] == label and row["rank"] and row["rank"] <= 3 and score.get("value") is not None:
+            values.setdefault((row["class"], row["seed"]), []).append(score["value"])
+    return {k: float(np.mean(v)) for k, v in values.items()}
+
+
+def shown(values: Cases) -> str:
+    """Mean and interval of a figure over classes and seeds."""
+    if not values:
+        return "n/a"
+    low, high = interval(values)
+    return f"{np.mean(list(values.values())):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def interval(values: Cases, resamples: int = 10_000) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean, resampling classes."""
+    classes = sorted({c for c, _ in values})
+    sums = np.array([sum(v for (c, _), v in values.items() if c == name) for name in classes])
+    counts = np.array([sum(c == name for c, _ in values) for name in classes])
+    drawn = np.random.default_rng(0).integers(len(classes), size=(resamples, len(classes)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "runs/minizoo-full")
