@@ -13,7 +13,6 @@ from xcore_rlpo.options import Options
 from xcore_rlpo.rlpo import Rlpo
 
 from xcore.classifier import TorchClassifier
-from xcore.contrast import Contrast
 from xcore.protocols import Task
 from xcore.samples import Samples
 from xcore.types import Explanation
@@ -40,15 +39,12 @@ def explain(generator: Any, workdir: Path, **options: Any) -> Explanation:
         net = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     rng = torch.Generator().manual_seed(1)
     samples = Samples("image", torch.rand(6, 3, 64, 64, generator=rng), tuple("abcdef"))
-    contrast = Contrast(
-        None,  # type: ignore[arg-type]
-        "",
-        "train",
-        seed=0,
-        generator=generator,
-        vocabulary=WORDS,
-        pool_size=8,
-    )
+    pool = generator.generate(WORDS * 2, range(100, 108))
+
+    def contrast(n: int, index: int, render: str) -> Samples:
+        assert render == f"generated:{generator.fingerprint}"
+        return pool.take([(3 * index + i) % 8 for i in range(n)])
+
     task = Task(
         TorchClassifier(net, ["zebra", "horse"], input_size=64),
         "0",

@@ -117,7 +117,7 @@ def task(tmp_path: Path, target: int = 0, seed: int = 0, net: int | None = None,
         "",
         "train",
         seed=0,
-        generator=painter,
+        generator=Painter(),
         vocabulary=tuple(COLOURS),
         pool_size=60,  # type: ignore[arg-type]
     )
@@ -215,8 +215,7 @@ def test_no_sample_serves_two_purposes(tmp_path: Path) -> None:
     made = task(tmp_path)
     got = run(made, steps=6, policy="round-robin", patience=0)
     drawn = made.generator.drawn
-    pool = {(p, s) for p, s, _ in drawn[:60]}
-    steps, rest = drawn[60 : 60 + 60], drawn[120:]
+    steps, rest = drawn[:60], drawn[60:]
     assert len({s for _, s, _ in steps}) == 60, "every step draws new noise"
     ranking = {s for _, s, _ in rest[:50]}
     shown = {s for _, s, _ in rest[50:70]}
@@ -224,8 +223,7 @@ def test_no_sample_serves_two_purposes(tmp_path: Path) -> None:
     assert len(shown) == 4
     assert not ranking & shown
     assert not (ranking | shown) & {s for _, s, _ in steps}
-    assert not (ranking | shown) & {s for _, s in pool}
-    assert got.cost.generated == len(drawn) - 60
+    assert got.cost.generated == len(drawn)
     assert got.cost.shared_seconds > 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,32 +12,29 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from xcore.samples import Samples
+from xcore_rlpo.loop import Outcome
 
 Array = NDArray[np.float32]
 Encoder = Callable[[Samples], Tensor]
 """Samples -> (n, d)."""
 
 
-class Step(Protocol):
-    """What became of one pick."""
-
-    reward: float
-    preferred: Samples
-    updated: bool
-
-
 class Balanced(gymnasium.spaces.Discrete):  # type: ignore[misc]
     """Actions whose random samples go through all of them, in random order, before one comes again."""
+
+    def __init__(self, n: int, seed: int | None = None) -> None:
+        self._left: list[int] = []
+        super().__init__(n, seed=seed)
 
     def sample(self, mask: Any = None, probability: Any = None) -> np.int64:
         if mask is not None or probability is not None:
             return np.int64(super().sample(mask, probability))
-        if not getattr(self, "_left", None):
+        if not self._left:
             self._left = self.np_random.permutation(int(self.n)).tolist()
         return np.int64(self._left.pop())
 
     def seed(self, seed: Any = None) -> Any:
-        self._left: list[int] = []
+        self._left = []
         return super().seed(seed)
 
 
@@ -65,7 +62,7 @@ class PromptEnv(gymnasium.Env):  # type: ignore[misc]
     def __init__(
         self,
         phrases: Sequence[str],
-        take: Callable[[int, str, int], Step],
+        take: Callable[[int, str, int], Outcome],
         encode: Encoder,
         start: Tensor,
         *,

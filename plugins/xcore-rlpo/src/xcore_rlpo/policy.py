@@ -53,11 +53,12 @@ def _dqn(env: PromptEnv, options: Options, steps: int, seed: int, told: Told) ->
             f"option 'learning_starts' {starts} is not below the {steps} steps: the policy would learn nothing",
             "lower rlpo.learning_starts or raise the steps",
         )
-    # Imported here: the other policies do without, and it takes seconds.
-    from stable_baselines3 import DQN
-    from stable_baselines3.common.callbacks import BaseCallback
+    # The library draws weights, batches and coins from the global generators, and on import, too. It is imported here
+    # because the other policies do without, and it takes seconds.
+    with seeded(seed):
+        from stable_baselines3 import DQN
+        from stable_baselines3.common.callbacks import BaseCallback
 
-    with seeded(seed):  # the library draws weights, batches and coins from the global generators
         model = DQN(
             "MlpPolicy",
             env,
