@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,58 +14,17 @@ import torch
 from torch import Tensor, nn
 from xcore_rlpo.options import Options
 from xcore_rlpo.rlpo import Rlpo
+from xcore_rlpo.testing import COLOURS, Colours, Painter
 
 from xcore.classifier import FunctionClassifier, TorchClassifier
 from xcore.contrast import Contrast
 from xcore.errors import MissingError, NotApplicable, UsageError
 from xcore.protocols import Task
 from xcore.samples import Samples
-from xcore.types import Adapter, Budget, Explanation
+from xcore.types import Budget, Explanation
 
 SIDE = 8
-COLOURS = {
-    "red": [0.8, 0.3, 0.3],
-    "green": [0.3, 0.8, 0.3],
-    "blue": [0.3, 0.3, 0.8],
-    "gray": [0.45, 0.45, 0.45],
-    "pale green": [0.5, 0.7, 0.5],
-}
 FAST: dict[str, Any] = {"n": 5, "negatives": 6, "gradient_steps": 1, "shown": 4, "rank_sets": 2}
-
-
-class Painter:
-    """Noisy fields of a colour; an adapter shifts the colours of its prompts."""
-
-    kind = "image"
-    fingerprint = "painter"
-
-    def __init__(self) -> None:
-        self.drawn: list[tuple[str, int, str]] = []
-        self.adapted = 0
-
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
-        pictures = []
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            colour = torch.tensor([COLOURS[p] for p in prompt.split(", ")]).mean(0)
-            if adapter is not None and prompt in adapter.state:
-                colour = colour + adapter.state[prompt]
-            rng = torch.Generator().manual_seed(seed)
-            tint, noise = torch.randn(3, 1, 1, generator=rng) * 0.06, torch.randn(3, SIDE, SIDE, generator=rng) * 0.1
-            pictures.append((colour.view(3, 1, 1) + tint + noise).clamp(0, 1))
-            self.drawn.append((prompt, seed, adapter.digest if adapter else ""))
-        ids = tuple(f"{p}/{s}" for p, s in zip(prompts, seeds, strict=True))
-        return Samples("image", torch.stack(pictures), ids, meta={"prompt": tuple(prompts)})
-
-    def adapt(
-        self, adapter: Adapter | None, preferred: Samples, rejected: Samples, *, seed: int, options: Mapping[str, Any]
-    ) -> tuple[Adapter, Mapping[str, float]]:
-        self.adapted += 1
-        prompt = preferred.meta["prompt"][0]
-        gap = (preferred.images - rejected.images).mean((0, 2, 3))
-        state = dict(adapter.state) if adapter else {}
-        state[prompt] = state.get(prompt, torch.zeros(3)) + options["lr"] * gap
-        digest = hashlib.sha256(b"".join(t.numpy().tobytes() for t in state.values())).hexdigest()
-        return Adapter(state, {}, digest), {"margin": float(gap.norm())}
 
 
 class Reader(nn.Module):
@@ -94,18 +51,6 @@ class Reader(nn.Module):
         return self.out(torch.tanh(self.mix(x)).mean((2, 3)))
 
 
-class Colours:
-    """An image-text model that sees mean colours."""
-
-    name = "colours"
-
-    def embed_images(self, images: Samples) -> Tensor:
-        return images.images.mean((2, 3)) - 0.4
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.tensor([COLOURS[t] for t in texts]) - 0.4
-
-
 def task(tmp_path: Path, target: int = 0, seed: int = 0, net: int | None = None, **kw: Any) -> Task:
     painter = Painter()
     rng = torch.Generator().manual_seed(5)
@@ -113,13 +58,12 @@ def task(tmp_path: Path, target: int = 0, seed: int = 0, net: int | None = None,
     images[:, target, :, 2:6] += 0.4
     samples = Samples("image", images, tuple(f"class/{i}" for i in range(20)))
     contrast = Contrast(
-        None,
+        None,  # type: ignore[arg-type]
         "",
         "train",
         seed=0,
         generator=Painter(),
         vocabulary=tuple(COLOURS),
-        pool_size=60,  # type: ignore[arg-type]
     )
     made = Task(
         TorchClassifier(Reader(net), ["a red class", "a leafy class"], input_size=SIDE),

@@ -73,24 +73,24 @@ class Options(Base):
     )
     tie: Literal["skip", "g2", "random"] = Field("skip", description="who wins where nothing decides")
     update: bool = Field(True, description="off = the generator stays as it is")
-    update_rule: Literal["always", "best_so_far", "low_gate", "max_below_eta"] = "max_below_eta"
+    update_rule: Literal["always", "best_so_far", "low_gate", "max_below_eta"] = Field(
+        "max_below_eta", description="when the generator learns from a preference"
+    )
     eta: float = Field(0.95, ge=0, le=1, description="TS at which an action counts as explained")
     patience: int = Field(16, ge=0, description="end after so many steps without an update, all tried; 0 = never")
-    adapt: dict[str, Any] = Field(
-        default_factory=lambda: {"steps": 4, "lr": 1e-3}, description="options of the generator's preference update"
-    )
+    adapt: dict[str, Any] = Field({"steps": 4, "lr": 1e-3}, description="options of the generator's preference update")
 
     exploration: Literal["balanced", "uniform"] = Field(
         "balanced", description="balanced = random picks go through all actions before one comes again"
     )
-    epsilon_end: float = Field(0.05, ge=0, le=1)
+    epsilon_end: float = Field(0.05, ge=0, le=1, description="share of random picks at the end")
     exploration_fraction: float = Field(0.6, gt=0, le=1, description="share of T over which epsilon falls from 1")
     learning_starts: int | None = Field(None, ge=0, description="steps before learning; None = min(actions, T / 4)")
-    learning_rate: float = Field(3e-3, gt=0)
-    buffer: int = Field(256, ge=1)
-    batch: int = Field(32, ge=1)
-    gamma: float = Field(0.99, ge=0, le=1)
-    train_freq: int = Field(1, ge=1)
+    learning_rate: float = Field(3e-3, gt=0, description="of the DQN (Adam)")
+    buffer: int = Field(256, ge=1, description="steps that the DQN remembers")
+    batch: int = Field(32, ge=1, description="remembered steps in an update of the DQN")
+    gamma: float = Field(0.99, ge=0, le=1, description="discount within an episode")
+    train_freq: int = Field(1, ge=1, description="steps between updates of the DQN")
     gradient_steps: int = Field(4, ge=1, description="updates of the DQN at a time")
     target_update: int = Field(10, ge=1, description="steps between refreshes of the target network")
 

@@ -1,0 +1,75 @@
+"""A world to try the loop on in milliseconds: prompts are colours, and tuning moves them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xcore.samples import Kind, Samples
+from xcore.types import Adapter
+
+COLOURS: Mapping[str, Sequence[float]] = {
+    "red": [0.8, 0.3, 0.3],
+    "green": [0.3, 0.8, 0.3],
+    "blue": [0.3, 0.3, 0.8],
+    "gray": [0.45, 0.45, 0.45],
+    "pale green": [0.5, 0.7, 0.5],
+}
+
+
+class Painter:
+    """A generator of noisy fields of a colour; an adapter shifts the colours of its prompts.
+
+    The option ``lr`` of `adapt` is the share of the difference between the two groups' colours that is added.
+    """
+
+    kind: Kind = "image"
+    fingerprint = "painter"
+
+    def __init__(self, side: int = 8) -> None:
+        self.side = side
+        self.drawn: list[tuple[str, int, str]] = []
+        """(prompt, seed, digest of the adapter) of every sample."""
+        self.adapted = 0
+        """Updates made."""
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
+        pictures = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            colour = torch.tensor([COLOURS[p] for p in prompt.split(", ")]).mean(0)
+            if adapter is not None and prompt in adapter.state:
+                colour = colour + adapter.state[prompt]
+            rng, side = torch.Generator().manual_seed(seed), self.side
+            tint = torch.randn(3, 1, 1, generator=rng) * 0.06
+            noise = torch.randn(3, side, side, generator=rng) * 0.1
+            pictures.append((colour.view(3, 1, 1) + tint + noise).clamp(0, 1))
+            self.drawn.append((prompt, seed, adapter.digest if adapter else ""))
+        ids = tuple(f"{p}/{s}" for p, s in zip(prompts, seeds, strict=True))
+        return Samples("image", torch.stack(pictures), ids, meta={"prompt": tuple(prompts)})
+
+    def adapt(
+        self, adapter: Adapter | None, preferred: Samples, rejected: Samples, *, seed: int, options: Mapping[str, Any]
+    ) -> tuple[Adapter, Mapping[str, float]]:
+        self.adapted += 1
+        prompt = preferred.meta["prompt"][0]
+        gap = (preferred.images - rejected.images).mean((0, 2, 3))
+        state = dict(adapter.state) if adapter else {}
+        state[prompt] = state.get(prompt, torch.zeros(3)) + options["lr"] * gap
+        digest = hashlib.sha256(b"".join(t.numpy().tobytes() for t in state.values())).hexdigest()
+        return Adapter(state, {}, digest), {"margin": float(gap.norm())}
+
+
+class Colours:
+    """An image-text model that sees mean colours."""
+
+    name = "colours"
+
+    def embed_images(self, images: Samples) -> Tensor:
+        return images.images.mean((2, 3)) - 0.4
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return torch.tensor([COLOURS[t] for t in texts]) - 0.4
