@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from xcore_rlpo import counts
-from xcore_rlpo.loop import halves
+from xcore_rlpo.loop import Loop, halves
 from xcore_rlpo.options import PARITY, Options
 from xcore_rlpo.plugin import uses
 from xcore_rlpo.rules import Pair, alpha, gate, preferred, reward
+from xcore_rlpo.testing import Painter
 
 from xcore.errors import UsageError
 from xcore.options import validate
+from xcore.samples import Samples
 
 
 def pair(ts1: float, ts2: float, e1: float = 0.0, e2: float = 0.0) -> Pair:
@@ -148,3 +153,38 @@ def test_roles_follow_the_options() -> None:
     assert uses(Options(prompts=("a",), state="image-text")) == ("image-text",)
     assert uses(Options(prompts=("a",), policy="ranking")) == ("image-text",)
     assert uses(Options(seeds="vqa")) == ("image-text", "vqa")
+
+
+class Scripted:
+    """A scorer that says what it is told to."""
+
+    def __init__(self, script: list[tuple[float, float]]) -> None:
+        self.script = iter(script)
+
+    def score_many(self, sets: Sequence[Samples], render: str) -> list[Any]:
+        return [SimpleNamespace(ts=ts, effect=0.0, ts_each=[ts]) for ts in next(self.script)]
+
+
+def test_scripted_scores_give_the_update_sequence_of_the_released_rule() -> None:
+    script = [(0.2, 0.4), (0.3, 0.1), (0.4, 0.4), (0.9, 0.5), (0.6, 1.0), (0.1, 0.1)]
+    painter = Painter()
+    o = Options(preset="parity", adapt={"lr": 1.0})
+    loop = Loop(painter, Scripted(script), ["red", "blue"], o, steps=500, seed=0, render="as-is")  # type: ignore[arg-type]
+    digests = []
+    for action in (0, 0, 0, 0, 0, 1):
+        loop.take(action, loop.phrases[action], 1)
+        digests.append(loop.adapter.digest if loop.adapter else None)
+    assert [row["rule"] for row in loop.trace] == [
+        "best_so_far",
+        "below best",
+        "best_so_far",
+        "best_so_far",
+        "both above eta",
+        "best_so_far",
+    ]
+    assert [row["preferred"] for row in loop.trace] == [2, 1, 2, 1, 2, 2]
+    assert digests[0] == digests[1] != digests[2]
+    assert digests[3] == digests[4], "above eta nothing changes"
+    assert painter.adapted == 4
+    assert (loop.counts, loop.updates) == ([5, 1], [3, 1])
+    assert [row["reward"] for row in loop.trace] == pytest.approx([0.12, 0.08, 0.16, 0.28, 80, 0.04])
