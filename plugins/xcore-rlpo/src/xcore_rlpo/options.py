@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from xcore.options import Options as Base
 
@@ -108,15 +108,27 @@ class Options(Base):
             return {**PARITY, **given}
         return given
 
-    @model_validator(mode="after")
-    def _can_learn(self) -> Options:
-        if self.policy == "dqn" and self.learning_starts is not None and 0 < self.steps <= self.learning_starts:
-            raise ValueError(f"learning_starts {self.learning_starts} is not below the {self.steps} steps: no learning")
-        if len(set(self.prompts)) < len(self.prompts):
+    @field_validator("prompts")
+    @classmethod
+    def _each_once(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(prompts)) < len(prompts):
             raise ValueError("a prompt is given twice")
-        if self.folds == 1:
-            raise ValueError("folds must be 0 or at least 2")
-        return self
+        return prompts
+
+    @field_validator("folds")
+    @classmethod
+    def _none_or_several(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("must be 0 or at least 2")
+        return folds
+
+    @field_validator("learning_starts")
+    @classmethod
+    def _can_learn(cls, starts: int | None, others: ValidationInfo) -> int | None:
+        steps = others.data.get("steps", 0)  # not there if it was wrong itself
+        if others.data.get("policy") == "dqn" and starts is not None and 0 < steps <= starts:
+            raise ValueError(f"not below the {steps} steps, so the policy would learn nothing")
+        return starts
 
     @property
     def ranks(self) -> bool:
