@@ -1,0 +1,181 @@
+"""The collections of scenes as data sets of xcore."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xcore.errors import MissingError, UsageError, unknown
+from xcore.types import Kind, Samples, Split, Truth
+from xcore_minizoo.captions import caption, long_caption, phrases
+from xcore_minizoo.collections import COLLECTIONS, Collection, plant
+from xcore_minizoo.options import PlantOptions
+from xcore_minizoo.plugin import DEFAULTS, WEIGHTS
+from xcore_minizoo.world import (
+    BACKGROUNDS,
+    PATTERNS,
+    Drawing,
+    Scene,
+    draw,
+    random_colours,
+)
+
+_CLASSIFIERS = {"minizoo/clean": "clean", "minizoo/shortcut": "shortcut"}
+
+
+class Painted:
+    """A collection as a data set (protocol `xcore.protocols.Dataset`): every picture is painted when it is asked for.
+
+    Samples carry ``factors`` (one mapping a sample), ``masks`` (n, 3, 64, 64: animal, object, background), ``caption``,
+    ``long_caption`` and, where the collection has groups, ``group``.
+    """
+
+    kind: Kind = "image"
+    skipped: tuple[str, ...] = ()
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._phrases = phrases()
+        self.name = collection.name
+        self.classes: tuple[str, ...] = collection.classes
+        self.concepts: tuple[str, ...] = tuple(self._phrases)
+        self.vocabulary: tuple[str, ...] = tuple(self._phrases)
+        self.defaults: Mapping[str, str] = DEFAULTS
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        """n pictures of a class (None = of all classes); the first k of n are the same for every n."""
+        if cls is not None and cls not in self.classes:
+            raise unknown(f"class of data set {self.name}:", cls, self.classes)
+        if n < 0 or seed < 0:
+            raise UsageError(f"cannot paint {n} pictures with seed {seed}", "both must be 0 or more")
+        made = [self._collection.draw_scene(cls, split, i, seed) for i in range(n)]
+        scenes, labels, keys = [m[0] for m in made], [m[1] for m in made], [m[2] for m in made]
+        ids = tuple(f"{self.name}/{split}/{cls or 'all'}/{seed}/{i}" for i in range(n))
+        names = [self.classes[label] for label in labels]
+        return _painted(scenes, keys, ids, torch.tensor(labels, dtype=torch.long), names, self._collection)
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        """n pictures of a phrase of the vocabulary; what it does not say is drawn at random."""
+        if name not in self._phrases:
+            raise unknown(f"concept of data set {self.name}:", name, self.concepts)
+        says, place = self._phrases[name], list(self._phrases).index(name)
+        keys = [(seed, 9, place, i) for i in range(n)]
+        scenes = [_scene_of(says, np.random.default_rng([*key, 1])) for key in keys]
+        ids = tuple(f"{self.name}/concept/{name}/{seed}/{i}" for i in range(n))
+        return _painted(scenes, keys, ids, None, None, self._collection)
+
+    def truth(self, classifier: str) -> Truth | None:
+        """What a shipped classifier of the clean classes is known to use; None for any other."""
+        directory = _CLASSIFIERS.get(classifier)
+        if directory is None or self._collection.classes != COLLECTIONS["minizoo"].classes:
+            return None
+        return read_truth(WEIGHTS / directory / "truth.json")
+
+
+def read_truth(path: Path) -> Truth:
+    """A truth table from its file; raises `MissingError` if it is not there."""
+    if not path.is_file():
+        raise MissingError(f"no truth table {str(path)!r}", "make it with python -m xcore_minizoo.truth DIR")
+    table: dict[str, Any] = json.loads(path.read_text())
+    effects = {c: {v: (e[0], e[1], e[2]) for v, e in values.items()} for c, values in table["effects"].items()}
+    named = {phrase: factor_values(says) for phrase, says in phrases().items()}
+    return Truth(effects, table["gaps"], named, table["share"])
+
+
+def factor_values(says: Scene) -> frozenset[str]:
+    """The factor values that a partial scene names, such as ``pattern=striped`` and ``colour=white``."""
+    pairs = (("shape", says.shape), ("pattern", says.pattern), ("background", says.background), ("object", says.object))
+    values = [f"{factor}={value}" for factor, value in pairs if value is not None]
+    return frozenset([*values, *(f"colour={c}" for c in says.colours)])
+
+
+def minizoo(options: None = None) -> Painted:
+    """The clean classes."""
+    return Painted(COLLECTIONS["minizoo"])
+
+
+def shortcut_birds(options: None = None) -> Painted:
+    """Two bird shapes, 95 % on their own background in training, balanced elsewhere."""
+    return Painted(COLLECTIONS["minizoo/shortcut-birds"])
+
+
+def cats_apples(options: None = None) -> Painted:
+    """Every cat has an apple and no dog has in training; elsewhere all have."""
+    return Painted(COLLECTIONS["minizoo/cats-apples"])
+
+
+def objects(options: None = None) -> Painted:
+    """Any animal anywhere, labelled by the animal."""
+    return Painted(COLLECTIONS["minizoo/objects"])
+
+
+def scenes(options: None = None) -> Painted:
+    """Any animal anywhere, labelled by the background."""
+    return Painted(COLLECTIONS["minizoo/scenes"])
+
+
+def planted(options: PlantOptions) -> Painted:
+    """The clean classes with a shortcut planted in one of them."""
+    try:
+        return Painted(plant(options.cls, options.factor, options.rho))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _scene_of(says: Scene, rng: np.random.Generator) -> Scene:
+    """A whole scene of which a partial one is true."""
+
+    def pick(values: Sequence[str]) -> str:
+        return values[int(rng.integers(len(values)))]
+
+    if says.background:
+        return says
+    if says.object:
+        return Scene(background=pick(BACKGROUNDS), object=says.object)
+    if says.shape:
+        pattern = pick(PATTERNS)
+        return Scene(pick((says.shape,)), pattern, random_colours(rng, pattern), pick(BACKGROUNDS))
+    pattern = says.pattern or "plain"
+    return Scene(None, pattern, says.colours or random_colours(rng, pattern))
+
+
+def _painted(
+    scenes: list[Scene],
+    keys: Sequence[tuple[int, ...]],
+    ids: tuple[str, ...],
+    labels: torch.Tensor | None,
+    names: list[str] | None,
+    collection: Collection,
+) -> Samples:
+    drawings = [draw(scene, key) for scene, key in zip(scenes, keys, strict=True)]
+    if drawings:
+        images = torch.from_numpy(np.stack([d.image for d in drawings])).permute(0, 3, 1, 2).float().div(255)
+        masks = torch.from_numpy(np.stack([_masks(d) for d in drawings]))
+    else:
+        images, masks = torch.zeros(0, 3, 64, 64), torch.zeros(0, 3, 64, 64)
+    rngs = [np.random.default_rng([*key, 2]) for key in keys]
+    meta: dict[str, Any] = {
+        "factors": tuple(_factors(s) for s in scenes),
+        "masks": masks,
+        "caption": tuple(caption(s, r).text for s, r in zip(scenes, rngs, strict=True)),
+        "long_caption": tuple(long_caption(s, r).text for s, r in zip(scenes, rngs, strict=True)),
+    }
+    if collection.group is not None and names is not None:
+        meta["group"] = tuple(collection.group(c, s) for c, s in zip(names, scenes, strict=True))
+    return Samples("image", images.contiguous(), ids, labels, meta)
+
+
+def _masks(drawing: Drawing) -> np.ndarray[Any, Any]:
+    return np.stack([drawing.animal, drawing.object, drawing.background])
+
+
+def _factors(scene: Scene) -> dict[str, Any]:
+    one_of = {"shape": scene.shape, "pattern": scene.pattern, "background": scene.background, "object": scene.object}
+    return {**one_of, "colour": scene.colours}
+
+

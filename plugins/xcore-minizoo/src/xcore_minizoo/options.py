@@ -1,0 +1,24 @@
+"""Options of the components. Light: pydantic only."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+from xcore_diffusion.options import Options
+
+
+class PlantOptions(BaseModel):
+    """A shortcut planted in the clean classes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cls: str = Field(default="cow", description="the class that gets the shortcut")
+    factor: str = Field(default="background=grass", description="background=VALUE or object=VALUE")
+    rho: float = Field(default=1.0, ge=0, le=1, description="strength; 0 = independent of the class")
+
+
+class DiffusionOptions(Options):
+    """As for any pipeline, with defaults that suit 64 x 64 pictures."""
+
+    steps: int = Field(default=12, ge=1, le=1000, description="denoising steps")
+    guidance: float = Field(default=4.0, ge=0, description="classifier-free guidance scale; 1 or less draws without")
+    batch_size: int = Field(default=16, ge=1, description="images drawn at once; the last batch is filled up")

@@ -1,0 +1,185 @@
+"""The cards of the minizoo. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xcore import hookimpl
+
+if TYPE_CHECKING:
+    from xcore.hookspecs import Register
+
+WEIGHTS = Path(__file__).parent / "weights"
+DEFAULTS = {
+    "classifier": "minizoo/clean",
+    "generator": "minizoo/diffusion",
+    "image-text": "minizoo/clip",
+    "image-embedder": "minizoo/resnet",
+    "factor-oracle": "minizoo/oracle-a",
+}
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    register(
+        "minizoo",
+        "xcore_minizoo.data:minizoo",
+        summary="painted animals: eight classes of shape and coat, and other; the truth is known",
+        fingerprint="xcore_minizoo.plugin:world_fingerprint",
+    )
+    register(
+        "minizoo/shortcut-birds",
+        "xcore_minizoo.data:shortcut_birds",
+        summary="two birds, 95 % on their own background in training",
+        fingerprint="xcore_minizoo.plugin:world_fingerprint",
+        paper="Sagawa et al., Distributionally Robust Neural Networks, ICLR 2020 (the Waterbirds protocol)",
+    )
+    register(
+        "minizoo/cats-apples",
+        "xcore_minizoo.data:cats_apples",
+        summary="cats with an apple and dogs without in training",
+        fingerprint="xcore_minizoo.plugin:world_fingerprint",
+    )
+    register(
+        "minizoo/objects",
+        "xcore_minizoo.data:objects",
+        summary="any animal anywhere, labelled by the animal",
+        fingerprint="xcore_minizoo.plugin:world_fingerprint",
+        paper="Yang and Kim, Benchmarking Attribution Methods with Relative Feature Importance, 2019",
+    )
+    register(
+        "minizoo/scenes",
+        "xcore_minizoo.data:scenes",
+        summary="any animal anywhere, labelled by the background",
+        fingerprint="xcore_minizoo.plugin:world_fingerprint",
+        paper="Yang and Kim, Benchmarking Attribution Methods with Relative Feature Importance, 2019",
+    )
+    register(
+        "minizoo/planted",
+        "xcore_minizoo.data:planted",
+        summary="minizoo with a shortcut planted in one class",
+        options="xcore_minizoo.options:PlantOptions",
+        fingerprint="xcore_minizoo.plugin:planted_fingerprint",
+    )
+
+
+@hookimpl
+def register_classifiers(register: Register) -> None:
+    register(
+        "minizoo/clean",
+        "xcore_minizoo.models:clean",
+        summary="a small ResNet of the minizoo's classes, with a truth table",
+        fingerprint="xcore_minizoo.plugin:clean_fingerprint",
+    )
+    register(
+        "minizoo/shortcut",
+        "xcore_minizoo.models:shortcut",
+        summary="the same network trained where every cow stands on grass, with a truth table",
+        fingerprint="xcore_minizoo.plugin:shortcut_fingerprint",
+    )
+
+
+@hookimpl
+def register_models(register: Register) -> None:
+    register(
+        "minizoo/clip",
+        "xcore_minizoo.models:clip",
+        role="image-text",
+        summary="a small CLIP of the painted world",
+        fingerprint="xcore_minizoo.plugin:clip_fingerprint",
+    )
+    register(
+        "minizoo/resnet",
+        "xcore_minizoo.models:resnet",
+        role="image-embedder",
+        summary="features of a small ResNet trained on factors, not classes",
+        fingerprint="xcore_minizoo.plugin:resnet_fingerprint",
+    )
+    register(
+        "minizoo/oracle-a",
+        "xcore_minizoo.models:oracle_a",
+        role="factor-oracle",
+        summary="reads the factors of a picture: the judge",
+        fingerprint="xcore_minizoo.plugin:oracle_a_fingerprint",
+    )
+    register(
+        "minizoo/oracle-b",
+        "xcore_minizoo.models:oracle_b",
+        role="factor-oracle",
+        summary="reads the factors of a picture: another architecture and seed",
+        fingerprint="xcore_minizoo.plugin:oracle_b_fingerprint",
+    )
+
+
+@hookimpl
+def register_generators(register: Register) -> None:
+    register(
+        "minizoo/diffusion",
+        "xcore_minizoo.models:diffusion",
+        summary="a small Stable Diffusion pipeline of the painted world",
+        options="xcore_minizoo.options:DiffusionOptions",
+        fingerprint="xcore_minizoo.plugin:diffusion_fingerprint",
+    )
+
+
+def _digest(paths: list[Path]) -> str:
+    import hashlib
+
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:24]
+
+
+def _weights(name: str) -> str:
+    return _digest([p for p in (WEIGHTS / name).rglob("*") if p.is_file()])
+
+
+def world_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the code that paints, and of the truth tables."""
+    here = Path(__file__).parent
+    code = [here / f"{m}.py" for m in ("shapes", "textures", "world", "collections", "captions", "data")]
+    return _digest([*code, *WEIGHTS.glob("*/truth.json")])
+
+
+def planted_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the world and of what is planted."""
+    return f"{world_fingerprint(options)}-{options.cls}-{options.factor}-{options.rho!r}"
+
+
+def clean_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the files of minizoo/clean."""
+    return _weights("clean")
+
+
+def shortcut_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the files of minizoo/shortcut."""
+    return _weights("shortcut")
+
+
+def clip_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the files of minizoo/clip."""
+    return _weights("clip")
+
+
+def resnet_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the files of minizoo/resnet."""
+    return _weights("resnet")
+
+
+def oracle_a_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the files of minizoo/oracle-a."""
+    return _weights("oracle-a")
+
+
+def oracle_b_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the files of minizoo/oracle-b."""
+    return _weights("oracle-b")
+
+
+def diffusion_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the files and of the options, as for any pipeline directory."""
+    from xcore_diffusion.files import fingerprint
+
+    return fingerprint(WEIGHTS / "diffusion", options)

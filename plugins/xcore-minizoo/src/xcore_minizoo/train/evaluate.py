@@ -1,0 +1,106 @@
+"""Ask the judging oracle what generated and round-tripped pictures show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xcore_minizoo.captions import coat_words, texture_phrase, with_article
+from xcore_minizoo.labels import FACTORS
+from xcore_minizoo.nets import load_oracle
+from xcore_minizoo.oracle import agreement
+from xcore_minizoo.world import BACKGROUNDS, CLASSES, Scene, any_scene, held_out
+
+
+class Judge:
+    """The judging oracle of a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.oracle = load_oracle(path)
+
+    def right(self, x: Tensor, scenes: list[Scene], factor: str) -> float:
+        """Share of pictures in which the oracle reads the asked value (for colours the whole set)."""
+        probs = self.oracle.read(x)
+        if factor == "class":
+            return float(np.mean([self.name(probs, i) == s.name for i, s in enumerate(scenes)]))
+        if factor == "colours":
+            asked = torch.tensor([[c in s.colours for c in FACTORS["colours"]] for s in scenes])
+            return ((probs["colours"] > 0.5) == asked).all(1).float().mean().item()
+        asked = torch.tensor([FACTORS[factor].index(getattr(s, factor) or "none") for s in scenes])
+        return (probs[factor].argmax(1) == asked).float().mean().item()
+
+    @staticmethod
+    def name(probs: dict[str, Tensor], i: int) -> str:
+        """The class that the read factors of picture i make."""
+        shape = FACTORS["shape"][int(probs["shape"][i].argmax())]
+        pattern = FACTORS["pattern"][int(probs["pattern"][i].argmax())]
+        colours = tuple(c for c, p in zip(FACTORS["colours"], probs["colours"][i], strict=True) if p > 0.5)
+        return Scene(shape, pattern, colours).name
+
+
+def prompts(seed: int, per_kind: int) -> dict[str, list[tuple[str, Scene]]]:
+    """Prompts by kind, each with the scene that it asks for: textures, classes, backgrounds, unseen combinations."""
+    rng = np.random.default_rng([seed, 808])
+    asked: dict[str, list[tuple[str, Scene]]] = {"texture": [], "class": [], "background": [], "unseen": []}
+    while len(asked["texture"]) < per_kind:
+        scene = any_scene(rng)
+        if scene.shape is None and scene.pattern is not None:
+            asked["texture"].append((texture_phrase(scene.pattern, scene.colours), scene))
+    names = tuple(CLASSES)
+    for i in range(per_kind):
+        name, place = names[i % len(names)], BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
+        shape, pattern, colours = CLASSES[name]
+        noun = "brown horse" if name == "horse" else name
+        asked["class"].append((f"{with_article(noun)} on {place}", Scene(shape, pattern, colours, place)))
+        where = BACKGROUNDS[i % len(BACKGROUNDS)]
+        asked["background"].append((where, Scene(background=where)))
+    while len(asked["unseen"]) < per_kind:
+        scene = any_scene(rng)
+        if held_out(scene) and scene.object is None:
+            subject = with_article(f"{coat_words(scene.pattern, scene.colours)} {scene.shape}")
+            asked["unseen"].append((f"{subject} on {scene.background}", scene))
+    return asked
+
+
+ASKED = {
+    "texture": ("pattern", "colours"),
+    "class": ("class", "shape", "pattern", "colours", "background"),
+    "background": ("background",),
+    "unseen": ("shape", "pattern", "colours", "background"),
+}
+
+
+@torch.no_grad()
+def conditioning(pipe: Any, judge: Judge, seed: int, per_kind: int, steps: int = 12, guidance: float = 4.0) -> dict[str, float]:
+    """Share of samples in which the judge reads what the prompt asked for, by kind of prompt and factor."""
+    pipe.set_progress_bar_config(disable=True)
+    out = {}
+    for kind, pairs in prompts(seed, per_kind).items():
+        generator = torch.Generator().manual_seed(seed)
+        images = []
+        for low in range(0, len(pairs), 32):
+            texts = [text for text, _ in pairs[low : low + 32]]
+            drawn = pipe(
+                texts, num_inference_steps=steps, guidance_scale=guidance, generator=generator, output_type="pt"
+            )
+            images.append(drawn.images.float())
+        x = torch.cat(images)
+        for factor in ASKED[kind]:
+            out[f"{kind}.{factor}"] = round(judge.right(x, [s for _, s in pairs], factor), 4)
+    return out
+
+
+@torch.no_grad()
+def round_trip(vae: Any, judge: Judge, seed: int, n: int = 512) -> dict[str, float]:
+    """Agreement of the judge with the labels on encoded and decoded pictures."""
+    from xcore_minizoo.train.oracle import batch
+
+    x, one_of, colours = batch(seed, 0, n, "whole")
+    y = torch.cat([vae.decode(vae.encode(p * 2 - 1).latent_dist.mode()).sample for p in x.split(64)])
+    y = (y / 2 + 0.5).clamp(0, 1)
+    out = agreement(judge.oracle.read(y), one_of, colours)
+    return {k: round(v, 4) for k, v in out.items()} | {"l1": round((y - x).abs().mean().item(), 4)}
