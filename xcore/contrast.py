@@ -62,7 +62,7 @@ class Contrast:
     ) -> None:
         self._data, self._exclude, self._split, self._seed = data, exclude, split, seed
         self._generator, self._vocabulary = generator, vocabulary
-        self._make_pool = pool or self.generate_pool
+        self._make_pool = pool or self._draw_pool
         self._size, self._drawn_size = pool_size or POOL, pool_size or DRAWN_POOL
         self._pools: dict[tuple[str, bool], Samples] = {}
 
@@ -113,20 +113,24 @@ class Contrast:
         order = np.random.default_rng([self._seed, 7]).permutation(len(joined))
         return joined.take(order.tolist())
 
-    def generate_pool(self, start_seed: int, n: int) -> Samples:
-        """Draw n samples of random phrases of the vocabulary with the generator's base weights."""
-        import numpy as np
-
+    def _draw_pool(self, start_seed: int, n: int) -> Samples:
         if self._generator is None:
             raise MissingError(
                 "generated contrast needs the generator that drew the concepts", "name it: --generator REF"
             )
-        if not self._vocabulary:
-            raise MissingError("generated contrast needs phrases to draw", "the data set has no vocabulary")
-        rng = np.random.default_rng(start_seed)
-        prompts = [self._vocabulary[i] for i in rng.integers(len(self._vocabulary), size=n)]
-        drawn = self._generator.generate(prompts, [start_seed + i for i in range(n)])
-        return replace(drawn, meta={})
+        return generate_pool(self._generator, self._vocabulary, start_seed, n)
+
+
+def generate_pool(generator: Generator, vocabulary: tuple[str, ...], start_seed: int, n: int) -> Samples:
+    """Draw n samples of random phrases of the vocabulary with the generator's base weights."""
+    import numpy as np
+
+    if not vocabulary:
+        raise MissingError("generated contrast needs phrases to draw", "the data set has no vocabulary")
+    rng = np.random.default_rng(start_seed)
+    prompts = [vocabulary[i] for i in rng.integers(len(vocabulary), size=n)]
+    drawn = generator.generate(prompts, [start_seed + i for i in range(n)])
+    return replace(drawn, meta={})
 
 
 def parse_crop(how: str) -> tuple[int, tuple[int, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.contrast import Contrast
+from xcore.contrast import Contrast, generate_pool
 from xcore.errors import MissingError, UsageError, unknown
 from xcore.identity import Identity, digest
 from xcore.protocols import Classifier, Dataset, Generator, Progress, Run, Task
@@ -73,35 +73,20 @@ class Workbench:
             ["contrast", split, cell.data.text, str(cell.contrast), str(cell.generator), cell.cls, cell.data_seed]
         )
         if key not in self._made:
-            ref = cell.contrast or cell.data
-            generator = self.component("generator", cell.generator) if cell.generator else None
-            vocabulary = self.dataset(cell.data).vocabulary
-            contrast = Contrast(
-                self.dataset(ref),
-                cell.cls,
-                split,
-                seed=cell.data_seed,
-                generator=generator,
-                vocabulary=vocabulary,
-                pool=self._kept_pool(cell, vocabulary),
-            )
-            self._made[key] = contrast
+            data = self.dataset(cell.contrast or cell.data)
+            pool = self._kept_pool(cell)
+            self._made[key] = Contrast(data, cell.cls, split, seed=cell.data_seed, pool=pool)
         made: Contrast = self._made[key]
         return made
 
-    def _kept_pool(self, cell: Cell, vocabulary: tuple[str, ...]) -> Callable[[int, int], Samples] | None:
-        """Generated pools are kept as artifacts: drawing them costs more than anything else that is shared."""
+    def _kept_pool(self, cell: Cell) -> Callable[[int, int], Samples] | None:
+        """Generated pools are kept as artifacts: drawing them costs more than anything else that is shared.
+
+        The generator is loaded only if a pool has to be drawn.
+        """
         if cell.generator is None:
             return None
-        ref = cell.generator
-        maker = Contrast(
-            self.dataset(cell.data),
-            "",
-            "train",
-            seed=0,
-            generator=self.component("generator", ref),
-            vocabulary=vocabulary,
-        )
+        ref, vocabulary = cell.generator, self.dataset(cell.data).vocabulary
 
         def pool(start_seed: int, n: int) -> Samples:
             from safetensors.torch import load_file, save_file
@@ -114,7 +99,7 @@ class Workbench:
             }
 
             def make(directory: Path) -> None:
-                drawn = maker.generate_pool(start_seed, n)
+                drawn = generate_pool(self.component("generator", ref), vocabulary, start_seed, n)
                 save_file({"images": drawn.images.contiguous()}, directory / "pool.safetensors")
 
             path = self.store.artifact("contrast-pool", key, make)
@@ -126,7 +111,9 @@ class Workbench:
     def task(self, cell: Cell, workdir: Path, progress: Progress) -> Task:
         """What a method is asked to do in this cell."""
         classifier, data = self.classifier(cell), self.dataset(cell.data)
-        generator: Generator | None = self.component("generator", cell.generator) if cell.generator else None
+        card, _ = self.registry.find("explainer", cell.method)
+        drawn_with = cell.generator if {"generator", "generator?"} & set(card.needs) else None
+        generator: Generator | None = self.component("generator", drawn_with) if drawn_with else None
         samples = data.samples(cell.cls, "explain", cell.budget.samples, cell.data_seed)
         if not len(samples):
             raise MissingError(f"data set {cell.data} has no sample of class {cell.cls!r} to explain")
