@@ -14,7 +14,7 @@ from xcore.errors import UsageError
 from xcore.machine import differences, numerics, record
 from xcore.plan import Plan, Suite, load_suite, make_plan
 from xcore.progress import Reporter
-from xcore.registry import Registry
+from xcore.registry import Registry, load_registry
 from xcore.report import Table, build, write_all
 from xcore.report.write import render
 from xcore.rows import Row, rows
@@ -168,14 +168,6 @@ def explain(
     with seeded(seed):
         made: Explanation = explainer.explain(task)
     return made
-
-
-def load_registry(plugins: Sequence[str | Path] = ()) -> Registry:
-    """All installed plugins, and those in the files."""
-    registry = Registry().load_installed()
-    for path in plugins:
-        registry.load_file(Path(path))
-    return registry
 
 
 def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suite:

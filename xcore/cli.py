@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +12,6 @@ from xcore.errors import UsageError, XcoreError
 
 if TYPE_CHECKING:
     from xcore.api import BenchResult
-    from xcore.registry import Registry
 
 app = typer.Typer(
     help="Explanation methods for neural networks as plugins, compared honestly with one command.",
@@ -143,29 +141,9 @@ def list_(
     kind: Annotated[str, typer.Argument(help="Only this kind, e.g. explainers.")] = "", as_json: Json = False
 ) -> None:
     """List everything that plugins offer."""
-    from xcore.errors import unknown
-    from xcore.registry import KINDS
+    from xcore.listing import list_cards
 
-    wanted = kind.removesuffix("s") or None
-    if wanted is not None and wanted not in KINDS:
-        raise unknown("kind", kind, [f"{k}s" for k in KINDS])
-    registry = _registry()
-    cards = list(registry.cards(wanted))
-    if as_json:
-        for c in cards:
-            about = {"kind": c.kind, "name": c.shown, "summary": c.summary}
-            _line({**about, "distribution": c.distribution, "version": c.version})
-        return
-    last = ""
-    name_width = max((len(c.shown) for c in cards), default=0)
-    for c in cards:
-        heading = "" if c.kind == last else f"{c.kind}s"
-        last = c.kind
-        summary = f"{c.summary} [{c.role}]" if c.role else c.summary
-        typer.echo(f"{heading:<13} {c.shown:<{name_width}}  {summary}  ({c.distribution} {c.version})")
-    broken = [p for p in registry.plugins if not p.ok]
-    if broken:
-        typer.echo(f"{len(broken)} plugin(s) failed to load: see `xcore plugins`", err=True)
+    list_cards(kind, as_json)
 
 
 @app.command()
@@ -175,48 +153,17 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a component does, needs and takes as options."""
-    from xcore.errors import unknown
-    from xcore.registry import option_schema
+    from xcore.listing import show_component
 
-    registry = _registry(plugin)
-    bare = name.partition(":")[0]
-    cards = [c for c in registry.cards() if bare in (c.name, c.full_name)]
-    if not cards:
-        raise unknown("component", name, {c.name for c in registry.cards()})
-    for c in cards:
-        options = option_schema(c).get("properties", {})
-        if as_json:
-            about = {"kind": c.kind, "name": c.shown, "summary": c.summary, "distribution": c.distribution}
-            _line(
-                {**about, "version": c.version, "needs": c.needs, "kinds": c.kinds, "role": c.role, "options": options}
-            )
-            continue
-        typer.echo(f"{c.kind} {c.shown}: {c.summary}\n  from {c.distribution} {c.version}")
-        facts = {"reads": ", ".join(c.kinds), "needs": ", ".join(c.needs), "role": c.role, "paper": c.paper}
-        if not isinstance(c.uses, str):
-            facts["uses"] = ", ".join(c.uses)
-        for key, value in facts.items():
-            if value:
-                typer.echo(f"  {key} {value}")
-        for option, about in options.items():
-            kind = about.get("type") or " | ".join(str(a.get("type", a.get("const"))) for a in about.get("anyOf", ()))
-            values = (
-                f" one of {', '.join(map(str, about['enum']))}" if "enum" in about else f" ({kind})" if kind else ""
-            )
-            default = json.dumps(about["default"]) if "default" in about else "required"
-            typer.echo(f"  --set {c.name}.{option}={default}{values}  {about.get('description', '')}".rstrip())
+    show_component(name, plugin, as_json)
 
 
 @app.command()
 def plugins(as_json: Json = False) -> None:
     """List the plugins and what became of each."""
-    for p in _registry().plugins:
-        if as_json:
-            about = {"plugin": p.name, "distribution": p.distribution, "version": p.version}
-            _line({**about, "ok": p.ok, "reason": p.reason, "components": [c.shown for c in p.cards]})
-        else:
-            state = ", ".join(c.shown for c in p.cards) or "nothing" if p.ok else f"FAILED {p.reason}"
-            typer.echo(f"{p.name:<14} {p.distribution} {p.version}: {state}")
+    from xcore.listing import list_plugins
+
+    list_plugins(as_json)
 
 
 @app.command()
@@ -238,14 +185,16 @@ def report(
 
 def _show(result: BenchResult, as_json: bool) -> None:
     """Print a finished run, and leave with its exit code."""
+    from xcore.listing import print_line
     from xcore.report import show
 
     done = result.result
     cells = {s: done.count(s) for s in ("ok", "failed", "skipped")}
     if as_json:
         for row in result.rows:
-            _line(row)
-        _line({"run": str(result.path), "cells": {**cells, "cached": done.cached}, "seconds": round(done.seconds, 3)})
+            print_line(row)
+        counts = {**cells, "cached": done.cached}
+        print_line({"run": str(result.path), "cells": counts, "seconds": round(done.seconds, 3)})
     else:
         show(result.table)
         typer.echo(f"saved {result.path}/table.md  pictures {result.path}/explanations/  xcore report {result.path}")
@@ -253,12 +202,6 @@ def _show(result: BenchResult, as_json: bool) -> None:
         what = f"{cells['failed']} cell(s) failed, {len(done.score_failures)} score(s) failed"
         typer.echo(f"{what}; to try them again: {_command()}", err=True)
         raise typer.Exit(1)
-
-
-def _registry(files: list[str] | None = None) -> Registry:
-    from xcore.api import load_registry
-
-    return load_registry(files or [])
 
 
 def _names(text: str) -> list[str]:
@@ -282,10 +225,6 @@ def _use_device(device: str) -> None:
         use(device)
 
 
-def _line(value: Any) -> None:
-    typer.echo(json.dumps(value, allow_nan=False, default=dict, ensure_ascii=False))
-
-
 def _command() -> str:
     import shlex
 
@@ -294,11 +233,11 @@ def _command() -> str:
 
 def _add_plugin_commands(name: str) -> None:
     """Add the plugins' subcommands, if `name` is none of ours: plugins are not loaded for nothing."""
-    from xcore.registry import resolve
-
     ours = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
     if name and not name.startswith("-") and name not in ours:
-        for card in _registry().cards("command"):
+        from xcore.registry import load_registry, resolve
+
+        for card in load_registry().cards("command"):
             app.add_typer(resolve(card.factory), name=card.name, help=card.summary)
 
 

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -215,6 +215,14 @@ class Registry:
         return tuple(resolve(card.uses)(self.options(kind, ref))) if isinstance(card.uses, str) else card.uses
 
 
+def load_registry(files: Sequence[str | Path] = ()) -> Registry:
+    """All installed plugins, and those in the files."""
+    registry = Registry().load_installed()
+    for path in files:
+        registry.load_file(Path(path))
+    return registry
+
+
 def resolve(target: Any) -> Any:
     """The object that a dotted string ``package.module:name`` names (anything else is returned as it is)."""
     if not isinstance(target, str):
@@ -224,6 +232,10 @@ def resolve(target: Any) -> Any:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         raise MissingError(f"{target}: {error}", f"pip install {error.name}" if error.name else "") from error
+    except XcoreError:
+        raise
+    except Exception as error:  # a library that is broken or of another version, or a name that is not there
+        raise MissingError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def option_schema(card: Card) -> Mapping[str, Any]:
