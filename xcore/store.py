@@ -141,13 +141,22 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON under a temporary name, sync and rename. NaN is refused: it is no JSON and no result."""
-    text = json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False)
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name, sync and rename: it is there whole or not at all."""
     handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp lets nobody else read
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _plain(value: Any) -> Any:

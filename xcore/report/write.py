@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from xcore.errors import unknown
 from xcore.report.data import to_csv, to_json
 from xcore.report.markup import latex, markdown
 from xcore.report.table import Table
+from xcore.store import write_text
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {"md": markdown, "csv": to_csv, "json": to_json, "tex": latex}
 """File ending -> renderer."""
@@ -30,20 +29,6 @@ def write_all(table: Table, directory: Path | str) -> list[Path]:
     paths = []
     for ending, renderer in FORMATS.items():
         path = folder / f"table.{ending}"
-        _replace(path, renderer(table))
+        write_text(path, renderer(table))
         paths.append(path)
     return paths
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
