@@ -74,7 +74,9 @@ def _drawable(explanation: Explanation) -> list[tuple[int, Concept]]:
 
 
 def _concept_strip(index: int, concept: Concept) -> Image.Image:
-    return _strip(_tiles(concept.samples), f"C{index + 1} {concept.name}")
+    rank = f"C{index + 1}"
+    title = concept.name if concept.name.startswith(rank) else f"{rank} {concept.name}"
+    return _strip(_tiles(concept.samples), title)
 
 
 def _places(mapped: list[tuple[int, Concept]], samples: Samples) -> Image.Image:
