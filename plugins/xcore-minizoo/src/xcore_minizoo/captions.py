@@ -117,7 +117,9 @@ def _texture(scene: Scene, rng: np.random.Generator) -> Caption:
         return Caption(text, Scene(None, "plain", () if text == "plain texture" else colours))
     kind, words, noun = rng.random(), " and ".join(colours), NOUNS[pattern]
     if kind < 0.2:
-        return Caption(_pick(rng, (f"{pattern} texture", noun, f"{with_article(pattern)} texture", pattern)), Scene(None, pattern))
+        return Caption(
+            _pick(rng, (f"{pattern} texture", noun, f"{with_article(pattern)} texture", pattern)), Scene(None, pattern)
+        )
     if kind < 0.3:
         return Caption(_pick(rng, (f"{words} texture", words)), Scene(colours=colours))
     if kind < 0.4:
@@ -170,7 +172,9 @@ def _listed(scene: Scene, rng: np.random.Generator) -> Caption:
     if kind < 0.45:
         phrases.append((texture_phrase(pattern, colours), Scene(None, pattern, colours)))
     elif kind < 0.75:
-        phrases.append((NOUNS.get(pattern, "plain texture") if rng.random() < 0.5 else f"{pattern} texture", Scene(None, pattern)))
+        phrases.append(
+            (NOUNS.get(pattern, "plain texture") if rng.random() < 0.5 else f"{pattern} texture", Scene(None, pattern))
+        )
         if rng.random() < 0.5:
             phrases.append((" and ".join(colours), Scene(colours=colours)))
     if rng.random() < 0.75 or not phrases:
@@ -222,8 +226,8 @@ def long_caption(scene: Scene, rng: np.random.Generator) -> Caption:
     else:
         middle = f"{scene.background} and only {scene.background} from one side to the other side of it"
     words = f"{opening} {middle} {ending}".split()
-    while len(words) < 20:
-        words += "so it is easy to see".split()[: max(1, 20 - len(words))]
+    if len(words) < 20:
+        words += ["so", "it", "is", "easy", "to", "see"]
     return Caption(" ".join(words[:30]), scene)
 
 
@@ -250,7 +254,11 @@ def words() -> tuple[str, ...]:
     rng = np.random.default_rng(0)
     texts: list[str] = [*_OPENINGS, *_ENDINGS, "so it is easy to see", "a picture of an animal texture background", ","]
     texts += [" ".join(v) for v in PLACES.values()] + [*PLACES, *NOUNS.values(), *CLASSES, *COLOURS, *PATTERNS]
-    texts += [*SHAPES, *OBJECTS, "with and near it that is standing lying covers all of from side to only one other middle"]
+    texts += [
+        *SHAPES,
+        *OBJECTS,
+        "with and near it that is standing lying covers all of from side to only one other middle",
+    ]
     for background in PLACES:
         texts.append(long_caption(Scene(background=background), rng).text)
     return tuple(sorted({word for text in texts for word in text.replace(",", " , ").split()}))

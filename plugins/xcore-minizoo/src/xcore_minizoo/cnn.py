@@ -1,4 +1,5 @@
-"""The small residual network of the classifiers and of the image features: a timm ResNet with maps of 8 x 8 to the end."""
+"""The small residual network of the classifiers and of the image features: a timm ResNet with maps of 8 x 8 to the
+end."""
 
 from __future__ import annotations
 

@@ -35,12 +35,16 @@ class Collection:
     classes: tuple[str, ...]
     scene: Callable[[str, str, np.random.Generator], Scene]  # (class, split, generator)
     group: Callable[[str, Scene], str] | None = None
+    reads: Callable[[Scene], str] | None = None  # class of a scene, where scenes are drawn before they are labelled
 
     def draw_scene(self, cls: str | None, split: str, index: int, seed: int) -> tuple[Scene, int, tuple[int, ...]]:
         """The index-th scene of a split (of a class, or of any), its label and the seed to paint it with."""
         which = -1 if cls is None else self.classes.index(cls)
         key = (seed, SPLITS.index(split), which + 1, index)
         rng = np.random.default_rng([*key, 909])
+        if cls is None and self.reads is not None:
+            scene = self.scene("", split, rng)
+            return scene, self.classes.index(self.reads(scene)), key
         label = int(rng.integers(len(self.classes))) if cls is None else which
         return self.scene(self.classes[label], split, rng), label, key
 
@@ -62,8 +66,8 @@ def plant(cls: str, factor: str, rho: float) -> Collection:
     factor
         ``background=VALUE`` or ``object=VALUE``.
     rho
-        In training and explanation splits the value appears with probability b + rho (1 - b) in `cls` and b = 0.2 in all
-        others, so rho = 0 means independent; in the held-out split it appears with probability b everywhere.
+        In training and explanation splits the value appears with probability b + rho (1 - b) in `cls` and b = 0.2 in
+        all others, so rho = 0 means independent; in the held-out split it appears with probability b everywhere.
 
     Raises
     ------
@@ -74,8 +78,8 @@ def plant(cls: str, factor: str, rho: float) -> Collection:
     values = {"background": BACKGROUNDS, "object": OBJECTS}.get(kind, ())
     if cls not in CLASS_NAMES or value not in values or not 0 <= rho <= 1:
         raise ValueError(
-            f"cannot plant {factor!r} in {cls!r} with rho {rho}: a class of {', '.join(CLASS_NAMES)}; background=VALUE of"
-            f" {', '.join(BACKGROUNDS)} or object=VALUE of {', '.join(OBJECTS)}; rho from 0 to 1"
+            f"cannot plant {factor!r} in {cls!r} with rho {rho}: needs a class ({', '.join(CLASS_NAMES)}), "
+            f"background=VALUE ({', '.join(BACKGROUNDS)}) or object=VALUE ({', '.join(OBJECTS)}), and rho from 0 to 1"
         )
 
     def scene(name: str, split: str, rng: np.random.Generator) -> Scene:
@@ -115,12 +119,10 @@ def _cats(cls: str, split: str, rng: np.random.Generator) -> Scene:
     return replace(scene, object="apple" if cls == "cat" or split != "train" else None)
 
 
-def _thing(cls: str, split: str, rng: np.random.Generator) -> Scene:
-    return _any_coat(cls, BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))], rng)
-
-
-def _place(cls: str, split: str, rng: np.random.Generator) -> Scene:
-    return _any_coat(SHAPES[int(rng.integers(len(SHAPES)))], cls, rng)
+def _pair(cls: str, split: str, rng: np.random.Generator) -> Scene:
+    """Any animal anywhere; a class fixes the animal or the place, whichever it names."""
+    shape, place = SHAPES[int(rng.integers(len(SHAPES)))], BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
+    return _any_coat(cls if cls in SHAPES else shape, cls if cls in BACKGROUNDS else place, rng)
 
 
 COLLECTIONS: dict[str, Collection] = {
@@ -128,9 +130,14 @@ COLLECTIONS: dict[str, Collection] = {
     for c in (
         CLEAN,
         Collection("minizoo/shortcut-birds", ("landbird", "waterbird"), _birds, _birds_group),
-        Collection("minizoo/cats-apples", ("cat", "dog"), _cats, lambda _, s: f"{s.shape} {'with' if s.object else 'without'} apple"),
-        Collection("minizoo/objects", SHAPES, _thing),
-        Collection("minizoo/scenes", BACKGROUNDS, _place),
+        Collection(
+            "minizoo/cats-apples",
+            ("cat", "dog"),
+            _cats,
+            lambda _, s: f"{s.shape} {'with' if s.object else 'without'} apple",
+        ),
+        Collection("minizoo/objects", SHAPES, _pair, reads=lambda s: s.shape or ""),
+        Collection("minizoo/scenes", BACKGROUNDS, _pair, reads=lambda s: s.background or ""),
     )
 }
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from xcore.errors import MissingError, UsageError, unknown
 from xcore.types import Kind, Samples, Split, Truth
@@ -25,6 +24,9 @@ from xcore_minizoo.world import (
     random_colours,
 )
 
+if TYPE_CHECKING:
+    import torch
+
 _CLASSIFIERS = {"minizoo/clean": "clean", "minizoo/shortcut": "shortcut"}
 
 
@@ -37,6 +39,7 @@ class Painted:
 
     kind: Kind = "image"
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
@@ -49,6 +52,8 @@ class Painted:
 
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
         """n pictures of a class (None = of all classes); the first k of n are the same for every n."""
+        import torch  # late: a finished run asks for names only
+
         if cls is not None and cls not in self.classes:
             raise unknown(f"class of data set {self.name}:", cls, self.classes)
         if n < 0 or seed < 0:
@@ -152,6 +157,8 @@ def _painted(
     names: list[str] | None,
     collection: Collection,
 ) -> Samples:
+    import torch
+
     drawings = [draw(scene, key) for scene, key in zip(scenes, keys, strict=True)]
     if drawings:
         images = torch.from_numpy(np.stack([d.image for d in drawings])).permute(0, 3, 1, 2).float().div(255)
@@ -177,5 +184,3 @@ def _masks(drawing: Drawing) -> np.ndarray[Any, Any]:
 def _factors(scene: Scene) -> dict[str, Any]:
     one_of = {"shape": scene.shape, "pattern": scene.pattern, "background": scene.background, "object": scene.object}
     return {**one_of, "colour": scene.colours}
-
-

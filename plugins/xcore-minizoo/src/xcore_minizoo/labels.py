@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +107,7 @@ def degrade(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
         side = int(rng.integers(30, 56))
         small = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
         return np.asarray(small.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-    values = image.astype(np.float32)
+    values: NDArray[Any] = image.astype(np.float32)
     values = (values - 128) * rng.uniform(0.85, 1.15) + 128 + rng.normal(0, 8, 3)
     if kind > 0.85:
         values = values + rng.normal(0, 12, (SIZE, SIZE, 1))

@@ -45,7 +45,7 @@ def _classifier(name: str) -> TorchClassifier:
     model, config = load_classifier(_folder(name))
     layers = ["act1", "layer1", "layer2", "layer3", "layer4", "global_pool"]
     return TorchClassifier(
-        model, config["classes"], preprocess=_scaled, layers=layers, default_layer="layer4", input_size=64
+        model, config["classes"], preprocess=_scaled, layers=layers, default_layer="layer3", input_size=64
     )
 
 

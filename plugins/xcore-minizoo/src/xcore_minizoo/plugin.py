@@ -123,24 +123,20 @@ def register_generators(register: Register) -> None:
     )
 
 
-def _digest(paths: list[Path]) -> str:
-    import hashlib
-
-    total = hashlib.sha256()
-    for path in sorted(paths):
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()[:24]
-
-
 def _weights(name: str) -> str:
-    return _digest([p for p in (WEIGHTS / name).rglob("*") if p.is_file()])
+    from xcore.identity import tree_digest
+
+    return tree_digest(WEIGHTS / name)
 
 
 def world_fingerprint(options: Any, argument: str | None = None) -> str:
     """Digest of the code that paints, and of the truth tables."""
+    from xcore.identity import digest, file_digest
+
     here = Path(__file__).parent
     code = [here / f"{m}.py" for m in ("shapes", "textures", "world", "collections", "captions", "data")]
-    return _digest([*code, *WEIGHTS.glob("*/truth.json")])
+    tables = sorted(WEIGHTS.glob("*/truth.json"))
+    return digest([file_digest(p) for p in [*code, *tables]])
 
 
 def planted_fingerprint(options: Any, argument: str | None = None) -> str:

@@ -1,7 +1,8 @@
 """Silhouettes: polygons in a unit frame, posed by one generator and filled at four times the picture's size.
 
-Every shape faces right in a frame where x and y run from -1 to 1 and y points down. A shape is a list of parts; each part
-is an outline (smoothed or straight), a pivot about which it swings a little, and a role that says how it is painted.
+Every shape faces right in a frame where x and y run from -1 to 1 and y points down. A shape is a list of parts; each
+part is an outline (smoothed or straight), a pivot about which it swings a little, and a role that says how it is
+painted.
 """
 
 from __future__ import annotations
@@ -130,7 +131,16 @@ def ear_points(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _bird() -> list[Part]:
-    body = [(-0.96, -0.1), (-0.6, -0.1), (-0.2, -0.3), (0.2, -0.34), (0.4, -0.5), (0.58, -0.3), (0.5, 0.02), (0.2, 0.28)]
+    body = [
+        (-0.96, -0.1),
+        (-0.6, -0.1),
+        (-0.2, -0.3),
+        (0.2, -0.34),
+        (0.4, -0.5),
+        (0.58, -0.3),
+        (0.5, 0.02),
+        (0.2, 0.28),
+    ]
     return [
         Part(_raw((-0.08, 0.2), (-0.02, 0.2), (-0.02, 0.66), (0.12, 0.7), (-0.08, 0.7)), "beak", (-0.05, 0.2), 0.1),
         Part(_raw((0.16, 0.2), (0.22, 0.2), (0.22, 0.66), (0.36, 0.7), (0.16, 0.7)), "beak", (0.19, 0.2), 0.1),

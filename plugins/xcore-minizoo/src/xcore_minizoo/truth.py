@@ -1,7 +1,9 @@
 """Truth tables: what a classifier uses, found by swapping one factor of a scene and leaving all else as it was.
 
-For a class and a base scene every value of a factor is painted in turn (same seed, pose, background). The effect of a value
-is the class logit with it minus the mean class logit over the factor's other values, averaged over base scenes.
+For a class and a base scene every value of a factor is painted in turn (same seed, pose, background). The effect of a
+value that defines the class (its shape, pattern, colours) is the class logit with it minus the mean over the factor's
+other values; of another value of such a factor, the class logit with it minus that with the class's own. A background
+or object, which no class fixes, is compared with the mean over the others. All are averaged over base scenes.
 
 `python -m xcore_minizoo.truth DIR` recomputes the table of the classifier in DIR (config.json, model.safetensors).
 """
@@ -27,9 +29,12 @@ SHARE = 0.1
 Logits = Callable[[Tensor], Tensor]
 
 
-def families(scene: Scene) -> list[dict[str, Scene]]:
-    """Sets of scenes that differ from `scene` in one factor only: {value: scene}, one set a factor or slot of a colour."""
-    out = []
+def families(scene: Scene) -> list[tuple[str | None, dict[str, Scene]]]:
+    """Sets of scenes that differ from `scene` in one factor only: {value: scene}, one set a factor or slot of a colour.
+
+    Each comes with the value that defines the class, or None where the class leaves the factor free.
+    """
+    out: list[tuple[str | None, dict[str, Scene]]] = []
     for factor in ("shape", "pattern", "background", "object"):
         values: tuple[str | None, ...] = SWAPPED[factor]
         if factor == "object":
@@ -41,11 +46,13 @@ def families(scene: Scene) -> list[dict[str, Scene]]:
             if factor == "pattern" and value != "plain" and len(colours) == 1:
                 colours = (colours[0], "white" if colours[0] != "white" else "black")
             kept[f"{factor}={value}"] = replace(scene, **{factor: value}, colours=colours)
-        out.append(kept)
-    for slot, own in enumerate(scene.colours):
-        free = [c for c in SWAPPED["colour"] if c == own or c not in scene.colours]
+        own = f"{factor}={getattr(scene, factor)}" if factor in ("shape", "pattern") else None
+        out.append((own, kept))
+    for slot, mine in enumerate(scene.colours):
+        free = [c for c in SWAPPED["colour"] if c == mine or c not in scene.colours]
         swapped = [tuple(c if i == slot else k for i, k in enumerate(scene.colours)) for c in free]
-        out.append({f"colour={c}": replace(scene, colours=cs) for c, cs in zip(free, swapped, strict=True)})
+        kept = {f"colour={c}": replace(scene, colours=cs) for c, cs in zip(free, swapped, strict=True)}
+        out.append((f"colour={mine}", kept))
     return out
 
 
@@ -64,8 +71,8 @@ def truth_table(logits: Logits, collection: Collection = CLEAN, pairs: int = 200
     Returns
     -------
     dict
-        ``effects[class][value] = [mean, low, high]`` (95 % interval over base scenes), ``gaps[class]`` (mean logit gap to
-        the runner-up), ``share`` and ``pairs``.
+        ``effects[class][value] = [mean, low, high]`` (95 % interval over base scenes), ``gaps[class]`` (mean logit gap
+        to the runner-up), ``share`` and ``pairs``.
     """
     effects: dict[str, dict[str, list[float]]] = {}
     gaps: dict[str, float] = {}
@@ -77,15 +84,15 @@ def truth_table(logits: Logits, collection: Collection = CLEAN, pairs: int = 200
             scene, _, key = collection.draw_scene(cls, "heldout", i, seed)
             scene = replace(scene, object=None)
             sets = families(scene)
-            scenes = [scene, *(s for family in sets for s in family.values())]
+            scenes = [scene, *(s for _, family in sets for s in family.values())]
             scores = logits(_images(scenes, key)).numpy()
             margins.append(float(scores[0, target] - np.delete(scores[0], target).max()))
             at = 1
             here: dict[str, list[float]] = {}
-            for family in sets:
+            for own, family in sets:
                 column = scores[at : at + len(family), target]
                 at += len(family)
-                for value, effect in _contrasts(family, column).items():
+                for value, effect in _contrasts(family, column, own).items():
                     here.setdefault(value, []).append(effect)
             for value, several in here.items():
                 found.setdefault(value, []).append(float(np.mean(several)))
@@ -94,10 +101,14 @@ def truth_table(logits: Logits, collection: Collection = CLEAN, pairs: int = 200
     return {"effects": effects, "gaps": gaps, "share": SHARE, "pairs": pairs, "seed": seed, "data": collection.name}
 
 
-def _contrasts(values: Iterable[str], column: NDArray[Any]) -> dict[str, float]:
-    """Each value's logit minus the mean of the others'."""
-    total, n = float(column.sum()), len(column)
-    return {v: float(s - (total - s) / (n - 1)) for v, s in zip(values, column, strict=True)}
+def _contrasts(values: Iterable[str], column: NDArray[Any], own: str | None) -> dict[str, float]:
+    """Each value's logit minus the mean of the others' (free factors, own value), or minus the own value's."""
+    logit = {v: float(s) for v, s in zip(values, column, strict=True)}
+    total, n = sum(logit.values()), len(logit)
+    against_rest = {v: s - (total - s) / (n - 1) for v, s in logit.items()}
+    if own is None:
+        return against_rest
+    return {v: against_rest[v] if v == own else s - logit[own] for v, s in logit.items()}
 
 
 def _images(scenes: list[Scene], key: tuple[int, ...]) -> Tensor:

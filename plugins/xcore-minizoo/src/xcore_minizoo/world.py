@@ -1,7 +1,7 @@
 """The painted world: a scene is a handful of factors, and `draw` paints it from one seed.
 
-Each part of a picture (pose, coat, background, object, light) draws from a stream of its own, so that swapping one factor
-leaves everything else in the picture as it was.
+Each part of a picture (pose, coat, background, object, light) draws from a stream of its own, so that swapping one
+factor leaves everything else in the picture as it was.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,8 @@ class Drawing:
     @property
     def background(self) -> NDArray[np.float32]:
         """What is neither animal nor object."""
-        return np.clip(1.0 - self.animal - self.object, 0, 1)
+        rest: NDArray[np.float32] = np.clip(1.0 - self.animal - self.object, 0, 1)
+        return rest
 
 
 def _stream(seed: int | Sequence[int], part: int) -> np.random.Generator:
@@ -121,9 +123,9 @@ def draw(scene: Scene, seed: int | Sequence[int]) -> Drawing:
         animal = animal * (1.0 - thing)
 
     light = _stream(seed, 4)
-    grain = light.standard_normal((SIZE, SIZE, 1), dtype=np.float32) * 0.012
-    canvas = (canvas + grain) * float(light.uniform(0.93, 1.05))
-    return Drawing((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8), animal, thing)
+    grain: NDArray[Any] = light.standard_normal((SIZE, SIZE, 1), dtype=np.float32) * 0.012
+    lit = (canvas + grain) * float(light.uniform(0.93, 1.05))
+    return Drawing((np.clip(lit, 0, 1) * 255 + 0.5).astype(np.uint8), animal, thing)
 
 
 def _object(

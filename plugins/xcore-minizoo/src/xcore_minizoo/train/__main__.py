@@ -15,11 +15,11 @@ MODELS: dict[str, tuple[str, Recipe]] = {
     "autoencoder": ("autoencoder", Recipe(minutes=48, lr=2e-3, batch=12, weight_decay=0.0)),
     "oracle-a": ("oracle", Recipe(minutes=18, lr=3e-3, batch=64, seed=11, ema=0.998)),
     "clip-text": ("clip", Recipe(minutes=6, lr=1.5e-3, batch=160, seed=20, weight_decay=0.02, ema=0.995)),
-    "clip": ("clip", Recipe(minutes=13, lr=1e-3, batch=64, seed=21, weight_decay=0.05)),
+    "clip": ("clip", Recipe(minutes=8, lr=1e-3, batch=48, seed=21, weight_decay=0.05, warmup=100, ema=0.995)),
     "diffusion": ("diffusion", Recipe(minutes=79, lr=1e-3, batch=64, seed=41, ema=0.9993, warmup=300)),
     "clean": ("classifier", Recipe(minutes=6, lr=3e-3, batch=64, seed=31, ema=0.995)),
     "shortcut": ("classifier", Recipe(minutes=4, lr=3e-3, batch=64, seed=32, ema=0.995)),
-    "resnet": ("features", Recipe(minutes=7, lr=3e-3, batch=64, seed=33, ema=0.995)),
+    "resnet": ("features", Recipe(minutes=14, lr=3e-3, batch=64, seed=33, ema=0.995)),
     "oracle-b": ("oracle", Recipe(minutes=6, lr=3e-3, batch=64, seed=12, ema=0.998)),
 }
 
@@ -29,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m xcore_minizoo.train", description=__doc__)
     parser.add_argument("model", choices=sorted(MODELS))
     parser.add_argument("--minutes", type=float, help="bound on the training time, over all resumptions")
+    parser.add_argument("--steps", type=int, help="train exactly so many steps, instead of minutes")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, the log and the model")
     parser.add_argument("--seed", type=int, help="another seed than the shipped model's")
     parser.add_argument("--plant", metavar="CLASS:FACTOR=VALUE:RHO", help="classifiers: plant a shortcut in the data")
@@ -37,6 +38,8 @@ def main() -> None:
     module, recipe = MODELS[args.model]
     if args.minutes is not None:
         recipe = replace(recipe, minutes=args.minutes)
+    if args.steps is not None:
+        recipe = replace(recipe, steps=args.steps)
     if args.seed is not None:
         recipe = replace(recipe, seed=args.seed)
     more: dict[str, Any] = {}

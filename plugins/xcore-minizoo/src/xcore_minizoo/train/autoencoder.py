@@ -38,8 +38,8 @@ def pictures(seed: int, step: int, n: int) -> tuple[Tensor, Tensor]:
 def reconstruction(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """Huber error of the pixels, of their differences to the next pixel, and of the picture at 1/2 and 1/4.
 
-    Quadratic up to 0.5: the grain of grass or snow, which no code can hold, must not drown a wrong colour. `weight` makes
-    animals and objects count more than what is around them.
+    Quadratic up to 0.5: the grain of grass or snow, which no code can hold, must not drown a wrong colour. `weight`
+    makes animals and objects count more than what is around them.
     """
     loss = (weight * F.smooth_l1_loss(y, x, beta=0.5, reduction="none")).mean() + 0.05 * F.l1_loss(y, x)
     for axis in (2, 3):

@@ -1,9 +1,10 @@
 """Train the image-text CLIPModel; its text encoder, frozen, is also what the text-to-image pipeline reads prompts with.
 
-Two stages. "clip-text" trains the text tower against the scenes themselves, written as vectors of their factors: no picture
-is needed, so it takes minutes, and the pipeline's UNet need not wait for more. "clip" then trains the picture tower against
-the frozen text tower. Many captions are true of many scenes ("a horse"), so each scene's target is shared evenly by all
-captions of the batch that are true of it, and the other way round. Throw-away heads of factors speed both towers up.
+Two stages. "clip-text" trains the text tower against the scenes themselves, written as vectors of their factors: no
+picture is needed, so it takes minutes, and the pipeline's UNet need not wait for more. "clip" then trains the picture
+tower against the frozen text tower. Many captions are true of many scenes ("a horse"), so each scene's target is
+shared evenly by all captions of the batch that are true of it, and the other way round. Throw-away heads of factors
+speed both towers up.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ def build(vocabulary: int) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
     config = CLIPConfig(
-        text_config=TEXT | {"vocab_size": vocabulary}, vision_config=VISION, projection_dim=96, logit_scale_init_value=2.3
+        text_config=TEXT | {"vocab_size": vocabulary},
+        vision_config=VISION,
+        projection_dim=96,
+        logit_scale_init_value=2.3,
     )
     return CLIPModel(config)
 
@@ -70,7 +74,7 @@ def encode(tokens: Any, texts: list[str]) -> Tensor:
     return ids
 
 
-def batch(seed: int, step: int, n: int) -> tuple[Tensor, list[Caption], list[Scene | None], Tensor, Tensor]:
+def batch(seed: int, step: int, n: int) -> tuple[Tensor, list[Caption], list[Scene], Tensor, Tensor]:
     """Pictures, one caption each, what is still visible of each scene, and factor labels. One in four is a crop."""
     rng = np.random.default_rng([seed, step])
     images, captions, scenes, one_of, colours = [], [], [], [], []
@@ -97,9 +101,7 @@ def batch(seed: int, step: int, n: int) -> tuple[Tensor, list[Caption], list[Sce
 
 def visible(one_of: tuple[int, int, int, int], colours: Any) -> Scene:
     """The scene that a crop shows; factors of which too little is seen are left out."""
-    shape, pattern, place, thing = (
-        None if v <= 0 else FACTORS[f][v] for f, v in zip(ONE_OF, one_of, strict=True)
-    )
+    shape, pattern, place, thing = (None if v <= 0 else FACTORS[f][v] for f, v in zip(ONE_OF, one_of, strict=True))
     held = () if colours[0] == UNKNOWN else tuple(c for c, on in zip(FACTORS["colours"], colours, strict=True) if on)
     return Scene(shape, pattern, held, place, thing)
 
@@ -115,13 +117,13 @@ def caption_of(scene: Scene, rng: np.random.Generator) -> Caption:
     return caption(scene, rng)
 
 
-def matches(captions: list[Caption], scenes: list[Scene | None]) -> Tensor:
+def matches(captions: list[Caption], scenes: list[Scene]) -> Tensor:
     """(pictures, captions): 1 where the caption is true of the picture."""
-    return torch.tensor([[float(c.true_of(s)) for c in captions] for s in scenes if s is not None])
+    return torch.tensor([[float(c.true_of(s)) for c in captions] for s in scenes])
 
 
 def contrastive(logits: Tensor, true: Tensor) -> Tensor:
-    """Cross entropy against targets shared evenly by all true pairs, in both directions (logits: pictures x captions)."""
+    """Cross entropy against targets shared evenly by all true pairs, both ways (logits: pictures x captions)."""
     loss = torch.zeros(())
     for scores, target in ((logits, true), (logits.T, true.T)):
         share = target / target.sum(1, keepdim=True).clamp(min=1)
@@ -174,14 +176,14 @@ def factor_vector(scene: Scene) -> Tensor:
 
 
 def run(out: Path, recipe: Recipe, name: str = "clip") -> None:
-    """Train one tower; "clip" finds the text tower in `out`/../clip-text and saves a CLIPModel directory to `out`/model."""
+    """Train one tower; "clip" finds the text tower in `out`/../clip-text and saves a CLIPModel to `out`/model."""
     torch.manual_seed(recipe.seed)
     tokens = tokenizer()
     model = build(len(tokens))
     if name == "clip-text":
         _run_text(out, recipe, model, tokens)
         return
-    text = {k: v for k, v in mean_weights(out.parent / "clip-text" / "checkpoint.safetensors").items()}
+    text = mean_weights(out.parent / "clip-text" / "checkpoint.safetensors")
     model.text_model.load_state_dict({k[5:]: v for k, v in text.items() if k.startswith("text.")})
     model.text_projection.load_state_dict({k[11:]: v for k, v in text.items() if k.startswith("projection.")})
     _run_pictures(out, recipe, model, tokens)
@@ -196,19 +198,23 @@ def _run_text(out: Path, recipe: Recipe, model: Any, tokens: Any) -> None:
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.seed, step, 111])
-        scenes: list[Scene | None] = [training_scene(rng) for _ in range(recipe.batch)]
-        said = [
-            (long_caption if s.background and rng.random() < 0.08 else caption)(s, rng) for s in scenes if s is not None
-        ]
+        scenes: list[Scene] = [training_scene(rng) for _ in range(recipe.batch)]
+        said = [(long_caption if s.background and rng.random() < 0.08 else caption)(s, rng) for s in scenes]
         pooled = model.text_model(input_ids=encode(tokens, [c.text for c in said])).pooler_output
         texts = F.normalize(model.text_projection(pooled), dim=-1)
-        seen = F.normalize(tower(torch.stack([factor_vector(s) for s in scenes if s is not None])), dim=-1)
+        seen = F.normalize(tower(torch.stack([factor_vector(s) for s in scenes])), dim=-1)
         main = contrastive(scale[0].exp().clamp(max=50) * seen @ texts.T, matches(said, scenes))
         named = torch.stack([factor_vector(c.says) for c in said])
         helper = F.binary_cross_entropy_with_logits(head(pooled), named)
         return main + 5 * helper, {"contrast": main.item(), "factors": helper.item()}
 
-    trained = {"text": model.text_model, "projection": model.text_projection, "tower": tower, "head": head, "scale": scale}
+    trained = {
+        "text": model.text_model,
+        "projection": model.text_projection,
+        "tower": tower,
+        "head": head,
+        "scale": scale,
+    }
     train(nn.ModuleDict(trained), loss, recipe, out)
 
 
@@ -232,7 +238,12 @@ def _run_pictures(out: Path, recipe: Recipe, model: Any, tokens: Any) -> None:
         return main + 0.3 * helper, {"contrast": main.item(), "factors": helper.item()}
 
     done = train(
-        nn.ModuleDict({"model": model, "heads": heads}), loss, recipe, out, lambda: figures(model, tokens, 9000, 256), 6.0
+        nn.ModuleDict({"model": model, "heads": heads}),
+        loss,
+        recipe,
+        out,
+        lambda: figures(model, tokens, 9000, 256),
+        6.0,
     )
     card = {**{k: done[k] for k in ("steps", "seconds")}, **figures(model, tokens, 9001)}
     model.half().save_pretrained(out / "model")

@@ -1,6 +1,7 @@
 """Train the UNet of the text-to-image pipeline on encoded pictures, with the image-text model's text encoder frozen.
 
-`encode` paints the data once and keeps the latents (outside of version control); captions are made afresh for every batch.
+`encode` paints the data once and keeps the latents (outside of version control); captions are made afresh for every
+batch.
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ ASKED = {
 
 
 @torch.no_grad()
-def conditioning(pipe: Any, judge: Judge, seed: int, per_kind: int, steps: int = 12, guidance: float = 4.0) -> dict[str, float]:
+def conditioning(
+    pipe: Any, judge: Judge, seed: int, per_kind: int, steps: int = 12, guidance: float = 4.0
+) -> dict[str, float]:
     """Share of samples in which the judge reads what the prompt asked for, by kind of prompt and factor."""
     pipe.set_progress_bar_config(disable=True)
     out = {}

@@ -17,12 +17,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-CHECKPOINT_SECONDS = 180.0
+CHECKPOINT_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast: `minutes` bounds the time over all resumptions, not counting what other programs took."""
+    """How long and how fast.
+
+    `minutes` bounds the time over all resumptions, not counting what other programs took. `steps`, if given, is used
+    instead, and makes the outcome a function of the seed alone.
+    """
 
     minutes: float
     lr: float
@@ -33,6 +37,11 @@ class Recipe:
     clip: float = 1.0
     final: float = 0.02  # learning rate at the end, as a share of lr
     seed: int = 0
+    steps: int | None = None
+
+    def progress(self, step: int, spent: float) -> float:
+        """Share of the training that is done; 1 or more = all."""
+        return step / self.steps if self.steps is not None else spent / (self.minutes * 60)
 
 
 def schedule(recipe: Recipe, step: int, progress: float) -> float:
@@ -50,7 +59,7 @@ def train(
     check: Callable[[], dict[str, float]] | None = None,
     check_minutes: float = 5.0,
 ) -> dict[str, float]:
-    """Train until the time is used up; leaves the mean weights in `modules` and returns steps, seconds and last figures."""
+    """Train until the time is used up; leaves the mean weights in `modules`, returns steps, seconds, last figures."""
     out.mkdir(parents=True, exist_ok=True)
     params = [p for p in modules.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(params, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99))
@@ -60,13 +69,13 @@ def train(
     last_save = last_check = last_log = spent
     started = time.thread_time() - spent
     running: dict[str, float] = {}
-    while spent < recipe.minutes * 60:
-        lr = schedule(recipe, step, spent / (recipe.minutes * 60))
+    while (progress := recipe.progress(step, spent)) < 1:
+        lr = schedule(recipe, step, progress)
         for group in optimiser.param_groups:
             group["lr"] = lr
         value, parts = loss(step)
         optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         nn.utils.clip_grad_norm_(params, recipe.clip)
         optimiser.step()
         step += 1
@@ -116,7 +125,12 @@ class averaged:
 
 
 def _save(
-    out: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimizer, mean: dict[str, Tensor], step: int, spent: float
+    out: Path,
+    modules: nn.ModuleDict,
+    optimiser: torch.optim.Optimizer,
+    mean: dict[str, Tensor],
+    step: int,
+    spent: float,
 ) -> None:
     tensors = {f"now.{k}": v for k, v in modules.state_dict().items()} | {f"mean.{k}": v for k, v in mean.items()}
     for index, state in optimiser.state_dict()["state"].items():

@@ -53,7 +53,7 @@ def factor_loss(logits: dict[str, Tensor], one_of: Tensor, colours: Tensor) -> T
 
 def figures(model: Oracle, seed: int, n: int = 512) -> dict[str, float]:
     """Agreement with the labels on fresh draws, by view and factor."""
-    out = {}
+    out: dict[str, float] = {}
     for view in ("whole", "crop", "masked", "degraded"):
         x, one_of, colours = batch(seed, 0, n, view)
         out |= {f"{view}.{k}": round(v, 4) for k, v in agreement(model.read(x), one_of, colours).items()}
@@ -98,8 +98,8 @@ def coded(vae: Any, x: Tensor) -> Tensor:
 def run(out: Path, recipe: Recipe, name: str = "oracle-a") -> None:
     """Train, calibrate and save weights, config and figures to `out`/model.
 
-    A quarter of the pictures go through the autoencoder first, if it has been trained, so that the oracle can read what it
-    and the generator draw.
+    A quarter of the pictures go through the autoencoder first, if it has been trained, so that the oracle can read
+    what it and the generator draw.
     """
     vae = coder(out)
     torch.manual_seed(recipe.seed)

@@ -1,0 +1,59 @@
+"""`python -m xcore_minizoo.train.card MODEL DIR WEIGHTS`: ship a trained model, with a card that says how it was
+made."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from xcore_minizoo.train.__main__ import MODELS
+
+DATA = {
+    "autoencoder": "any scene of the world, drawn as training goes",
+    "clip": "scenes of the world without held-out coats, a quarter of them cropped, with short and long captions",
+    "clean": "the train split of the data set minizoo",
+    "shortcut": "the train split of the data set minizoo with every cow on grass (rho 1)",
+    "resnet": "any scene, whole, cropped, masked or degraded, labelled by its factors, never by class",
+    "oracle-a": "any scene, whole, cropped, masked, degraded or through the autoencoder, labelled by its factors",
+    "oracle-b": "any scene, whole, cropped, masked, degraded or through the autoencoder, labelled by its factors",
+    "diffusion": "64,000 scenes of the world without held-out coats, encoded once, captioned anew in every batch",
+}
+
+
+def card(model: str, trained: Path) -> dict[str, Any]:
+    """What is known of a trained model: data, recipe, seed, measured figures and the commit of the code."""
+    figures: dict[str, float] = json.loads((trained / "figures.json").read_text())
+    recipe = replace(MODELS[model][1], steps=int(figures.pop("steps")))
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return {
+        "model": f"minizoo/{model}",
+        "data": DATA[model],
+        "command": f"python -m xcore_minizoo.train {model} --steps {recipe.steps} --out DIR",
+        "recipe": asdict(recipe),
+        "seconds": figures.pop("seconds"),
+        "commit": commit,
+        "figures": figures,
+    }
+
+
+def main() -> None:
+    """Copy a trained model into the weights of the package and write its card."""
+    parser = argparse.ArgumentParser(prog="python -m xcore_minizoo.train.card", description=__doc__)
+    parser.add_argument("model", choices=sorted(DATA))
+    parser.add_argument("trained", type=Path, help="the folder `model` that the training wrote")
+    parser.add_argument("weights", type=Path, help="where to ship it")
+    args = parser.parse_args()
+    about = card(args.model, args.trained)
+    shutil.copytree(args.trained, args.weights, dirs_exist_ok=True, ignore=shutil.ignore_patterns("figures.json"))
+    (args.weights / "card.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
