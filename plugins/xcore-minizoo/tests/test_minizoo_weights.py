@@ -17,8 +17,15 @@ from xcore_minizoo.train.oracle import batch, coded
 
 FRESH = 77_000
 # largest size in bytes of each model's weights
-ALLOWANCE = {"clean": 0.7e6, "shortcut": 0.7e6, "resnet": 0.7e6, "oracle-a": 0.8e6, "oracle-b": 0.8e6, "clip": 4e6,
-"diffusion": 13e6}  # fmt: skip
+ALLOWANCE = {
+    "clean": 0.7e6,
+    "shortcut": 0.7e6,
+    "resnet": 0.7e6,
+    "oracle-a": 0.8e6,
+    "oracle-b": 0.8e6,
+    "clip": 4e6,
+    "diffusion": 13e6,
+}
 
 
 def figures(name: str) -> dict[str, float]:
