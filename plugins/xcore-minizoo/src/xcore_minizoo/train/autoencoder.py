@@ -51,17 +51,29 @@ def reconstruction(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def run(out: Path, recipe: Recipe, name: str = "autoencoder") -> None:
-    """Train, normalise the latents, save a diffusers directory to `out`/model."""
+    """Train, normalise the latents, save a diffusers directory to `out`/model.
+
+    "decoder" goes on with the decoder of `out`/../parts/autoencoder alone: the latents, and so the UNet, stay as they are.
+    """
     from diffusers import AutoencoderKL
 
     torch.manual_seed(recipe.seed)
-    model = AutoencoderKL(**CONFIG)
+    frozen = name == "decoder"
+    model = (
+        AutoencoderKL.from_pretrained(out.parent / "parts" / "autoencoder").float()
+        if frozen
+        else AutoencoderKL(**CONFIG)
+    )
     generator = torch.Generator()
+    if frozen:
+        model.encoder.requires_grad_(False)
+        model.quant_conv.requires_grad_(False)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         x, covered = pictures(recipe.seed, step, recipe.batch)
         x = x * 2 - 1
-        posterior = model.encode(x).latent_dist
+        with torch.set_grad_enabled(not frozen):
+            posterior = model.encode(x).latent_dist
         generator.manual_seed(recipe.seed * 1_000_003 + step)
         z = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator)
         error = reconstruction(model.decode(z).sample, x, 1 + 3 * covered)
@@ -75,6 +87,9 @@ def run(out: Path, recipe: Recipe, name: str = "autoencoder") -> None:
         return {"l1": F.l1_loss(y, x).item() / 2}
 
     train(nn.ModuleDict({"model": model}), loss, recipe, out, check)
+    if frozen:
+        model.half().save_pretrained(out / "model")
+        return
     normalise(model, torch.cat([pictures(recipe.seed + 1, s, 64)[0] for s in range(1, 33)]))
     model.half().save_pretrained(out / "model")
 

@@ -51,7 +51,9 @@ def main() -> None:
     parser.add_argument("weights", type=Path, help="where to ship it")
     args = parser.parse_args()
     about = card(args.model, args.trained)
-    shutil.copytree(args.trained, args.weights, dirs_exist_ok=True, ignore=shutil.ignore_patterns("figures.json", "truth.json"))
+    shutil.copytree(
+        args.trained, args.weights, dirs_exist_ok=True, ignore=shutil.ignore_patterns("figures.json", "truth.json")
+    )
     if (args.trained / "truth.json").is_file() and not (args.weights / "truth.json").exists():
         shutil.copy(args.trained / "truth.json", args.weights / "truth.json")  # one recomputed there is kept
     (args.weights / "card.json").write_text(json.dumps(about, indent=1) + "\n")
