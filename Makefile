@@ -7,8 +7,7 @@ PLUGINS  := $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.
 SETTINGS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 # Build isolation would download setuptools once for each of our distributions; one copy in .venv serves all.
 INSTALL  := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
-# Plugins whose pyproject has an extra "test" bring the peers that their tests compare with.
-TESTED    = $(foreach p,$(PLUGINS),-e $(p)$(if $(shell grep -E '^test *=' $(p)/pyproject.toml),[test]))
+EDITABLE := $(foreach p,$(PLUGINS),-e $(p))
 # Tests are small: more threads than one make them slower, and a network that answers would hide a missing file.
 QUIET    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false \
             HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
@@ -32,12 +31,12 @@ setup: $(VENV)/.installed-tests
 
 $(VENV)/.installed: $(VENV)/.made $(SETTINGS)
 	@echo "installing into $(VENV) (once, some minutes; 6 GB on Linux, where torch brings CUDA) ..." >&2
-	@$(INSTALL) --no-build-isolation -e . $(foreach p,$(PLUGINS),-e $(p))
+	@$(INSTALL) --no-build-isolation -e . $(EDITABLE)
 	@touch $@
 
 $(VENV)/.installed-tests: $(VENV)/.made $(SETTINGS)
 	@echo "installing into $(VENV), with the tools for tests (once, some minutes) ..." >&2
-	@$(INSTALL) --no-build-isolation -e .[test] $(TESTED)
+	@$(INSTALL) --no-build-isolation -e .[test] $(EDITABLE)
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.made:
