@@ -53,7 +53,7 @@ def reconstruction(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 def run(out: Path, recipe: Recipe, name: str = "autoencoder") -> None:
     """Train, normalise the latents, save a diffusers directory to `out`/model.
 
-    "decoder" goes on with the decoder of `out`/../parts/autoencoder alone: the latents, and so the UNet, stay as they are.
+    "decoder" trains the decoder of `out`/../parts/autoencoder on by itself: latents, and so the UNet, stay as they are.
     """
     from diffusers import AutoencoderKL
 
