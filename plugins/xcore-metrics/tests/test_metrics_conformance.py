@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-
-from xcore.testing import ExplainerTests, MetricTests, OptionsTests
 from xcore_metrics import floors, pairs
 from xcore_metrics.cost import cost
 from xcore_metrics.options import FloorOptions, PairOptions
+
+from xcore.testing import ExplainerTests, MetricTests, OptionsTests
 
 
 class Means:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from xcore.testing import MetricTests, OptionsTests
 from xcore_tcav.metric import TS
 from xcore_tcav.options import TSOptions
+
+from xcore.testing import MetricTests, OptionsTests
 
 
 class TestTS(MetricTests):
