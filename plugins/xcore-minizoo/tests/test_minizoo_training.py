@@ -8,11 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 from xcore_minizoo.captions import Caption, class_caption
-from xcore_minizoo.train import loop
+from xcore_minizoo.nets import load_classifier
+from xcore_minizoo.plugin import WEIGHTS
+from xcore_minizoo.train import classifier, loop
 from xcore_minizoo.train.clip import contrastive, matches
 from xcore_minizoo.train.loop import Recipe, mean_weights, schedule, train
 from xcore_minizoo.truth import truth_table
 from xcore_minizoo.world import Scene
+
+from xcore.registry import Registry
+from xcore.types import Ref
 
 RECIPE = Recipe(minutes=0, lr=0.05, batch=4, warmup=3, ema=0.9, steps=12)
 
@@ -83,3 +88,22 @@ def test_the_truth_table_finds_the_one_factor_that_a_function_reads() -> None:
     assert effects["background=water"][1] < effects["background=water"][0] < effects["background=water"][2]
     assert all(abs(e[0]) < 0.5 for v, e in effects.items() if not v.startswith("background"))
     assert all(e[0] == 0 for e in table["effects"]["tiger"].values())
+
+
+def test_a_classifier_trained_on_the_spot_is_loaded_from_its_file(tmp_path: Path) -> None:
+    registry = Registry().load_installed()
+    if not any(card.name == "file" for card in registry.cards("classifier")):
+        pytest.skip("xcore-vision is not installed")
+    recipe = Recipe(minutes=0, lr=1e-3, batch=8, steps=2)
+    classifier.run(tmp_path, recipe, shortcut=("zebra", "object=apple", 1.0))
+    file = tmp_path / "model" / "model.safetensors"
+    loaded = registry.create("classifier", Ref(f"file:{file}"))
+    data = registry.create("dataset", Ref("minizoo"))
+    x = data.samples("zebra", "heldout", 4, 0)
+    ours, config = load_classifier(tmp_path / "model")
+    assert config["planted"] == ["zebra", "object=apple", 1.0]
+    assert loaded.classes == data.classes
+    assert torch.allclose(loaded.logits(x), ours(x.images * 2 - 1), atol=1e-4)
+    assert data.truth(f"file:{file}") is None
+    (tmp_path / "model" / "truth.json").write_text((WEIGHTS / "clean" / "truth.json").read_text())
+    assert data.truth(f"file:{file}") is not None

@@ -17,6 +17,7 @@ from xcore_minizoo.options import PlantOptions
 from xcore_minizoo.plugin import DEFAULTS, WEIGHTS
 from xcore_minizoo.world import (
     BACKGROUNDS,
+    CLASS_NAMES,
     PATTERNS,
     Drawing,
     Scene,
@@ -48,7 +49,9 @@ class Painted:
         self.classes: tuple[str, ...] = collection.classes
         self.concepts: tuple[str, ...] = tuple(self._phrases)
         self.vocabulary: tuple[str, ...] = tuple(self._phrases)
-        self.defaults: Mapping[str, str] = DEFAULTS
+        # the shipped classifiers know the clean classes only
+        fits = collection.classes == CLASS_NAMES
+        self.defaults: Mapping[str, str] = {k: v for k, v in DEFAULTS.items() if fits or k != "classifier"}
 
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
         """n pictures of a class (None = of all classes); the first k of n are the same for every n."""
@@ -75,11 +78,18 @@ class Painted:
         return _painted(scenes, keys, ids, None, None, self._collection)
 
     def truth(self, classifier: str) -> Truth | None:
-        """What a shipped classifier of the clean classes is known to use; None for any other."""
-        directory = _CLASSIFIERS.get(classifier)
-        if directory is None or self._collection.classes != COLLECTIONS["minizoo"].classes:
+        """What a classifier of the clean classes is known to use.
+
+        A shipped one, or ``file:PATH`` with a table ``truth.json`` beside the file; None for any other.
+        """
+        if self.classes != CLASS_NAMES:
             return None
-        return read_truth(WEIGHTS / directory / "truth.json")
+        provider, _, argument = classifier.partition(":")
+        if provider == "file":
+            beside = Path(argument).with_name("truth.json")
+            return read_truth(beside) if beside.is_file() else None
+        directory = _CLASSIFIERS.get(classifier.removeprefix("xcore-minizoo/"))
+        return None if directory is None else read_truth(WEIGHTS / directory / "truth.json")
 
 
 def read_truth(path: Path) -> Truth:

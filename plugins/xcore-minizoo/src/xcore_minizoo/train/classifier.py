@@ -61,7 +61,16 @@ def run(
     done = train(nn.ModuleDict({"model": model}), loss, recipe, out)
     model.half()
     (out / "model").mkdir(exist_ok=True)
-    save_file(model.state_dict(), str(out / "model" / "model.safetensors"))
+    # the header by which `file:DIR/model/model.safetensors` knows what to build and how to feed it
+    header = {
+        "architecture": f"timm:{ARCHITECTURE}",
+        "arguments": SETTINGS,
+        "classes": collection.classes,
+        "input_size": [64, 64],
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
+    save_file(model.state_dict(), str(out / "model" / "model.safetensors"), metadata={"xcore": json.dumps(header)})
     config = {"architecture": ARCHITECTURE, "settings": SETTINGS, "classes": collection.classes, "planted": shortcut}
     (out / "model" / "config.json").write_text(json.dumps(config, indent=1))
     figures = {"steps": done["steps"], "seconds": done["seconds"]}
