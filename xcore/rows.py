@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from xcore.bench import Bench
@@ -29,9 +29,14 @@ def _scores(bench: Bench, cell: Cell, columns: dict[str, str]) -> list[Score]:
         over = bench.workbench.registry.find("metric", metric)[0].over
         cells = [c for c in bench.plan.cells if _same_but(c, cell, over)] if over else [cell]
         path = bench.store.root / "scores" / f"{bench.score_identity(metric, cells)}.json"
-        if path.exists():
-            columns.setdefault(metric.text, read_json(path)["direction"])
-        found += bench.store.read_scores(path.stem) or [Score(metric.text, reason="the metric failed: see the log")]
+        scores = bench.store.read_scores(path.stem)
+        if scores is None:
+            found.append(Score(metric.text, reason="the metric failed: see the log"))
+            continue
+        direction = read_json(path)["direction"]
+        for score in scores:
+            columns.setdefault(score.metric, direction)
+        found += scores or [Score(metric.text, reason="the metric gave no score")]
     return found
 
 
@@ -65,24 +70,33 @@ def _cell_rows(bench: Bench, outcome: Outcome, scores: list[Score], whole: set[s
     record = bench.store.read(bench.identity(cell)) or {}
     explanation = record["explanation"]
     base["seconds"] = explanation["cost"]["seconds"]  # the method's own: the first cell also loads libraries and data
-    overall = {s.metric: _plain(s) for s in scores if s.concept is None and s.metric in whole}
-    missing = {s.metric: _plain(s) for s in scores if s.concept is None and s.metric not in whole}
+    overall = keyed(s for s in scores if s.concept is None and s.metric in whole)
+    missing = [s for s in scores if s.concept is None and s.metric not in whole]
     result = []
     for index, concept in enumerate(explanation["concepts"]):
-        own = {s.metric: _plain(s) for s in scores if s.concept == index and s.metric not in whole}
+        own = [s for s in scores if s.concept == index]
         result.append(
             {
                 **base,
                 "concept": concept["name"],
                 "rank": index + 1,
-                "scores": {**missing, **own},
+                "scores": keyed([*missing, *own]),
                 "overall": overall if index == 0 else {},
                 "note": "; ".join(explanation["notes"]) if index == 0 else "",
             }
         )
-    return result or [{**base, "status": "failed", "reason": "the method found no concept"}]
+    return result or [{**base, "overall": overall, "reason": "the method found no concept"}]
+
+
+def keyed(scores: Iterable[Score]) -> dict[str, Mapping[str, Any]]:
+    """Scores of one concept (or explanation) by metric; further variants of a metric as ``metric [variant]``."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for score in scores:
+        key = score.metric if score.metric not in found else f"{score.metric} [{score.variant or 'no variant'}]"
+        found[key] = _plain(score)
+    return found
 
 
 def _plain(score: Score) -> Mapping[str, Any]:
-    kept = ("value", "spread", "over", "n", "variant", "reason")
+    kept = ("metric", "value", "spread", "over", "n", "variant", "reason")
     return {**{k: getattr(score, k) for k in kept}, "details": dict(score.details)}

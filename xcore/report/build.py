@@ -64,7 +64,7 @@ def _columns(rows: Rows, directions: Mapping[str, str]) -> tuple[Column, ...]:
     for field, whole in (("scores", False), ("overall", True)):
         variants: dict[str, dict[str, None]] = {}
         for row in rows:
-            for metric, score in (row.get(field) or {}).items():
+            for metric, score in _scores(row, field):
                 names = variants.setdefault(metric, {})
                 if score.get("variant") or score.get("value") is not None:
                     names[score.get("variant") or ""] = None
@@ -73,6 +73,11 @@ def _columns(rows: Rows, directions: Mapping[str, str]) -> tuple[Column, ...]:
             for variant in variants[metric] or {"": None}:
                 shown.append(Column(metric, variant, directions.get(metric, "none"), whole))
     return tuple(shown)
+
+
+def _scores(row: Mapping[str, Any], field: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The scores of a row with their metrics; a further variant of a metric has a key of its own and names it."""
+    return [(score.get("metric") or key, score) for key, score in (row.get(field) or {}).items()]
 
 
 def _method(rows: Rows, columns: Sequence[Column]) -> list[Row]:
@@ -120,13 +125,13 @@ def _values(rows: Rows, field: str, columns: Sequence[Column]) -> dict[Column, V
     for column in columns:
         if column.whole != (field == "overall"):
             continue
-        scores = {row["seed"]: row[field][column.metric] for row in rows if column.metric in (row.get(field) or {})}
+        scores = [(row["seed"], s) for row in rows for metric, s in _scores(row, field) if metric == column.metric]
         alone = sum(c.metric == column.metric and c.whole == column.whole for c in columns) == 1
         # A score without a value may not know its variant: it belongs to the metric's only column, or to the first.
-        own = {seed: s for seed, s in scores.items() if (s.get("variant") or "") == column.variant}
-        blank = {seed: s for seed, s in scores.items() if s.get("value") is None and not s.get("variant")}
+        own = {seed: s for seed, s in scores if (s.get("variant") or "") == column.variant}
+        blank = {seed: s for seed, s in scores if s.get("value") is None and not s.get("variant")}
         if alone or column == next(c for c in columns if c.metric == column.metric and c.whole == column.whole):
-            own |= blank
+            own = {**blank, **own}
         if own:
             values[column] = combine(own)
     return values
