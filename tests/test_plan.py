@@ -63,9 +63,17 @@ def test_seeds():
     assert parse_seeds("3") == [0, 1, 2]
     assert parse_seeds("0,1,5") == [0, 1, 5]
     assert parse_seeds("5,") == [5]
-    for wrong in ("x", "", "-1", "0.5"):
+    for wrong in ("x", "", "-1", "0.5", "0", "123456"):
         with pytest.raises(UsageError, match="--seeds"):
             parse_seeds(wrong)
+
+
+def test_names_of_classes_may_hold_commas(registry):
+    assert [c.cls for c in make_plan(suite(classes=["red, blue"]), registry).cells] == ["red", "blue"]
+    known = {"id": "x", "classes": ["red, blue", "red"], "defaults": {"classifier": "toy-net"}}
+    facts = make_plan(suite(), registry).facts
+    plan = make_plan(suite(classes=["red, blue"]), registry, dict.fromkeys(facts, known))
+    assert [c.cls for c in plan.cells] == ["red, blue"]
 
 
 def test_flags_win_over_the_suite(tmp_path):
@@ -103,8 +111,37 @@ def test_every_suite_of_the_project_is_valid(path):
         ({"classes": ["rad"]}, "did you mean 'red'"),
         ({"models": {"image-texts": "x"}}, "unknown role 'image-texts'"),
         ({"seeds": [1, 1]}, "seed '1' is named twice"),
+        ({"metrics": ["brightness", "brightness"]}, "metric 'brightness' is named twice"),
+        ({"classifiers": ["toy-net", "toy-net"]}, "classifier 'toy-net' is named twice"),
     ],
 )
 def test_one_line_for_what_is_wrong(registry, keys, said):
     with pytest.raises(UsageError, match=said):
         make_plan(suite(**keys), registry)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("seeds = [-1]", "seeds.0"),
+        ("seeds = []", "at least 1"),
+        ("seeds = [4294967296]", "less than 4294967296"),
+        ("threads = 100000", "threads"),
+        ("data = 3", "valid string"),
+        ("[budget]\nsample = 1", "unknown key of suite .* 'budget.sample' .*did you mean 'budget.samples'"),
+        ('[[arms]]\nlabel = ""\nmethod = "toy"', "arms.0.label"),
+        ("data", "suite "),
+    ],
+)
+def test_a_wrong_suite_file_is_one_line(tmp_path, line, said):
+    path = tmp_path / "s.toml"
+    path.write_text(line)
+    with pytest.raises(UsageError, match=said) as error:
+        load_suite(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_suite_file(tmp_path):
+    (tmp_path / "s.toml").mkdir()
+    with pytest.raises(UsageError, match=r"cannot read suite .*s\.toml"):
+        load_suite(str(tmp_path / "s.toml"))

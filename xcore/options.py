@@ -35,7 +35,8 @@ def validate(model: type[Model], values: Mapping[str, Any], where: str) -> Model
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
-            raise unknown(f"key {'.'.join(path)!r} of {where}:", path[-1], _siblings(model, path)) from None
+            known = [".".join([*path[:-1], name]) for name in _siblings(model, path)]
+            raise unknown(f"key of {where}:", ".".join(path), known) from None
         raise UsageError(f"{where}: option {'.'.join(path)!r}: {first['msg']}, got {first['input']!r}") from None
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from xcore.errors import UsageError, unknown
+from xcore.identity import Identity
 from xcore.options import Options, validate
 from xcore.registry import Registry
 from xcore.types import Budget, Cell, Ref
@@ -20,10 +21,21 @@ SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")
 """Where named suites are looked for, first to last."""
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every random generator takes."""
+MANY_SEEDS = 1000
+MAX_THREADS = 512
+"""torch crashes the process when it is asked for many thousands."""
+
+
+AXES = ("classifier", "generator", "contrast")
+"""Keys of a data set's defaults that are no roles of helper models."""
+
+
 class Arm(Options):
     """A method under a label of its own, with options of its own."""
 
-    label: str
+    label: str = Field(min_length=1)
     method: str
     set: dict[str, Any] = Field(default_factory=dict)
 
@@ -48,12 +60,12 @@ class Suite(Options):
     generator: str = ""
     classes: list[str] = Field(default_factory=list)
     layer: str = ""
-    seeds: list[int] = Field(default_factory=lambda: [0])
-    data_seed: int = 0
+    seeds: list[Seed] = Field(default_factory=lambda: [0], min_length=1)
+    data_seed: Seed = 0
     models: dict[str, str] = Field(default_factory=dict)
     budget: BudgetKeys = BudgetKeys()
     set: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MAX_THREADS)
     """torch threads inside a cell; 0 = all cores."""
 
 
@@ -67,6 +79,8 @@ class Plan:
     threads: int = 0
     suite: Mapping[str, Any] = field(default_factory=dict)
     """The suite as it was resolved, for the record."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Identity of the data set -> its classes and defaults: what a plan needs to know of it."""
 
     def as_plain(self) -> dict[str, Any]:
         """The plan as JSON knows it."""
@@ -93,13 +107,20 @@ def load_suite(name: str) -> Suite:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no suite file {name!r}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read suite {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"suite {path}: {error}") from None
     return validate(Suite, {"name": path.stem, **values}, f"suite {path}")
 
 
-def make_plan(suite: Suite, registry: Registry) -> Plan:
+def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None = None) -> Plan:
     """Resolve every reference of a suite, with the data set's defaults for what it leaves open.
+
+    Parameters
+    ----------
+    known
+        `Plan.facts` of an earlier plan: a data set whose identity is among them is not opened.
 
     Raises
     ------
@@ -114,17 +135,20 @@ def make_plan(suite: Suite, registry: Registry) -> Plan:
         raise UsageError("no method", "name at least one with --methods")
     _refuse_doubles("label", (a.label for a in arms))
     _refuse_doubles("seed", (str(s) for s in suite.seeds))
+    _refuse_doubles("metric", suite.metrics)
+    _refuse_doubles("classifier", suite.classifiers)
 
     settings = _Settings(suite.set)
     data = settings.ref(suite.data)
     registry.find("dataset", data)
     registry.options("dataset", data)
-    defaults = _Defaults(registry, data)
-    classifiers = suite.classifiers or [defaults.need("classifier", "--classifier REF")]
-    classes = _classes(suite.classes, defaults)
-    generator = suite.generator or defaults.get("generator")
-    contrast = suite.contrast or defaults.get("contrast")
-    models = {**defaults.roles(), **suite.models}
+    facts = _facts(registry, data, known)
+    defaults = facts["defaults"]
+    classifiers = suite.classifiers or [defaults.get("classifier") or _no_classifier(data)]
+    classes = _classes(suite.classes, facts["classes"])
+    generator = suite.generator or defaults.get("generator", "")
+    contrast = suite.contrast or defaults.get("contrast", "")
+    models = {k: v for k, v in defaults.items() if k not in AXES} | suite.models
 
     def checked(kind: str, text: str, extra: Mapping[str, Any] | None = None, *also: str) -> Ref:
         ref = settings.ref(text, extra, *also)
@@ -134,9 +158,9 @@ def make_plan(suite: Suite, registry: Registry) -> Plan:
 
     methods = [(arm, checked("explainer", arm.method, arm.set, arm.label)) for arm in arms]
     for role in models:
-        known = {c.role for c in registry.cards("model") if c.role}
-        if role not in known:
-            raise unknown("role", role, known)
+        roles = {c.role for c in registry.cards("model") if c.role}
+        if role not in roles:
+            raise unknown("role", role, roles)
     helpers = {role: checked("model", text) for role, text in models.items()}
     metrics = tuple(checked("metric", m) for m in suite.metrics)
     cells = []
@@ -164,7 +188,7 @@ def make_plan(suite: Suite, registry: Registry) -> Plan:
                         )
                     )
     settings.refuse_unused(registry)
-    return Plan(suite.name, tuple(cells), metrics, suite.threads, suite.model_dump(mode="json"))
+    return Plan(suite.name, tuple(cells), metrics, suite.threads, suite.model_dump(mode="json"), {facts["id"]: facts})
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -189,8 +213,10 @@ def parse_seeds(text: str) -> list[int]:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UsageError(f"--seeds {text!r} is no number of seeds and no list of them", "e.g. 3 or 0,1,2") from None
-    if not numbers or min(numbers) < 0:
+    if not numbers or min(numbers) < 0 or (numbers == [0] and "," not in text):
         raise UsageError(f"--seeds {text!r} names no seed", "e.g. 3 or 0,1,2")
+    if "," not in text and numbers[0] > MANY_SEEDS:
+        raise UsageError(f"--seeds {text} asks for that many seeds", f"for the one seed write --seeds {numbers[0]},")
     return list(range(numbers[0])) if "," not in text else numbers
 
 
@@ -215,37 +241,25 @@ class _Settings:
                 raise unknown("component in --set", name, self._used)
 
 
-class _Defaults:
-    """The data set's own defaults, read only when something was left open."""
-
-    def __init__(self, registry: Registry, data: Ref) -> None:
-        self._registry, self._data, self._made = registry, data, None
-
-    @property
-    def dataset(self) -> Any:
-        self._made = self._made or self._registry.create("dataset", self._data)
-        return self._made
-
-    def get(self, key: str) -> str:
-        return str(self.dataset.defaults.get(key, ""))
-
-    def need(self, key: str, flag: str) -> str:
-        value = self.get(key)
-        if not value:
-            raise UsageError(f"no {key}, and data set {self._data} names none", f"name one with {flag}")
-        return value
-
-    def roles(self) -> dict[str, str]:
-        own = ("classifier", "generator", "contrast")
-        return {k: v for k, v in self.dataset.defaults.items() if k not in own}
+def _facts(registry: Registry, data: Ref, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Classes and defaults of a data set: known ones, since opening it may import much for a run that is finished."""
+    identity = Identity(registry).component("dataset", data)
+    if known and identity in known:
+        return dict(known[identity])
+    made = registry.create("dataset", data)
+    return {"id": identity, "classes": list(made.classes), "defaults": dict(made.defaults)}
 
 
-def _classes(names: list[str], defaults: _Defaults) -> list[str]:
-    known = tuple(defaults.dataset.classes)
+def _no_classifier(data: Ref) -> str:
+    raise UsageError(f"no classifier, and data set {data} names none", "name one with --classifier REF")
+
+
+def _classes(names: list[str], known: Sequence[str]) -> list[str]:
+    if len(names) == 1 and names[0] not in known:  # names of classes may hold commas
+        names = [part.strip() for part in names[0].split(",") if part.strip()]
     if not names:
-        raise UsageError(
-            "no class to explain", f"name one with --class, or --class all; known: {', '.join(known[:12])}"
-        )
+        shown = ", ".join(known[:12])
+        raise UsageError("no class to explain", f"name one with --class, or --class all; known: {shown}")
     if names == ["all"]:
         return list(known)
     for name in names:
