@@ -40,6 +40,12 @@ class MissingError(XcoreError):
     exit_code = 3
 
 
+class PluginError(XcoreError):
+    """The code of a plugin raised what is none of these errors."""
+
+    exit_code = 3
+
+
 class NotApplicable(XcoreError):
     """The request is right but does not apply here: the cell is skipped, or the score is n/a, with this reason."""
 

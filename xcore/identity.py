@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
-from xcore.registry import Card, Registry, resolve
+from xcore.registry import Card, Registry, blamed, resolve
 from xcore.types import Cell, Ref
 
 CONTRACT = 1
@@ -92,16 +92,31 @@ class Identity:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self._known: dict[str, str] = {}
 
     def component(self, kind: str, ref: Ref) -> str:
         """Fingerprint of a model, data set, classifier or generator: its weights or files, and its options."""
-        card, argument = self.registry.find(kind, ref)
-        options = self.registry.options(kind, ref)
-        own = resolve(card.fingerprint)(options, argument) if card.fingerprint else card_digest(card)
-        return digest([kind, card.full_name, argument, plain_options(options), own])
+        return self._once("component", kind, ref, self._component)
 
     def code(self, kind: str, ref: Ref) -> str:
         """Digest of the code and options of a method or metric."""
+        return self._once("code", kind, ref, self._code)
+
+    def _once(self, what: str, kind: str, ref: Ref, make: Callable[[str, Ref], str]) -> str:
+        """Made once: a fingerprint may list a large folder, and every cell and score asks for it."""
+        key = digest([what, kind, ref.text, dict(ref.options)])
+        if key not in self._known:
+            self._known[key] = make(kind, ref)
+        return self._known[key]
+
+    def _component(self, kind: str, ref: Ref) -> str:
+        card, argument = self.registry.find(kind, ref)
+        options = self.registry.options(kind, ref)
+        with blamed(card):
+            own = resolve(card.fingerprint)(options, argument) if card.fingerprint else card_digest(card)
+        return digest([kind, card.full_name, argument, plain_options(options), own])
+
+    def _code(self, kind: str, ref: Ref) -> str:
         card, _ = self.registry.find(kind, ref)
         return digest(
             [card.full_name, plain_options(self.registry.options(kind, ref)), card_digest(card), core_digest()]

@@ -17,7 +17,7 @@ from typing import Any
 import pluggy
 
 from xcore import hookspecs
-from xcore.errors import MissingError, UsageError, XcoreError, unknown
+from xcore.errors import MissingError, PluginError, UsageError, XcoreError, unknown
 from xcore.types import Ref
 
 API = 1
@@ -95,7 +95,11 @@ class Registry:
         """Load a plugin from a Python file; raises `UsageError` if it cannot be loaded (it was asked for by name)."""
         if not path.is_file():
             raise UsageError(f"no plugin file {str(path)!r}", "--plugin takes a Python file")
+        if str(path.resolve()) in self.files:
+            return
         module_name = f"xcore_file_{path.stem}"
+        if any(p.name == module_name for p in self.plugins):
+            raise UsageError(f"two plugin files are named {path.name!r}", "rename one of them")
 
         def load() -> ModuleType:
             spec = importlib.util.spec_from_file_location(module_name, path)
@@ -130,7 +134,8 @@ class Registry:
                         if impl.plugin is plugin:
                             impl.function(register)
             except (Exception, SystemExit) as error:
-                report.reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                kind = "" if isinstance(error, XcoreError) else f"{type(error).__name__}: "
+                report.reason = f"{kind}{error}".splitlines()[0]
                 if self._manager.has_plugin(key):
                     self._manager.unregister(name=key)
                 return report
@@ -206,13 +211,29 @@ class Registry:
         """Call the factory of a reference."""
         card, argument = self.find(kind, ref)
         options = self.options(kind, ref)
-        factory = resolve(card.factory)
-        return factory(options, argument) if card.argument else factory(options)
+        with blamed(card):
+            factory = resolve(card.factory)
+            return factory(options, argument) if card.argument else factory(options)
 
     def roles(self, ref: Ref, kind: str = "explainer") -> tuple[str, ...]:
         """The roles that a component uses with its options."""
         card, _ = self.find(kind, ref)
-        return tuple(resolve(card.uses)(self.options(kind, ref))) if isinstance(card.uses, str) else card.uses
+        with blamed(card):
+            return tuple(resolve(card.uses)(self.options(kind, ref))) if isinstance(card.uses, str) else card.uses
+
+
+@contextlib.contextmanager
+def blamed(card: Card) -> Iterator[None]:
+    """What a plugin's own code raises, as one line that says whose it is."""
+    try:
+        yield
+    except XcoreError:
+        raise
+    except Exception as error:
+        first = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise PluginError(
+            f"{_title(card.kind)} {card.name!r} of {card.distribution} cannot be made: {first}"
+        ) from error
 
 
 def load_registry(files: Sequence[str | Path] = ()) -> Registry:
