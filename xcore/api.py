@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcore.bench import Bench, Result
 from xcore.errors import UsageError
-from xcore.machine import differences, numerics, record
+from xcore.machine import record
 from xcore.plan import Plan, Suite, load_suite, make_plan
 from xcore.progress import Reporter
 from xcore.registry import Registry, load_registry
@@ -78,13 +80,16 @@ def bench(
         Before anything runs, for the first thing that is wrong with the request.
     """
     registry = registry or load_registry(plugins)
-    plan = make_plan(request(methods, suite, keys), registry)
+    wanted = request(methods, suite, keys)
+    path = Path(out or Path("runs") / slug(wanted.name))
     reporter = reporter or Reporter()
-    store = Store(Path(out or Path("runs") / slug(plan.name)))
-    again = _open_run(plan, registry, store, reporter, strict)
-    loop = Bench(plan, registry, store, reporter, again)
-    with reporter:
-        result = loop.run()
+    with contextlib.redirect_stdout(sys.stderr):  # what plugins print must not end up between our results
+        plan = make_plan(wanted, registry, _known(path))
+        store = Store(path)
+        with store.locked(), reporter:
+            _open_run(plan, registry, store)
+            loop = Bench(plan, registry, store, reporter, strict)
+            result = loop.run()
     return _report(loop, result)
 
 
@@ -93,11 +98,12 @@ def report(run: str | Path, reporter: Reporter | None = None) -> BenchResult:
     path = Path(run)
     if not (path / "run.json").is_file():
         raise UsageError(f"{path} is no run directory", "it has no run.json")
-    about = read_json(path / "run.json")
-    registry = load_registry([p for p in about["plugins"] if Path(p).is_file()])
     from xcore.options import validate
 
-    plan = make_plan(validate(Suite, about["plan"]["suite"], str(path / "run.json")), registry)
+    about = read_json(path / "run.json", ("plugins", "plan"))
+    registry = load_registry([p for p in about["plugins"] if Path(p).is_file()])
+    suite = validate(Suite, about["plan"].get("suite", {}), str(path / "run.json"))
+    plan = make_plan(suite, registry, _known(path))
     loop = Bench(plan, registry, Store(path), reporter or Reporter())
     outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
     return _report(loop, Result(outcomes))
@@ -194,20 +200,18 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suit
     return validate(Suite, {**base, **given}, "this request")
 
 
-def _open_run(plan: Plan, registry: Registry, store: Store, reporter: Reporter, strict: bool) -> bool:
-    """Write run.json; whether everything is to be computed anew because numerics differ under --strict."""
-    path = store.root / "run.json"
+def _open_run(plan: Plan, registry: Registry, store: Store) -> None:
+    """Write run.json."""
     now = record(plan.threads, [c.distribution for c in registry.cards()])
-    again = False
-    if path.exists():
-        changed = differences(read_json(path).get("numerics", {}), numerics(plan.threads))
-        if changed:
-            what = "computing everything anew" if strict else "finished cells are kept (--strict computes them anew)"
-            reporter.warn(f"numerics differ from those of the run so far: {'; '.join(changed)}; {what}")
-            again = strict
     about = {"schema": SCHEMA, "plan": plan.as_plain(), "plugins": registry.files, "written": time.time(), **now}
-    write_json(path, about)
-    return again
+    write_json(store.root / "run.json", about)
+
+
+def _known(run: Path) -> dict[str, Any]:
+    """What an earlier plan in this directory knew of data sets."""
+    path = run / "run.json"
+    facts: dict[str, Any] = read_json(path, ("plan",))["plan"].get("facts", {}) if path.is_file() else {}
+    return facts
 
 
 def _report(loop: Bench, result: Result) -> BenchResult:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import resource
-import sys
 import tempfile
 import time
 import traceback
@@ -13,11 +12,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xcore.checks import checked, checked_scores
 from xcore.errors import MissingError, NotApplicable, XcoreError
 from xcore.guard import seeded
 from xcore.identity import digest
+from xcore.machine import differences, numerics
 from xcore.plan import Plan
-from xcore.progress import Reporter
+from xcore.progress import Reporter, describe
 from xcore.protocols import Engine, Metric, Run
 from xcore.registry import Registry
 from xcore.store import Store
@@ -54,12 +55,12 @@ class Bench:
 
     Parameters
     ----------
-    again
-        Identities that are computed anew although they are finished (``--strict`` on other numerics).
+    strict
+        Explanations that were made with other numerics are computed anew; else they are kept, with a warning.
     """
 
-    def __init__(self, plan: Plan, registry: Registry, store: Store, reporter: Reporter, again: bool = False) -> None:
-        self.plan, self.store, self.reporter, self.again = plan, store, reporter, again
+    def __init__(self, plan: Plan, registry: Registry, store: Store, reporter: Reporter, strict: bool = False) -> None:
+        self.plan, self.store, self.reporter, self.strict = plan, store, reporter, strict
         self.workbench = Workbench(registry, store)
         self.identities = {id(cell): self.workbench.identity.explanation(cell) for cell in plan.cells}
 
@@ -70,18 +71,28 @@ class Bench:
         result = Result()
         finished, pending = self._split()
         for cell in pending:
-            self.workbench.check(cell)
+            with contextlib.suppress(NotApplicable):  # the cell will be skipped with this reason
+                self.workbench.check(cell)
+            for metric in self.plan.metrics:
+                self.score_identity(
+                    metric, [cell]
+                )  # finds models and generators that are not there before work is done
         self.reporter.begin(len(self.plan.cells), len(finished))
         for cell in finished:
             self._score(cell, result)
+        ran: dict[str, Outcome] = {}
         for outcome in (engine or InProcess()).run(pending, self._work):
+            ran[self.identity(outcome.cell)] = outcome
             self.reporter.end_cell(outcome)
             if outcome.status == "ok":
                 self._score(outcome.cell, result)
         self._score_groups(result)
         if pending:
             self._tell_of_data()
-        result.outcomes = [self.outcome(cell, cached=cell in finished) for cell in self.plan.cells]
+        for cell in self.plan.cells:
+            known = self.outcome(cell, cached=cell in finished)
+            unwritten = ran.get(self.identity(cell)) if not known.record else None
+            result.outcomes.append(replace(unwritten, cell=cell) if unwritten else known)
         result.seconds = time.perf_counter() - start
         return result
 
@@ -104,14 +115,21 @@ class Bench:
     def _split(self) -> tuple[list[Cell], list[Cell]]:
         """Cells whose record is there, and those to run; two cells of one identity (two labels) run once."""
         finished, pending, seen = [], [], set[str]()
+        now, changed = numerics(self.plan.threads), dict[str, None]()
         for cell in self.plan.cells:
             identity = self.identity(cell)
             record = self.store.read(identity)
-            if record is not None and record["status"] == "ok" and not self.again:
+            done = record is not None and record["status"] == "ok"
+            other = differences(record.get("numerics", now), now) if record is not None and done else []
+            changed.update(dict.fromkeys(other))
+            if done and not (other and self.strict):
                 finished.append(cell)
             elif identity not in seen:
                 pending.append(cell)
             seen.add(identity)
+        if changed:
+            what = "they are computed anew" if self.strict else "they are kept (--strict computes them anew)"
+            self.reporter.warn(f"finished cells were made with other numerics: {'; '.join(changed)}; {what}")
         return finished, pending
 
     def outcome(self, cell: Cell, cached: bool) -> Outcome:
@@ -119,7 +137,7 @@ class Bench:
         record = self.store.read(self.identity(cell))
         name = self.store.record_name(cell, self.identity(cell))
         if record is None:
-            return Outcome(cell, "failed", name, "no record was written")
+            return Outcome(cell, "failed", "", "no record was written")
         return Outcome(cell, record["status"], name, record["reason"], record["seconds"], cached)
 
     # -- explaining --------------------------------------------------------------------------------------------------
@@ -136,19 +154,23 @@ class Bench:
                 self._write(name, cell, "ok", "", "", time.perf_counter() - start, explanation)
             except NotApplicable as error:
                 status, reason = "skipped", str(error)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 status, reason, trace = "failed", _reason(error), traceback.format_exc()
             seconds = time.perf_counter() - start
             if status != "ok":
-                self._write(name, cell, status, reason, trace, seconds, None)
+                try:
+                    self._write(name, cell, status, reason, trace, seconds, None)
+                except OSError as error:  # a full disk: the reason is still told, and the others go on
+                    name = ""
+                    self.reporter.warn(f"no record of {describe(cell)}: {_reason(error)}")
         return Outcome(cell, status, name, reason, seconds)  # type: ignore[arg-type]
 
     def _explain(self, cell: Cell, workdir: Path) -> Explanation:
         method = self.workbench.component("explainer", cell.method)
         task = self.workbench.task(cell, workdir, self.reporter.step)
         start = time.perf_counter()
-        with seeded(cell.seed, self.plan.threads), contextlib.redirect_stdout(sys.stderr):
-            explanation: Explanation = method.explain(task)
+        with seeded(cell.seed, self.plan.threads):
+            explanation: Explanation = checked(method.explain(task), cell.label, task.samples)
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return replace(explanation, cost=replace(explanation.cost, seconds=seconds, peak_mb=peak))
@@ -159,6 +181,7 @@ class Bench:
         data = self.workbench.dataset(cell.data)
         record = {"cell": asdict(cell), "status": status, "reason": reason, "traceback": trace, "seconds": seconds}
         record |= {"skipped_inputs": list(data.skipped), "data_notes": list(data.notes)}
+        record |= {"numerics": numerics(self.plan.threads)}
         pictures = None
         if made is not None:
             from xcore.pictures import draw
@@ -212,7 +235,7 @@ class Bench:
             except (NotApplicable, MissingError) as error:
                 scores = [Score(metric.text, reason=str(error))]
             self.store.write_scores(identity, scores, about)
-        except Exception as error:  # one metric failing on one explanation must not lose the run
+        except (Exception, SystemExit) as error:  # one metric failing on one explanation must not lose the run
             result.score_failures.append(f"{metric} on {cells[0].label} {cells[0].cls}: {_reason(error)}")
             self.reporter.warn(result.score_failures[-1])
 
@@ -220,8 +243,8 @@ class Bench:
         runs = [self.workbench.run(c, self.store.load(self.identity(c))) for c in cells]
         if reason := _not_applicable(judge, runs[0]):
             return [Score(metric.text, reason=reason)]
-        with seeded(0, self.plan.threads), contextlib.redirect_stdout(sys.stderr):
-            return judge.score(runs)
+        with seeded(0, self.plan.threads):
+            return checked_scores(judge.score(runs))
 
 
 def _not_applicable(metric: Metric, run: Run) -> str:

@@ -16,8 +16,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,21 @@ class Store:
     def read(self, identity: str) -> dict[str, Any] | None:
         """The plain part of a record, or None."""
         path = self.find(identity)
-        return None if path is None else read_json(path / "record.json")
+        return None if path is None else read_json(path / "record.json", ("status", "reason", "seconds", "explanation"))
 
     def load(self, identity: str) -> Explanation:
         """The explanation of a finished record."""
         path = self.find(identity)
         if path is None:
             raise UsageError(f"no record {identity} in {self.root}")
-        return decode(read_json(path / "record.json")["explanation"], path)
+        try:
+            return decode(read_json(path / "record.json")["explanation"], path)
+        except UsageError:
+            raise
+        except Exception as error:  # a tensor or a key that is not there, a file that is cut off
+            raise UsageError(
+                f"{path} is damaged: {type(error).__name__}: {error}", "remove it and run again"
+            ) from error
 
     def write(
         self,
@@ -90,7 +97,7 @@ class Store:
     def read_scores(self, identity: str) -> list[Score] | None:
         """The scores with this identity, or None."""
         path = self.root / "scores" / f"{identity}.json"
-        return [decode_score(s) for s in read_json(path)["scores"]] if path.exists() else None
+        return [decode_score(s) for s in read_json(path, ("scores", "direction"))["scores"]] if path.exists() else None
 
     def write_scores(self, identity: str, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
         """Keep the scores of one metric over one explanation (or one group of them)."""
@@ -116,6 +123,21 @@ class Store:
                     raise
         return target
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from this directory; a killed process holds nothing."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.root / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(f"another process works on {self.root}", "wait for it, or name another --out") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def clean(self) -> None:
         """Remove what killed runs left half-written."""
         for part in ("explanations", "artifacts", "scores", "."):
@@ -130,12 +152,14 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:48] or "x"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises `UsageError` that names the file if it is damaged."""
+def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a JSON object; raises `UsageError` that names the file if it is damaged or has not all of these keys."""
     try:
-        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}", "remove it and run again") from error
+    if not isinstance(plain, dict) or not all(key in plain for key in keys):
+        raise UsageError(f"{path} is damaged", "remove it and run again")
     return plain
 
 

@@ -1,0 +1,37 @@
+"""What methods and metrics hand back is looked at before it is kept: a plugin's slip is named, not found later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from xcore.errors import XcoreError
+from xcore.types import Explanation, Samples, Score
+
+
+def checked(made: Any, label: str, samples: Samples) -> Explanation:
+    """The explanation; raises `XcoreError` if it is none, holds numbers that are none, or maps of another shape."""
+    if not isinstance(made, Explanation):
+        raise XcoreError(f"method {label!r} returned {type(made).__name__}, not an Explanation")
+    for i, concept in enumerate(made.concepts):
+        where = f"concept {i} ({concept.name!r}) of method {label!r}"
+        for what, number in (("importance", concept.importance), *concept.evidence.items()):
+            if not math.isfinite(number):
+                raise XcoreError(f"{where}: {what} is {number}")
+        if concept.maps is not None and samples.kind == "image":
+            wanted = (len(samples), *samples.images.shape[2:])
+            if tuple(concept.maps.shape) != wanted:
+                raise XcoreError(f"{where}: maps have shape {tuple(concept.maps.shape)}, the samples ask for {wanted}")
+    return made
+
+
+def checked_scores(scores: Sequence[Score]) -> list[Score]:
+    """The scores; raises `XcoreError` if a number in them is none."""
+    for score in scores:
+        named = {"value": score.value, "spread": score.spread, **score.details}
+        for what, number in named.items():
+            if number is not None and not math.isfinite(number):
+                where = "the explanation" if score.concept is None else f"concept {score.concept}"
+                raise XcoreError(f"{score.metric} gives {where} the {what} {number}")
+    return list(scores)
