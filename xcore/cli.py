@@ -34,7 +34,7 @@ Out = Annotated[str, typer.Option(metavar="DIR", help="Where to write.")]
 Plugin = Annotated[list[str], typer.Option(metavar="FILE", help="Python file with a plugin; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only, one object a line.")]
 Device = Annotated[str, typer.Option(metavar="D", help="torch device of the models.")]
-Threads = Annotated[int, typer.Option(min=0, help="torch threads inside a cell; 0 = all cores.")]
+Threads = Annotated[int, typer.Option(min=0, max=512, help="torch threads inside a cell; 0 = all cores.")]
 
 
 @app.command()
@@ -77,7 +77,7 @@ def bench(
         strict=strict,
         classifiers=_names(classifier),
         data=data,
-        classes=_names(cls),
+        classes=[cls] if cls else [],
         layer=layer,
         generator=generator,
         contrast=contrast,
@@ -114,17 +114,18 @@ def explain(
     from xcore.api import bench as run
     from xcore.plan import parse_settings
     from xcore.progress import for_stderr
+    from xcore.store import slug
 
     _use_device(device)
     result = run(
         [method],
         suite="" if data else "default",
-        out=out or f"{(_names(cls) or ['explain'])[0]}-{method}".replace("/", "-"),
+        out=out or slug(f"{cls or 'explain'}-{method}"),
         plugins=plugin,
         reporter=for_stderr(),
         classifiers=_names(classifier),
         data=data,
-        classes=_names(cls),
+        classes=[cls] if cls else [],
         layer=layer,
         generator=generator,
         contrast=contrast,
@@ -180,11 +181,11 @@ def report(
     if table:
         typer.echo(render(result.table, table))
     else:
-        _show(result, as_json)
+        _show(result, as_json, "run the command that made it again")
 
 
-def _show(result: BenchResult, as_json: bool) -> None:
-    """Print a finished run, and leave with its exit code."""
+def _show(result: BenchResult, as_json: bool, remedy: str = "") -> None:
+    """Print a finished run, and leave with its exit code; `remedy` says how to try again, if not by this command."""
     from xcore.listing import print_line
     from xcore.report import show
 
@@ -200,7 +201,7 @@ def _show(result: BenchResult, as_json: bool) -> None:
         typer.echo(f"saved {result.path}/table.md  pictures {result.path}/explanations/  xcore report {result.path}")
     if cells["failed"] or done.score_failures:
         what = f"{cells['failed']} cell(s) failed, {len(done.score_failures)} score(s) failed"
-        typer.echo(f"{what}; to try them again: {_command()}", err=True)
+        typer.echo(f"{what}; to try them again: {remedy or _command()}", err=True)
         raise typer.Exit(1)
 
 
@@ -264,6 +265,18 @@ def main() -> None:
     except XcoreError as error:
         typer.echo(f"xcore: {error}", err=True)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:  # a full disk, a folder that went away
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"xcore: {where}{error.strerror or error}; to go on: {_command()}", err=True)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; to go on: {_command()}", err=True)
+        _tell_interrupted()
         raise SystemExit(INTERRUPTED) from None
+    except SystemExit as left:  # typer turns Ctrl-C into this
+        if left.code == INTERRUPTED:
+            _tell_interrupted()
+        raise
+
+
+def _tell_interrupted() -> None:
+    typer.echo(f"interrupted; to go on: {_command()}", err=True)
