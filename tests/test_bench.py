@@ -209,3 +209,15 @@ def test_wrong_suite_key_names_the_nearest(tmp_path):
     suite.write_text('data = "toy"\nmethod = ["toy"]\n')
     with pytest.raises(UsageError, match=r"'method'.*did you mean 'methods'"):
         bench(suite=str(suite), plugins=[TOY], out=tmp_path / "run")
+
+
+def test_a_metric_over_seeds_goes_on_without_those_that_failed(tmp_path):
+    one = run(tmp_path / "a", ["crash"], metrics=["spread"], seeds=[0, 1, 2])
+    two = run(tmp_path / "b", ["crash"], metrics=["spread"], seeds=[2, 1, 0])
+    assert one.rows[0]["overall"]["spread"]["value"] > 0
+    assert one.rows[0]["overall"] == two.rows[0]["overall"]
+    shown = next(v for c, v in one.table.sections[0].rows[0].values.items() if c.metric == "spread")
+    assert (shown.value, shown.spread) == (
+        one.rows[0]["overall"]["spread"]["value"],
+        None,
+    )  # one value, no ± over seeds

@@ -200,15 +200,19 @@ class Bench:
                 self._score_group(metric, [cell], result)
 
     def _score_groups(self, result: Result) -> None:
-        done = [c for c in self.plan.cells if (self.store.read(self.identity(c)) or {}).get("status") == "ok"]
         for metric in self.plan.metrics:
-            if over := self._over(metric):
-                groups: dict[str, list[Cell]] = {}
-                for cell in done:
-                    rest = {k: v for k, v in asdict(cell).items() if k not in over}
-                    groups.setdefault(digest(rest), []).append(cell)
-                for cells in groups.values():
+            if self._over(metric):
+                for cells in self.groups(metric):
                     self._score_group(metric, cells, result)
+
+    def groups(self, metric: Ref) -> list[list[Cell]]:
+        """The finished cells that a metric judges together, in an order that is not the plan's: it changes no score."""
+        groups: dict[str, list[Cell]] = {}
+        for cell in self.plan.cells:
+            if (self.store.read(self.identity(cell)) or {}).get("status") == "ok":
+                rest = {k: v for k, v in asdict(cell).items() if k not in self._over(metric)}
+                groups.setdefault(digest(rest), []).append(cell)
+        return [sorted(cells, key=lambda c: (c.classifier.text, c.seed)) for cells in groups.values()]
 
     def _over(self, metric: Ref) -> tuple[str, ...]:
         return self.workbench.registry.find("metric", metric)[0].over

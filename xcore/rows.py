@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from xcore.bench import Bench
 from xcore.store import read_json
-from xcore.types import Cell, Outcome, Score
+from xcore.types import Cell, Outcome, Ref, Score
 
 Row = dict[str, Any]
 
@@ -15,34 +15,31 @@ Row = dict[str, Any]
 def rows(bench: Bench, outcomes: list[Outcome]) -> tuple[list[Row], dict[str, str]]:
     """Rows of all cells of a bench, and the metrics in their order with their directions."""
     columns: dict[str, str] = {}
-    found = [_scores(bench, o.cell, columns) if o.status == "ok" else [] for o in outcomes]
-    whole = {s.metric for scores in found for s in scores if s.concept is None and s.value is not None}
-    return [
-        row for o, scores in zip(outcomes, found, strict=True) for row in _cell_rows(bench, o, scores, whole)
-    ], columns
-
-
-def _scores(bench: Bench, cell: Cell, columns: dict[str, str]) -> list[Score]:
-    """All scores of one explanation. A metric over groups is shown beside each member of the group."""
-    found: list[Score] = []
+    joint: set[str] = set()
+    found: dict[int, list[Score]] = {id(o.cell): [] for o in outcomes}
     for metric in bench.plan.metrics:
-        over = bench.workbench.registry.find("metric", metric)[0].over
-        cells = [c for c in bench.plan.cells if _same_but(c, cell, over)] if over else [cell]
-        path = bench.store.root / "scores" / f"{bench.score_identity(metric, cells)}.json"
-        scores = bench.store.read_scores(path.stem)
-        if scores is None:
-            found.append(Score(metric.text, reason="the metric failed: see the log"))
-            continue
-        direction = read_json(path)["direction"]
-        for score in scores:
-            columns.setdefault(score.metric, direction)
-        found += scores or [Score(metric.text, reason="the metric gave no score")]
-    return found
+        for cells in bench.groups(metric):  # what judges a group is shown beside each member of it
+            scores = _scores(bench, metric, cells, columns)
+            for cell in cells:
+                found[id(cell)] += scores
+            if len({cell.seed for cell in cells}) > 1:
+                joint.update(s.metric for s in scores)
+    whole = {s.metric for scores in found.values() for s in scores if s.concept is None and s.value is not None}
+    made = [row for o in outcomes for row in _cell_rows(bench, o, found[id(o.cell)], whole)]
+    for score in (s for row in made for field in ("scores", "overall") for s in row[field].values()):
+        score["joint"] = score["metric"] in joint  # one value of several seeds, not one a seed
+    return made, columns
 
 
-def _same_but(a: Cell, b: Cell, axes: tuple[str, ...]) -> bool:
-    fields = ("label", "classifier", "data", "cls", "seed", "data_seed", "layer")
-    return all(getattr(a, f) == getattr(b, f) for f in fields if f not in axes)
+def _scores(bench: Bench, metric: Ref, cells: list[Cell], columns: dict[str, str]) -> list[Score]:
+    path = bench.store.root / "scores" / f"{bench.score_identity(metric, cells)}.json"
+    scores = bench.store.read_scores(path.stem)
+    if scores is None:
+        return [Score(metric.text, reason="the metric failed: see the log")]
+    direction = read_json(path)["direction"]
+    for score in scores:
+        columns.setdefault(score.metric, direction)
+    return scores or [Score(metric.text, reason="the metric gave no score")]
 
 
 def _cell_rows(bench: Bench, outcome: Outcome, scores: list[Score], whole: set[str]) -> list[Row]:
@@ -88,15 +85,15 @@ def _cell_rows(bench: Bench, outcome: Outcome, scores: list[Score], whole: set[s
     return result or [{**base, "overall": overall, "reason": "the method found no concept"}]
 
 
-def keyed(scores: Iterable[Score]) -> dict[str, Mapping[str, Any]]:
+def keyed(scores: Iterable[Score]) -> dict[str, dict[str, Any]]:
     """Scores of one concept (or explanation) by metric; further variants of a metric as ``metric [variant]``."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for score in scores:
         key = score.metric if score.metric not in found else f"{score.metric} [{score.variant or 'no variant'}]"
         found[key] = _plain(score)
     return found
 
 
-def _plain(score: Score) -> Mapping[str, Any]:
+def _plain(score: Score) -> dict[str, Any]:
     kept = ("metric", "value", "spread", "over", "n", "variant", "reason")
     return {**{k: getattr(score, k) for k in kept}, "details": dict(score.details)}

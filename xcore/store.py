@@ -34,6 +34,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._paths: dict[str, Path] = {}
+        self._records: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
         try:
             for part in ("explanations", "scores", "artifacts"):
                 (root / part).mkdir(parents=True, exist_ok=True)
@@ -47,12 +49,23 @@ class Store:
 
     def find(self, identity: str) -> Path | None:
         """The record with this identity, whatever label it was made under."""
-        return next((self.root / "explanations").glob(f"*.{identity}"), None)
+        if identity not in self._paths or not self._paths[identity].exists():
+            self._paths = {p.name.rpartition(".")[2]: p for p in (self.root / "explanations").iterdir()}
+        return self._paths.get(identity)
 
     def read(self, identity: str) -> dict[str, Any] | None:
         """The plain part of a record, or None."""
         path = self.find(identity)
-        return None if path is None else read_json(path / "record.json", ("status", "reason", "seconds", "explanation"))
+        if path is None:
+            return None
+        try:
+            stat = (path / "record.json").stat()
+        except OSError as error:
+            raise UsageError(f"{path} is damaged: it has no record.json", "remove it and run again") from error
+        state = stat.st_mtime_ns, stat.st_size
+        if self._records.get(path, (None,))[0] != state:
+            self._records[path] = state, read_json(path / "record.json", ("status",))
+        return self._records[path][1]
 
     def load(self, identity: str) -> Explanation:
         """The explanation of a finished record."""

@@ -149,7 +149,7 @@ def combine(scores: Mapping[int, Mapping[str, Any]]) -> Value:
     details = {key: fmean(numbers) for key, numbers in found.items() if numbers}
     told = found.get(OUTSIDE) or []
     outside = (sum(map(bool, told)), len(told)) if told else None
-    if len(good) > 1:
+    if len(good) > 1 and not all(s.get("joint") for s in kept):
         return Value(fmean(good.values()), stdev(good.values()), "seeds", len(good), good, reasons, details, outside)
     spread = kept[0].get("spread")
     own = float(spread) if spread is not None and _finite(spread) else None
