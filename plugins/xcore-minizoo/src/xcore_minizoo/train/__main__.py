@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xcore_minizoo.collections import plant
 from xcore_minizoo.train.loop import Recipe
 
 # model -> (module, recipe): what each was trained with when it was shipped
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="another seed than the shipped model's")
     parser.add_argument("--plant", metavar="CLASS:FACTOR=VALUE:RHO", help="classifiers: plant a shortcut in the data")
     parser.add_argument("--truth", action="store_true", help="classifiers: also compute the truth table (3 minutes)")
+    parser.add_argument("--from-shipped", action="store_true", help="diffusion: go on from the shipped UNet")
     args = parser.parse_args()
     module, recipe = MODELS[args.model]
     if args.minutes is not None:
@@ -45,12 +47,20 @@ def main() -> None:
         recipe = replace(recipe, seed=args.seed)
     more: dict[str, Any] = {}
     if args.plant:
-        cls, factor, rho = args.plant.split(":")
-        more["shortcut"] = (cls, factor, float(rho))
+        try:
+            cls, factor, rho = args.plant.split(":")
+            more["shortcut"] = (cls, factor, float(rho))
+            plant(*more["shortcut"])
+        except ValueError as error:
+            parser.error(f"--plant {args.plant}: {error}")
     if args.truth:
         more["truth"] = True
     if more and module != "classifier":
         parser.error(f"{args.model} is no classifier: --plant and --truth do not apply")
+    if args.from_shipped and module != "diffusion":
+        parser.error(f"{args.model} does not start from shipped weights")
+    if args.from_shipped:
+        more["from_shipped"] = True
     importlib.import_module(f"xcore_minizoo.train.{module}").run(args.out, recipe, args.model, **more)
 
 

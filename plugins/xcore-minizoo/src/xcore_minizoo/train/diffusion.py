@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xcore_minizoo.captions import caption, long_caption
+from xcore_minizoo.plugin import WEIGHTS
 from xcore_minizoo.train.clip import encode as tokenise
 from xcore_minizoo.train.loop import Recipe, train
 from xcore_minizoo.world import Scene, draw, training_scene
@@ -74,10 +75,15 @@ def pipeline(unet: Any, vae: Any, text_encoder: Any, tokens: Any) -> Any:
 
 
 def parts(folder: Path) -> tuple[Any, Any, Any]:
-    """Autoencoder, text encoder and tokenizer out of the trained models in `folder`/{autoencoder,clip}."""
+    """Autoencoder, text encoder and tokenizer: of `folder`/{autoencoder,clip} if it is there, else the shipped ones."""
     from diffusers import AutoencoderKL
     from transformers import AutoTokenizer, CLIPModel, CLIPTextModel
 
+    if not folder.is_dir():
+        shipped = WEIGHTS / "diffusion"
+        vae = AutoencoderKL.from_pretrained(shipped / "vae").float().eval()
+        text = CLIPTextModel.from_pretrained(shipped / "text_encoder").float()
+        return vae, text.eval().requires_grad_(False), AutoTokenizer.from_pretrained(shipped / "tokenizer")
     vae = AutoencoderKL.from_pretrained(folder / "autoencoder").float().eval()
     whole = CLIPModel.from_pretrained(folder / "clip").float()
     text = CLIPTextModel(whole.config.text_config)
@@ -87,11 +93,14 @@ def parts(folder: Path) -> tuple[Any, Any, Any]:
     return vae, text.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder / "clip")
 
 
-def run(out: Path, recipe: Recipe, name: str = "diffusion", examples: int = 64_000) -> None:
-    """Train from the models beside `out` and save a pipeline directory to `out`/model."""
-    from diffusers import DDPMScheduler
+def run(out: Path, recipe: Recipe, name: str = "diffusion", examples: int = 64_000, from_shipped: bool = False) -> None:
+    """Train with the models beside `out` (else the shipped ones) and save a pipeline directory to `out`/model.
 
-    from xcore_minizoo.train.evaluate import Judge, conditioning
+    With `from_shipped` a new training starts from the shipped UNet instead of from nothing.
+    """
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+
+    from xcore_minizoo.train.evaluate import Judge, conditioning, measure
 
     vae, text_encoder, tokens = parts(out.parent / "parts")
     half = examples // 2
@@ -100,9 +109,10 @@ def run(out: Path, recipe: Recipe, name: str = "diffusion", examples: int = 64_0
     latents = torch.from_numpy(np.concatenate([np.load(out / f"latents-{n}.npy") for n in (0, 1)]))
     scenes = [scene_of(recipe.seed, i) for i in range(examples)]
     torch.manual_seed(recipe.seed)
-    unet = build()
+    unet = UNet2DConditionModel.from_pretrained(WEIGHTS / "diffusion" / "unet").float() if from_shipped else build()
     noise = DDPMScheduler(**SCHEDULER)
-    judge = Judge(out.parent / "parts" / "oracle-a")
+    beside = out.parent / "parts" / "oracle-a"
+    judge = Judge(beside if beside.is_dir() else WEIGHTS / "oracle-a")
     generator = torch.Generator()
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -130,8 +140,8 @@ def run(out: Path, recipe: Recipe, name: str = "diffusion", examples: int = 64_0
 
     done = train(nn.ModuleDict({"unet": unet}), loss, recipe, out, check, 12.0)
     save(out / "model", unet, vae, text_encoder, tokens)
-    card = {**done, **conditioning(pipeline(unet.float(), vae.float(), text_encoder.float(), tokens), judge, 2, 100)}
-    (out / "model" / "figures.json").write_text(json.dumps(card, indent=1))
+    figures = {"steps": done["steps"], "seconds": done["seconds"], **measure(out / "model", judge)}
+    (out / "model" / "figures.json").write_text(json.dumps(figures, indent=1))
 
 
 def save(path: Path, unet: Any, vae: Any, text_encoder: Any, tokens: Any) -> None:

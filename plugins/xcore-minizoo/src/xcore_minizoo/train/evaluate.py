@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,26 @@ def round_trip(vae: Any, judge: Judge, seed: int, n: int = 512) -> dict[str, flo
     y = (y / 2 + 0.5).clamp(0, 1)
     out = agreement(judge.oracle.read(y), one_of, colours)
     return {k: round(v, 4) for k, v in out.items()} | {"l1": round((y - x).abs().mean().item(), 4)}
+
+
+def measure(directory: Path, judge: Judge, per_kind: int = 100) -> dict[str, float]:
+    """The figures of a pipeline directory: what the judge reads in its samples and in its autoencoder's round trips."""
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(directory, local_files_only=True).to(torch.float32)
+    coded = round_trip(pipe.vae, judge, 4000)
+    return {**conditioning(pipe, judge, 2, per_kind), **{f"coded.{k}": v for k, v in coded.items()}}
+
+
+def main() -> None:
+    """Measure a pipeline directory and print its figures."""
+    parser = argparse.ArgumentParser(prog="python -m xcore_minizoo.train.evaluate", description=main.__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("oracle", type=Path)
+    parser.add_argument("--per-kind", type=int, default=100, help="prompts of each kind")
+    args = parser.parse_args()
+    print(json.dumps(measure(args.directory, Judge(args.oracle), args.per_kind), indent=1))
+
+
+if __name__ == "__main__":
+    main()

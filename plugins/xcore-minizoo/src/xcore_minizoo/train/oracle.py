@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from xcore_minizoo.labels import ONE_OF, UNKNOWN, crop, degrade, label, mask_out, random_crop
 from xcore_minizoo.oracle import Oracle, agreement
+from xcore_minizoo.plugin import WEIGHTS
 from xcore_minizoo.train.loop import Recipe, train
 from xcore_minizoo.world import any_scene, draw
 
@@ -79,8 +80,9 @@ def calibrate(model: Oracle, seed: int) -> None:
 
 
 def coder(out: Path) -> Any:
-    """The trained autoencoder beside `out`, or None if there is none yet."""
+    """The trained autoencoder beside `out`, else the shipped one, or None if there is none yet."""
     path = out.parent / "parts" / "autoencoder"
+    path = path if path.is_dir() else WEIGHTS / "diffusion" / "vae"
     if not path.is_dir():
         return None
     from diffusers import AutoencoderKL
