@@ -1,6 +1,7 @@
 """The method on a network of which we know what it reads."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from xcore_craft.craft import Craft
 from xcore_craft.crops import grid
 from xcore_craft.factorise import nnls
 from xcore_craft.options import Options
-from xcore_craft.space import measure
+from xcore_craft.space import measure, nearest_nonnegative
 
 from xcore.classifier import TorchClassifier
 from xcore.errors import NotApplicable, UsageError
@@ -355,8 +356,22 @@ def test_cost_progress_and_notes():
 
 
 def test_the_layer_defaults_to_the_classifiers():
-    got = Craft(FAST).explain(task(layer=""))
-    assert got.dictionary.layer == "last"
+    given = task(layer="")
+    assert Craft(FAST).explain(given).dictionary.layer == given.classifier.default_layer
+
+
+def test_the_hint_of_a_layer_without_negative_activations_is_sought_nearby():
+    opened = []
+
+    class Deep:
+        layers = tuple(f"block{i}" for i in range(200))
+
+        def open(self, layer):
+            opened.append(layer)
+            return SimpleNamespace(activations=lambda x: -torch.ones(len(x), 3))
+
+    assert nearest_nonnegative(Deep(), "block100", Samples("image", torch.zeros(1, 3, 4, 4), ("a",))) is None
+    assert sorted(opened) == sorted(f"block{i}" for i in range(92, 109) if i != 100)
 
 
 def test_halton_and_unknown_options():

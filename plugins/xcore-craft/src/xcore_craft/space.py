@@ -20,6 +20,8 @@ CROPS = 64
 """Crops that are cut and enlarged at once."""
 NUMBERS = 2**23
 """Numbers of perturbed activations that are held at once (32 MB)."""
+NEAR = 16
+"""Layers that are tried for one without negative activations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +156,15 @@ def _refusal(classifier: Classifier, layer: str, images: Samples, low: float) ->
 
 
 def nearest_nonnegative(classifier: Classifier, layer: str, images: Samples) -> str | None:
-    """The nearest of the classifier's other layers that has no negative activation; later ones first."""
+    """The nearest of the classifier's other layers that has no negative activation; later ones first.
+
+    Only a hint: of the `NEAR` nearest layers, on one image, since each costs a forward pass.
+    """
     layers = list(classifier.layers)
     here = layers.index(layer) if layer in layers else len(layers)
-    few = images.take(range(min(4, len(images))))
-    for name in sorted(layers, key=lambda name: (abs(layers.index(name) - here), -layers.index(name))):
-        a = peek(classifier, name, few) if name != layer else None
+    order = sorted(layers, key=lambda name: (abs(layers.index(name) - here), -layers.index(name)))
+    for name in [name for name in order if name != layer][:NEAR]:
+        a = peek(classifier, name, images.take([0]))
         if a is not None and float(a.min()) >= 0:
             return name
     return None
