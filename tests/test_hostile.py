@@ -227,3 +227,21 @@ def test_fingerprints_are_taken_once_a_run(monkeypatch):
     for _ in range(3):
         identity.component("dataset", Ref("toy"))
     assert taken == ["toy"]
+
+
+def test_a_report_finds_what_the_run_kept_whatever_code_changed_since(tmp_path, capsys):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(TOY.read_text())
+    first = run(tmp_path, ["toy"], plugins=[plugin], seeds=[0, 1], metrics=["brightness", "spread"])
+    plugin.write_text(plugin.read_text() + "\nEDITED = True\n")
+    code = (
+        f"from xcore.api import report; print(len([r for r in report({str(tmp_path / 'run')!r}).rows if r['scores']]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # nothing is cached
+    assert int(done.stdout) == len(first.rows) == 6
+
+
+def test_an_empty_contrast_folder_is_found_before_anything_runs(tmp_path):
+    with pytest.raises(PluginError, match="'crash' of hostile_plugin cannot be made"):
+        run(tmp_path, ["toy"], contrast="crash")
+    assert not list((tmp_path / "run").glob("explanations/*"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.bench import Bench, Result
+from xcore.bench import IDENTITIES, Bench, Result
 from xcore.errors import UsageError
 from xcore.machine import record
 from xcore.plan import Plan, Suite, load_suite, make_plan
@@ -104,7 +104,8 @@ def report(run: str | Path, reporter: Reporter | None = None) -> BenchResult:
     registry = load_registry([p for p in about["plugins"] if Path(p).is_file()])
     suite = validate(Suite, about["plan"].get("suite", {}), str(path / "run.json"))
     plan = make_plan(suite, registry, _known(path))
-    loop = Bench(plan, registry, Store(path), reporter or Reporter())
+    known = read_json(path / IDENTITIES) if (path / IDENTITIES).is_file() else {}
+    loop = Bench(plan, registry, Store(path), reporter or Reporter(), identities=known)
     outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
     return _report(loop, Result(outcomes))
 

@@ -7,7 +7,7 @@ import resource
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from xcore.plan import Plan
 from xcore.progress import Reporter, describe
 from xcore.protocols import Engine, Metric, Run
 from xcore.registry import Registry
-from xcore.store import Store
+from xcore.store import Store, write_json
 from xcore.task import Workbench
 from xcore.types import Cell, Explanation, Outcome, Ref, Score
+
+IDENTITIES = "identities.json"
 
 
 class InProcess:
@@ -57,12 +59,24 @@ class Bench:
     ----------
     strict
         Explanations that were made with other numerics are computed anew; else they are kept, with a warning.
+    identities
+        What the cells and scores of the run were identified by when it was made (``identities.json``), so that a report
+        shows what the run has, whatever was installed since. Empty = as things are now.
     """
 
-    def __init__(self, plan: Plan, registry: Registry, store: Store, reporter: Reporter, strict: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        registry: Registry,
+        store: Store,
+        reporter: Reporter,
+        strict: bool = False,
+        identities: Mapping[str, str] | None = None,
+    ) -> None:
         self.plan, self.store, self.reporter, self.strict = plan, store, reporter, strict
         self.workbench = Workbench(registry, store)
-        self.identities = {id(cell): self.workbench.identity.explanation(cell) for cell in plan.cells}
+        self.identities = dict(identities or {})
+        self._keys = {id(cell): digest(asdict(cell)) for cell in plan.cells}
 
     def run(self, engine: Engine | None = None) -> Result:
         """Make what is not made yet, then score what is not scored yet."""
@@ -74,9 +88,8 @@ class Bench:
             with contextlib.suppress(NotApplicable):  # the cell will be skipped with this reason
                 self.workbench.check(cell)
             for metric in self.plan.metrics:
-                self.score_identity(
-                    metric, [cell]
-                )  # finds models and generators that are not there before work is done
+                self.score_identity(metric, [cell])  # a model that is not there is found before work is done
+        self._keep_identities()
         self.reporter.begin(len(self.plan.cells), len(finished))
         for cell in finished:
             self._score(cell, result)
@@ -87,6 +100,7 @@ class Bench:
             if outcome.status == "ok":
                 self._score(outcome.cell, result)
         self._score_groups(result)
+        self._keep_identities()
         if pending:
             self._tell_of_data()
         for cell in self.plan.cells:
@@ -108,9 +122,25 @@ class Bench:
                 self.reporter.warn(f"{len(data.skipped)} input(s) of {ref} were skipped: {shown}{more}")
 
     def identity(self, cell: Cell) -> str:
-        """Identity of the explanation of a cell of this plan."""
-        known = self.identities.get(id(cell))
-        return known or self.workbench.identity.explanation(cell)
+        """Identity of the explanation of a cell."""
+        key = self._keys.get(id(cell)) or digest(asdict(cell))
+        if key not in self.identities:
+            self.identities[key] = self.workbench.identity.explanation(cell)
+        return self.identities[key]
+
+    def score_identity(self, metric: Ref, cells: Sequence[Cell]) -> str:
+        """Identity of the scores of a metric over these cells' explanations."""
+        explanations = [self.identity(c) for c in cells]
+        key = digest([asdict(metric), asdict(cells[0].budget), sorted(explanations)])
+        if key not in self.identities:
+            self.identities[key] = self.workbench.identity.score(metric, explanations, cells[0])
+        return self.identities[key]
+
+    def _keep_identities(self) -> None:
+        try:
+            write_json(self.store.root / IDENTITIES, self.identities)
+        except OSError as error:  # a full disk fails cells one by one, not the run
+            self.reporter.warn(f"cannot write {IDENTITIES}: {_reason(error)}")
 
     def _split(self) -> tuple[list[Cell], list[Cell]]:
         """Cells whose record is there, and those to run; two cells of one identity (two labels) run once."""
@@ -186,10 +216,7 @@ class Bench:
         if made is not None:
             from xcore.pictures import draw
 
-            explanation, samples = (
-                made,
-                self.workbench.dataset(cell.data).samples(cell.cls, "explain", cell.budget.samples, cell.data_seed),
-            )
+            explanation, samples = made, data.samples(cell.cls, "explain", cell.budget.samples, cell.data_seed)
             pictures = lambda directory: draw(explanation, samples, directory)  # noqa: E731
         self.store.write(name, record, made, pictures)
 
@@ -216,10 +243,6 @@ class Bench:
 
     def _over(self, metric: Ref) -> tuple[str, ...]:
         return self.workbench.registry.find("metric", metric)[0].over
-
-    def score_identity(self, metric: Ref, cells: Sequence[Cell]) -> str:
-        """Identity of the scores of a metric over these cells' explanations."""
-        return self.workbench.identity.score(metric, [self.identity(c) for c in cells], cells[0])
 
     def _score_group(self, metric: Ref, cells: list[Cell], result: Result) -> None:
         identity = self.score_identity(metric, cells)

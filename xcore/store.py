@@ -3,6 +3,7 @@
 ::
 
     runs/<name>/run.json                       schema, plan, versions, numerics, machine
+    runs/<name>/identities.json                what cells and scores were identified by
     runs/<name>/explanations/<slug>.<hash>/    record.json, tensors.safetensors, pictures, files/
     runs/<name>/scores/<hash>.json
     runs/<name>/artifacts/<name>.<hash>/       shared between cells

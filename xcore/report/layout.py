@@ -42,7 +42,9 @@ def grids(table: Table) -> list[Grid]:
 
 def _grid(section: Section, table: Table) -> Grid:
     rows = [row for row in section.rows if row.rank is None or row.rank <= table.top]
-    columns = [c for c in section.columns if not (c.whole and c.metric in HIDDEN)]
+    # Where a metric judges whole explanations, what it says of single concepts is left to the files.
+    whole = {c.metric for c in section.columns if c.whole}
+    columns = [c for c in section.columns if c.metric not in HIDDEN and c.whole == (c.metric in whole)]
     places = {c: _places([row.values[c] for row in rows if c in row.values]) for c in columns}
     several = {c.metric for c in columns if sum(d.metric == c.metric for d in columns) > 1}
     timed = any(row.seconds is not None for row in rows)

@@ -61,13 +61,13 @@ def test_class_name_is_removed_whatever_its_case() -> None:
 
 def test_patches_cover_the_grid_column_by_column() -> None:
     image = torch.arange(9.0).view(3, 3).T.repeat_interleave(2, 0).repeat_interleave(2, 1) / 8
-    found = pieces(Samples("image", image.expand(2, 3, 6, 6).clone(), ("a", "b")))
+    found = pieces(Samples("image", image.expand(2, 3, 6, 6).clone(), ("a", "b")), 3)
     assert found.images.shape == (18, 3, 6, 6)
     torch.testing.assert_close(found.images.mean((1, 2, 3))[::2] * 8, torch.arange(9.0))
     texts = Samples("text", ("x", "y"), ("x", "y"))
-    assert pieces(texts) is texts
+    assert pieces(texts, 3) is texts
     with pytest.raises(NotApplicable, match="patches"):
-        pieces(Samples("image", torch.zeros(1, 3, 2, 9), ("a",)))
+        pieces(Samples("image", torch.zeros(1, 3, 2, 9), ("a",)), 3)
 
 
 def test_probabilities_are_means_of_softmax() -> None:

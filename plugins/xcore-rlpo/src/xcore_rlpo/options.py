@@ -44,6 +44,7 @@ class Options(Base):
     prompts: tuple[str, ...] = Field((), description="seed prompts, in this order; empty = see `seeds`")
     seeds: Literal["vocabulary", "vqa"] = Field("vocabulary", description="where seed prompts come from")
     actions: int = Field(20, ge=1, description="seed prompts that are kept of those that were ranked")
+    grid: int = Field(1, ge=1, description="rank on whole images (1) or on grid x grid patches of them")
     dedup: float = Field(0.95, gt=0, le=1, description="phrases with a cosine above this are one")
     logit_scale: float = Field(
         100.0, gt=0, description="what cosines are multiplied by before the softmax over phrases"

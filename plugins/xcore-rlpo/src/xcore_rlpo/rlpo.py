@@ -26,7 +26,7 @@ from xcore_rlpo.policy import play
 from xcore_rlpo.trajectory import follow
 
 IMPORTANCE_IS = "mean TCAV effect of fresh drawings"
-PRIOR_IS = "mean image-text probability over patches of the class samples"
+PRIOR_IS = "mean image-text probability over the class samples"
 
 
 @dataclass(frozen=True, eq=False)

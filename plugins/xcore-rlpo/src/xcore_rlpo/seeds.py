@@ -1,4 +1,4 @@
-"""Seed prompts, the actions of the policy: the user's, or a vocabulary ranked on patches of the class samples."""
+"""Seed prompts, the actions of the policy: the user's, or a vocabulary ranked on the class samples."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from xcore.protocols import Task
 from xcore.roles import ImageText
 from xcore.samples import Samples
 from xcore_rlpo.options import Options
-
-GRID = 3
-"""Patches a side."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def choose(task: Task, options: Options) -> Seeds:
         raise MissingError(f"the data set offers no seed prompts: {what}", "give some with --set rlpo.prompts=[...]")
     model: ImageText = task.model("image-text")
     texts = normalize(embed(model, Samples("text", tuple(phrases), tuple(phrases))), dim=1)
-    scores = probabilities(embed(model, pieces(task.samples)), texts, options.logit_scale)
+    scores = probabilities(embed(model, pieces(task.samples, options.grid)), texts, options.logit_scale)
     order = torch.argsort(scores, descending=True, stable=True).tolist()
     if not options.prompts:
         kept = distinct(texts[order], options.dedup)[: options.actions]
@@ -84,18 +81,18 @@ def probabilities(samples: Tensor, texts: Tensor, scale: float) -> Tensor:
     return (scale * normalize(samples, dim=1) @ texts.T).softmax(1).mean(0)
 
 
-def pieces(samples: Samples) -> Samples:
-    """What the phrases are compared with: the patches of images, texts as they are."""
-    if samples.kind == "text":
+def pieces(samples: Samples, grid: int) -> Samples:
+    """What the phrases are compared with: images whole or cut into grid x grid patches, texts as they are."""
+    if samples.kind == "text" or grid == 1:
         return samples
     images = samples.images
-    height, width = images.shape[-2] // GRID, images.shape[-1] // GRID
+    height, width = images.shape[-2] // grid, images.shape[-1] // grid
     if not height or not width:
-        raise NotApplicable(f"images of {images.shape[-2]}x{images.shape[-1]} have no {GRID}x{GRID} patches")
+        raise NotApplicable(f"images of {images.shape[-2]}x{images.shape[-1]} have no {grid}x{grid} patches")
     cut = [
         images[:, :, r * height : (r + 1) * height, c * width : (c + 1) * width]
-        for c in range(GRID)
-        for r in range(GRID)
+        for c in range(grid)
+        for r in range(grid)
     ]
     ids = tuple(f"{i}#patch{p}" for p in range(len(cut)) for i in samples.ids)
     grown = interpolate(torch.cat(cut), size=images.shape[-2:], mode="bilinear", align_corners=False)
