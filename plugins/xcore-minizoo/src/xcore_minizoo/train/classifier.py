@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xcore_minizoo.cnn import ARCHITECTURE, SETTINGS, build
 from xcore_minizoo.collections import CLEAN, SHORTCUT, Collection, plant
 from xcore_minizoo.train.loop import Recipe, train
-from xcore_minizoo.truth import truth_table
+from xcore_minizoo.truth import table_of
 from xcore_minizoo.world import draw
 
 
@@ -78,6 +78,5 @@ def run(
         figures |= accuracy(model.float(), collection, split, recipe.seed + 5000)
     (out / "model" / "figures.json").write_text(json.dumps(figures, indent=1))
     if truth:
-        with torch.no_grad():
-            table = truth_table(lambda x: model(x * 2 - 1), collection)
+        table = table_of(model, collection)
         (out / "model" / "truth.json").write_text(json.dumps(table, indent=1))
