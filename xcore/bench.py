@@ -10,16 +10,15 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from xcore.checks import checked, checked_scores
+from xcore.checks import checked, checked_scores, not_applicable
 from xcore.errors import MissingError, NotApplicable, XcoreError
 from xcore.guard import seeded
 from xcore.identity import digest
 from xcore.machine import differences, numerics
 from xcore.plan import Plan
 from xcore.progress import Reporter, describe
-from xcore.protocols import Engine, Metric, Run
+from xcore.protocols import Engine, Metric
 from xcore.registry import Registry
 from xcore.store import Store, write_json
 from xcore.task import Workbench
@@ -268,31 +267,10 @@ class Bench:
 
     def _judge(self, judge: Metric, metric: Ref, cells: list[Cell]) -> list[Score]:
         runs = [self.workbench.run(c, self.store.load(self.identity(c))) for c in cells]
-        if reason := _not_applicable(judge, runs[0]):
+        if reason := not_applicable(judge, runs[0]):
             return [Score(metric.text, reason=reason)]
         with seeded(0, self.plan.threads):
             return checked_scores(judge.score(runs))
-
-
-def _not_applicable(metric: Metric, run: Run) -> str:
-    """Why a metric does not apply to an explanation; empty if it does."""
-    concepts = run.explanation.concepts
-    kinds = {c.samples.kind for c in concepts if c.samples is not None}
-    for need in sorted(metric.needs):
-        name, _, kind = need.partition(":")
-        if name == "truth" and run.truth is None:
-            return f"no truth table for {run.cell.classifier} on {run.cell.data}"
-        if name == "samples" and (not kinds or (kind and kind not in kinds)):
-            return f"its concepts have no samples of kind {kind}" if kind else "its concepts have no samples"
-        if name in ("maps", "directions") and not any(_has(getattr(c, name)) for c in concepts):
-            return f"its concepts have no {name}"
-        if name == "dictionary" and run.explanation.dictionary is None:
-            return "it has no dictionary"
-    return ""
-
-
-def _has(value: Any) -> bool:
-    return value is not None and len(value) > 0
 
 
 def _reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What methods and metrics hand back is looked at before it is kept: a plugin's slip is named, not found later."""
+"""What methods and metrics hand back is looked at before it is kept; and whether a metric applies at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xcore.errors import XcoreError
+from xcore.protocols import Metric, Run
 from xcore.types import Explanation, Samples, Score
 
 
@@ -35,3 +36,24 @@ def checked_scores(scores: Sequence[Score]) -> list[Score]:
                 where = "the explanation" if score.concept is None else f"concept {score.concept}"
                 raise XcoreError(f"{score.metric} gives {where} the {what} {number}")
     return list(scores)
+
+
+def not_applicable(metric: Metric, run: Run) -> str:
+    """Why a metric does not apply to an explanation; empty if it does."""
+    concepts = run.explanation.concepts
+    kinds = {c.samples.kind for c in concepts if c.samples is not None}
+    for need in sorted(metric.needs):
+        name, _, kind = need.partition(":")
+        if name == "truth" and run.truth is None:
+            return f"no truth table for {run.cell.classifier} on {run.cell.data}"
+        if name == "samples" and (not kinds or (kind and kind not in kinds)):
+            return f"its concepts have no samples of kind {kind}" if kind else "its concepts have no samples"
+        if name in ("maps", "directions") and not any(_has(getattr(c, name)) for c in concepts):
+            return f"its concepts have no {name}"
+        if name == "dictionary" and run.explanation.dictionary is None:
+            return "it has no dictionary"
+    return ""
+
+
+def _has(value: Any) -> bool:
+    return value is not None and len(value) > 0
