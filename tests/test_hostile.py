@@ -229,7 +229,7 @@ def test_fingerprints_are_taken_once_a_run(monkeypatch):
     assert taken == ["toy"]
 
 
-def test_a_report_finds_what_the_run_kept_whatever_code_changed_since(tmp_path, capsys):
+def test_a_report_finds_what_the_run_kept_whatever_code_changed_since(tmp_path):
     plugin = tmp_path / "mine.py"
     plugin.write_text(TOY.read_text())
     first = run(tmp_path, ["toy"], plugins=[plugin], seeds=[0, 1], metrics=["brightness", "spread"])
@@ -241,7 +241,7 @@ def test_a_report_finds_what_the_run_kept_whatever_code_changed_since(tmp_path, 
     assert int(done.stdout) == len(first.rows) == 6
 
 
-def test_an_empty_contrast_folder_is_found_before_anything_runs(tmp_path):
+def test_a_contrast_that_cannot_be_made_is_found_before_anything_runs(tmp_path):
     with pytest.raises(PluginError, match="'crash' of hostile_plugin cannot be made"):
         run(tmp_path, ["toy"], contrast="crash")
     assert not list((tmp_path / "run").glob("explanations/*"))

@@ -86,6 +86,8 @@ class Bench:
         for cell in pending:
             with contextlib.suppress(NotApplicable):  # the cell will be skipped with this reason
                 self.workbench.check(cell)
+            if cell.contrast:
+                self.workbench.dataset(cell.contrast)
             for metric in self.plan.metrics:
                 self.score_identity(metric, [cell])  # a model that is not there is found before work is done
         self._keep_identities()

@@ -88,17 +88,11 @@ def plain_options(options: Any) -> Mapping[str, Any]:
 
 
 class Identity:
-    """Identities of the components, cells and scores of one registry.
+    """Identities of the components, cells and scores of one registry."""
 
-    Parameters
-    ----------
-    known
-        Fingerprints that an earlier run took: a report finds what that run kept, whatever code changed since.
-    """
-
-    def __init__(self, registry: Registry, known: Mapping[str, str] | None = None) -> None:
+    def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self.known: dict[str, str] = dict(known or {})
+        self._known: dict[str, str] = {}
 
     def component(self, kind: str, ref: Ref) -> str:
         """Fingerprint of a model, data set, classifier or generator: its weights or files, and its options."""
@@ -111,9 +105,9 @@ class Identity:
     def _once(self, what: str, kind: str, ref: Ref, make: Callable[[str, Ref], str]) -> str:
         """Made once: a fingerprint may list a large folder, and every cell and score asks for it."""
         key = digest([what, kind, ref.text, dict(ref.options)])
-        if key not in self.known:
-            self.known[key] = make(kind, ref)
-        return self.known[key]
+        if key not in self._known:
+            self._known[key] = make(kind, ref)
+        return self._known[key]
 
     def _component(self, kind: str, ref: Ref) -> str:
         card, argument = self.registry.find(kind, ref)

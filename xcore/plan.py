@@ -114,17 +114,13 @@ def load_suite(name: str) -> Suite:
     return validate(Suite, {"name": path.stem, **values}, f"suite {path}")
 
 
-def make_plan(
-    suite: Suite, registry: Registry, known: Mapping[str, Any] | None = None, identity: Identity | None = None
-) -> Plan:
+def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None = None) -> Plan:
     """Resolve every reference of a suite, with the data set's defaults for what it leaves open.
 
     Parameters
     ----------
     known
         `Plan.facts` of an earlier plan: a data set whose identity is among them is not opened.
-    identity
-        Gives the identity of the data set; None = its own.
 
     Raises
     ------
@@ -146,7 +142,7 @@ def make_plan(
     data = settings.ref(suite.data)
     registry.find("dataset", data)
     registry.options("dataset", data)
-    facts = _facts(registry, data, known or {}, (identity or Identity(registry)).component("dataset", data))
+    facts = _facts(registry, data, known or {})
     defaults = facts["defaults"]
     classifiers = suite.classifiers or [defaults.get("classifier") or _no_classifier(data)]
     classes = _classes(suite.classes, facts["classes"])
@@ -245,8 +241,9 @@ class _Settings:
                 raise unknown("component in --set", name, self._used)
 
 
-def _facts(registry: Registry, data: Ref, known: Mapping[str, Any], identity: str) -> dict[str, Any]:
+def _facts(registry: Registry, data: Ref, known: Mapping[str, Any]) -> dict[str, Any]:
     """Classes and defaults of a data set: known ones, since opening it may import much for a run that is finished."""
+    identity = Identity(registry).component("dataset", data)
     if identity in known:
         return dict(known[identity])
     made = registry.create("dataset", data)
