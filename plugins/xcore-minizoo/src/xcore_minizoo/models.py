@@ -66,9 +66,12 @@ class Clip:
 
     def __init__(self, directory: Path) -> None:
         from transformers import AutoTokenizer, CLIPModel
+        from xcore_diffusion.load import quiet
 
-        self._model = CLIPModel.from_pretrained(directory, local_files_only=True).float().eval().requires_grad_(False)
-        self._tokens = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        with quiet():
+            model = CLIPModel.from_pretrained(directory, local_files_only=True)
+            self._tokens = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        self._model = model.float().eval().requires_grad_(False)
 
     @torch.no_grad()
     def embed_images(self, images: Samples) -> Tensor:
