@@ -89,6 +89,11 @@ def test_flags_win_over_the_suite(tmp_path):
     assert (merged.methods, [a.label for a in merged.arms]) == (["toy"], ["arm"])
 
 
+def test_baselines_can_be_none():
+    assert request(["craft"], "default", {"baselines": []}).baselines == []
+    assert request(["craft"], "default", {"baselines": None}).baselines == load_suite("default").baselines
+
+
 def test_own_data_brings_nothing_of_the_default_suite_but_its_columns():
     merged = request(["toy"], "", {"data": "toy"})
     assert merged.metrics == load_suite("default").metrics

@@ -181,7 +181,8 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suit
     """The suite with the keys that win over it."""
     from xcore.options import validate
 
-    given = {k: v for k, v in keys.items() if v not in (None, "", [], {}, ())}
+    # Nothing given is what the suite says; only baselines can be asked to be none.
+    given = {k: v for k, v in keys.items() if v not in (None, "", [], {}, ()) or (k == "baselines" and v == [])}
     base: dict[str, Any] = {}
     if suite or "data" not in given:
         base = load_suite(suite or DEFAULT_SUITE).model_dump(mode="json")

@@ -50,7 +50,9 @@ def bench(
     model: Models = [],  # noqa: B006 (typer reads the default)
     set_: Set = [],  # noqa: B006
     metrics: Annotated[str, typer.Option(metavar="A,B", help="Metrics; default: those of the suite.")] = "",
-    baselines: Annotated[str, typer.Option(metavar="A,B", help="Floors and ceilings; default: the suite's.")] = "",
+    baselines: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Floors and ceilings; default: the suite's; '' = none.")
+    ] = None,
     seeds: Annotated[str, typer.Option(metavar="N|LIST", help="Number of seeds, or a list: 0,1,2.")] = "",
     samples: Annotated[int | None, typer.Option(min=1, help="Images of the class that methods see.")] = None,
     out: Out = "",
@@ -84,7 +86,7 @@ def bench(
         models=_roles(model),
         set=parse_settings(set_),
         metrics=_names(metrics),
-        baselines=_names(baselines),
+        baselines=None if baselines is None else _names(baselines),
         seeds=parse_seeds(seeds) if seeds else None,
         budget={"samples": samples} if samples else None,
         threads=threads or None,
