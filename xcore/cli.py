@@ -134,6 +134,7 @@ def explain(
         models=_roles(model),
         set=parse_settings(set_),
         seeds=[seed],
+        baselines=[],
         budget={"samples": samples} if samples else None,
     )
     _show(result, as_json)
