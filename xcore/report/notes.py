@@ -49,7 +49,7 @@ def section_notes(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], 
     for column in columns:
         if column.variant:
             variants.setdefault(clean(column.variant), []).append(column.metric)
-    lines = [f"{', '.join(metrics)}: {variant}" for variant, metrics in variants.items()]
+    lines = [f"{', '.join(dict.fromkeys(metrics))}: {variant}" for variant, metrics in variants.items()]
     lines += _missing(made)
     warned: dict[tuple[str, str], list[int]] = {}
     for given in rows:
