@@ -82,7 +82,9 @@ def test_the_image_text_model_reaches_its_figures() -> None:
 def pipe() -> Any:
     from diffusers import StableDiffusionPipeline
 
-    return StableDiffusionPipeline.from_pretrained(WEIGHTS / "diffusion", local_files_only=True).to(torch.float32)
+    return StableDiffusionPipeline.from_pretrained(
+        WEIGHTS / "diffusion", local_files_only=True, torch_dtype=torch.float32
+    )
 
 
 def test_the_autoencoder_keeps_what_the_judge_reads() -> None:

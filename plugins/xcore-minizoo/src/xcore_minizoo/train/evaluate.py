@@ -114,7 +114,7 @@ def measure(directory: Path, judge: Judge, per_kind: int = 100) -> dict[str, flo
     """The figures of a pipeline directory: what the judge reads in its samples and in its autoencoder's round trips."""
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(directory, local_files_only=True).to(torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(directory, local_files_only=True, torch_dtype=torch.float32)
     coded = round_trip(pipe.vae, judge, 4000)
     return {**conditioning(pipe, judge, 2, per_kind), **{f"coded.{k}": v for k, v in coded.items()}}
 
