@@ -148,12 +148,13 @@ class Workbench:
             cell=cell,
             explanation=explanation,
             task=self.task(cell, Path(), lambda step, total, note="": None),
-            heldout=self._heldout(cell),
+            heldout=self.heldout(cell),
             heldout_contrast=self.contrast(cell, "heldout"),
             truth=data.truth(str(cell.classifier)),
         )
 
-    def _heldout(self, cell: Cell) -> Samples:
+    def heldout(self, cell: Cell) -> Samples:
+        """The samples of the class that metrics see."""
         key = digest(
             ["heldout", cell.data.text, dict(cell.data.options), cell.cls, cell.budget.heldout, cell.data_seed]
         )
