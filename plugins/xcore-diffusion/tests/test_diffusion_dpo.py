@@ -219,7 +219,7 @@ def test_images_are_encoded_only_where_latents_are_missing(
 
 def test_bad_requests_are_one_line(generator: DiffusionGenerator, pairs: tuple[Samples, Samples]) -> None:
     w, r = pairs
-    with pytest.raises(UsageError, match=r"unknown key 'bta' of adapt .*did you mean 'beta'"):
+    with pytest.raises(UsageError, match=r"unknown key of adapt .*'bta' \(did you mean 'beta'\?\)"):
         generator.adapt(None, w, r, seed=0, options={"bta": 1})
     with pytest.raises(UsageError, match=r"option 'lr': .*greater than 0"):
         generator.adapt(None, w, r, seed=0, options={"lr": -1})
