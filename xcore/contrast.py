@@ -25,7 +25,7 @@ NULL = 1000
 POOL = 240
 """Samples in each of the two pools (negatives, counterparts) from which the sets are drawn."""
 
-DRAWN_POOL = 160
+DRAWN_POOL = 120
 """The same for pools that a generator draws, where every sample costs a whole denoising run."""
 
 Pool = Callable[[int, int], Samples]
