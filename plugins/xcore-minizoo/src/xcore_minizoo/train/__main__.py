@@ -15,9 +15,9 @@ from xcore_minizoo.train.loop import Recipe
 MODELS: dict[str, tuple[str, Recipe]] = {
     "autoencoder": ("autoencoder", Recipe(minutes=48, lr=2e-3, batch=12, weight_decay=0.0)),
     "decoder": ("autoencoder", Recipe(minutes=10, lr=1.2e-3, batch=12, seed=1, weight_decay=0.0, ema=0.998)),
-    "oracle-a": ("oracle", Recipe(minutes=18, lr=3e-3, batch=64, seed=11, ema=0.998)),
+    "oracle-a": ("oracle", Recipe(minutes=17, lr=3e-3, batch=64, seed=11, ema=0.998)),
     "clip-text": ("clip", Recipe(minutes=6, lr=1.5e-3, batch=160, seed=20, weight_decay=0.02, ema=0.995)),
-    "clip": ("clip", Recipe(minutes=8, lr=1e-3, batch=48, seed=21, weight_decay=0.05, warmup=100, ema=0.995)),
+    "clip": ("clip", Recipe(minutes=12, lr=1e-3, batch=48, seed=21, weight_decay=0.05, warmup=100, ema=0.995)),
     "diffusion": ("diffusion", Recipe(minutes=79, lr=1e-3, batch=64, seed=41, ema=0.9993, warmup=300)),
     "clean": ("classifier", Recipe(minutes=6, lr=3e-3, batch=64, seed=31, ema=0.995)),
     "shortcut": ("classifier", Recipe(minutes=3, lr=3e-3, batch=64, seed=32, ema=0.995)),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xcore_minizoo.captions import coat_words, texture_phrase, with_article
+from xcore_minizoo.captions import PLACES, class_phrase, coat_words, texture_phrase, with_article
 from xcore_minizoo.labels import FACTORS
 from xcore_minizoo.nets import load_oracle
 from xcore_minizoo.oracle import agreement
@@ -56,15 +56,16 @@ def prompts(seed: int, per_kind: int) -> dict[str, list[tuple[str, Scene]]]:
     for i in range(per_kind):
         name, place = names[i % len(names)], BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
         shape, pattern, colours = CLASSES[name]
-        noun = "brown horse" if name == "horse" else name
-        asked["class"].append((f"{with_article(noun)} on {place}", Scene(shape, pattern, colours, place)))
+        asked["class"].append(
+            (f"{with_article(class_phrase(name))} {PLACES[place][0]}", Scene(shape, pattern, colours, place))
+        )
         where = BACKGROUNDS[i % len(BACKGROUNDS)]
         asked["background"].append((where, Scene(background=where)))
     while len(asked["unseen"]) < per_kind:
         scene = any_scene(rng)
         if held_out(scene) and scene.object is None:
             subject = with_article(f"{coat_words(scene.pattern, scene.colours)} {scene.shape}")
-            asked["unseen"].append((f"{subject} on {scene.background}", scene))
+            asked["unseen"].append((f"{subject} {PLACES[scene.background or ''][0]}", scene))
     return asked
 
 
