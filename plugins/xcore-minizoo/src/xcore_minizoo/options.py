@@ -20,5 +20,5 @@ class DiffusionOptions(Options):
     """As for any pipeline, with defaults that suit 64 x 64 pictures."""
 
     steps: int = Field(default=12, ge=1, le=1000, description="denoising steps")
-    guidance: float = Field(default=4.0, ge=0, description="classifier-free guidance scale; 1 or less draws without")
+    guidance: float = Field(default=2.5, ge=0, description="classifier-free guidance scale; 1 or less draws without")
     batch_size: int = Field(default=16, ge=1, description="images drawn at once; the last batch is filled up")

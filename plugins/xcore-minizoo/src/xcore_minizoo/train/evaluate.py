@@ -79,7 +79,7 @@ ASKED = {
 
 @torch.no_grad()
 def conditioning(
-    pipe: Any, judge: Judge, seed: int, per_kind: int, steps: int = 12, guidance: float = 4.0
+    pipe: Any, judge: Judge, seed: int, per_kind: int, steps: int = 12, guidance: float = 2.5
 ) -> dict[str, float]:
     """Share of samples in which the judge reads what the prompt asked for, by kind of prompt and factor."""
     pipe.set_progress_bar_config(disable=True)
