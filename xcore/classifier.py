@@ -37,8 +37,8 @@ class TorchClassifier:
     layers
         Layers to list; None = all that give one tensor of rank 2 to 4 and are called once.
     default_layer
-        None = the last map but for those of the coarsest grid, the last block of a transformer, or the last
-        layer but the logits (see `xcore.graph.main_layer`).
+        None = the result of the last stage but one, the last block of a transformer, or the last layer but the
+        logits (see `xcore.graph.main_layer`).
     kind
         "image" or "text".
     device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -134,10 +134,10 @@ def useful_layers(module: nn.Module, found: Mapping[str, LayerInfo]) -> tuple[st
 def main_layer(module: nn.Module, found: Mapping[str, LayerInfo], layers: Iterable[str]) -> str:
     """The layer to explain at if nobody names one.
 
-    Of a convolutional network the last map on a finer grid than the very last one (``layer3`` of a ResNet,
-    ``inception4e`` of GoogLeNet): above the very last one there is often only pooling and a linear layer, whose
-    gradient is the same for every sample, so that TCAV is undefined there. Of a transformer its last block, else the
-    last layer but the logits; a cut of the graph where there is one of that kind.
+    Of a convolutional network the result of the last stage but one, which has a finer grid than the last (``layer3`` of
+    a ResNet, ``inception4e`` of GoogLeNet, ``stages.2`` of a ConvNeXt): above the very last map there is often only
+    pooling and a linear layer, whose gradient is the same for every sample, so that TCAV is undefined there. Of a
+    transformer its last block, else the last layer but the logits; a cut of the graph where there is one of that kind.
     """
     names = list(layers)
     pools = [name for name in names if isinstance(module.get_submodule(name), _POOLS)]
@@ -146,9 +146,26 @@ def main_layer(module: nn.Module, found: Mapping[str, LayerInfo], layers: Iterab
     if tokens and (not maps or names.index(tokens[-1]) > names.index(maps[-1])):
         return next((n for n in reversed(tokens) if _is_block(module, n)), tokens[-1])
     if maps:
-        finer = [n for n in maps if _area(found[n]) > _area(found[maps[-1]])]
-        return next((n for n in (*reversed(finer), *reversed(maps)) if cut(module, n) is not None), maps[-1])
+        wanted = (*_stage_ends(module, found, maps), *reversed(maps))
+        return next((n for n in wanted if cut(module, n) is not None), maps[-1])
     return names[-2] if len(names) > 1 else (names[0] if names else "")
+
+
+def _stage_ends(module: nn.Module, found: Mapping[str, LayerInfo], maps: Sequence[str]) -> list[str]:
+    """Maps on the last grid but one after which their parent goes on to a coarser one, largest layer first.
+
+    The layers that such a step starts with end on the finer grid, too (the norm of a downsampling, the expansion of an
+    inverted bottleneck); they are smaller than the stage before them.
+    """
+    ends = []
+    for i, name in enumerate(maps):
+        parent = name.rpartition(".")[0]
+        after = next((n for n in maps[i + 1 :] if n.rpartition(".")[0] == parent), None)
+        if after is not None and _area(found[name]) > max(_area(found[after]), _area(found[maps[-1]])):
+            ends.append(name)
+    ends = [name for name in ends if _area(found[name]) == _area(found[ends[-1]])]
+    sizes = {name: sum(1 for _ in module.get_submodule(name).modules()) for name in ends}
+    return sorted(reversed(ends), key=lambda name: -sizes[name])
 
 
 def _area(info: LayerInfo) -> int:
