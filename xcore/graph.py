@@ -165,7 +165,7 @@ def _stage_ends(module: nn.Module, found: Mapping[str, LayerInfo], maps: Sequenc
             ends.append(name)
     ends = [name for name in ends if _area(found[name]) == _area(found[ends[-1]])]
     sizes = {name: sum(1 for _ in module.get_submodule(name).modules()) for name in ends}
-    return sorted(reversed(ends), key=lambda name: -sizes[name])
+    return sorted(ends, key=lambda name: (-sizes[name], -maps.index(name)))
 
 
 def _area(info: LayerInfo) -> int:
