@@ -121,6 +121,13 @@ def test_global_random_states_are_left_as_found(tmp_path):
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
 
 
+def test_another_engine_gives_the_same_table(tmp_path, counter):
+    one = run(tmp_path / "a", ["toy"], seeds=[0, 1, 2])
+    two = run(tmp_path / "b", ["toy"], seeds=[0, 1, 2], engine="backwards")
+    assert counter.read_text().split() == ["0", "1", "2", "2", "1", "0"]
+    assert without_times(one.rows) == without_times(two.rows)
+
+
 def test_two_labels_of_one_explanation_run_once(tmp_path, counter):
     arms = [{"label": "a", "method": "toy"}, {"label": "b", "method": "toy"}]
     result = run(tmp_path, [], arms=arms)
@@ -192,6 +199,7 @@ def test_report_rebuilds_the_table(tmp_path, monkeypatch):
         (("--methods", "toy,toy"), 2, "label 'toy' is named twice"),
         (("--methods", "toy", "--classifier", "tiny"), 2, "unknown classifier 'tiny'"),
         (("--methods", "toy", "--metrics", "brigthness"), 2, "did you mean 'brightness'?"),
+        (("--methods", "toy", "--engine", "backward"), 2, "did you mean 'backwards'?"),
         (("--methods", "toy", "--plugin", "nowhere.py"), 2, "no plugin file 'nowhere.py'"),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 from xcore.api import request
 from xcore.errors import UsageError
 from xcore.plan import Suite, load_suite, make_plan, parse_seeds, parse_settings
-from xcore.registry import Registry
+from xcore.registry import Card, Registry
+from xcore.types import Ref
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,6 +124,14 @@ def test_every_suite_of_the_project_is_valid(path):
 def test_one_line_for_what_is_wrong(registry, keys, said):
     with pytest.raises(UsageError, match=said):
         make_plan(suite(**keys), registry)
+
+
+def test_a_helper_model_must_play_its_role(registry):
+    for name, role in (("eye", "image-text"), ("asker", "vqa")):
+        registry._cards["model", name] = [Card("model", name, "toy_plugin:x", "", "toy", "1", role=role)]
+    assert make_plan(suite(models={"vqa": "asker"}), registry).cells[0].models == {"vqa": Ref("asker")}
+    with pytest.raises(UsageError, match="'asker' plays the role 'vqa', not 'image-text'"):
+        make_plan(suite(models={"image-text": "asker"}), registry)
 
 
 @pytest.mark.parametrize(

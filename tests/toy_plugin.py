@@ -171,6 +171,22 @@ class Spread:
         return [Score("spread", None, max(values) - min(values), n=len(values))]
 
 
+class Backwards:
+    """An engine that runs the last cell first."""
+
+    def __init__(self, options: object) -> None:
+        pass
+
+    def run(self, cells: object, work: object) -> object:
+        for cell in reversed(list(cells)):
+            yield work(cell)
+
+
+@hookimpl
+def register_engines(register: object) -> None:
+    register("backwards", Backwards, summary="the last cell first")
+
+
 @hookimpl
 def register_datasets(register: object) -> None:
     register("toy", make_data, summary="three colours")

@@ -89,7 +89,7 @@ def bench(
         with store.locked(), reporter:
             _open_run(plan, registry, store)
             loop = Bench(plan, registry, store, reporter, strict)
-            result = loop.run()
+            result = loop.run(registry.create("engine", Ref(wanted.engine)) if wanted.engine else None)
     return _report(loop, result)
 
 

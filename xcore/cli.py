@@ -58,6 +58,7 @@ def bench(
     out: Out = "",
     plugin: Plugin = [],  # noqa: B006
     threads: Threads = 0,
+    engine: Annotated[str, typer.Option(metavar="REF", help="Where cells are run; default: here.")] = "",
     device: Device = "",
     strict: Annotated[bool, typer.Option("--strict", help="Compute anew what other numerics made.")] = False,
     as_json: Json = False,
@@ -90,6 +91,7 @@ def bench(
         seeds=parse_seeds(seeds) if seeds else None,
         budget={"samples": samples} if samples else None,
         threads=threads or None,
+        engine=engine,
     )
     _show(result, as_json)
 

@@ -67,6 +67,8 @@ class Suite(Options):
     set: dict[str, dict[str, Any]] = Field(default_factory=dict)
     threads: int = Field(default=0, ge=0, le=MAX_THREADS)
     """torch threads inside a cell; 0 = all cores."""
+    engine: str = ""
+    """Where cells are run; "" = here, one after another."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,12 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         if role not in roles:
             raise unknown("role", role, roles)
     helpers = {role: checked("model", text) for role, text in models.items()}
+    for role, ref in helpers.items():
+        card, _ = registry.find("model", ref)
+        if card.role != role:
+            raise UsageError(
+                f"model {card.shown!r} plays the role {card.role!r}, not {role!r}", "see `xcore list models`"
+            )
     metrics = tuple(checked("metric", m) for m in suite.metrics)
     cells = []
     for classifier in [checked("classifier", c) for c in classifiers]:
@@ -187,6 +195,8 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
                             budget=Budget(**suite.budget.model_dump()),
                         )
                     )
+    if suite.engine:
+        checked("engine", suite.engine)
     settings.refuse_unused(registry)
     return Plan(suite.name, tuple(cells), metrics, suite.threads, suite.model_dump(mode="json"), {facts["id"]: facts})
 
