@@ -22,7 +22,7 @@ CONTRACT = 1
 """Raised when an old record no longer means the same."""
 
 # Modules of the core that results pass through; the others (tables, command line) cannot change a result.
-RESULT_MODULES = ("classifier", "codec", "contrast", "graph", "guard", "probe", "samples", "task", "torchmodel")
+RESULT_MODULES = tuple("classifier codec contrast graph guard probe samples task torchmodel types".split())
 
 
 def digest(value: Any) -> str:
@@ -79,7 +79,7 @@ def _required(distribution: str) -> tuple[str, ...]:
 def core_digest() -> str:
     """Digest of those modules of the core that results pass through."""
     root = Path(__file__).parent
-    return digest([file_digest(root / f"{m}.py") for m in RESULT_MODULES if (root / f"{m}.py").exists()])
+    return digest([file_digest(root / f"{m}.py") for m in RESULT_MODULES])
 
 
 def plain_options(options: Any) -> Mapping[str, Any]:

@@ -159,8 +159,9 @@ class Truth:
     """A factor value is used if its effect is at least this share of the gap."""
 
     def used(self, cls: str) -> frozenset[str]:
-        """The factor values that the classifier uses for this class."""
-        return frozenset(v for v, (e, _, _) in self.effects[cls].items() if e >= self.share * self.gaps[cls])
+        """The factor values that the classifier uses for this class; none if it takes the class for another one."""
+        least = self.share * self.gaps[cls]
+        return frozenset(v for v, (effect, _, _) in self.effects[cls].items() if effect >= least > 0)
 
 
 @dataclass(frozen=True, eq=False)

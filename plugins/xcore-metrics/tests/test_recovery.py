@@ -160,6 +160,13 @@ def test_without_a_truth_there_is_a_reason(fields: dict[str, Any], reason: str) 
         assert (only.value, only.reason) == (None, reason)
 
 
+def test_a_class_that_the_classifier_takes_for_another_uses_nothing() -> None:
+    truth = Truth(
+        {"zebra": {"pattern=striped": (3.0, 2.0, 4.0), "background=grass": (-0.1, -0.2, 0.0)}}, {"zebra": -2.0}, {}
+    )
+    assert truth.used("zebra") == frozenset()
+
+
 def test_no_concepts_and_nothing_to_read() -> None:
     assert recovery().score([run_of()])[0].reason == "the explanation has no concepts"
     nothing = run_of(Concept("?", 1.0), Concept("stripes", 0.5))
