@@ -24,7 +24,8 @@ def torchvision(options: Any, model: str) -> str:
 def weights_file(options: Any, path: str) -> str:
     file = existing_file(path, "model file")
     beside = sidecar(file)
-    parts = [_code(), file_digest(file), file_digest(beside) if beside else None]
+    truth = file.with_name("truth.json")  # what a data set may know of this classifier; results are judged by it
+    parts = [_code(), *(file_digest(p) if p and p.is_file() else None for p in (file, beside, truth))]
     architecture = options.architecture or ""
     return digest([*parts, _installed("timm"), _installed("torchvision"), _source(architecture)])
 
