@@ -177,7 +177,6 @@ class Bench:
         name = self.store.record_name(cell, identity)
         self.reporter.begin_cell(cell)
         start = time.perf_counter()
-        explanation: Explanation | None = None
         status, reason, trace = "ok", "", ""
         with tempfile.TemporaryDirectory(prefix="xcore-") as workdir:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +70,8 @@ class Workbench:
 
     def contrast(self, cell: Cell, split: Split) -> Contrast:
         """Random sets for a class; made once, so that every method and seed shares their pools."""
-        key = digest(
-            ["contrast", split, cell.data.text, str(cell.contrast), str(cell.generator), cell.cls, cell.data_seed]
-        )
+        drawn_from = [asdict(ref) if ref else None for ref in (cell.data, cell.contrast, cell.generator)]
+        key = digest(["contrast", split, drawn_from, cell.cls, cell.data_seed])
         if key not in self._made:
             data = self.dataset(cell.contrast or cell.data)
             pool = self._kept_pool(cell)
@@ -155,9 +155,7 @@ class Workbench:
 
     def heldout(self, cell: Cell) -> Samples:
         """The samples of the class that metrics see."""
-        key = digest(
-            ["heldout", cell.data.text, dict(cell.data.options), cell.cls, cell.budget.heldout, cell.data_seed]
-        )
+        key = digest(["heldout", asdict(cell.data), cell.cls, cell.budget.heldout, cell.data_seed])
         if key not in self._made:
             drawn = self.dataset(cell.data).samples(cell.cls, "heldout", cell.budget.heldout, cell.data_seed)
             if not len(drawn):

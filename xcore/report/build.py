@@ -31,7 +31,7 @@ def build(
         Metric -> "higher", "lower" or "none", in the order in which metrics are shown. A metric that is only in the
         rows is shown last, without an arrow.
     header
-        What else the reader needs: "heldout" (images), "contrast" (sets), "run" (path).
+        What else the reader needs: "heldout" (images), "run" (path).
     top
         Renderers for people show so many concepts of each method; the table, CSV and JSON hold all.
 

@@ -63,7 +63,7 @@ def _grid(section: Section, table: Table) -> Grid:
 
 
 def title(section: Section, header: Mapping[str, object]) -> str:
-    """Such as `zebra · minizoo/clean · data minizoo · 3 seeds · held-out images 60 · contrast 20 sets`."""
+    """Such as `zebra · minizoo/clean · data minizoo · 3 seeds · held-out images 60`."""
     seeds = {seed for row in section.rows for seed in row.seeds}
     parts = [section.cls, section.classifier]
     if section.data and section.data != section.classifier:
@@ -71,8 +71,6 @@ def title(section: Section, header: Mapping[str, object]) -> str:
     parts.append(f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}")
     if header.get("heldout") is not None:
         parts.append(f"held-out images {header['heldout']}")
-    if header.get("contrast") is not None:
-        parts.append(f"contrast {header['contrast']} sets")
     return " · ".join(parts)
 
 

@@ -53,9 +53,7 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
 
 def _parts(grid: Grid, width: int) -> list[Grid]:
     """The grid cut into blocks of columns that fit, each with method and concept before them."""
-    sizes = [
-        max(len(text) for text in column) for column in zip(grid.head, *(x.cells for x in grid.lines), strict=True)
-    ]
+    sizes = _sizes(grid)
     fixed = min(sizes[0], width // 4) + min(sizes[1], CONCEPT, max(width // 3, 12)) + 3 * GAP
     blocks: list[list[int]] = [[]]
     used = fixed
