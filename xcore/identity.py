@@ -22,7 +22,18 @@ CONTRACT = 1
 """Raised when an old record no longer means the same."""
 
 # Modules of the core that results pass through; the others (tables, command line) cannot change a result.
-RESULT_MODULES = tuple("classifier codec contrast graph guard probe samples task torchmodel types".split())
+RESULT_MODULES = (
+    "classifier",
+    "codec",
+    "contrast",
+    "graph",
+    "guard",
+    "probe",
+    "samples",
+    "task",
+    "torchmodel",
+    "types",
+)
 
 
 def digest(value: Any) -> str:
