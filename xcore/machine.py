@@ -15,9 +15,10 @@ NUMERIC = ("torch", "numpy", "scipy", "scikit-learn", "torchvision", "timm", "di
 
 def numerics(threads: int) -> dict[str, Any]:
     """What can change the last bits of a result although nothing that identifies it changed."""
+    outer = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list has one number a nesting level
     return {
         "versions": {name: v for name in NUMERIC if (v := _version(name))},
-        "threads": threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count(),
+        "threads": threads or (int(outer) if outer.isdigit() else 0) or os.cpu_count(),
         "machine": platform.machine(),
     }
 
