@@ -11,7 +11,7 @@ def register_explainers(register: Register) -> None:
     register(
         "craft",
         "xcore_craft.craft:Craft",
-        summary="Concepts from crops by non-negative factorisation, ranked by total Sobol indices",
+        summary="concepts from crops by non-negative factorisation, ranked by total Sobol indices",
         options="xcore_craft.options:Options",
         needs=("activations",),
         kinds=("image",),

@@ -16,7 +16,7 @@ def register_explainers(register: Register) -> None:
     register(
         "rlpo",
         "xcore_rlpo.rlpo:Rlpo",
-        summary="Concepts drawn by a generator, picked by a DQN and tuned by preference towards a high TCAV score",
+        summary="concepts drawn by a generator, picked by a DQN and tuned by preference towards a high TCAV score",
         options="xcore_rlpo.options:Options",
         needs=("gradients", "generator"),
         uses="xcore_rlpo.plugin:uses",
