@@ -143,14 +143,25 @@ def explain(
         The names of the module's outputs, in order.
     contrast
         Images of other classes, for methods that compare with random sets.
+    layer
+        A name in `named_modules()`; "" = the classifier's own default.
     options
         Options of the method, as on `xcore show METHOD`.
     generator, models, vocabulary
         For methods that draw or ask: a generator, helper models by role, phrases to try.
+    workdir
+        Where `Explanation.files` are written; "" = a new temporary folder, which is left for the caller.
 
     Returns
     -------
     Explanation
+
+    Raises
+    ------
+    UsageError, MissingError
+        For what is wrong with the request, or missing from it.
+    NotApplicable
+        If the method cannot explain this classifier.
     """
     from xcore.guard import seeded
     from xcore.live import live_task

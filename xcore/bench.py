@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import sys
 import tempfile
 import time
 import traceback
@@ -202,7 +203,7 @@ class Bench:
         with seeded(cell.seed, self.plan.threads):
             explanation: Explanation = checked(method.explain(task), cell.label, task.samples)
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
         return replace(explanation, cost=replace(explanation.cost, seconds=seconds, peak_mb=peak))
 
     def _write(
