@@ -21,7 +21,7 @@ MODELS: dict[str, tuple[str, Recipe]] = {
     "diffusion": ("diffusion", Recipe(minutes=79, lr=1e-3, batch=64, seed=41, ema=0.9993, warmup=300)),
     "clean": ("classifier", Recipe(minutes=6, lr=3e-3, batch=64, seed=31, ema=0.995)),
     "shortcut": ("classifier", Recipe(minutes=3, lr=3e-3, batch=64, seed=32, ema=0.995)),
-    "resnet": ("features", Recipe(minutes=14, lr=3e-3, batch=64, seed=33, ema=0.995)),
+    "resnet": ("features", Recipe(minutes=12, lr=3e-3, batch=64, seed=33, ema=0.995)),
     "oracle-b": ("oracle", Recipe(minutes=4, lr=3e-3, batch=64, seed=12, ema=0.998)),
 }
 
