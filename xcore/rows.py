@@ -35,7 +35,7 @@ def _scores(bench: Bench, metric: Ref, cells: list[Cell], columns: dict[str, str
     path = bench.store.root / "scores" / f"{bench.score_identity(metric, cells)}.json"
     scores = bench.store.read_scores(path.stem)
     if scores is None:
-        return [Score(metric.text, reason="the metric failed: see the log")]
+        return [Score(metric.text, reason="the metric failed: run the same command again to see why")]
     direction = read_json(path)["direction"]
     for score in scores:
         columns.setdefault(score.metric, direction)
