@@ -232,3 +232,10 @@ def test_a_metric_over_seeds_goes_on_without_those_that_failed(tmp_path):
         one.rows[0]["overall"]["spread"]["value"],
         None,
     )  # one value, no ± over seeds
+
+
+def test_the_title_counts_the_held_out_samples_that_there_were(tmp_path):
+    made = run(tmp_path, ["toy"], budget={"heldout": 500})
+    assert [r["heldout"] for r in made.rows] == [100, 100, 100]
+    assert "held-out images 100" in (tmp_path / "run" / "table.md").read_text()
+    assert report(tmp_path / "run").rows[0]["heldout"] == 100

@@ -229,8 +229,7 @@ def _known(run: Path) -> dict[str, Any]:
 
 def _report(loop: Bench, result: Result) -> BenchResult:
     made, columns = rows(loop, result.outcomes)
-    cell = loop.plan.cells[0]
-    table = build(made, columns, header={"heldout": cell.budget.heldout, "run": str(loop.store.root)})
+    table = build(made, columns, header={"run": str(loop.store.root)})
     write_all(table, loop.store.root)
     return BenchResult(table, made, loop.store.root, result)
 

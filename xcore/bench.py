@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from xcore.checks import checked, checked_scores, not_applicable
 from xcore.errors import MissingError, NotApplicable, XcoreError
@@ -19,7 +20,7 @@ from xcore.identity import digest
 from xcore.machine import differences, numerics
 from xcore.plan import Plan
 from xcore.progress import Reporter, describe
-from xcore.protocols import Engine, Metric
+from xcore.protocols import Engine, Metric, Run
 from xcore.registry import Registry
 from xcore.store import Store, write_json
 from xcore.task import Workbench
@@ -252,14 +253,16 @@ class Bench:
         self.reporter.note(f"scoring {metric} on {cells[0].label} {cells[0].cls} seed {cells[0].seed}")
         try:
             judge: Metric = self.workbench.component("metric", metric)
-            about = {
+            about: dict[str, Any] = {
                 "metric": metric.text,
                 "direction": judge.direction,
                 "label": cells[0].label,
                 "class": cells[0].cls,
             }
             try:
-                scores = self._judge(judge, metric, cells)
+                runs = [self.workbench.run(c, self.store.load(self.identity(c))) for c in cells]
+                about["heldout"] = len(runs[0].heldout)
+                scores = self._judge(judge, metric, runs)
             except (NotApplicable, MissingError) as error:
                 scores = [Score(metric.text, reason=str(error))]
             self.store.write_scores(identity, scores, about)
@@ -267,8 +270,7 @@ class Bench:
             result.score_failures.append(f"{metric} on {cells[0].label} {cells[0].cls}: {_reason(error)}")
             self.reporter.warn(result.score_failures[-1])
 
-    def _judge(self, judge: Metric, metric: Ref, cells: list[Cell]) -> list[Score]:
-        runs = [self.workbench.run(c, self.store.load(self.identity(c))) for c in cells]
+    def _judge(self, judge: Metric, metric: Ref, runs: list[Run]) -> list[Score]:
         if reason := not_applicable(judge, runs[0]):
             return [Score(metric.text, reason=reason)]
         with seeded(0, self.plan.threads):

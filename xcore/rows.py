@@ -17,32 +17,35 @@ def rows(bench: Bench, outcomes: list[Outcome]) -> tuple[list[Row], dict[str, st
     columns: dict[str, str] = {}
     joint: set[str] = set()
     found: dict[int, list[Score]] = {id(o.cell): [] for o in outcomes}
+    heldout: dict[int, int] = {}
     for metric in bench.plan.metrics:
         for cells in bench.groups(metric):  # what judges a group is shown beside each member of it
-            scores = _scores(bench, metric, cells, columns)
+            scores, about = _scores(bench, metric, cells)
+            if about:
+                for score in scores:
+                    columns.setdefault(score.metric, about["direction"])
             for cell in cells:
                 found[id(cell)] += scores
+                heldout[id(cell)] = max(heldout.get(id(cell), 0), about.get("heldout", 0))
             if len({cell.seed for cell in cells}) > 1:
                 joint.update(s.metric for s in scores)
     whole = {s.metric for scores in found.values() for s in scores if s.concept is None and s.value is not None}
-    made = [row for o in outcomes for row in _cell_rows(bench, o, found[id(o.cell)], whole)]
-    for score in (s for row in made for field in ("scores", "overall") for s in row[field].values()):
-        score["joint"] = score["metric"] in joint  # one value of several seeds, not one a seed
+    made = [row for o in outcomes for row in _cell_rows(bench, o, found[id(o.cell)], whole, heldout.get(id(o.cell)))]
+    for plain in (s for row in made for field in ("scores", "overall") for s in row[field].values()):
+        plain["joint"] = plain["metric"] in joint  # one value of several seeds, not one a seed
     return made, columns
 
 
-def _scores(bench: Bench, metric: Ref, cells: list[Cell], columns: dict[str, str]) -> list[Score]:
+def _scores(bench: Bench, metric: Ref, cells: list[Cell]) -> tuple[list[Score], dict[str, Any]]:
+    """The scores of a metric over these cells, and what was noted with them."""
     path = bench.store.root / "scores" / f"{bench.score_identity(metric, cells)}.json"
     scores = bench.store.read_scores(path.stem)
     if scores is None:
-        return [Score(metric.text, reason="the metric failed: run the same command again to see why")]
-    direction = read_json(path)["direction"]
-    for score in scores:
-        columns.setdefault(score.metric, direction)
-    return scores or [Score(metric.text, reason="the metric gave no score")]
+        return [Score(metric.text, reason="the metric failed: run the same command again to see why")], {}
+    return scores or [Score(metric.text, reason="the metric gave no score")], read_json(path)
 
 
-def _cell_rows(bench: Bench, outcome: Outcome, scores: list[Score], whole: set[str]) -> list[Row]:
+def _cell_rows(bench: Bench, outcome: Outcome, scores: list[Score], whole: set[str], heldout: int | None) -> list[Row]:
     """Rows of one cell; metrics in `whole` judge explanations, the others concepts."""
     cell = outcome.cell
     base: Row = {
@@ -61,6 +64,7 @@ def _cell_rows(bench: Bench, outcome: Outcome, scores: list[Score], whole: set[s
         "seconds": outcome.seconds,
         "cached": outcome.cached,
         "note": "",
+        "heldout": heldout or None,
     }
     if outcome.status != "ok":
         return [base]

@@ -31,7 +31,7 @@ def build(
         Metric -> "higher", "lower" or "none", in the order in which metrics are shown. A metric that is only in the
         rows is shown last, without an arrow.
     header
-        What else the reader needs: "heldout" (images), "run" (path).
+        What else the reader needs: "run" (path).
     top
         Renderers for people show so many concepts of each method; the table, CSV and JSON hold all.
 
@@ -54,7 +54,8 @@ def build(
         for label in labels:
             combined += _method([row for row in here if row["label"] == label], shown)
         found = section_notes(here, shown, combined)
-        sections.append(Section(clean(data), clean(classifier), clean(cls), shown, tuple(combined), found))
+        seen = max((row["heldout"] for row in here if row.get("heldout")), default=None)
+        sections.append(Section(clean(data), clean(classifier), clean(cls), shown, tuple(combined), found, seen))
     return Table(tuple(sections), dict(header or {}), legend(sections), top)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xcore.report.notes import plural
@@ -59,18 +58,18 @@ def _grid(section: Section, table: Table) -> Grid:
         last = row.label
     cut = {row.label: row.rank for row in section.rows if row.rank is not None and row.rank > table.top}
     more = [f"the first {table.top} concepts a method; all are in table.csv and table.json"] if cut else []
-    return Grid(title(section, table.header), tuple(head), tuple(lines), (*section.notes, *more))
+    return Grid(title(section), tuple(head), tuple(lines), (*section.notes, *more))
 
 
-def title(section: Section, header: Mapping[str, object]) -> str:
+def title(section: Section) -> str:
     """Such as `zebra · minizoo/clean · data minizoo · 3 seeds · held-out images 60`."""
     seeds = {seed for row in section.rows for seed in row.seeds}
     parts = [section.cls, section.classifier]
     if section.data and section.data != section.classifier:
         parts.append(f"data {section.data}")
     parts.append(f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}")
-    if header.get("heldout") is not None:
-        parts.append(f"held-out images {header['heldout']}")
+    if section.heldout is not None:
+        parts.append(f"held-out images {section.heldout}")
     return " · ".join(parts)
 
 

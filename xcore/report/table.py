@@ -88,6 +88,8 @@ class Section:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     """Footnotes, one line each."""
+    heldout: int | None = None
+    """Held-out samples that metrics saw; None where nothing was scored."""
 
 
 @dataclass(frozen=True)
