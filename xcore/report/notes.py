@@ -31,8 +31,8 @@ def legend(sections: Sequence[Section]) -> tuple[str, ...]:
         lines.append("(null) mean over random concepts rendered like the concept")
     if any(value.outside is not None for _, value in cells):
         lines.append(
-            "* outside its null in every seed, *k/n in k of n seeds; a concept without it is not shown to matter to the "
-            "model, however far from the class it looks"
+            "* outside its null in every seed, *k/n in k of n seeds; a concept without it is not shown to matter to "
+            "the model, however far from the class it looks"
         )
     if any(CHANCE in value.details for _, value in cells):
         lines.append("(chance) the same number drawn at random from the same candidates")
