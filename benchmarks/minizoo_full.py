@@ -43,10 +43,14 @@ def recovery(rows: Sequence[Row], labels: Sequence[str]) -> None:
         gain = {k: value[k] - chance[k] for k in value}
         print(f"| {label} | {shown(value)} | {shown(chance)} | {shown(gain)} | {shown(cases(rows, label, 'auc'))} |")
     print("\n| difference of precision@3 | paired by class and seed |\n|---|---|")
-    own = cases(rows, ARM, "value")
+    own, read = cases(rows, ARM, "value"), variants(rows, ARM)
     for other in labels:
         theirs = cases(rows, other, "value")
-        if other != ARM and (both := own.keys() & theirs.keys()):
+        if other == ARM or not (both := own.keys() & theirs.keys()):
+            continue
+        if variants(rows, other) != read:  # phrases cannot be misread, pictures can
+            print(f"| {ARM} - {other} | not compared: {'/'.join(read)} against {'/'.join(variants(rows, other))} |")
+        else:
             print(f"| {ARM} - {other} | {shown({k: own[k] - theirs[k] for k in both})} |")
     print()
 
@@ -104,6 +108,12 @@ def cases(rows: Sequence[Row], label: str, what: str) -> dict[tuple[str, int], f
             if value is not None:
                 found[row["class"], row["seed"]] = float(value)
     return found
+
+
+def variants(rows: Sequence[Row], label: str) -> list[str]:
+    """How the concepts of an arm were read: by their phrases, or by the oracle."""
+    scores = [row["overall"].get("recovery") for row in rows if row["label"] == label]
+    return sorted({s["variant"] for s in scores if s and s["value"] is not None})
 
 
 def top_three(rows: Sequence[Row], label: str, metric: str) -> dict[tuple[str, int], float]:
