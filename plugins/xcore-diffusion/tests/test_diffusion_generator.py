@@ -160,6 +160,12 @@ def test_roundtrip_is_what_the_autoencoder_makes_of_images(generator: DiffusionG
     assert torch.equal(again, s.images)
 
 
+def test_fingerprint_follows_the_code(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint(copy, OPTIONS)
+    monkeypatch.setattr("xcore_diffusion.files.tree_digest", lambda root, suffixes: "edited")
+    assert fingerprint(copy, OPTIONS) != before
+
+
 def test_fingerprint_is_of_content_and_settings(copy: Path, generator: DiffusionGenerator) -> None:
     assert fingerprint(copy, OPTIONS) == generator.fingerprint == directory_fingerprint(OPTIONS, str(copy))
     assert fingerprint(copy, Options(steps=4, batch_size=3)) != generator.fingerprint

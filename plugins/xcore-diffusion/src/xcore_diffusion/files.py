@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.errors import MissingError, UsageError
-from xcore.identity import file_digest
+from xcore.identity import file_digest, tree_digest
 
 if TYPE_CHECKING:
     from xcore_diffusion.options import Options
@@ -137,9 +137,9 @@ def from_hub(argument: str) -> Path:
 
 
 def fingerprint(directory: Path, options: Options) -> str:
-    """Hex digest of the files that make up the pipeline and of the options."""
+    """Hex digest of the files that make up the pipeline, of the options, and of the code that draws and adapts."""
     check(directory)
-    h = hashlib.sha256(options.model_dump_json().encode())
+    h = hashlib.sha256(f"{options.model_dump_json()}\0{tree_digest(Path(__file__).parent, ('.py',))}".encode())
     for path in _files(directory):
         h.update(f"{path.relative_to(directory).as_posix()}\0{file_digest(path)}\0".encode())
     return h.hexdigest()[:16]
