@@ -26,14 +26,15 @@ DATA = {
 
 # what the command alone would not repeat
 NOTES = {
-    "diffusion": "Autoencoder: 9,120 steps, seed 0; the first 3,040 with batch 16, a mean absolute error and finer coats,"
-    " the rest with batch 12 and the Huber error of train/autoencoder.py; spots were enlarged at step 7,350. Text encoder:"
-    " clip-text, 2,092 steps of 160, seed 20. The figures are read by oracle-a at 12 steps and guidance 2.5; coded.* are"
-    " autoencoder round trips.",
+    "diffusion": "Autoencoder: 9,120 steps, seed 0; the first 3,040 with batch 16, a mean absolute error and finer coats, "
+    "the rest with batch 12 and the Huber error of train/autoencoder.py; spots were enlarged at step 7,350. "
+    "Text encoder: clip-text, 2,092 steps of 160, seed 20. The figures are read by oracle-a at 12 steps and "
+    "guidance 2.5; coded.* are autoencoder round trips.",
     "oracle-a": "The first 944 steps without autoencoder round trips and with finer coats.",
     "clip": "Text tower: clip-text, 2,092 steps of 160, seed 20. The schedule was restarted once, at step 1,563.",
     "resnet": "The schedule was restarted once, at step 1,307.",
-    "clean": "Trained on spots a fifth smaller than the world's now; the figures and the truth table are of the world now.",
+    "clean": "Trained on spots a fifth smaller than the world's now; the figures and the truth table are of the world "
+    "now.",
 }
 
 
