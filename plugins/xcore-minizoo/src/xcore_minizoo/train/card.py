@@ -26,7 +26,8 @@ DATA = {
 
 # what the command alone would not repeat
 NOTES = {
-    "diffusion": "Autoencoder: 9,120 steps, seed 0; the first 3,040 with batch 16, a mean absolute error and finer coats, "
+    "diffusion": "Autoencoder: 9,120 steps, seed 0; the first 3,040 with batch 16, a mean absolute error"
+    " and finer coats, "
     "the rest with batch 12 and the Huber error of train/autoencoder.py; spots were enlarged at step 7,350. "
     "Text encoder: clip-text, 2,092 steps of 160, seed 20. The figures are read by oracle-a at 12 steps and "
     "guidance 2.5; coded.* are autoencoder round trips.",
