@@ -15,6 +15,7 @@ an ``argument`` (references then read ``name:ARGUMENT``). `options` is an instan
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import pluggy
@@ -22,6 +23,10 @@ import pluggy
 GROUP = "xcore"
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+Fingerprint = Callable[[Any, str | None], str]
+"""(options, argument) -> digest of the files and settings behind a component."""
 
 
 class Register(Protocol):
@@ -32,7 +37,7 @@ class Register(Protocol):
         *,
         summary: str,
         options: str | None = None,  # "package.options:Options", a light module with a pydantic model
-        fingerprint: str | None = None,  # "package.plugin:fingerprint": (options, argument) -> str, loads no model
+        fingerprint: str | Fingerprint | None = None,  # function or "package.plugin:function"; loads no model
         needs: tuple[
             str, ...
         ] = (),  # "gradients", "activations", "generator", "concepts", "vocabulary"; "generator?" = if given

@@ -36,7 +36,7 @@ class Card:
     distribution: str
     version: str
     options: str | None = None
-    fingerprint: str | None = None
+    fingerprint: str | hookspecs.Fingerprint | None = None
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] | str = ()
     kinds: tuple[str, ...] = ("image",)

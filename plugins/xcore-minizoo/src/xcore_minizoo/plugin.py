@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from xcore import hookimpl
 
 if TYPE_CHECKING:
-    from xcore.hookspecs import Register
+    from xcore.hookspecs import Fingerprint, Register
 
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULTS = {
@@ -18,6 +18,18 @@ DEFAULTS = {
     "image-embedder": "minizoo/resnet",
     "factor-oracle": "minizoo/oracle-a",
 }
+
+
+def _of(name: str) -> Fingerprint:
+    """Fingerprint of a shipped model: its files and the code that builds and reads it."""
+
+    def fingerprint(options: Any, argument: str | None = None) -> str:
+        from xcore.identity import digest, file_digest, tree_digest
+
+        code = [Path(__file__).parent / f"{m}.py" for m in ("cnn", "models", "nets", "oracle")]
+        return digest([tree_digest(WEIGHTS / name), *(file_digest(p) for p in code)])
+
+    return fingerprint
 
 
 @hookimpl
@@ -70,13 +82,13 @@ def register_classifiers(register: Register) -> None:
         "minizoo/clean",
         "xcore_minizoo.models:clean",
         summary="a small ResNet of the minizoo's classes, with a truth table",
-        fingerprint="xcore_minizoo.plugin:clean_fingerprint",
+        fingerprint=_of("clean"),
     )
     register(
         "minizoo/shortcut",
         "xcore_minizoo.models:shortcut",
         summary="the same network trained where every cow stands on grass, with a truth table",
-        fingerprint="xcore_minizoo.plugin:shortcut_fingerprint",
+        fingerprint=_of("shortcut"),
     )
 
 
@@ -87,28 +99,28 @@ def register_models(register: Register) -> None:
         "xcore_minizoo.models:clip",
         role="image-text",
         summary="a small CLIP of the painted world",
-        fingerprint="xcore_minizoo.plugin:clip_fingerprint",
+        fingerprint=_of("clip"),
     )
     register(
         "minizoo/resnet",
         "xcore_minizoo.models:resnet",
         role="image-embedder",
         summary="features of a small ResNet trained on factors, not classes",
-        fingerprint="xcore_minizoo.plugin:resnet_fingerprint",
+        fingerprint=_of("resnet"),
     )
     register(
         "minizoo/oracle-a",
         "xcore_minizoo.models:oracle_a",
         role="factor-oracle",
         summary="reads the factors of a picture: the judge",
-        fingerprint="xcore_minizoo.plugin:oracle_a_fingerprint",
+        fingerprint=_of("oracle-a"),
     )
     register(
         "minizoo/oracle-b",
         "xcore_minizoo.models:oracle_b",
         role="factor-oracle",
         summary="reads the factors of a picture: another architecture and seed",
-        fingerprint="xcore_minizoo.plugin:oracle_b_fingerprint",
+        fingerprint=_of("oracle-b"),
     )
 
 
@@ -121,12 +133,6 @@ def register_generators(register: Register) -> None:
         options="xcore_minizoo.options:DiffusionOptions",
         fingerprint="xcore_minizoo.plugin:diffusion_fingerprint",
     )
-
-
-def _weights(name: str) -> str:
-    from xcore.identity import tree_digest
-
-    return tree_digest(WEIGHTS / name)
 
 
 def world_fingerprint(options: Any, argument: str | None = None) -> str:
@@ -142,36 +148,6 @@ def world_fingerprint(options: Any, argument: str | None = None) -> str:
 def planted_fingerprint(options: Any, argument: str | None = None) -> str:
     """Digest of the world and of what is planted."""
     return f"{world_fingerprint(options)}-{options.cls}-{options.factor}-{options.rho!r}"
-
-
-def clean_fingerprint(options: Any, argument: str | None = None) -> str:
-    """Digest of the files of minizoo/clean."""
-    return _weights("clean")
-
-
-def shortcut_fingerprint(options: Any, argument: str | None = None) -> str:
-    """Digest of the files of minizoo/shortcut."""
-    return _weights("shortcut")
-
-
-def clip_fingerprint(options: Any, argument: str | None = None) -> str:
-    """Digest of the files of minizoo/clip."""
-    return _weights("clip")
-
-
-def resnet_fingerprint(options: Any, argument: str | None = None) -> str:
-    """Digest of the files of minizoo/resnet."""
-    return _weights("resnet")
-
-
-def oracle_a_fingerprint(options: Any, argument: str | None = None) -> str:
-    """Digest of the files of minizoo/oracle-a."""
-    return _weights("oracle-a")
-
-
-def oracle_b_fingerprint(options: Any, argument: str | None = None) -> str:
-    """Digest of the files of minizoo/oracle-b."""
-    return _weights("oracle-b")
 
 
 def diffusion_fingerprint(options: Any, argument: str | None = None) -> str:
