@@ -92,3 +92,11 @@ def test_one_clear_line_where_it_cannot_be():
     alone = LiveData(stripes(4, 1), "stripes", None, ())
     with pytest.raises(MissingError, match="--contrast"):
         Contrast(alone, "stripes", "train", seed=0)(2, 0, "as-is")
+
+
+def test_live_samples_without_contrast_still_have_drawn_sets():
+    alone = LiveData(stripes(4, 1), "stripes", None, ("a", "b"))
+    drawn = Contrast(
+        alone, "stripes", "train", seed=0, generator=Painter(), vocabulary=("a", "b"), pool_size=alone.pool_size
+    )
+    assert len(drawn(6, 0, "generated:grey")) == 6

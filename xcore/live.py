@@ -111,7 +111,7 @@ class LiveData:
         self.classes: tuple[str, ...] = (name,) if contrast is None else (name, "contrast")
         self.vocabulary = vocabulary
         self.defaults: Mapping[str, str] = {}
-        self.pool_size = 1 if contrast is None else max(1, len(contrast) // 2)
+        self.pool_size = None if contrast is None else max(1, len(contrast) // 2)
         self._parts = {name: samples, "contrast": contrast}
 
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
