@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xcore.identity import Identity, tree_digest
+from xcore import identity as identities
+from xcore.identity import Identity, card_digest, tree_digest
 from xcore.registry import Card, Registry
 from xcore.types import Budget, Cell, Ref
 
@@ -98,3 +99,41 @@ def test_tree_digest_sees_names_and_contents(tmp_path):
     second = tree_digest(tmp_path)
     (tmp_path / "a.py").rename(tmp_path / "b.py")
     assert len({first, second, tree_digest(tmp_path)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("edited", "counts"),
+    [
+        ("method.py", True),
+        ("late.py", True),  # imported inside a function
+        ("deep/leaf.py", True),  # by a relative import of an imported module
+        ("deep/__init__.py", True),
+        ("options.py", True),
+        ("table.json", True),
+        ("stranger.py", False),
+        ("notes.txt", False),
+    ],
+)
+def test_code_that_a_card_imports_identifies_it(tmp_path, monkeypatch, edited, counts):
+    package = f"closure_{edited.translate(str.maketrans('/.', '__'))}"
+    root = tmp_path / package
+    (root / "deep").mkdir(parents=True)
+    sources = {
+        "__init__.py": "",
+        "method.py": f"from {package} import deep\ndef run():\n    import {package}.late\n",
+        "late.py": "import math\n",
+        "deep/__init__.py": "from .leaf import x\n",
+        "deep/leaf.py": "x = 1\n",
+        "options.py": "y = 1\n",
+        "stranger.py": "z = 1\n",
+        "table.json": "{}",
+        "notes.txt": "",
+    }
+    for name, text in sources.items():
+        (root / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    card = Card("explainer", "m", f"{package}.method:Run", "", "d", "1", options=f"{package}.options:Options")
+    before = card_digest(card)
+    (root / edited).write_text(sources[edited] + "\n# edited")
+    identities._code_digest.cache_clear()
+    assert (card_digest(card) != before) is counts

@@ -1,17 +1,17 @@
 """What identifies an explanation and a score: explain once, score many times.
 
-A digest of the installed files stands for a distribution, since a version alone would let every edit during development
-pass for the old result. Models are identified by the fingerprint on their card, so nothing is loaded.
+A digest of the source that a component imports stands for it, since a version alone would let every edit during
+development pass for the old result. Models are identified by the fingerprint on their card, so nothing is loaded.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
@@ -61,29 +61,57 @@ def tree_digest(root: Path, suffixes: Iterable[str] = ()) -> str:
 
 
 def card_digest(card: Card) -> str:
-    """Digest of the code behind a card: the files of its package and of the xcore packages that it requires."""
-    target = card.factory if isinstance(card.factory, str) else card.factory.__module__
-    package = target.partition(":")[0].partition(".")[0]
-    return digest([_package_digest(p) for p in (package, *_required(card.distribution))])
+    """Digest of the code behind a card: the modules that its factory and options import, directly or not, as far as
+    they belong to its own package or to another xcore package, and the data files (JSON, TOML) of those packages.
+    """
+    factory = card.factory if isinstance(card.factory, str) else card.factory.__module__
+    starts = [target.partition(":")[0] for target in (factory, card.options) if target]
+    return digest([_code_digest(start) for start in starts])
 
 
 @cache
-def _package_digest(package: str) -> str:
-    spec = importlib.util.find_spec(package)
-    if spec is not None and spec.submodule_search_locations:
-        return tree_digest(Path(next(iter(spec.submodule_search_locations))), (".py", ".json", ".toml"))
-    if spec is not None and spec.origin:
-        return file_digest(Path(spec.origin))
-    return package
+def _code_digest(start: str) -> str:
+    own = start.partition(".")[0]
+    found: dict[str, Path] = {}
+    queue = [start]
+    while queue:
+        name = queue.pop()
+        top = name.partition(".")[0]
+        if name in found or not (top == own or top.startswith("xcore_")) or (path := _module_file(name)) is None:
+            continue
+        found[name] = path
+        queue += [*_imported(name, path), *([name.rpartition(".")[0]] if "." in name else [])]
+    data = [
+        tree_digest(path.parent, (".json", ".toml")) for name, path in sorted(found.items()) if _is_root(name, path)
+    ]
+    return digest([start, [(name, file_digest(path)) for name, path in sorted(found.items())], data])
 
 
-def _required(distribution: str) -> tuple[str, ...]:
-    try:
-        lines = requires(distribution) or ()
-    except PackageNotFoundError:  # a plugin file is no distribution
-        return ()
-    names = [line.split(";")[0].split("[")[0].strip(" <>=~!0123456789.,") for line in lines if "extra ==" not in line]
-    return tuple(n.replace("-", "_") for n in sorted(names) if n.startswith("xcore-") and n != "xcore-xai")
+def _is_root(name: str, path: Path) -> bool:
+    return "." not in name and path.name == "__init__.py"
+
+
+def _module_file(name: str) -> Path | None:
+    """The source of a module, found without importing it; None if there is no such module."""
+    top, *rest = name.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or not spec.submodule_search_locations:
+        return Path(spec.origin) if spec is not None and spec.origin and not rest else None
+    path = Path(next(iter(spec.submodule_search_locations)), *rest)
+    return next((p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
+
+
+def _imported(name: str, path: Path) -> Iterator[str]:
+    """Names that a module imports anywhere in its code; some are not modules but what is in them."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 @lru_cache(maxsize=1)
