@@ -9,7 +9,10 @@ percentile intervals of 10,000 bootstrap resamples of the classes.
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from xcore_rlpo import seeds as prompts
@@ -34,6 +37,8 @@ def main() -> None:
     ask.add_argument("--suite", default="minizoo-full")
     ask.add_argument("--classes", default="", help="comma-separated; default: the suite's")
     ask.add_argument("--seeds", type=int, default=3)
+    ask.add_argument("--first-seed", type=int, default=0)
+    ask.add_argument("--adapt", default="", help='other options of the update, as JSON: {"lr": 3e-4, "beta": 200}')
     ask.add_argument("--steps", type=int, default=25, help="updates a prompt")
     ask.add_argument("--prompts", type=int, default=2, help="prompts a class and seed, of those below the median")
     ask.add_argument("--second", default="", help="a second classifier, e.g. file:PATH")
@@ -43,7 +48,7 @@ def main() -> None:
     suite = load_suite(flags.suite).model_copy(update={"methods": ["rlpo"], "arms": [], "baselines": []})
     if flags.classes:
         suite = suite.model_copy(update={"classes": flags.classes.split(",")})
-    suite = suite.model_copy(update={"seeds": list(range(flags.seeds))})
+    suite = suite.model_copy(update={"seeds": [flags.first_seed + i for i in range(flags.seeds)]})
     registry = load_registry()
     plan = make_plan(suite, registry)
     bench = Workbench(registry, Store(Path(flags.out)))
@@ -52,7 +57,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for cell in plan.cells:
         with seeded(cell.seed):
-            for prompt, off, on, other in tuned(bench, cell, flags.prompts, flags.steps, flags.second):
+            adapt = json.loads(flags.adapt or "{}")
+            for prompt, off, on, other in tuned(bench, cell, flags.prompts, flags.steps, flags.second, adapt):
                 gains["first"].setdefault(cell.cls, []).append(on[0] - off[0])
                 shown = "n/a"
                 if other is not None:
@@ -69,10 +75,11 @@ def main() -> None:
 
 
 def tuned(
-    bench: Workbench, cell: Cell, count: int, steps: int, second: str
+    bench: Workbench, cell: Cell, count: int, steps: int, second: str, adapt: Mapping[str, Any]
 ) -> list[tuple[str, tuple[float, float], tuple[float, float], float | None]]:
     """(prompt, (effect, TS) without updates, with updates, gain under the second classifier) of the chosen prompts."""
-    options = Options(policy="round-robin", patience=0, update_rule="max_below_eta")
+    given = Options(**cell.method.options)
+    options = given.model_copy(update={"adapt": {**given.adapt, **adapt}})
     task = bench.task(cell, Path(), lambda step, total, note="": None)
     generator = task.generator
     assert generator is not None, "the suite names a generator"

@@ -57,6 +57,12 @@ class Segmenter(Protocol):
     def segment(self, image: Tensor) -> Tensor: ...  # (3, H, W) in [0, 1] -> (n, H, W) bool
 
 
+class Localiser(Protocol):
+    """Role ``localiser``: finds in images what a few example images show (CLIPSeg)."""
+
+    def locate(self, images: Samples, examples: Samples) -> Tensor: ...  # (n, H, W) in [0, 1], one map per image
+
+
 class FactorOracle(Protocol):
     """Role ``factor-oracle``: a judge of made worlds that reads the factors of a picture."""
 
@@ -74,5 +80,6 @@ ROLES: Mapping[str, type] = {
     "captioner": Captioner,
     "text-decoder": TextDecoder,
     "segmenter": Segmenter,
+    "localiser": Localiser,
     "factor-oracle": FactorOracle,
 }

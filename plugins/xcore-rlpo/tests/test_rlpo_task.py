@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from xcore_rlpo.options import Options
+from xcore_rlpo.plugin import uses
 from xcore_rlpo.rlpo import Rlpo
 from xcore_rlpo.testing import COLOURS, Colours, Painter
 
@@ -154,6 +155,21 @@ def test_what_a_concept_carries(tmp_path: Path) -> None:
     assert (first >= 0).all()
     assert first[:, :, 3:5].mean() > 3 * first[:, :, :2].mean(), "the class images are red in the middle"
     assert sum(c.evidence["count"] for c in got.concepts) == len(got.trace)
+
+
+def test_a_localiser_may_place_the_concepts(tmp_path: Path) -> None:
+    class Brightest:
+        def locate(self, images: Samples, examples: Samples) -> Tensor:
+            assert len(examples) == FAST["shown"]
+            return (images.images.mean(1) > examples.images.mean()).float()
+
+    models = {"image-text": Colours(), "localiser": Brightest()}
+    got = run(task(tmp_path, model=models.__getitem__), steps=0, places="localiser", maps=2)
+    for c in got.concepts[:2]:
+        assert torch.equal(c.maps, Brightest().locate(task(tmp_path).samples, c.samples))
+    assert got.concepts[2].maps is None
+    assert uses(Options(places="localiser")) == ("image-text", "localiser")
+    assert "localiser" not in uses(Options(places="localiser", maps=0))
 
 
 def test_no_sample_serves_two_purposes(tmp_path: Path) -> None:

@@ -98,6 +98,9 @@ class Options(Base):
     rank_sets: int = Field(3, ge=1, description="freshly drawn sets of n samples by which each concept is ranked")
     shown: int = Field(10, ge=2, description="samples that each concept is shown by, drawn anew")
     maps: int = Field(3, ge=0, description="most important concepts that get maps")
+    places: Literal["cav", "localiser"] = Field(
+        "cav", description="maps from the CAV's projection per position, or from a model of the role `localiser`"
+    )
     trajectory: str = Field("", description="prompt to follow; empty = that of the action with the most updates")
     trajectory_every: int = Field(10, ge=1, description="steps between snapshots")
     trajectory_samples: int = Field(3, ge=1, description="noises that are followed")

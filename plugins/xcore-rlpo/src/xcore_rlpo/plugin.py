@@ -29,4 +29,5 @@ def register_explainers(register: Register) -> None:
 def uses(options: Options) -> tuple[str, ...]:
     """The roles that these options ask for."""
     vqa = ("vqa",) if options.seeds == "vqa" and not options.prompts else ()
-    return (*(("image-text",) if options.reads_image_text else ()), *vqa)
+    localiser = ("localiser",) if options.places == "localiser" and options.maps else ()
+    return (*(("image-text",) if options.reads_image_text else ()), *vqa, *localiser)

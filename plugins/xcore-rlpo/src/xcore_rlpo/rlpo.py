@@ -15,6 +15,7 @@ from xcore_tcav.scorer import Scorer, SetScore
 
 from xcore.errors import MissingError, NotApplicable
 from xcore.protocols import Generator, Probe, Task
+from xcore.roles import Localiser
 from xcore.samples import Samples
 from xcore.types import Concept, Cost, Explanation
 from xcore_rlpo import counts, draws, seeds
@@ -86,7 +87,7 @@ class Rlpo:
         concepts = _concepts(loop, chosen, judged, q_values, task.layer or task.classifier.default_layer, medium)
         task.progress(steps + 1, steps + 2, "concepts and trajectory")
         shown = self._shown(loop, concepts)
-        mapped, no_maps = self._mapped(probe, task.samples, shown)
+        mapped, no_maps = self._mapped(task, probe, shown)
         files, followed = follow(task, loop)
         if loop.adapter is not None:
             files["adapter.safetensors"] = _save(loop.adapter.state, task.workdir / "adapter.safetensors")
@@ -122,14 +123,17 @@ class Rlpo:
         source = torch.full((m,), -1)
         return [replace(c, samples=s, source=source) for (_, c), s in zip(concepts, sets, strict=True)]
 
-    def _mapped(
-        self, probe: Probe, samples: Samples, concepts: list[Concept]
-    ) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
+    def _mapped(self, task: Task, probe: Probe, concepts: list[Concept]) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
         """The concepts, the first ones with their places in the explained images."""
-        top = concepts[: self.options.maps]
+        top, samples = concepts[: self.options.maps], task.samples
         if not top:
             return tuple(concepts), ()
-        places = projections(probe, samples, torch.stack([next(iter(c.directions.values())) for c in top]))
+        places: Tensor | None
+        if self.options.places == "localiser":
+            localiser: Localiser = task.model("localiser")
+            places = torch.stack([localiser.locate(samples, c.samples) for c in top if c.samples is not None])
+        else:
+            places = projections(probe, samples, torch.stack([next(iter(c.directions.values())) for c in top]))
         if places is None:
             return tuple(concepts), ("the layer has no grid of positions: no maps",) if samples.kind == "image" else ()
         with_maps = [replace(c, maps=m) for c, m in zip(top, places, strict=True)]
