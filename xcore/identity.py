@@ -157,9 +157,10 @@ class Identity:
 
     def _code(self, kind: str, ref: Ref) -> str:
         card, _ = self.registry.find(kind, ref)
-        return digest(
-            [card.full_name, plain_options(self.registry.options(kind, ref)), card_digest(card), core_digest()]
-        )
+        options = self.registry.options(kind, ref)
+        with blamed(card):  # files that the options name; most methods read none
+            own = [resolve(card.fingerprint)(options, None)] if card.fingerprint else []
+        return digest([card.full_name, plain_options(options), card_digest(card), core_digest(), *own])
 
     def explanation(self, cell: Cell) -> str:
         """Identity of the explanation that a cell asks for.
