@@ -7,17 +7,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xcore import gate
+from xcore.baseline import Baseline, Comparison
 from xcore.bench import IDENTITIES, Bench, Result
 from xcore.errors import UsageError
 from xcore.machine import record
 from xcore.plan import Plan, Suite, load_suite, make_plan
 from xcore.progress import Reporter
 from xcore.registry import Registry, load_registry
-from xcore.report import Table, build, write_all
+from xcore.report import Table, Verdict, build, write_all
 from xcore.report.write import render
 from xcore.rows import Row, rows
 from xcore.store import SCHEMA, Store, read_json, slug, write_json
@@ -37,6 +39,15 @@ class BenchResult:
     rows: list[Row]
     path: Path
     result: Result
+    verdicts: list[Verdict] = field(default_factory=list)
+    """What gates and a baseline say, if there are any."""
+    suite: str = ""
+
+    @property
+    def broken(self) -> str:
+        """What failed, in words; empty if nothing did."""
+        cells, scores = self.result.count("failed"), len(self.result.score_failures)
+        return f"{cells} cell(s) failed, {scores} score(s) failed" if cells or scores else ""
 
     def _repr_markdown_(self) -> str:
         return render(self.table, "md")
@@ -51,6 +62,7 @@ def bench(
     reporter: Reporter | None = None,
     registry: Registry | None = None,
     strict: bool = False,
+    compare: Comparison | None = None,
     **keys: Any,
 ) -> BenchResult:
     """Compare methods: run what is not finished yet, score it, and return the table.
@@ -67,8 +79,11 @@ def bench(
         Python files with plugins.
     strict
         Compute anew what was made with other numerics (versions of torch and friends, threads).
+    compare
+        A baseline to compare the table with, or to write.
     **keys
-        The keys of a suite file (see `xcore.plan.Suite`), which win over it: data, classifiers, classes, seeds, ...
+        The keys of a suite file (see `xcore.plan.Suite`), which win over it: data, classifiers, classes, seeds, ...;
+        `gates` are judged beside those of the suite.
 
     Returns
     -------
@@ -85,16 +100,23 @@ def bench(
     reporter = reporter or Reporter()
     with contextlib.redirect_stdout(sys.stderr):  # what plugins print must not end up between our results
         plan = make_plan(wanted, registry, _known(path))
+        judging = _Judging(plan, keys.get("gates") or (), compare)
         store = Store(path)
         with store.locked(), reporter:
             _open_run(plan, registry, store)
             loop = Bench(plan, registry, store, reporter, strict)
             result = loop.run(registry.create("engine", Ref(wanted.engine)) if wanted.engine else None)
-    return _report(loop, result)
+    return _report(loop, result, judging)
 
 
-def report(run: str | Path, reporter: Reporter | None = None) -> BenchResult:
-    """Rebuild the tables of a run from its records, without running anything."""
+def report(
+    run: str | Path,
+    reporter: Reporter | None = None,
+    *,
+    gates: Sequence[str] = (),
+    compare: Comparison | None = None,
+) -> BenchResult:
+    """Rebuild the tables of a run from its records, and judge them again, without running anything."""
     path = Path(run)
     if not (path / "run.json").is_file():
         raise UsageError(f"{path} is no run directory", "it has no run.json")
@@ -103,11 +125,14 @@ def report(run: str | Path, reporter: Reporter | None = None) -> BenchResult:
     about = read_json(path / "run.json", ("plugins", "plan"))
     registry = load_registry([p for p in about["plugins"] if Path(p).is_file()])
     suite = validate(Suite, about["plan"].get("suite", {}), str(path / "run.json"))
+    gate.check(gates, suite.labels, suite.metrics)
+    suite = suite.model_copy(update={"gates": gate.merge(suite.gates, gates)})
     plan = make_plan(suite, registry, _known(path))
+    judging = _Judging(plan, gates, compare)
     known = read_json(path / IDENTITIES) if (path / IDENTITIES).is_file() else {}
     loop = Bench(plan, registry, Store(path), reporter or Reporter(), identities=known)
     outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
-    return _report(loop, Result(outcomes))
+    return _report(loop, Result(outcomes), judging)
 
 
 def explain(
@@ -196,7 +221,9 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suit
     given = {k: v for k, v in keys.items() if v not in (None, "", [], {}, ()) or (k == "baselines" and v == [])}
     base: dict[str, Any] = {}
     if suite or "data" not in given:
-        base = load_suite(suite or DEFAULT_SUITE).model_dump(mode="json")
+        held = load_suite(suite or DEFAULT_SUITE)
+        gate.check(held.gates, held.labels, held.metrics)
+        base = held.model_dump(mode="json")
     else:
         # The metrics of the default suite are the columns that people expect; everything else of it is the minizoo's.
         base = {"metrics": load_suite(DEFAULT_SUITE).metrics}
@@ -210,7 +237,11 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suit
         arms = {a["label"]: a for a in base.get("arms", [])}
         given["methods"] = [m for m in methods if m not in arms]
         given["arms"] = [arms[m] for m in methods if m in arms]
-    return validate(Suite, {**base, **given}, "this request")
+    gates = given.get("gates", [])
+    given["gates"] = gate.merge(base.get("gates", []), gates)
+    wanted = validate(Suite, {**base, **given}, "this request")
+    gate.check(gates, wanted.labels, wanted.metrics)
+    return wanted
 
 
 def _open_run(plan: Plan, registry: Registry, store: Store) -> None:
@@ -227,11 +258,28 @@ def _known(run: Path) -> dict[str, Any]:
     return facts
 
 
-def _report(loop: Bench, result: Result) -> BenchResult:
+class _Judging:
+    """The gates and the baseline of a run, checked before anything is computed."""
+
+    def __init__(self, plan: Plan, given: Sequence[str], compare: Comparison | None) -> None:
+        self.gates = [gate.parse(text) for text in plan.suite["gates"]]
+        classes = [cls for facts in plan.facts.values() for cls in facts["classes"]]
+        gate.check_classes(self.gates, classes)
+        gate.check_classes(map(gate.parse, given), [cell.cls for cell in plan.cells])
+        self.baseline = Baseline(compare, plan) if compare else None
+        self.metrics = [metric.text for metric in plan.metrics]
+
+    def verdicts(self, table: Table, broken: str) -> list[Verdict]:
+        compared = self.baseline.settle(table, broken) if self.baseline else []
+        return [*gate.judge(table, self.gates, self.metrics), *compared]
+
+
+def _report(loop: Bench, result: Result, judging: _Judging) -> BenchResult:
     made, columns = rows(loop, result.outcomes)
     table = build(made, columns, header={"run": str(loop.store.root)})
     write_all(table, loop.store.root)
-    return BenchResult(table, made, loop.store.root, result)
+    done = BenchResult(table, made, loop.store.root, result, suite=loop.plan.name)
+    return replace(done, verdicts=judging.verdicts(table, done.broken))
 
 
-__all__ = ["BenchResult", "bench", "explain", "load_registry", "report"]
+__all__ = ["BenchResult", "Comparison", "bench", "explain", "load_registry", "report"]

@@ -69,6 +69,13 @@ class Suite(Options):
     """torch threads inside a cell; 0 = all cores."""
     engine: str = ""
     """Where cells are run; "" = here, one after another."""
+    gates: list[str] = Field(default_factory=list)
+    """What the results have to keep, such as ``craft.TS >= 0.9``; see `xcore.gate`."""
+
+    @property
+    def labels(self) -> list[str]:
+        """What the rows of the table are called, in their order."""
+        return list(dict.fromkeys([*self.methods, *(arm.label for arm in self.arms), *self.baselines]))
 
 
 @dataclass(frozen=True)

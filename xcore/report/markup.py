@@ -28,20 +28,21 @@ def markdown(table: Table) -> str:
     blocks = []
     for grid in grids(table):
         head = [
-            f"| {' | '.join(map(_md, grid.head))} |",
+            f"| {' | '.join(map(escaped, grid.head))} |",
             f"|{'|'.join(':--' if i < 2 else '--:' for i in range(len(grid.head)))}|",
         ]
-        body = [f"| {' | '.join(map(_md, line.cells))} |" for line in grid.lines]
-        blocks.append(f"### {_md(grid.title)}\n\n" + "\n".join(head + body) + _md_notes(grid.notes))
+        body = [f"| {' | '.join(map(escaped, line.cells))} |" for line in grid.lines]
+        blocks.append(f"### {escaped(grid.title)}\n\n" + "\n".join(head + body) + _md_notes(grid.notes))
     return "\n\n".join(blocks) + _md_notes(table.notes) + "\n"
 
 
-def _md(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text on one line, with nothing in it that Markdown would read."""
     return re.sub(r"([\\|*_`<\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _md_notes(notes: tuple[str, ...]) -> str:
-    return "".join(["\n\n", "\n".join(f"- {_md(note)}" for note in notes)]) if notes else ""
+    return "".join(["\n\n", "\n".join(f"- {escaped(note)}" for note in notes)]) if notes else ""
 
 
 def latex(table: Table) -> str:
