@@ -136,14 +136,14 @@ def _show(result: BenchResult, as_json: bool, asked: Judging, remedy: str = "", 
     from xcore.report import render, show, tally
 
     done = result.result
-    if as_json:
+    if format:
+        typer.echo(render(result.table, format))
+    elif as_json:
         for row in result.rows:
             print_line(row)
         counts = {s: done.count(s) for s in ("ok", "failed", "skipped")} | {"cached": done.cached}
         judged = {"verdicts": [asdict(v) for v in result.verdicts]} if result.verdicts else {}
         print_line({"run": str(result.path), "cells": counts, "seconds": round(done.seconds, 3), **judged})
-    elif format:
-        typer.echo(render(result.table, format))
     else:
         show(result.table)
         typer.echo(f"saved {result.path}/table.md  pictures {result.path}/explanations/  xcore report {result.path}")

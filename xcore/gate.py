@@ -1,0 +1,196 @@
+"""Gates: `craft.TS >= 0.9`, judged on the values of the table.
+
+A gate without a class is judged in every class of every classifier, and one without a variant in every variant that the
+label has. Without `[C2]` it reads the whole explanation where the metric judges whole explanations, else the first
+concept: always the mean over seeds that the table shows. A value that lacks a seed is missed, whatever the others say.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from xcore.errors import UsageError, unknown
+from xcore.report.table import Row, Section, Table, Value
+from xcore.report.verdict import Verdict, absence, number, place, spread
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+SECONDS = "seconds"
+COST = "cost"
+COUNTS = ("peak_mb", "shared_seconds", "forwards", "backwards", "generated")
+"""Details of the metric `cost` that can be gated by their own names."""
+CLOSE = 1e-9
+"""Relative difference that is rounding: 0.3 is no less than 0.1 + 0.2."""
+
+_FORM = re.compile(r"(?P<what>.+?)\s*(?P<op>>=|<=|>|<)\s*(?P<bound>[^<>=\s]+)\s*")
+_WHAT = re.compile(r"(?P<label>.+?)\.(?P<metric>[^.\s\[\]][^.\[\]]*?)(?P<picks>(\[[^\[\]]+\])*)(\s+on\s+(?P<cls>.+))?")
+_RANK = re.compile(r"C([1-9]\d*)")
+EXAMPLE = "e.g. --gate 'craft.TS>=0.9' or --gate 'craft.CS[C2] on zebra <= 0.5'"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A value of the table and the bound that it has to keep."""
+
+    label: str
+    metric: str
+    op: str
+    bound: float
+    variant: str = ""
+    """"" = every variant that the label has."""
+    rank: int | None = None
+    """Concept; None = the whole explanation, or the first concept where the metric judges concepts."""
+    cls: str = ""
+    """"" = every class."""
+
+    @property
+    def target(self) -> str:
+        """What it reads, as it is written."""
+        variant = f"[{self.variant}]" if self.variant else ""
+        return f"{self.label}.{self.metric}{variant}{f'[C{self.rank}]' if self.rank else ''}"
+
+    @property
+    def rule(self) -> str:
+        return f"{self.op} {self.bound:.12g}"
+
+    def __str__(self) -> str:
+        return f"{self.target}{f' on {self.cls}' if self.cls else ''} {self.rule}"
+
+
+def parse(text: str) -> Gate:
+    """Read ``LABEL.METRIC[VARIANT][Ck] on CLASS OP VALUE``; raises `UsageError` if it is not of that form."""
+    form = _FORM.fullmatch(text.strip())
+    what = _WHAT.fullmatch(form["what"]) if form else None
+    if not form or not what:
+        raise UsageError(f"gate {text!r} is not of the form LABEL.METRIC OP VALUE", EXAMPLE)
+    try:
+        bound = float(form["bound"])
+    except ValueError:
+        bound = math.nan
+    if not math.isfinite(bound):
+        raise UsageError(f"gate {text!r}: {form['bound']!r} is no number", EXAMPLE)
+    picks = re.findall(r"\[([^\[\]]+)\]", what["picks"])
+    ranks = [int(m[1]) for p in picks if (m := _RANK.fullmatch(p))]
+    variants = [p for p in picks if not _RANK.fullmatch(p)]
+    if len(ranks) > 1 or len(variants) > 1:
+        raise UsageError(f"gate {text!r} picks more than one concept or variant", "write a gate for each")
+    rank, variant = ranks[0] if ranks else None, "".join(variants)
+    return Gate(what["label"].strip(), what["metric"], form["op"], bound, variant, rank, what["cls"] or "")
+
+
+def check(gates: Iterable[str], labels: Iterable[str], metrics: Iterable[str]) -> None:
+    """Raise `UsageError` for the first gate on a label or metric that is not among these, with the nearest one."""
+    labels, names = list(labels), _names(metrics)
+    for text in gates:
+        gate = parse(text)
+        if gate.label not in labels:
+            raise unknown(f"label in gate {text!r}:", gate.label, labels)
+        if gate.metric in COUNTS and COST not in names:
+            raise UsageError(f"gate {text!r} reads the metric {COST!r}, which is not asked for", "add it to --metrics")
+        if gate.metric not in names:
+            raise unknown(f"metric in gate {text!r}:", gate.metric, names)
+
+
+def check_classes(gates: Iterable[Gate], classes: Iterable[str]) -> None:
+    """Raise `UsageError` for the first gate on a class that is not among these."""
+    classes = set(classes)
+    for gate in gates:
+        if gate.cls and gate.cls not in classes:
+            raise unknown(f"class in gate {str(gate)!r}:", gate.cls, classes)
+
+
+def merge(suite: Iterable[str], given: Iterable[str]) -> list[str]:
+    """The gates of a suite and those given beside it, which win where they bound the same value on the same side."""
+    merged = {}
+    for text in (*suite, *given):
+        gate = parse(text)
+        merged[gate.target, gate.cls, gate.op[0]] = text
+    return list(merged.values())
+
+
+def _names(metrics: Iterable[str]) -> list[str]:
+    """The metrics of gates where these metrics are asked for."""
+    names = [bare(m) for m in metrics]
+    return [*names, SECONDS, *(COUNTS if COST in names else ())]
+
+
+def bare(metric: str) -> str:
+    """The name by which a metric's scores go, of a reference such as ``xcore-metrics/CS``."""
+    return metric.partition(":")[0].rpartition("/")[2]
+
+
+def judge(table: Table, gates: Iterable[Gate], metrics: Iterable[str]) -> list[Verdict]:
+    """One verdict a gate x section x variant, in the order of the gates.
+
+    A gate of a suite on a label, class or metric that was left out of this run is noted, not missed: flags chose less
+    than the suite holds.
+    """
+    verdicts, names = [], _names(metrics)
+    for gate in gates:
+        found = [
+            _verdict(gate, f"{gate.target}{suffix} on {place(table, section)}", section, value)
+            for section in table.sections
+            if gate.metric in names
+            if gate.cls in ("", section.cls) and any(row.label == gate.label for row in section.rows)
+            for suffix, value in _values(section, gate)
+        ]
+        if not found:
+            on = f" on {gate.cls}" if gate.cls else ""
+            found = [Verdict("gate", gate.target + on, "noted", "not judged: not part of this run", gate.rule)]
+        verdicts += found
+    return verdicts
+
+
+def _values(section: Section, gate: Gate) -> list[tuple[str, Value | None]]:
+    """What the gate reads in a section: the variant, where it has to be told, and the value."""
+    rows = [row for row in section.rows if row.label == gate.label and row.status == "ok"]
+    if gate.metric == SECONDS or gate.metric in COUNTS:
+        return [("", cost(rows, gate.metric))]
+    whole = gate.rank is None and any(c.whole for c in section.columns if c.metric == gate.metric)
+    rank = gate.rank or 1
+    read = rows if whole else [row for row in rows if row.rank == rank]
+    found = {
+        column: value
+        for row in read
+        for column, value in row.values.items()
+        if column.metric == gate.metric and column.whole == whole and gate.variant in ("", column.variant)
+    }
+    several = len(found) > 1
+    return [(f"[{column.variant}]" if several else "", value) for column, value in found.items()] or [("", None)]
+
+
+def cost(rows: Sequence[Row], name: str) -> Value | None:
+    """Seconds, or a detail of the metric `cost`, of a label: the mean over the seeds that its rows are of."""
+    if name == SECONDS:
+        values = [row.seconds for row in rows if row.seconds is not None]
+    else:
+        values = [v.details[name] for r in rows for c, v in r.values.items() if c.metric == COST and name in v.details]
+    seeds = {seed for row in rows for seed in row.seeds}
+    return Value(values[0], n=len(seeds), by_seed=dict.fromkeys(seeds, values[0])) if values else None
+
+
+def _verdict(gate: Gate, name: str, section: Section, value: Value | None) -> Verdict:
+    missing = f"no concept C{gate.rank or 1}" if value is None and not _known(section, gate) else "no value"
+    lost = absence(section, gate.label, value, missing)
+    if lost or value is None or value.value is None:
+        return Verdict("gate", name, "missed", f"n/a ({lost}), gate {gate.rule} missed", gate.rule)
+    found, far = value.value, abs(value.value - gate.bound)
+    close = "=" in gate.op and math.isclose(found, gate.bound, rel_tol=CLOSE, abs_tol=CLOSE)
+    met = close or OPERATORS[gate.op](found, gate.bound)
+    far = 0.0 if met else far
+    end = "met" if met else f"missed by {number(far, far)}"
+    message = f"{number(found, far)}{spread(value.spread, far)}, gate {gate.rule} {end}"
+    return Verdict("gate", name, "met" if met else "missed", message, gate.rule)
+
+
+def _known(section: Section, gate: Gate) -> bool:
+    """Whether the label has the concept, so that it is the score that is missing."""
+    return any(row.label == gate.label and row.rank == (gate.rank or 1) for row in section.rows)

@@ -1,0 +1,62 @@
+"""How much worse than a baseline is no regression yet."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xcore.errors import UsageError, unknown
+
+DEFAULT = "0.02,2%,2se"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much worse than the baseline is no regression: the largest of three amounts.
+
+    `errors` counts standard errors of the difference of two means over n seeds, ``s * sqrt(2 / n)``, with the spread s
+    of the baseline alone: code that became noisier cannot widen its own tolerance.
+    """
+
+    absolute: float = 0.0
+    relative: float = 0.0
+    errors: float = 0.0
+
+    def amount(self, entry: Mapping[str, Any]) -> tuple[float, str]:
+        """The tolerance of a value of the baseline, and which of the three it is."""
+        noise = 0.0
+        if entry["over"] == "seeds" and entry["spread"] is not None and entry["n"] > 1:
+            noise = self.errors * entry["spread"] * math.sqrt(2 / entry["n"])
+        amounts = {
+            "absolute": self.absolute,
+            f"{100 * self.relative:g} %": self.relative * abs(entry["value"]),
+            f"{self.errors:g} standard errors over {entry['n']} seeds": noise,
+        }
+        why = max(amounts, key=lambda k: amounts[k])
+        return amounts[why], why
+
+
+def tolerances(texts: Iterable[str], metrics: Sequence[str]) -> dict[str, Tolerance]:
+    """Metric -> tolerance; "" is for all others. Raises `UsageError` for a wrong metric or amount."""
+    found = {"": _tolerance(DEFAULT)}
+    for text in texts:
+        name, equals, amount = text.rpartition("=")
+        if equals and name not in metrics:
+            raise unknown(f"metric in tolerance {text!r}:", name, metrics)
+        found[name] = _tolerance(amount)
+    return found
+
+
+def _tolerance(text: str) -> Tolerance:
+    made = Tolerance()
+    for part in text.split(","):
+        form = re.fullmatch(r"\s*(\d+\.?\d*(?:e-?\d+)?|\.\d+)\s*(%|se)?\s*", part)
+        if not form:
+            raise UsageError(f"tolerance {text!r} is no amount", "e.g. 0.05, 5%, 2se (standard errors), or TS=0.05,2se")
+        amount = float(form[1])
+        field = {None: {"absolute": amount}, "%": {"relative": amount / 100}, "se": {"errors": amount}}[form[2]]
+        made = replace(made, **field)
+    return made
