@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xcore.errors import MissingError
+from xcore.hub import directory_digest, model_directory
 from xcore.identity import digest, file_digest, tree_digest
 from xcore_vision.paths import existing_file, existing_folder, import_path, sidecar, split_function
 
@@ -40,6 +41,11 @@ def folder(options: Any, directory: str) -> str:
         roots.append(existing_folder(options.concepts, "concept folder"))
     words = file_digest(existing_file(options.vocabulary, "vocabulary file")) if options.vocabulary else None
     return digest([_code(), [_listing(root) for root in roots], words])
+
+
+def clipseg(options: Any, argument: str) -> str:
+    folder = model_directory(argument, ("config.json", "preprocessor_config.json"))
+    return digest([_code(), directory_digest(folder)])
 
 
 def _zoo(package: str, options: Any, model: str) -> str:

@@ -76,6 +76,13 @@ class FunctionOptions(Options):
     batch_size: int = Field(64, ge=1, description="images per call")
 
 
+class ClipSegOptions(Options):
+    """Options of ``clipseg:``."""
+
+    device: str | None = Field(None, description="torch device; none = as --device says")
+    batch_size: int = Field(16, ge=1, description="images per forward pass")
+
+
 class FolderOptions(Options):
     """Options of ``folder:``."""
 

@@ -52,3 +52,17 @@ def register_datasets(register: Register) -> None:
         fingerprint="xcore_vision.fingerprint:folder",
         argument="DIR",
     )
+
+
+@hookimpl
+def register_models(register: Register) -> None:
+    register(
+        "clipseg",
+        "xcore_vision.clipseg:ClipSeg",
+        role="localiser",
+        summary="CLIPSeg from a directory or a hub id: where example images' content is in other images",
+        options="xcore_vision.options:ClipSegOptions",
+        fingerprint="xcore_vision.fingerprint:clipseg",
+        argument="ID",
+        paper="Lueddecke and Ecker, Image Segmentation Using Text and Image Prompts, CVPR 2022",
+    )
