@@ -89,6 +89,12 @@ def test_a_failing_cell_harms_no_neighbour_and_is_tried_again(tmp_path, counter)
     assert len(counter.read_text().split()) == before  # only the crash is tried again, and it crashes before counting
 
 
+def test_a_method_for_another_kind_of_samples_is_skipped(tmp_path, counter):
+    result = run(tmp_path, ["reader"])
+    assert [(r["status"], r["reason"]) for r in result.rows] == [("skipped", "reader explains text, and toy is image")]
+    assert not counter.exists() or not counter.read_text()
+
+
 def test_a_failing_metric_loses_no_other_score(tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_METRIC_FAILS", "1")
     result = run(tmp_path, ["toy"], metrics=["brightness", "spread"], seeds=[0, 1])

@@ -209,6 +209,7 @@ def register_explainers(register: object) -> None:
         ("rude", Rude),
     ):
         register(name, method, summary=f"{name}: a method for tests")
+    register("reader", Crops, summary="a method for texts", kinds=("text",))
 
 
 @hookimpl

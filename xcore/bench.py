@@ -198,6 +198,10 @@ class Bench:
         return Outcome(cell, status, name, reason, seconds)  # type: ignore[arg-type]
 
     def _explain(self, cell: Cell, workdir: Path) -> Explanation:
+        card, _ = self.workbench.registry.find("explainer", cell.method)
+        kind = self.workbench.dataset(cell.data).kind
+        if kind not in card.kinds:
+            raise NotApplicable(f"{cell.method} explains {' and '.join(card.kinds)}, and {cell.data} is {kind}")
         method = self.workbench.component("explainer", cell.method)
         task = self.workbench.task(cell, workdir, self.reporter.step)
         start = time.perf_counter()
