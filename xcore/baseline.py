@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from xcore.errors import UsageError
 from xcore.gate import COST, COUNTS, SECONDS, bare, cost
 from xcore.machine import differences, numerics
+from xcore.options import Options, validate
 from xcore.plan import Plan
 from xcore.report.table import Row, Section, Table, Value
 from xcore.report.verdict import Verdict, absence, number, place, spread
@@ -24,8 +27,42 @@ from xcore.tolerance import tolerances
 SCHEMA = 1
 SETTINGS = ("data", "contrast", "generator", "layer", "classifiers", "seeds", "data_seed", "models", "budget", "set")
 """Keys of a suite that values depend on and that all cells share; methods, classes and metrics are rows and columns."""
-Key = tuple[str, str, str, str, int | None, str, str]
-"""Data, classifier, class, label, rank (None = whole explanation), metric, variant."""
+
+
+class Entry(Options):
+    """A value of the table."""
+
+    data: str
+    classifier: str
+    cls: str = Field(alias="class")
+    label: str
+    rank: int | None
+    """None = the whole explanation."""
+    metric: str
+    variant: str
+    direction: str
+    value: float = Field(allow_inf_nan=False)
+    spread: float | None = Field(allow_inf_nan=False)
+    over: str
+    n: int
+    seeds: int
+    """How many seeds have a value."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is the value of."""
+        return self.data, self.classifier, self.cls, self.label, self.rank, self.metric, self.variant
+
+
+class BaselineFile(Options):
+    """The keys of a baseline file."""
+
+    format: int = Field(alias="schema")
+    suite: str
+    settings: dict[str, Any]
+    methods: dict[str, Any]
+    versions: dict[str, str]
+    values: list[Entry]
 
 
 @dataclass(frozen=True)
@@ -39,7 +76,7 @@ class Comparison:
     update
         Write the file from this run instead of comparing.
     fail
-        A regression is missed (exit code 1), not only noted.
+        A regression fails the run (exit code 1); without it, it is only told.
     tolerance
         ``0.05``, ``5%``, ``2se`` or several, comma-separated: the largest counts. ``METRIC=...`` is for one metric.
         What is stated replaces `xcore.tolerance.DEFAULT` as a whole.
@@ -67,8 +104,8 @@ class Baseline:
         names = [bare(m.text) for m in plan.metrics]
         self.tolerances = tolerances(asked.tolerance, [*names, SECONDS, *(COUNTS if COST in names else ())])
         self.timed = [name for name in (SECONDS, *COUNTS) if name in self.tolerances]
-        self.entries: list[dict[str, Any]] = []
-        self.versions: Mapping[str, Any] = {}
+        self.entries: list[Entry] = []
+        self.versions: Mapping[str, str] = {}
         if not asked.update:
             self._read()
 
@@ -76,19 +113,18 @@ class Baseline:
         path = self.asked.file
         if not path.is_file():
             raise UsageError(f"no baseline {str(path)!r}", "--update-baseline writes it")
-        plain = read_json(path, ("schema", "settings", "methods", "versions", "values"))
-        if plain["schema"] != SCHEMA:
-            raise UsageError(f"baseline {path} has schema {plain['schema']}, this is {SCHEMA}", "--update-baseline")
+        held = validate(BaselineFile, read_json(path), f"baseline {path}")
+        if held.format != SCHEMA:
+            hint = "--update-baseline writes it anew"
+            raise UsageError(f"baseline {path} has schema {held.format}, this xcore reads {SCHEMA}", hint)
         now = json.loads(json.dumps(_settings(self.plan)))
-        for what, old, new in _pairs(plain["settings"], now["settings"], plain["methods"], now["methods"]):
+        for what, old, new in _pairs(held.settings, now["settings"], held.methods, now["methods"]):
             if old != new:
                 text = f"baseline {path} was made with {what} {old!r}, this run has {new!r}"
                 raise UsageError(text, "run the same suite, or write another baseline with --update-baseline")
-        self.entries, self.versions = plain["values"], plain["versions"]
-        if broken := next((e for e in self.entries if not _FIELDS.issubset(e)), None):
-            raise UsageError(f"baseline {path} is damaged: {broken}", "--update-baseline writes it anew")
+        self.entries, self.versions = held.values, held.versions
         for name in self.timed:
-            if not any(e["metric"] == name for e in self.entries):
+            if not any(e.metric == name for e in self.entries):
                 hint = f"write it with --update-baseline --tolerance {name}=..."
                 raise UsageError(f"baseline {path} holds no {name}", hint)
 
@@ -102,25 +138,25 @@ class Baseline:
         entries = [entry for _, _, entry in _entries(table, self.timed)]
         about = {"schema": SCHEMA, "suite": self.plan.name, **_settings(self.plan)}
         head = json.dumps({**about, "versions": numerics(0)["versions"]}, indent=1, ensure_ascii=False)
-        lines = ",\n".join("  " + json.dumps(e, ensure_ascii=False, allow_nan=False) for e in entries)
+        lines = ",\n".join(f"  {json.dumps(e.model_dump(by_alias=True), ensure_ascii=False)}" for e in entries)
         self.asked.file.parent.mkdir(parents=True, exist_ok=True)
         write_text(self.asked.file, f'{head[:-2]},\n "values": [\n{lines}\n ]\n}}\n')
         return [Verdict("baseline", name, "noted", f"written, {len(entries)} values")]
 
     # -- comparing ---------------------------------------------------------------------------------------------------
     def _compare(self, table: Table) -> list[Verdict]:
-        found = {_key(entry): (section, value, entry) for section, value, entry in _entries(table, self.timed)}
+        found = {entry.key: (section, value, entry) for section, value, entry in _entries(table, self.timed)}
         verdicts = []
         for old in self.entries:
-            if old["metric"] in (SECONDS, *COUNTS) and old["metric"] not in self.timed:
+            if old.metric in (SECONDS, *COUNTS) and old.metric not in self.timed:
                 continue
-            if now := found.pop(_key(old), None):
+            if now := found.pop(old.key, None):
                 verdicts.append(self._change(_name(table, now[0], old), old, now[2], now[0], now[1]))
             else:
                 verdicts.append(_vanished(table, old))
         fresh: dict[str, int] = {}
         for section, _, entry in found.values():
-            name = f"{entry['label']} on {place(table, section)}"
+            name = f"{entry.label} on {place(table, section)}"
             fresh[name] = fresh.get(name, 0) + 1
         for name, count in fresh.items():
             verdicts.append(Verdict("baseline", name, "noted", f"{count} new value(s); --update-baseline keeps them"))
@@ -130,34 +166,30 @@ class Baseline:
                 verdicts.append(
                     Verdict("baseline", str(self.asked.file), "noted", f"made with other {'; '.join(other)}")
                 )
-        return verdicts if self.asked.fail else [_excused(v) for v in verdicts]
+        return [replace(v, excused=not self.asked.fail) for v in verdicts]
 
-    def _change(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any], at: Section, value: Value) -> Verdict:
-        tolerance, why = (self.tolerances.get(old["metric"]) or self.tolerances[""]).amount(old)
-        if new["seeds"] < old["seeds"]:
-            lost = absence(at, old["label"], value, "no value")
-            return Verdict("baseline", name, "missed", f"{new['seeds']} of {old['seeds']} seeds have a value ({lost})")
-        change = new["value"] - old["value"]
-        worse = {"higher": -change, "lower": change}.get(new["direction"], abs(change))
+    def _change(self, name: str, old: Entry, new: Entry, at: Section, value: Value) -> Verdict:
+        rule = self.tolerances.get(old.metric) or self.tolerances[""]
+        tolerance, why = rule.amount(old.value, old.spread, old.over, old.n)
+        if new.seeds < old.seeds:
+            lost = absence(at, old.label, value, "no value")
+            return Verdict("baseline", name, "missed", f"{new.seeds} of {old.seeds} seeds have a value ({lost})")
+        change = new.value - old.value
+        worse = {"higher": -change, "lower": change}.get(new.direction, abs(change))
         far = change if abs(change) > tolerance else 0.0
-        was = f"baseline {number(old['value'], far)}{spread(old['spread'], far)}"
-        message = f"{number(new['value'], far)}{spread(new['spread'], far)}, {was}"
+        was = f"baseline {number(old.value, far)}{spread(old.spread, far)}"
+        message = f"{number(new.value, far)}{spread(new.spread, far)}, {was}"
         size = number(abs(far), far)
         if worse > tolerance:
-            how = "worse" if new["direction"] in ("higher", "lower") else "changed"
+            how = "worse" if new.direction in ("higher", "lower") else "changed"
             limit = f"tolerance {number(tolerance, tolerance)} ({why})"
             return Verdict("baseline", name, "missed", f"{message}: {how} by {size}, {limit}")
         if -worse > tolerance:
-            return Verdict("baseline", name, "noted", f"{message}: better by {size}; --update-baseline keeps it")
+            return Verdict("baseline", name, "better", f"{message}: better by {size}; --update-baseline keeps it")
         return Verdict("baseline", name, "met", message)
 
 
-_FIELDS = {"data", "classifier", "class", "label", "rank", "metric", "variant", "direction"} | {
-    "value", "spread", "over", "n", "seeds"
-}  # fmt: skip
-
-
-def _entries(table: Table, timed: Iterable[str]) -> Iterable[tuple[Section, Value, dict[str, Any]]]:
+def _entries(table: Table, timed: Iterable[str]) -> Iterable[tuple[Section, Value, Entry]]:
     """The values that a baseline keeps, in the order of the table."""
     for section in table.sections:
         whole = {c.metric for c in section.columns if c.whole}
@@ -178,50 +210,35 @@ def _entries(table: Table, timed: Iterable[str]) -> Iterable[tuple[Section, Valu
 
 def _entry(
     at: Section, value: Value | None, row: Row, rank: int | None, metric: str, variant: str, direction: str
-) -> Iterable[tuple[Section, Value, dict[str, Any]]]:
+) -> Iterable[tuple[Section, Value, Entry]]:
     if value is not None and value.value is not None:
-        about: dict[str, Any] = {
-            "data": at.data,
-            "classifier": at.classifier,
-            "class": at.cls,
-            "label": row.label,
-            "rank": rank,
-        }
-        about |= {"metric": metric, "variant": variant, "direction": direction, "value": value.value}
-        yield at, value, about | {"spread": value.spread, "over": value.over, "n": value.n, "seeds": len(value.by_seed)}
+        what = {"data": at.data, "classifier": at.classifier, "class": at.cls, "label": row.label, "rank": rank}
+        said = {"value": value.value, "spread": value.spread, "over": value.over, "n": value.n}
+        seeds = len(value.by_seed)
+        names = {"metric": metric, "variant": variant, "direction": direction}
+        yield at, value, Entry.model_validate({**what, **names, **said, "seeds": seeds})
 
 
-def _key(entry: Mapping[str, Any]) -> Key:
-    names = ("data", "classifier", "class", "label", "rank", "metric", "variant")
-    return tuple(entry[n] for n in names)
-
-
-def _name(table: Table, section: Section | None, entry: Mapping[str, Any]) -> str:
+def _name(table: Table, section: Section | None, entry: Entry) -> str:
     """As gates are written: ``craft.TS[C2] on zebra``."""
-    rank = f"[C{entry['rank']}]" if entry["rank"] else ""
-    variant = f"[{entry['variant']}]" if entry["variant"] else ""
-    where = place(table, section) if section else f"{entry['class']} ({entry['classifier']})"
-    return f"{entry['label']}.{entry['metric']}{variant}{rank} on {where}"
+    rank = f"[C{entry.rank}]" if entry.rank else ""
+    variant = f"[{entry.variant}]" if entry.variant else ""
+    where = place(table, section) if section else f"{entry.cls} ({entry.classifier})"
+    return f"{entry.label}.{entry.metric}{variant}{rank} on {where}"
 
 
-def _vanished(table: Table, old: Mapping[str, Any]) -> Verdict:
-    wanted = (old["data"], old["classifier"], old["class"])
+def _vanished(table: Table, old: Entry) -> Verdict:
+    wanted = (old.data, old.classifier, old.cls)
     section = next((s for s in table.sections if (s.data, s.classifier, s.cls) == wanted), None)
     value, reason = None, "not part of this run"
-    if section and any(row.label == old["label"] for row in section.rows):
-        same_label = [row for row in section.rows if row.label == old["label"]]
-        rows = [row for row in same_label if old["rank"] in (None, row.rank)]
-        none = f"no concept C{old['rank']}" if not rows else "no value of this variant"
-        value = next(
-            (v for r in rows for c, v in r.values.items() if c.metric == old["metric"] and v.value is None), None
-        )
-        reason = absence(section, old["label"], value, none)
-    was = number(old["value"], 0.0)
+    same_label = [row for row in section.rows if row.label == old.label] if section else []
+    if section and same_label:
+        rows = [row for row in same_label if old.rank in (None, row.rank)]
+        none = f"no concept C{old.rank}" if not rows else "no value of this variant"
+        value = next((v for r in rows for c, v in r.values.items() if c.metric == old.metric and v.value is None), None)
+        reason = absence(section, old.label, value, none)
+    was = number(old.value, 0.0)
     return Verdict("baseline", _name(table, section, old), "missed", f"vanished, baseline {was}: {reason}")
-
-
-def _excused(verdict: Verdict) -> Verdict:
-    return replace(verdict, status="noted") if verdict.status == "missed" else verdict
 
 
 def _settings(plan: Plan) -> dict[str, Any]:

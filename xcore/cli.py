@@ -151,7 +151,7 @@ def _show(result: BenchResult, as_json: bool, asked: Judging, remedy: str = "", 
     for verdict in result.verdicts:
         if verdict.status != "met":
             typer.echo(verdict.text, err=True)
-    missed = any(v.status == "missed" for v in result.verdicts)
+    missed = any(v.fails for v in result.verdicts)
     if judged_in_all := tally(result.verdicts):
         more = f"; to see more: xcore report {result.path}" if missed else ""
         typer.echo(f"{judged_in_all}{more}", err=True)

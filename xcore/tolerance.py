@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from xcore.errors import UsageError, unknown
 
@@ -25,15 +24,15 @@ class Tolerance:
     relative: float = 0.0
     errors: float = 0.0
 
-    def amount(self, entry: Mapping[str, Any]) -> tuple[float, str]:
+    def amount(self, value: float, spread: float | None, over: str, n: int) -> tuple[float, str]:
         """The tolerance of a value of the baseline, and which of the three it is."""
         noise = 0.0
-        if entry["over"] == "seeds" and entry["spread"] is not None and entry["n"] > 1:
-            noise = self.errors * entry["spread"] * math.sqrt(2 / entry["n"])
+        if over == "seeds" and spread is not None and n > 1:
+            noise = self.errors * spread * math.sqrt(2 / n)
         amounts = {
             "absolute": self.absolute,
-            f"{100 * self.relative:g} %": self.relative * abs(entry["value"]),
-            f"{self.errors:g} standard errors over {entry['n']} seeds": noise,
+            f"{100 * self.relative:g} %": self.relative * abs(value),
+            f"{self.errors:g} standard errors over {n} seeds": noise,
         }
         why = max(amounts, key=lambda k: amounts[k])
         return amounts[why], why

@@ -17,13 +17,13 @@ def summary(suite: str, table: Table, verdicts: Sequence[Verdict], broken: str =
     broken
         What failed in the run, in words; empty if nothing did.
     """
-    bad = bool(broken) or any(v.status == "missed" for v in verdicts)
+    bad = bool(broken) or any(v.fails for v in verdicts)
     parts = [f"## xcore · {escaped(suite)}: {'failed' if bad else 'passed'}"]
     said = [text for text in (broken, tally(verdicts)) if text]
     if said:
         parts.append(escaped("; ".join(said)))
     shown = [v for v in verdicts if v.status != "met" or v.kind == "gate"]
-    shown.sort(key=lambda v: ("missed", "noted", "met").index(v.status))
+    shown.sort(key=lambda v: ("missed", "noted", "better", "met").index(v.status))
     if shown:
         lines = [f"| {v.status} | {v.kind} | {escaped(v.name)} | {escaped(v.message)} |" for v in shown]
         parts.append("\n".join(["| status | kind | on | result |", "|:--|:--|:--|:--|", *lines]))

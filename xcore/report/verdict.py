@@ -12,16 +12,23 @@ from xcore.report.table import Section, Table, Value
 
 @dataclass(frozen=True)
 class Verdict:
-    """One judgement. Those that are missed make the exit code 1."""
+    """One judgement."""
 
     kind: Literal["gate", "baseline"]
     name: str
     """What was judged, e.g. ``craft.TS on zebra``."""
-    status: Literal["met", "missed", "noted"]
-    """"noted" is what a reader should know and what fails nothing."""
+    status: Literal["met", "better", "missed", "noted"]
+    """"better" than a baseline by more than the tolerance; "noted" is what was not judged, and why."""
     message: str
     rule: str = ""
     """What was asked of it, e.g. ``>= 0.9``."""
+    excused: bool = False
+    """It is told, and fails nothing even if it is missed."""
+
+    @property
+    def fails(self) -> bool:
+        """Whether it makes the exit code 1."""
+        return self.status == "missed" and not self.excused
 
     @property
     def text(self) -> str:
