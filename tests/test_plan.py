@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,17 @@ def test_a_helper_model_must_play_its_role(registry):
     assert make_plan(suite(models={"vqa": "asker"}), registry).cells[0].models == {"vqa": Ref("asker")}
     with pytest.raises(UsageError, match="'asker' plays the role 'vqa', not 'image-text'"):
         make_plan(suite(models={"image-text": "asker"}), registry)
+
+
+def test_a_default_model_is_used_where_a_method_asks_for_its_role_and_nobody_names_one(registry):
+    cut = Card("model", "cut", "toy_plugin:x", "", "toy", "1", role="segmenter", default=True)
+    registry._cards["model", "cut"] = [cut]
+    registry._cards["model", "other"] = [replace(cut, name="other", default=False)]
+    assert make_plan(suite(), registry).cells[0].models == {}  # no method of this suite asks for it
+    toy = registry._cards["explainer", "toy"][0]
+    registry._cards["explainer", "toy"] = [replace(toy, uses=("segmenter",))]
+    assert make_plan(suite(), registry).cells[0].models == {"segmenter": Ref("cut")}
+    assert make_plan(suite(models={"segmenter": "other"}), registry).cells[0].models == {"segmenter": Ref("other")}
 
 
 @pytest.mark.parametrize(

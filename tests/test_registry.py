@@ -138,3 +138,48 @@ def test_a_missing_library_is_named(toy):
     toy._cards["explainer", "lost"] = [module.Card("explainer", "lost", "no_such_package.x:Y", "", "d", "1")]
     with pytest.raises(MissingError, match="pip install no_such_package"):
         toy.create("explainer", Ref("lost"))
+
+
+MODEL = """
+from xcore import hookimpl
+
+@hookimpl
+def register_models(register):
+    register("{name}", "nowhere:Nothing", role="segmenter", default={default}, summary="a model", argument={argument})
+"""
+
+
+def test_a_default_model_plays_its_role_where_nobody_names_one(installed):
+    reg = installed(
+        ("a", "xcore-a", MODEL.format(name="one", default=True, argument=None)),
+        ("b", "xcore-b", MODEL.format(name="two", default=False, argument=None)),
+    )
+    assert {role: str(ref) for role, ref in reg.fallbacks(["segmenter", "vqa", "segmenter"]).items()} == {
+        "segmenter": "one"
+    }
+    assert reg.fallbacks([]) == {}
+
+
+def test_a_default_model_whose_name_two_plugins_offer_is_named_in_full(installed):
+    reg = installed(
+        ("a", "xcore-a", MODEL.format(name="one", default=True, argument=None)),
+        ("b", "xcore-b", MODEL.format(name="one", default=False, argument=None)),
+    )
+    assert str(reg.fallbacks(["segmenter"])["segmenter"]) == "xcore-a/one"
+
+
+def test_two_default_models_of_one_role_are_an_error_that_names_both(installed):
+    reg = installed(
+        ("a", "xcore-a", MODEL.format(name="one", default=True, argument=None)),
+        ("b", "xcore-b", MODEL.format(name="two", default=True, argument=None)),
+    )
+    with pytest.raises(UsageError, match=r"xcore-a/one and xcore-b/two.*--model segmenter=REF"):
+        reg.fallbacks(["segmenter"])
+    assert reg.fallbacks(["vqa"]) == {}
+
+
+def test_an_argument_in_brackets_may_be_left_out(installed):
+    reg = installed(("a", "xcore-a", MODEL.format(name="one", default=False, argument="'[DIR]'")))
+    assert reg.find("model", "one")[1] is None
+    assert reg.find("model", "one:here")[1] == "here"
+    assert reg.find("model", "one")[0].shown == "one[:DIR]"

@@ -44,7 +44,8 @@ class Register(Protocol):
         uses: tuple[str, ...] | str = (),  # roles; or "package.plugin:uses", a light function options -> roles
         kinds: tuple[str, ...] = ("image",),
         role: str | None = None,  # for models: the role that it plays
-        argument: str | None = None,  # for providers: what follows the colon, e.g. "MODEL"
+        default: bool = False,  # for models: plays its role where no flag, suite or data set names one
+        argument: str | None = None,  # for providers: what follows the colon, e.g. "MODEL"; "[MODEL]" = may be left out
         paper: str | None = None,
         over: tuple[str, ...] = (),  # for metrics: "seed", "classifier" = reads all explanations that differ in it only
         api: int = 1,

@@ -170,6 +170,10 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         roles = {c.role for c in registry.cards("model") if c.role}
         if role not in roles:
             raise unknown("role", role, roles)
+    metrics = tuple(checked("metric", m) for m in suite.metrics)
+    used = [r for _, ref in methods for r in registry.roles(ref)]
+    used += [r for ref in metrics for r in registry.roles(ref, "metric")]
+    models |= {role: str(ref) for role, ref in registry.fallbacks(r for r in used if r not in models).items()}
     helpers = {role: checked("model", text) for role, text in models.items()}
     for role, ref in helpers.items():
         card, _ = registry.find("model", ref)
@@ -177,7 +181,6 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
             raise UsageError(
                 f"model {card.shown!r} plays the role {card.role!r}, not {role!r}", "see `xcore list models`"
             )
-    metrics = tuple(checked("metric", m) for m in suite.metrics)
     cells = []
     for classifier in [checked("classifier", c) for c in classifiers]:
         for cls in classes:

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -41,6 +41,7 @@ class Card:
     uses: tuple[str, ...] | str = ()
     kinds: tuple[str, ...] = ("image",)
     role: str | None = None
+    default: bool = False
     argument: str | None = None
     paper: str | None = None
     over: tuple[str, ...] = ()
@@ -51,7 +52,9 @@ class Card:
 
     @property
     def shown(self) -> str:
-        """The name as a reference is written, e.g. ``timm:MODEL``."""
+        """The name as a reference is written, e.g. ``timm:MODEL``, or ``sam[:DIR]`` if the argument may be left out."""
+        if self.argument and self.argument.startswith("["):
+            return f"{self.name}[:{self.argument[1:]}"
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
@@ -182,7 +185,7 @@ class Registry:
             both = " and ".join(c.full_name for c in found)
             raise UsageError(f"{_title(kind)} {name!r} is offered by two plugins", f"say which: {both}")
         card = found[0]
-        if card.argument and not argument:
+        if card.argument and not argument and not card.argument.startswith("["):
             raise UsageError(f"{_title(kind)} {name!r} needs an argument", f"write {card.shown}")
         if argument and not card.argument:
             raise UsageError(f"{_title(kind)} {name!r} takes no argument, got {argument!r}")
@@ -220,6 +223,25 @@ class Registry:
         card, _ = self.find(kind, ref)
         with blamed(card):
             return tuple(resolve(card.uses)(self.options(kind, ref))) if isinstance(card.uses, str) else card.uses
+
+    def fallbacks(self, roles: Iterable[str]) -> dict[str, Ref]:
+        """Role -> the model that plays it where nobody names one; roles without such a model are left out.
+
+        Raises
+        ------
+        UsageError
+            If two models offer themselves for one of the roles.
+        """
+        found: dict[str, Ref] = {}
+        for role in dict.fromkeys(roles):
+            cards = [c for c in self.cards("model") if c.role == role and c.default]
+            if len(cards) > 1:
+                both = " and ".join(c.full_name for c in cards)
+                raise UsageError(
+                    f"two models would play the role {role!r} unasked: {both}", f"name one with --model {role}=REF"
+                )
+            found |= {role: Ref(c.full_name if len(self._cards["model", c.name]) > 1 else c.name) for c in cards}
+        return found
 
 
 @contextlib.contextmanager
