@@ -194,6 +194,9 @@ def explain(
     registry = registry or load_registry()
     ref = Ref(method, dict(options or {}))
     explainer = registry.create("explainer", ref)
+    helpers = dict(models or {})
+    for role, unasked in registry.fallbacks(r for r in registry.roles(ref) if r not in helpers).items():
+        helpers[role] = registry.create("model", unasked)
     task = live_task(
         classifier,
         samples,
@@ -203,7 +206,7 @@ def explain(
         layer=layer,
         seed=seed,
         generator=generator,
-        models=models or {},
+        models=helpers,
         vocabulary=tuple(vocabulary),
         workdir=Path(workdir or tempfile.mkdtemp(prefix="xcore-")),
         store=Path(tempfile.gettempdir()) / "xcore-artifacts",
