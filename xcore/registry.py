@@ -240,7 +240,9 @@ class Registry:
                 raise UsageError(
                     f"two models would play the role {role!r} unasked: {both}", f"name one with --model {role}=REF"
                 )
-            found |= {role: Ref(c.full_name if len(self._cards["model", c.name]) > 1 else c.name) for c in cards}
+            for card in cards:
+                alone = len(self._cards["model", card.name]) == 1
+                found[role] = Ref(card.name if alone else card.full_name)
         return found
 
 
