@@ -8,7 +8,7 @@ from xcore.hookspecs import Register
 
 @hookimpl
 def register_metrics(register: Register) -> None:
-    """CS, ED (image-text model), RCS, RED (image features), recovery, AUC, cost."""
+    """CS, ED (image-text model), RCS, RED (image features), recovery, AUC, C-*, completeness, localisation, cost."""
     pairs = {
         "CS": ("cs", "image-text", "mean cosine of concept and held-out class images, image-text embedding"),
         "ED": ("ed", "image-text", "mean distance of concept and held-out class images, image-text embedding"),
@@ -34,6 +34,40 @@ def register_metrics(register: Register) -> None:
         "xcore_metrics.recovery:ranking_auc",
         summary="area under the ROC curve of importance against correct concepts; chance is 0.5",
         uses=("factor-oracle",),
+    )
+    removal = {
+        "C-insertion": (
+            "insertion",
+            "area under the class score as concepts are put in, less random order",
+        ),
+        "C-deletion": (
+            "deletion",
+            "area under the class score as concepts are removed, less random order",
+        ),
+        "C-muFidelity": (
+            "mu_fidelity",
+            "correlation of importance and effect of removal, less random order",
+        ),
+    }
+    for name, (factory, summary) in removal.items():
+        register(
+            name,
+            f"xcore_metrics.faithfulness.removal:{factory}",
+            summary=summary,
+            options="xcore_metrics.faithfulness.options:RemovalOptions",
+        )
+    register(
+        "completeness",
+        "xcore_metrics.faithfulness.completeness:completeness",
+        summary="share of the model's accuracy above chance that survives if it sees the concepts' scores only",
+        options="xcore_metrics.faithfulness.options:CompletenessOptions",
+        paper="Yeh et al., On Completeness-aware Concept-Based Explanations in Deep Neural Networks, NeurIPS 2020",
+    )
+    register(
+        "localisation",
+        "xcore_metrics.localisation:localisation",
+        summary="IoU and pointing game of concepts' maps against the masks that come with the images, beside chance",
+        options="xcore_metrics.localisation_options:LocalisationOptions",
     )
     register(
         "cost",

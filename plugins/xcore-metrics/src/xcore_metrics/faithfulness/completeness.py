@@ -1,0 +1,200 @@
+"""Completeness: how much of what the model knows is in the concepts' scores.
+
+Source: Yeh et al., On Completeness-aware Concept-Based Explanations in Deep Neural Networks (NeurIPS 2020), definition
+3.1: the accuracy of the model whose activations are recovered from concept scores alone, above chance, as a share of
+the model's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from xcore.errors import NotApplicable
+from xcore.protocols import Probe, Run
+from xcore.types import Samples, Score
+from xcore_metrics.faithfulness.activations import directions_of, opened
+from xcore_metrics.faithfulness.encode import rows_of
+from xcore_metrics.faithfulness.options import CompletenessOptions
+from xcore_metrics.faithfulness.recovery_net import fit
+
+NAME = "completeness"
+FEWEST = 10
+"""Held-out images of other classes below which nothing is said."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images of several classes, with the classifier's index of each."""
+
+    samples: Samples
+    labels: Tensor
+
+
+class Completeness:
+    """Share of the model's balanced accuracy above chance that survives when it sees concept scores only.
+
+    The score of a concept is the scalar product of the activations with its direction of length one, at each position
+    (or of all activations, for a direction that is not shared by positions). A network of two layers recovers the
+    activations from the scores; it is fitted on training images, and the accuracy is that on held-out images. 1: the
+    scores hold all that the model uses; 0: nothing. It may exceed 1 or be negative and is never clipped.
+
+    `chance` is the same for as many directions drawn at random: activations of random training images at random
+    positions. Many directions of any kind hold much of what the model uses.
+    """
+
+    direction: Literal["higher"] = "higher"
+    needs = frozenset({"directions"})
+
+    def __init__(self, options: CompletenessOptions | None = None) -> None:
+        self.options = options or CompletenessOptions()
+
+    def score(self, runs: Sequence[Run]) -> list[Score]:
+        """One score an explanation."""
+        return [self._run(run) for run in runs]
+
+    def _run(self, run: Run) -> Score:
+        try:
+            return self._score(run)
+        except NotApplicable as error:
+            return Score(NAME, reason=str(error))
+
+    def _score(self, run: Run) -> Score:
+        found = directions_of(run)
+        probe = opened(run, found.layer)
+        if not getattr(probe, "is_cut", True):
+            raise NotApplicable(f"what goes around layer {found.layer!r} would answer for the concepts")
+        train, heldout = self._train(run), self._heldout(run)
+        shown = tuple(probe.activations(heldout.samples.take(slice(1))).shape[1:])
+        a, b = (self._rows(probe, x.samples, found.shared) for x in (train, heldout))
+
+        def head(rows: Tensor) -> Tensor:
+            if found.shared and probe.layout == "NCHW":
+                rows = rows.transpose(1, 2)
+            return probe.head(rows.reshape(len(rows), *shown))
+
+        target = run.task.target
+        own, random = Accuracies.of(run.task.classifier.logits(heldout.samples), heldout.labels, target), []
+        chosen = torch.Generator().manual_seed(0)
+        flat = a.flatten(0, 1)
+        drawn = flat[torch.randperm(len(flat), generator=chosen)[: len(found.vectors)]]
+        lengths = drawn.norm(dim=1, keepdim=True)
+        for vectors in (found.vectors, drawn / torch.where(lengths > 0, lengths, torch.ones_like(lengths))):
+            net = fit(
+                self._scores(a, vectors),
+                a,
+                train.labels,
+                head,
+                hidden=self.options.hidden,
+                epochs=self.options.epochs,
+                lr=self.options.lr,
+                generator=torch.Generator().manual_seed(1),
+            )
+            with torch.no_grad():
+                logits = head(net(self._scores(b, vectors)))
+            random.append(Accuracies.of(logits, heldout.labels, target))
+        if own.all - own.chance <= 0:
+            raise NotApplicable(f"the model's own balanced accuracy ({own.all:.2f}) is not above chance")
+        kept, other = random
+        details = {
+            "chance": other.share(own),
+            "accuracy": kept.all,
+            "model_accuracy": own.all,
+            "chance_accuracy": own.chance,
+            "target_accuracy": kept.target,
+            "model_target_accuracy": own.target,
+            "classes": float(len(heldout.labels.unique())),
+            "train_images": float(len(train.labels)),
+            "heldout_images": float(len(heldout.labels)),
+            "concepts": float(len(found.vectors)),
+        }
+        if own.target > 0.5:
+            details["target_share"] = (kept.target - 0.5) / (own.target - 0.5)
+            details["target_share_chance"] = (other.target - 0.5) / (own.target - 0.5)
+        variant = found.layer + ("" if self.options.beta is None else f" beta {self.options.beta:g}")
+        return Score(NAME, value=kept.share(own), variant=variant, n=len(heldout.labels), details=details)
+
+    @staticmethod
+    def _rows(probe: Probe, samples: Samples, shared: bool) -> Tensor:
+        a = probe.activations(samples)
+        return rows_of(a, probe.layout) if shared else a.flatten(1)[:, None, :]
+
+    def _scores(self, rows: Tensor, vectors: Tensor) -> Tensor:
+        """(n, P, k)"""
+        scores = rows @ vectors.T
+        if self.options.beta is None:
+            return scores
+        lengths = rows.norm(dim=-1, keepdim=True)
+        scores = torch.where(scores > self.options.beta * lengths, scores, torch.zeros_like(scores))
+        norms = scores.norm(dim=-1, keepdim=True)
+        return scores / torch.where(norms > 0, norms, torch.ones_like(norms))
+
+    def _train(self, run: Run) -> Labelled:
+        drawn = run.task.data.samples(None, "train", self.options.train, run.cell.data_seed)
+        made = labelled(drawn, run.task.data.classes, run)
+        if len(made.labels.unique()) < 2:
+            raise NotApplicable("the data set gives no labelled training images of two classes or more")
+        return made
+
+    def _heldout(self, run: Run) -> Labelled:
+        """Held-out images of the class, and of the others from the held-out random sets, which hold all of them."""
+        if run.cell.contrast is not None and run.cell.contrast != run.cell.data:
+            raise NotApplicable(
+                f"held-out images of other classes come from the contrast, which is another data set "
+                f"({run.cell.contrast})"
+            )
+        others, n = None, self.options.others
+        while others is None:
+            try:
+                others = run.heldout_contrast(n, 0, "as-is")
+            except NotApplicable:  # larger than the pool
+                n //= 2
+                if n < FEWEST:
+                    raise
+        rest = labelled(others, run.task.data.classes, run)
+        own = torch.full((len(run.heldout),), run.task.target)
+        if not len(rest.labels):
+            raise NotApplicable("there are no labelled held-out images of other classes")
+        return Labelled(Samples.concat([run.heldout, rest.samples]), torch.cat([own, rest.labels]))
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Balanced accuracies: means over classes of the share of their images that is named rightly."""
+
+    all: float
+    target: float
+    """Of telling the target class from all others; chance is 1/2."""
+    chance: float
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor, target: int) -> Accuracies:
+        """From logits (n, classes) and labels (n,); classes without images count for nothing."""
+        said = logits.argmax(1)
+        right = [float((said[labels == c] == c).double().mean()) for c in labels.unique()]
+        is_target, says = labels == target, said == target
+        halves = [float((says[part] == is_target[part]).double().mean()) for part in (is_target, ~is_target)]
+        return cls(sum(right) / len(right), sum(halves) / 2, 1 / len(right))
+
+    def share(self, own: Accuracies) -> float:
+        """Accuracy above chance as a share of the model's own."""
+        return (self.all - own.chance) / (own.all - own.chance)
+
+
+def labelled(samples: Samples, classes: Sequence[str], run: Run) -> Labelled:
+    """The samples whose label names a class of the classifier."""
+    if samples.labels is None:
+        raise NotApplicable("the data set gives no labels")
+    known = {c: i for i, c in enumerate(run.task.classifier.classes)}
+    index = [known.get(classes[int(label)], -1) for label in samples.labels]
+    rows = [i for i, label in enumerate(index) if label >= 0]
+    return Labelled(samples.take(rows), torch.tensor([index[i] for i in rows], dtype=torch.long))
+
+
+def completeness(options: CompletenessOptions | None = None) -> Completeness:
+    """The metric."""
+    return Completeness(options)

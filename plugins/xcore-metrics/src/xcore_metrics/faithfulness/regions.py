@@ -1,0 +1,122 @@
+"""Removal in pixels: the regions that concepts' maps mark in the explained images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from xcore.errors import NotApplicable
+from xcore.protocols import Run
+from xcore.types import Concept, Explanation, Samples
+from xcore_metrics.faithfulness.game import PixelGame
+
+BLUR = 1 / 8
+"""Standard deviation of the blur, as a share of the image's short side."""
+MEAN_OF = 60
+"""Training images, of all classes, whose mean colour fills removed pixels."""
+
+
+def region_games(run: Run, fill: str, images: int, local: bool) -> list[PixelGame]:
+    """One game for all images, or one an image where the explanation has concepts of its own for each.
+
+    A pixel belongs to the concept whose map, as a share of its largest value over the explained images, is highest
+    there (ties: to the more important one), and to none where all maps are zero. Removing a concept replaces its
+    pixels; what belongs to none stays.
+
+    Raises
+    ------
+    NotApplicable
+        Without maps, or for samples that are no images.
+    """
+    samples, explanation = run.task.samples, run.explanation
+    if samples.kind != "image":
+        raise NotApplicable("regions are regions of images")
+    samples = samples.take(slice(images))
+    concepts = _placed(explanation)
+    if len(concepts) < 2 and local and (parts := _parts(explanation, len(samples))):
+        replaced = filled(run, samples, fill)
+        return [
+            _game(
+                run, samples.take([i]), replaced[i : i + 1], _placed(part), [_own(c, i) for c in _placed(part)], local
+            )
+            for i, part in enumerate(parts)
+            if _placed(part)
+        ]
+    if not concepts:
+        raise NotApplicable("its concepts have no maps")
+    maps = [c.maps for c in concepts if c.maps is not None]
+    return [_game(run, samples, filled(run, samples, fill), concepts, maps, local)]
+
+
+def filled(run: Run, samples: Samples, fill: str) -> Tensor:
+    """(n, 3, H, W): what removed pixels become, the blurred image or the mean colour of training images."""
+    if fill == "blur":
+        return blurred(samples.images, BLUR * min(samples.images.shape[-2:]))
+    train = run.task.data.samples(None, "train", MEAN_OF, run.cell.data_seed)
+    if not len(train):
+        raise NotApplicable("there are no training images to take a mean colour of")
+    return train.images.mean((0, 2, 3))[None, :, None, None].expand_as(samples.images)
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Images (n, 3, H, W) under a Gaussian of this standard deviation in pixels; edges are repeated."""
+    radius = max(1, round(3 * sigma))
+    bell = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel = (bell / bell.sum()).to(images).expand(3, 1, 1, -1)
+    wide = conv2d(pad(images, (radius, radius, 0, 0), mode="replicate"), kernel, groups=3)
+    return conv2d(pad(wide, (0, 0, radius, radius), mode="replicate"), kernel.transpose(2, 3), groups=3).clamp(0, 1)
+
+
+def owners(maps: Sequence[Tensor], n: int) -> Tensor:
+    """(n, H, W) to which concept a pixel belongs; len(maps) where to none."""
+    best = torch.zeros_like(maps[0][:n], dtype=torch.float32)
+    owner = torch.full_like(best, len(maps), dtype=torch.int64)
+    for j, map in enumerate(maps):
+        scaled = map[:n].float() / map.max().clamp_min(torch.finfo(torch.float32).tiny)
+        more = scaled > best
+        owner[more], best = j, torch.maximum(best, scaled)
+    return owner
+
+
+def _game(
+    run: Run, samples: Samples, fill: Tensor, concepts: list[Concept], maps: Sequence[Tensor], local: bool
+) -> PixelGame:
+    n, k = len(samples), len(concepts)
+    importance = np.broadcast_to(np.array([c.importance for c in concepts], dtype=np.float64), (n, k))
+    order = np.broadcast_to(np.arange(k, dtype=np.int64), (n, k))
+    own = [c.local[:n].double().numpy() for c in concepts if c.local is not None and len(c.local) >= n]
+    if local and len(own) == k:
+        importance = np.stack(own, axis=1)
+        order = np.argsort(-importance, axis=1, kind="stable")
+    return PixelGame(
+        order=order,
+        importance=importance,
+        target=run.task.target,
+        classifier=run.task.classifier,
+        images=samples.images,
+        fill=fill,
+        owner=owners(maps, n),
+    )
+
+
+def _placed(explanation: Explanation) -> list[Concept]:
+    """Concepts with maps; those that refine another concept would only repeat its place."""
+    return [c for c in explanation.concepts if c.maps is not None and c.parent is None]
+
+
+def _parts(explanation: Explanation, n: int) -> tuple[Explanation, ...]:
+    """One explanation for each of the first n samples; none if there are not as many, or they have no maps."""
+    parts = explanation.parts[:n]
+    return parts if len(parts) == n and any(map(_placed, parts)) else ()
+
+
+def _own(concept: Concept, i: int) -> Tensor:
+    """(1, H, W) map of a concept of the i-th sample, which is all that it has or one of all samples'."""
+    maps = concept.maps
+    if maps is None:
+        raise NotApplicable("a concept has no maps")
+    return maps if len(maps) == 1 else maps[i : i + 1]
