@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from xcore.api import bench
 from xcore.cli import main
 from xcore.errors import UsageError
+from xcore.gate import check, parse
+from xcore.plan import load_suite
 from xcore.report import Table, Verdict, junit, summary
 from xcore.types import Budget, Cell, Outcome, Ref
 
@@ -267,3 +270,18 @@ def test_the_summary_is_appended_and_holds_the_table(toy, tmp_path):
     assert text.startswith("# before\n## xcore · custom: passed\n")
     assert "| Method | Concept | brightness ↑ |" in text
     assert ET.parse(tmp_path / "other" / "j.xml").getroot()[0].get("tests") == "2"
+
+
+# -- the docs ----------------------------------------------------------------------------------------------------------
+def test_the_page_shows_the_example_files_and_what_they_say_is_valid(capsys, monkeypatch):
+    page, examples = (ROOT / "docs" / "gates.md").read_text(), ROOT / "docs" / "examples" / "ci"
+    for file in examples.iterdir():
+        assert f"```{file.suffix[1:].replace('yml', 'yaml')}\n{file.read_text()}```" in page
+    suite = load_suite(str(examples / "explanations.toml"))
+    check(suite.gates, suite.labels, suite.metrics)
+    _, shown, _ = here(capsys, monkeypatch, "bench", "--help")
+    for flag in re.findall(r"--[a-z-]+", (examples / "workflow.yml").read_text().partition("xcore bench")[2]):
+        assert f"{flag} " in shown
+    for label, gate in re.findall(r"`((?:craft|noise)\.\S+( on zebra)? [<>=]+ [\d.]+)`", page):
+        check([label], ["craft", "noise"], ["TS", "CS", "recovery", "cost"])
+        assert parse(label).cls == gate.removeprefix(" on ")
