@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -106,13 +105,10 @@ def _all_of(data: Dataset, n: int) -> Samples:
         # A split to explain of which no file is readable is refused; the others may do, and `skipped` names the files.
         with suppress(UsageError):
             parts.append(data.samples(None, split, n, 0))
-    found = [p.take([i]) for p in parts for i in range(len(p))]
-    # by name, not by split, so that a file more or less elsewhere moves few of the others
-    return Samples.concat(sorted(found, key=_rank)[:n] or parts)
-
-
-def _rank(one: Samples) -> str:
-    return hashlib.sha256(one.ids[0].encode()).hexdigest()
+    # one of each in turn, so that fewer images are the first of more
+    longest = max((len(p) for p in parts), default=0)
+    found = [p.take([i]) for i in range(longest) for p in parts if i < len(p)]
+    return Samples.concat(found[:n] or parts)
 
 
 def _cropped(samples: Samples, size: tuple[int, int]) -> Samples:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from xcore.contrast import NULL
 from xcore.errors import UsageError
 from xcore.protocols import Task
 from xcore_tcav.explainer_options import Options
@@ -19,6 +18,8 @@ from xcore_tcav.inference import Floats, interval
 from xcore_tcav.negatives import Negatives
 from xcore_tcav.scorer import Scorer, SetScore
 from xcore_tcav.sources import Given
+
+_BLOCK = 20  # concepts that are judged together, so that the classifier still knows their activations for the CAVs
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,30 +88,30 @@ def open_scorer(task: Task, layer: str, o: Options) -> Scorer:
     )
 
 
-def judge(scorer: Scorer, layer: str, given: Sequence[Given], o: Options, j: int, seed: int) -> Layer:
+def judge(scorer: Scorer, layer: str, given: Sequence[Given], task: Task, o: Options, j: int) -> Layer:
     """Score all concepts at a layer; what does not depend on the concept is computed once.
 
     Parameters
     ----------
     j
         Counterpart sets of the null.
-    seed
-        Of the random draws from the other concepts (``against="others"``).
     """
     render = given[0].render
-    _check_sizes(scorer, given)
-    scores = scorer.score_many([g.fitted for g in given], render)
+    _check_sizes(scorer, given, task)
     acts = [scorer.activations(g.fitted) for g in given] if o.against else []
     verdicts = []
-    for i, (g, score) in enumerate(zip(given, scores, strict=True)):
-        if o.against == g.name:
-            continue
-        null = scorer.null(j, score.n, render)
-        p = scorer.p_value(score, j) if o.test == "rank" else scorer.welch_p_value(score)
-        relative = _relative(scorer, acts, i, _others(given, i, o), o, seed) if o.against else None
-        cav = relative.cav if relative else scorer.cavs(g.fitted, render).mean(0)
-        local = (scorer.gradients @ cav).cpu() / float(scorer.units.mean())
-        verdicts.append(Verdict(score, p, null.effect, null.ts, relative, cav.cpu(), local))
+    for start in range(0, len(given), _BLOCK):
+        block = given[start : start + _BLOCK]
+        scores = scorer.score_many([g.fitted for g in block], render)
+        for i, (g, score) in enumerate(zip(block, scores, strict=True), start):
+            if o.against == g.name:
+                continue
+            null = scorer.null(j, score.n, render)
+            p = scorer.p_value(score, j) if o.test == "rank" else scorer.welch_p_value(score)
+            relative = _relative(scorer, acts, i, _others(given, i, o), o, task.seed) if o.against else None
+            cav = relative.cav if relative else scorer.cavs(g.fitted, render).mean(0)
+            local = (scorer.gradients @ cav).cpu() / float(scorer.units.mean())
+            verdicts.append(Verdict(score, p, null.effect, null.ts, relative, cav.cpu(), local))
     return Layer(layer, tuple(verdicts), float(scorer.units.mean()), j)
 
 
@@ -149,14 +150,17 @@ def _relative(scorer: Scorer, acts: Sequence[Tensor], i: int, others: Sequence[i
     )
 
 
-def _check_sizes(scorer: Scorer, given: Sequence[Given]) -> None:
-    """Refuse images that give another number of activations than the class's do."""
-    d = scorer.gradients.shape[1]
-    for g in given:
-        if g.fitted.kind == "image" and scorer.activations(g.fitted.take([0])).shape[1] != d:
-            have, want = (tuple(s.images.shape[2:]) for s in (g.fitted, scorer.contrast(2, NULL, g.render)))
+def _check_sizes(scorer: Scorer, given: Sequence[Given], task: Task) -> None:
+    """Refuse images of another size than the class's where they give another number of activations."""
+    if task.samples.kind != "image":
+        return
+    size = task.samples.images.shape[2:]
+    named = [(f"images of {g.name!r}", g.fitted) for g in given]
+    for what, samples in [*named, ("random images", task.contrast(len(given[0].fitted), 0, given[0].render))]:
+        other = samples.images.shape[2:]
+        if other != size and scorer.activations(samples.take([0])).shape[1] != scorer.gradients.shape[1]:
             raise UsageError(
-                f"images of {g.name!r} are {have[0]}x{have[1]}, those of the random sets {want[0]}x{want[1]}, "
-                "and the layer's activations have the size of the image",
+                f"{what} are {other[0]}x{other[1]}, those of the class {size[0]}x{size[1]}, and the activations of "
+                "this layer grow with the image",
                 "average them over positions with tcav.pool=true",
             )

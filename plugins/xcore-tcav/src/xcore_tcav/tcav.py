@@ -58,12 +58,14 @@ class Tcav:
             raise UsageError("relative TCAV compares concepts, and there is one", "name more with tcav.concepts")
         judged = [g for g in given if g.name != o.against]
         before = time.perf_counter()
-        task.contrast(2, 0, given[0].render)  # draws the pool that all methods and seeds share, if nobody has
+        task.contrast(
+            len(given[0].fitted), 0, given[0].render
+        )  # draws the pool that all methods and seeds share, if nobody has
         shared = time.perf_counter() - before
         j, layers = null_size(o, len(judged) * len(scorers)), []
         for step, (name, scorer) in enumerate(scorers.items()):
             task.progress(step, len(scorers), f"{len(judged)} concepts at {name}")
-            layers.append(judge(scorer, name, given, o, j, task.seed))
+            layers.append(judge(scorer, name, given, task, o, j))
         concepts = _concepts(judged, layers, o)
         concepts, no_maps = _mapped(concepts, layers, task, o)
         order = [g.name for g in judged]
