@@ -1,8 +1,8 @@
 """Semi-NMF and convex NMF of rows of any sign (Ding, Li and Jordan 2010, IEEE PAMI 32).
 
 Both alternate between codes and atoms so that no step raises the error. Their multiplicative updates are replaced by
-coordinate descent on the codes, exact least squares (semi-NMF) and accelerated projected gradients (convex NMF), which
-reach lower errors in fewer sweeps and never form the (n, n) matrix of inner products.
+coordinate descent on the codes and exact steps on the atoms: least squares (semi-NMF), and projections onto the cone of
+the rows (convex NMF). They reach lower errors in fewer sweeps and never form the (n, n) matrix of inner products.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from sklearn.cluster import KMeans
 
 Array = NDArray[np.float64]
 
 SWEEPS = 3
 """Sweeps of coordinate descent over the codes between two updates of the atoms."""
-INNER = 10
-"""Accelerated gradient steps of convex NMF between two updates of the codes."""
+PIVOTS = 3
+"""Rows of the data that may join those that an atom of convex NMF is made of, in one update."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +51,12 @@ def semi_nmf(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e-
         Stops when the squared error falls by less than this share in ten updates.
     """
     labels = clusters(a, k, seed)[0]
-    codes = np.eye(k)[labels] + 0.2  # the start that Ding et al. give
 
     def atoms_for(codes: Array) -> Array:
         gram = codes.T @ codes
         return np.asarray(np.linalg.lstsq(gram, codes.T @ a, rcond=1e-12)[0])
 
-    return _alternate(a, codes, atoms_for, max_iter, tol)
+    return _alternate(a, np.eye(k)[labels], atoms_for, max_iter, tol)
 
 
 def convex_nmf(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e-4) -> Fit:
@@ -65,10 +65,7 @@ def convex_nmf(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1
     Parameters are those of `semi_nmf`; k is at most n.
     """
     labels = clusters(a, k, seed)[0]
-    chosen = np.eye(k)[labels]
-    weights = (chosen / np.maximum(chosen.sum(0), 1.0)).T
-    solver = _Weights(a, weights)
-    return _alternate(a, chosen + 0.2, solver.atoms_for, max_iter, tol)
+    return _alternate(a, np.eye(k)[labels], _Cone(a, k).atoms_for, max_iter, tol)
 
 
 def clusters(a: Array, k: int, seed: int) -> tuple[NDArray[np.intp], Array]:
@@ -77,37 +74,39 @@ def clusters(a: Array, k: int, seed: int) -> tuple[NDArray[np.intp], Array]:
     return np.asarray(found.labels_), np.asarray(found.cluster_centers_)
 
 
-class _Weights:
-    """Keeps the weights W >= 0 of convex NMF (atoms = W a) from one update to the next."""
+class _Cone:
+    """Keeps, from one update of convex NMF to the next, the few rows of `a` of which each atom is made."""
 
-    def __init__(self, a: Array, weights: Array) -> None:
+    def __init__(self, a: Array, k: int) -> None:
+        norms = np.linalg.norm(a, axis=1)
+        self.rays = a[norms > 0] / norms[norms > 0, None]
+        self.chosen = [np.zeros(0, dtype=np.intp) for _ in range(k)]
+        self.atoms = np.zeros((k, a.shape[1]))
         self.a = a
-        self.norms = np.linalg.norm(a, axis=1)
-        self.unit = a / np.where(self.norms > 0, self.norms, 1.0)[:, None]
-        small = self.unit.T @ self.unit if a.shape[0] > a.shape[1] else self.unit @ self.unit.T
-        self.largest = float(np.linalg.eigvalsh(small)[-1])
-        self.weights = weights * self.norms
 
     def atoms_for(self, codes: Array) -> Array:
-        """Lowers ||a - codes W a||^2 over W >= 0 by accelerated projected gradients, restarted where they climb."""
+        """Moves each atom in turn towards what fits the rows best, as near as the cone of the rows allows."""
         gram, target = codes.T @ codes, codes.T @ self.a
-        step = 1.0 / max(float(np.linalg.eigvalsh(gram)[-1]) * self.largest, 1e-300)
-        w, atoms = self.weights, self.weights @ self.unit
-        best = _error(gram, target, atoms)
-        ahead, momentum = w, 1.0
-        for _ in range(INNER):
-            gradient = (gram @ (ahead @ self.unit) - target) @ self.unit.T
-            new = np.maximum(ahead - step * gradient, 0.0)
-            new_atoms = new @ self.unit
-            error = _error(gram, target, new_atoms)
-            if error > best:
-                ahead, momentum = w, 1.0
-                continue
-            grown = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-            ahead = new + (momentum - 1) / grown * (new - w)
-            w, atoms, best, momentum = new, new_atoms, error, grown
-        self.weights = w
-        return np.asarray(atoms)
+        for j in np.flatnonzero(np.diag(gram) > 0):
+            wanted = self.atoms[j] + (target[j] - gram[j] @ self.atoms) / gram[j, j]
+            self.atoms[j], self.chosen[j] = self._project(wanted, self.chosen[j])
+        return self.atoms.copy()
+
+    def _project(self, wanted: Array, chosen: NDArray[np.intp]) -> tuple[Array, NDArray[np.intp]]:
+        """The point nearest to `wanted` in the cone of the chosen rows and of those that one after another help most.
+
+        These are steps of Lawson and Hanson's method from where the last update ended, so no step moves away.
+        """
+        for _ in range(PIVOTS + 1):
+            weights = nnls(self.rays[chosen].T, wanted)[0] if len(chosen) else np.zeros(0)
+            chosen, weights = chosen[weights > 0], weights[weights > 0]
+            point = weights @ self.rays[chosen]
+            gain = self.rays @ (wanted - point)
+            best = int(gain.argmax())
+            if gain[best] <= 1e-9 * np.linalg.norm(wanted) or best in chosen:
+                break
+            chosen = np.append(chosen, best)
+        return point, chosen
 
 
 def _error(gram: Array, target: Array, atoms: Array) -> float:
