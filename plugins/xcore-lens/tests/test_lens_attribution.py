@@ -1,8 +1,5 @@
 """Importances against closed forms and captum, on heads of which we know all."""
 
-from itertools import pairwise, permutations
-from math import factorial
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +7,6 @@ from captum.attr import IntegratedGradients
 from xcore_craft.space import Space
 from xcore_lens.attribution import IN_LOGITS, attribute, unflatten
 from xcore_lens.options import Options
-from xcore_lens.shapley import shapley
 
 from xcore.errors import UsageError
 from xcore.samples import Samples
@@ -169,41 +165,17 @@ def test_a_head_that_ignores_the_layer_is_told():
     assert not values("sobol", world(lambda a: torch.ones(len(a), CLASSES))).values.any()
 
 
-def by_definition(game, n):
-    """The mean over all orders of what each player adds."""
-    worth = np.zeros(n)
-    for order in permutations(range(n)):
-        here = np.zeros((n + 1, n))
-        for step, player in enumerate(order):
-            here[step + 1 :, player] = 1
-        for (before, after), player in zip(pairwise(game(here)), order, strict=True):
-            worth[player] += (after - before) / factorial(n)
-    return worth
-
-
-def game(coalitions):
-    """Majority of three, a glove game and a sum, put together."""
-    c = np.asarray(coalitions)
-    return (c[:, :3].sum(1) >= 2) + np.minimum(c[:, 3] + c[:, 4], c[:, 5]) + c @ np.arange(6)
-
-
-def test_shapley_values_are_those_of_the_definition():
-    np.testing.assert_allclose(shapley(game, 6), by_definition(game, 6), atol=1e-12)
-    np.testing.assert_allclose(shapley(game, 6), np.array([1, 1, 1, 0.5, 0.5, 2]) / 3 + np.arange(6), atol=1e-12)
-    assert shapley(lambda c: 3 * c[:, 0], 1) == [3]
-
-
-def test_sampled_shapley_values_add_up_and_come_close():
-    rng = np.random.default_rng(0)
-    weight, pairs = rng.normal(size=14), rng.normal(size=(14, 14)) / 5
-
-    def worth(c):
-        return c @ weight + np.einsum("mi,ij,mj->m", c, np.triu(pairs, 1), c)
-
-    expected = weight + (np.triu(pairs, 1) + np.triu(pairs, 1).T).sum(1) / 2
-    got = shapley(worth, 14, 64, 0)
-    np.testing.assert_allclose(got, expected, atol=1e-9)  # antithetic orders are exact for pairwise games
-    np.testing.assert_array_equal(got, shapley(worth, 14, 64, 0))
-    crooked = lambda c: np.sin(c @ weight)  # noqa: E731
-    got = shapley(crooked, 14, 2000, 1)
-    assert got.sum() == pytest.approx(crooked(np.ones((1, 14)))[0], abs=1e-9)
+@pytest.mark.parametrize("k", [4, 14])
+def test_shapley_values_exact_or_sampled_add_up_and_are_exact_for_pairs(k):
+    """Orders in both directions are exact for any game of single concepts and pairs of them."""
+    generator = torch.Generator().manual_seed(0)
+    codes, atoms = torch.rand(2, 1, k, generator=generator), torch.randn(k, C, generator=generator)
+    samples = Samples("image", torch.rand(2, 3, 8, 8, generator=generator), ("a", "b"))
+    space = Space(Above(lambda a: a[:, :2] * a[:, 2:4] + a[:, :2], "NC"), (C,))
+    got = values("shapley", (space, codes @ atoms, codes, atoms, samples), permutations=4)
+    parts = (codes[:, 0, :, None] * atoms).double()
+    whole = parts.sum(1, keepdim=True)
+    expected = (parts[..., 1] * whole[..., 3] + whole[..., 1] * parts[..., 3]) / 2 + parts[..., 1]
+    np.testing.assert_allclose(got.values, expected, atol=1e-4)
+    np.testing.assert_allclose(got.values.sum(1), got.coded - got.empty, atol=1e-4)
+    assert got.forwards == 3 * 2 + 2 * 16 if k == 4 else got.forwards < 3 * 2 + 2 * 4 * 14

@@ -176,8 +176,8 @@ def test_centred_activations(extractor):
     t = task(target=1)
     got = lens(extractor=extractor, centre=True).explain(t)
     a = t.classifier.open("last").activations(t.samples).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(got.dictionary.state["shift"], a.mean((0, 1)), atol=1e-6, rtol=1e-5)
-    given = got.dictionary.codes @ got.dictionary.atoms + got.dictionary.state["shift"]
+    torch.testing.assert_close(got.dictionary.state["centre"], a.mean((0, 1)), atol=1e-6, rtol=1e-5)
+    given = got.dictionary.codes @ got.dictionary.atoms + got.dictionary.state["centre"]
     assert (given - a).norm() / (a - a.mean((0, 1))).norm() == pytest.approx(got.trace[0]["error"], abs=1e-4)
     if extractor == "pca":
         assert max(abs(c.importance) for c in got.concepts) < 1e-4

@@ -12,18 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 from xcore_craft.sobol import designs, jansen
 from xcore_craft.space import Space
+from xcore_eac import games
 
 from xcore.errors import UsageError
 from xcore.samples import Samples
 from xcore_lens.options import Options
-from xcore_lens.shapley import Game, shapley
 
 Array = NDArray[np.float64]
+Game = Callable[[Array], Array]
+"""Masks (m, players) in [0, 1] -> logits (m,)."""
 Players = Callable[[Game, int, list[int]], Array]
 """(game, players, seed) -> a value of each player."""
 
 BATCH = 32
 """Images whose gradients are taken at once."""
+
+EXACT = 10
+"""Concepts in an image up to which Shapley values come from all coalitions."""
 
 MEANING = {
     "gradient": "d class logit / d code, summed over positions",
@@ -146,23 +151,25 @@ def unflatten(rows: Tensor, space: Space) -> Tensor:
 
 
 def _players(o: Options) -> Players:
-    if o.importance == "shapley":
-        return lambda game, m, seed: shapley(game, m, o.permutations, seed)
     if o.importance == "sobol":
         designs(1, o.designs)  # refuses a wrong number of points before any work
-
-        def total_indices(game: Game, m: int, seed: list[int]) -> Array:
-            a, c = designs(m, o.designs, seed)
-            y = game(np.concatenate([a, c.reshape(-1, m)]))
-            return jansen(y[: len(a)], y[len(a) :].reshape(m, -1))[0]
-
-        return total_indices
 
     def occlusion(game: Game, m: int, _: list[int]) -> Array:
         y = game(np.concatenate([np.ones((1, m)), 1 - np.eye(m)]))
         return np.asarray(y[0] - y[1:])
 
-    return occlusion
+    def sobol(game: Game, m: int, seed: list[int]) -> Array:
+        a, c = designs(m, o.designs, seed)
+        y = game(np.concatenate([a, c.reshape(-1, m)]))
+        return jansen(y[: len(a)], y[len(a) :].reshape(m, -1))[0]
+
+    def shapley(game: Game, m: int, seed: list[int]) -> Array:
+        rng = np.random.default_rng(seed)
+        few = m <= EXACT
+        design = games.exact(m, "shapley") if few else games.sampled(m, "shapley", o.permutations // 2, rng)
+        return design.worth(game(design.coalitions.astype(np.float64)))[0]
+
+    return {"occlusion": occlusion, "sobol": sobol, "shapley": shapley}[o.importance]
 
 
 def _masked(

@@ -81,7 +81,8 @@ class Lens:
             maps, strength = from_crops(space, code, task.samples, cells)
 
         step, more = self._quality(full, codes, unit, atoms, found, stability, layer)
-        dictionary = Dictionary(layer, unit, codes, encoder, space.state)
+        state = {"centre": space.shift} if o.centre and space.shift is not None else space.state
+        dictionary = Dictionary(layer, unit, codes, encoder, state)
         concepts = []
         for rank, atom in enumerate(np.argsort(-found.values.mean(0), kind="stable").tolist(), start=1):
             picks = strongest(strength[:, :, atom], o.exemplars, o.per_image)

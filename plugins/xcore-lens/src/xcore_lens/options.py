@@ -42,7 +42,7 @@ class Options(Base):
     steps: int = Field(default=32, ge=1, description="points of the path of integrated-gradients")
     designs: int = Field(default=32, ge=2, description="design points of sobol, a power of two")
     permutations: int = Field(
-        default=64, ge=2, multiple_of=2, description="permutations of shapley for more than 10 concepts in an image"
+        default=64, ge=4, multiple_of=2, description="permutations of shapley for more than 10 concepts in an image"
     )
     stability: bool = Field(default=True, description="refit on two halves of the images and compare the atoms")
     crop: int | None = Field(default=None, ge=2, description="short side of a crop in pixels; none = half the image's")
