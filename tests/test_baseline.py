@@ -151,9 +151,9 @@ def test_a_seed_that_failed_is_a_regression_though_the_others_are_as_before(file
 
 
 def test_seconds_are_kept_and_compared_only_if_asked_for(file: Path) -> None:
-    fast, slow = [row(0, TS=0.9)], [{**row(0, TS=0.9), "seconds": 9.0}]
+    fast, slow = ([{**row(0, TS=0.9), "overall": {"cost": score("cost", s)}, "seconds": s}] for s in (2.0, 9.0))
     write(file, fast)
-    assert "seconds" not in file.read_text()
+    assert [v["metric"] for v in json.loads(file.read_text())["values"]] == ["TS"]
     assert [v.status for v in compare(file, slow)] == ["met"]
     with pytest.raises(UsageError, match="holds no seconds"):
         compare(file, slow, "seconds=50%")

@@ -151,6 +151,8 @@ def test_what_is_missing_is_missed_with_its_reason_however_good_the_rest_is() ->
     ]
     some = [*seeds(1.0), row(1, scores={"TS": score("TS", None)})]
     assert texts(some, "craft.TS>=0.5") == ["craft.TS on zebra: n/a (seed 1: no images), gate >= 0.5 missed"]
+    both = [row(0, scores={"TS": score("TS", None)}), failed(1)]
+    assert "(seed 0: no images; seed 1: failed: out of memory)" in texts(both, "craft.TS>=0.5")[0]
     fewer = [row(0, 1), row(0, 2, scores={"TS": score("TS", 1.0)}), row(1, 1)]
     assert "seed 1: no" in texts(fewer, "craft.TS[C2]>=0.5")[0]
 
