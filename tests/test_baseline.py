@@ -160,6 +160,8 @@ def test_seconds_are_kept_and_compared_only_if_asked_for(file: Path) -> None:
     write(file, fast, tolerance=("seconds=50%",))
     assert [v.status for v in compare(file, slow)] == ["met"]
     assert [v.status for v in compare(file, slow, "seconds=50%")] == ["met", "missed"]
+    with pytest.raises(UsageError, match="metric in tolerance 'cost=50%'"):
+        compare(file, slow, "cost=50%")  # its seconds and counts are named one by one
 
 
 def test_the_first_three_concepts_are_kept_and_a_line_a_value(file: Path) -> None:

@@ -102,7 +102,8 @@ class Baseline:
         if asked.update and asked.fail:
             raise UsageError("--update-baseline and --fail-on-regression exclude one another", "ask for one of them")
         names = [bare(m.text) for m in plan.metrics]
-        self.tolerances = tolerances(asked.tolerance, [*names, SECONDS, *(COUNTS if COST in names else ())])
+        compared = [n for n in names if n != COST]
+        self.tolerances = tolerances(asked.tolerance, [*compared, SECONDS, *(COUNTS if COST in names else ())])
         self.timed = [name for name in (SECONDS, *COUNTS) if name in self.tolerances]
         self.entries: list[Entry] = []
         self.versions: Mapping[str, str] = {}
