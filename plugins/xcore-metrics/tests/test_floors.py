@@ -143,7 +143,8 @@ def test_cards_lead_to_factories() -> None:
     from xcore.registry import Registry
 
     registry = Registry().load_installed()
-    for name in ("CS", "ED", "RCS", "RED", "recovery", "AUC", "cost"):
+    more = ("C-insertion", "C-deletion", "C-muFidelity", "completeness", "localisation", "pointing")
+    for name in ("CS", "ED", "RCS", "RED", "recovery", "AUC", "cost", *more):
         assert registry.create("metric", Ref(name)).direction in ("higher", "lower")
     for name in ("class-crops", "other-class", "noise"):
         assert registry.create("explainer", Ref(name, {"concepts": 2})).options.concepts == 2
@@ -155,7 +156,7 @@ def test_cards_and_options_are_light() -> None:
     code = (
         "import sys, xcore_metrics.plugin\n"
         "assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)\n"
-        "import xcore_metrics.options\n"
+        "import xcore_metrics.options, xcore_metrics.faithfulness.options, xcore_metrics.localisation_options\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

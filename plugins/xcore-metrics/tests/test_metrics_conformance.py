@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from xcore_metrics import floors, pairs
+import torch
+from xcore_metrics import floors, localisation, pairs
 from xcore_metrics.cost import cost
+from xcore_metrics.faithfulness import completeness, removal
+from xcore_metrics.faithfulness.options import CompletenessOptions, RemovalOptions
+from xcore_metrics.localisation_options import LocalisationOptions
 from xcore_metrics.options import FloorOptions, PairOptions
 
 from xcore.testing import ExplainerTests, MetricTests, OptionsTests
+from xcore.types import Dictionary
 
 
 class Means:
@@ -43,10 +50,75 @@ class TestCost(MetricTests):
         return cost()
 
 
+class Found(MetricTests):
+    """A run whose concepts have all that the metrics of removal and places read, in images that have masks."""
+
+    @pytest.fixture
+    def found(self, run):
+        masks = torch.zeros(len(run.task.samples), 32, 32)
+        masks[:, :16] = 1
+        run = replace(run, task=replace(run.task, samples=replace(run.task.samples, meta={"masks": masks})))
+        generator = torch.Generator().manual_seed(0)
+        probe = run.task.classifier.open("4")
+        rows = probe.activations(run.task.samples).flatten(2).transpose(1, 2)
+        atoms = torch.rand(3, 12, generator=generator)
+        dictionary = Dictionary("4", atoms, rows @ torch.linalg.pinv(atoms), "linear")
+        maps = torch.rand(3, len(run.task.samples), 32, 32, generator=generator)
+        concepts = tuple(
+            replace(c, atom=i, directions={"4": atoms[i]}, maps=maps[i]) for i, c in enumerate(run.explanation.concepts)
+        )
+        return replace(run, explanation=replace(run.explanation, concepts=concepts, dictionary=dictionary))
+
+    @pytest.fixture
+    def scores(self, metric, found):
+        return metric.score([found])
+
+    def test_scores_repeat(self, metric, scores, found):
+        assert metric.score([found]) == scores
+
+    def test_random_state_is_left_as_found(self, metric, found):
+        super().test_random_state_is_left_as_found(metric, found)
+
+    @pytest.fixture
+    def reasons(self):
+        return set()
+
+    def test_nothing_is_missing(self, scores, reasons):
+        assert {s.reason for s in scores if s.value is None} == reasons
+
+
+class TestRemoval(Found):
+    @pytest.fixture(params=["insertion", "deletion", "mu_fidelity"])
+    def metric(self, request):
+        return getattr(removal, request.param)(RemovalOptions())
+
+
+class TestCompleteness(Found):
+    @pytest.fixture
+    def metric(self):
+        return completeness.completeness(CompletenessOptions())
+
+    @pytest.fixture
+    def reasons(self):
+        return {"the data set gives no labels"}  # the conformance world has none; see test_completeness.py
+
+
+class TestLocalisation(Found):
+    @pytest.fixture(params=["localisation", "pointing"])
+    def metric(self, request):
+        return getattr(localisation, request.param)(LocalisationOptions())
+
+
 class TestPairOptions(OptionsTests):
     @pytest.fixture
     def options_model(self):
         return PairOptions
+
+
+class TestMoreOptions(OptionsTests):
+    @pytest.fixture(params=[RemovalOptions, CompletenessOptions, LocalisationOptions])
+    def options_model(self, request):
+        return request.param
 
 
 class TestFloorOptions(OptionsTests):

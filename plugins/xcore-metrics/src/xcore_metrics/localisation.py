@@ -1,8 +1,8 @@
 """Localisation: are a concept's maps where something is known to be?
 
-The masks are those that the data set offers with the explained images. Two figures, each with what it is by chance:
-IoU (variant ``IoU``), the mean over images of intersection over union of the mask and the thresholded map; and the
-pointing game (variant ``pointing``; Zhang et al. 2018), the share of images in which the map's maximum is on the mask.
+The masks are those that the data set offers with the explained images. Two metrics, each with what it is by chance:
+`localisation`, the mean over images of intersection over union (IoU) of the mask and the thresholded map; and
+`pointing`, the pointing game (Zhang et al. 2018): the share of images in which the map's maximum is on the mask.
 Chance is the mean of the same figure over all pairs of a map and the mask of another image, which keeps the maps'
 sizes, shapes and habitual places.
 """
@@ -21,7 +21,7 @@ from xcore.protocols import Run
 from xcore.types import Concept, Score
 from xcore_metrics.localisation_options import LocalisationOptions
 
-NAME = "localisation"
+Name = Literal["localisation", "pointing"]
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 HALF = 0.5
 """A pixel that is covered at least so much belongs to a mask."""
@@ -37,35 +37,37 @@ class Fit:
     threshold: float
     pointing: float
     pointing_chance: float
-    each: tuple[float, ...]
-    """IoU in each image that has the mask."""
+    ious: tuple[float, ...]
+    hits: tuple[float, ...]
+    """In each image that has the mask."""
 
 
 class Localisation:
-    """IoU and pointing game of each concept's maps against the masks that come with the explained images.
+    """IoU, or the pointing game, of each concept's maps against the masks that come with the explained images.
 
     Where the data set gives several masks an image (such as animal, object and background) a concept is compared with
     the one that its maps fit best, by IoU less its chance; which one is in the details (`mask`, counted from 0), as is
-    the `threshold`, a share of the map's largest value over all images. Choosing the threshold helps chance as much,
-    since chance is given its own best one. An image without the mask is left out; without a map in it, it is missed.
+    the `threshold` of the IoU, a share of the map's largest value over all images. Choosing the threshold helps chance
+    as much, since chance is given its own best one. An image without the mask is left out; one without a map is missed.
     """
 
     direction: Literal["higher"] = "higher"
     needs = frozenset({"maps"})
 
-    def __init__(self, options: LocalisationOptions | None = None) -> None:
+    def __init__(self, name: Name, options: LocalisationOptions | None = None) -> None:
+        self.name = name
         self.options = options or LocalisationOptions()
 
     def score(self, runs: Sequence[Run]) -> list[Score]:
-        """Two scores a concept; n/a where the data set has no masks, or the concept no maps."""
+        """One score a concept; n/a where the data set has no masks, or the concept no maps."""
         return [score for run in runs for score in self._run(run)]
 
     def _run(self, run: Run) -> list[Score]:
         try:
             masks = self._masks(run)
         except NotApplicable as error:
-            return [Score(NAME, reason=str(error))]
-        return [score for i, c in enumerate(run.explanation.concepts) for score in self._concept(i, c, masks)]
+            return [Score(self.name, reason=str(error))]
+        return [self._concept(i, c, masks) for i, c in enumerate(run.explanation.concepts)]
 
     def _masks(self, run: Run) -> Tensor:
         """(m, N, H, W) bool"""
@@ -84,34 +86,25 @@ class Localisation:
             raise NotApplicable(f"there is no mask {self.options.mask}: the data set has {masks.shape[1]}")
         return masks.transpose(0, 1)
 
-    def _concept(self, index: int, concept: Concept, masks: Tensor) -> list[Score]:
+    def _concept(self, index: int, concept: Concept, masks: Tensor) -> Score:
         try:
             fit = self._best(concept, masks)
         except NotApplicable as error:
-            return [Score(NAME, index, reason=str(error), variant=variant) for variant in ("IoU", "pointing")]
-        each = torch.tensor(fit.each)
-        shared = {"mask": float(fit.mask), "threshold": fit.threshold, "masks": float(len(masks))}
-        return [
-            Score(
-                NAME,
-                index,
-                value=fit.iou,
-                variant="IoU",
-                spread=float(each.std(correction=0)),
-                over="images",
-                n=len(each),
-                samples=fit.each,
-                details={**shared, "chance": fit.iou_chance},
-            ),
-            Score(
-                NAME,
-                index,
-                value=fit.pointing,
-                variant="pointing",
-                n=len(each),
-                details={**shared, "chance": fit.pointing_chance},
-            ),
-        ]
+            return Score(self.name, index, reason=str(error))
+        each, value, chance = fit.ious, fit.iou, fit.iou_chance
+        details = {"mask": float(fit.mask), "masks": float(len(masks)), "threshold": fit.threshold}
+        if self.name == "pointing":
+            each, value, chance = fit.hits, fit.pointing, fit.pointing_chance
+        return Score(
+            self.name,
+            index,
+            value=value,
+            spread=float(torch.tensor(each).double().std(correction=0)),
+            over="images",
+            n=len(each),
+            samples=each,
+            details={**details, "chance": chance},
+        )
 
     def _best(self, concept: Concept, masks: Tensor) -> Fit:
         maps = concept.maps
@@ -141,15 +134,17 @@ def fit_of(maps: Tensor, mask: Tensor, index: int, thresholds: Sequence[float] =
     ious = torch.stack([iou_pairs(maps > t, mask) for t in thresholds])
     own = ious.diagonal(dim1=1, dim2=2)[:, there]
     at = int(own.mean(1).argmax())
-    hits = pointing_pairs(maps, mask)
+    pointed = pointing_pairs(maps, mask)
+    hits = pointed.diagonal()[there]
     return Fit(
         mask=index,
         iou=float(own[at].mean()),
         iou_chance=max(chance(pairs) for pairs in ious),
         threshold=thresholds[at],
-        pointing=float(hits.diagonal()[there].mean()),
-        pointing_chance=chance(hits),
-        each=tuple(own[at].tolist()),
+        pointing=float(hits.mean()),
+        pointing_chance=chance(pointed),
+        ious=tuple(own[at].tolist()),
+        hits=tuple(hits.tolist()),
     )
 
 
@@ -170,5 +165,10 @@ def pointing_pairs(maps: Tensor, mask: Tensor) -> Tensor:
 
 
 def localisation(options: LocalisationOptions | None = None) -> Localisation:
-    """The metric."""
-    return Localisation(options)
+    """The metric localisation: IoU."""
+    return Localisation("localisation", options)
+
+
+def pointing(options: LocalisationOptions | None = None) -> Localisation:
+    """The metric pointing: the pointing game."""
+    return Localisation("pointing", options)

@@ -1,4 +1,4 @@
-"""Options of localisation."""
+"""Options of localisation and pointing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xcore.options import Options
 
 
 class LocalisationOptions(Options):
-    """Options of localisation."""
+    """Options of localisation and pointing."""
 
     threshold: float | None = Field(
         default=None, ge=0, lt=1, description="share of a map's largest value that marks a place; none = the best of 19"

@@ -8,7 +8,7 @@ from xcore.hookspecs import Register
 
 @hookimpl
 def register_metrics(register: Register) -> None:
-    """CS, ED (image-text model), RCS, RED (image features), recovery, AUC, C-*, completeness, localisation, cost."""
+    """Pairs in an embedding, recovery, removal of concepts, completeness, places, cost."""
     pairs = {
         "CS": ("cs", "image-text", "mean cosine of concept and held-out class images, image-text embedding"),
         "ED": ("ed", "image-text", "mean distance of concept and held-out class images, image-text embedding"),
@@ -63,12 +63,17 @@ def register_metrics(register: Register) -> None:
         options="xcore_metrics.faithfulness.options:CompletenessOptions",
         paper="Yeh et al., On Completeness-aware Concept-Based Explanations in Deep Neural Networks, NeurIPS 2020",
     )
-    register(
-        "localisation",
-        "xcore_metrics.localisation:localisation",
-        summary="IoU and pointing game of concepts' maps against the masks that come with the images, beside chance",
-        options="xcore_metrics.localisation_options:LocalisationOptions",
-    )
+    places = {
+        "localisation": "overlap (IoU) of a concept's maps with the masks that come with the images, beside chance",
+        "pointing": "share of images where a concept's map is highest on the mask that comes with them, beside chance",
+    }
+    for name, summary in places.items():
+        register(
+            name,
+            f"xcore_metrics.localisation:{name}",
+            summary=summary,
+            options="xcore_metrics.localisation_options:LocalisationOptions",
+        )
     register(
         "cost",
         "xcore_metrics.cost:cost",

@@ -29,8 +29,8 @@ class Experiment:
     variant: str
     games: tuple[Game, ...] = ()
     reason: str = ""
-    alone: int = 0
-    """Samples left out since they have a single concept of their own."""
+    left_out: int = 0
+    """Samples with fewer than two concepts of their own, which have no order."""
 
 
 _made: OrderedDict[str, tuple[object, Experiment]] = OrderedDict()
@@ -82,12 +82,12 @@ def _experiment(run: Run, o: RemovalOptions, kind: str, fill: str) -> Experiment
     except NotApplicable as error:
         return Experiment(variant, reason=str(error))
     several = tuple(g for g in games if g.order.shape[1] > 1)
-    alone = sum(len(g.order) for g in games) - sum(len(g.order) for g in several)
+    asked = min(len(run.task.samples), o.region_images) if kind == "region" else min(len(run.heldout), o.images)
     if not several:
         return Experiment(variant, reason="it has one concept: no order to judge")
     if all(np.ptp(g.importance, axis=1).max() == 0 for g in several):
         return Experiment(variant, reason="all its importances are equal: no order to judge")
-    return Experiment(variant, several, alone=alone)
+    return Experiment(variant, several, left_out=asked - sum(len(g.order) for g in several))
 
 
 def _add(key: hashlib._Hash, explanation: Explanation) -> None:

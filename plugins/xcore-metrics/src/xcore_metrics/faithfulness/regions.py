@@ -39,12 +39,11 @@ def region_games(run: Run, fill: str, images: int, local: bool) -> list[PixelGam
     concepts = _placed(explanation)
     if len(concepts) < 2 and local and (parts := _parts(explanation, len(samples))):
         replaced = filled(run, samples, fill)
+        placed = [(i, _placed(part)) for i, part in enumerate(parts)]
         return [
-            _game(
-                run, samples.take([i]), replaced[i : i + 1], _placed(part), [_own(c, i) for c in _placed(part)], local
-            )
-            for i, part in enumerate(parts)
-            if _placed(part)
+            _game(run, samples.take([i]), replaced[i : i + 1], found, [_own(c, i) for c in found], local)
+            for i, found in placed
+            if found
         ]
     if not concepts:
         raise NotApplicable("its concepts have no maps")

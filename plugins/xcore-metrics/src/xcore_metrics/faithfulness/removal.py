@@ -112,7 +112,7 @@ class Removal:
         local = sum(len(g.order) for g in e.games if (g.order != g.order[:1]).any() or len(e.games) > 1)
         return {
             "images": float(sum(len(g.order) for g in e.games)),
-            "left_out": float(e.alone),
+            "left_out": float(e.left_out),
             "concepts": float(np.mean([k for _, k in _sized(e.games)])),
             "local_order": float(local > 0),
             "probability": float(o.output == "probability"),
