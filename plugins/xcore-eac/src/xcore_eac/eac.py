@@ -71,7 +71,7 @@ class Eac:
     NotApplicable
         No image has a segment.
     UsageError
-        No samples; a layer for the surrogate that is not there or no cut.
+        No samples; a layer for the surrogate that is not there or no cut of the graph.
     MissingError
         No segmenter.
     """
@@ -87,7 +87,7 @@ class Eac:
         segmenter = task.model("segmenter")
         space = None
         if o.surrogate != "none":
-            space = features.find(task.classifier, task.layer, o.layer, task.samples)
+            space = features.find(task.classifier, o.layer, task.samples)
             if space is None and o.surrogate == "pie":
                 raise NotApplicable(
                     "PIE needs activations and gradients, and this classifier offers no layer to cut at"
@@ -255,15 +255,18 @@ class Eac:
             )
             doubt = f"; below {o.min_r2:g} in {poor}: {then}" if poor else ""
             notes.append(
-                f"PIE at layer {model.layer!r}: R^2 on held-out coalitions, median {np.median(r2):.2f}, "
+                f"PIE at {model.layer}: R^2 on held-out coalitions, median {np.median(r2):.2f}, "
                 f"lowest {r2[0]:.2f}{doubt}"
             )
         if o.surrogate == "auto" and model.layer is None and any(not image.design.exact for image in images):
-            notes.append("no PIE: the classifier offers no layer to cut at")
+            notes.append("no PIE: the classifier shows no activations and gradients")
         for n, what in ((0, "no segment"), (1, "one segment, the whole of what is explained")):
             alike = count - len(images) if n == 0 else sum(len(image.segments) == 1 for image in images)
             if alike:
                 notes.append(f"{alike} of {count} images have {what}")
+        against = sum(image.worth[image.top] <= 0 for image in images)
+        if against:
+            notes.append(f"in {against} of {count} images no segment speaks for the class")
         left = sum(image.segments.left_out > 0 for image in images)
         if left:
             where = "joined in the rest" if o.rest else "left out"

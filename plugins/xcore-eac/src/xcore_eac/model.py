@@ -73,7 +73,7 @@ class Model:
             if self._space is None or not with_features:
                 values.append(self._output(self._classifier.logits(samples)))
                 continue
-            found = self._space.encode(self._space.probe.activations(samples))
+            found = self._space.read(samples)
             rows.append(found)
             with torch.no_grad():
                 values.append(self.output_of_features(found))

@@ -46,7 +46,9 @@ class Options(Base):
     pairs: int = Field(
         default=1000, ge=2, description="antithetic pairs of permutations of PIE's players where they are more than 12"
     )
-    layer: str = Field(default="", description="layer of PIE's features; empty = the last of shape (n, features)")
+    layer: str = Field(
+        default="", description="layer of PIE's features; empty = the last that gives one position, else the logits"
+    )
     exemplars: int = Field(default=10, ge=1, description="images shown for the class, those with the largest values")
 
 

@@ -67,7 +67,7 @@ class Sam:
 
         o = self.options
         pixels = (image.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):  # the pipeline's loader draws a number
             made = self._generate(
                 Image.fromarray(pixels),
                 points_per_batch=o.points_per_batch,

@@ -94,20 +94,26 @@ def _descend(group: Sequence[Evaluated], output: Callable[[Tensor], Tensor], ste
         spread = float(k.values.var())
         share[i, :m] = 1 / m if bounded else 1 / (m * spread) if spread > 0 else 0
         scale[i] = k.features.std(0, correction=0).mean().clamp_min(1e-6)
+
+    def losses(at: Tensor) -> Tensor:
+        """(images,) what each image's map at `at` misses."""
+        got = output((x @ at).flatten(0, 1)).reshape(target.shape)
+        if bounded:
+            got = got.clamp(1e-6, 1 - 1e-6)
+            return ((target * got.log() + (1 - target) * (1 - got).log()) * -share).sum(1)
+        return ((got - target) ** 2 * share).sum(1)
+
     with torch.enable_grad():
         step = torch.zeros_like(weights, requires_grad=True)
         descent = torch.optim.Adam([step], lr=RATE)
-        for _ in range(steps):
-            got = output((x @ (weights + scale * step)).flatten(0, 1)).reshape(target.shape)
-            if bounded:
-                got = got.clamp(1e-6, 1 - 1e-6)
-                loss = -(target * got.log() + (1 - target) * (1 - got).log())
-            else:
-                loss = (got - target) ** 2
-            descent.zero_grad()
-            (step.grad,) = torch.autograd.grad((loss * share).sum(), step)
+        for i in range(steps):
+            descent.param_groups[0]["lr"] = RATE * (1 - i / steps)  # to rest where it is best, not to hover around it
+            (step.grad,) = torch.autograd.grad(losses(weights + scale * step).sum(), step)
             descent.step()
     final = (weights + scale * step).detach()
+    with torch.no_grad():
+        better = losses(final) < losses(weights)
+    final = torch.where(better[:, None, None], final, weights)
     return [torch.cat([final[i, : k.coalitions.shape[1]], final[i, -1:]]) for i, k in enumerate(group)]
 
 
