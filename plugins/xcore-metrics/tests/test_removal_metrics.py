@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,7 +146,7 @@ def test_the_true_order_scores_best_and_the_reverse_worst(k: int) -> None:
         assert sign * good.value > 0 > sign * bad.value
         assert good.value == pytest.approx(-bad.value, abs=1e-5)  # the mean over a circle is that over all orders
         assert good.details["random"] == pytest.approx(good.details["own"] - good.value)
-        assert good.variant == "codes 2"
+        assert good.variant == "codes"
         assert good.over == "random orders"
         assert good.n == len(good.samples) == 2 * k
         assert np.std(good.samples) == pytest.approx(good.spread)
@@ -192,7 +191,7 @@ def test_one_concept_or_equal_importances_are_no_order(make: Any) -> None:
     equal = coded(network(), basis(3), range(3), importance=[0.0] * 3)
     for score in make().score([equal]):
         assert score.value is None
-        assert score.variant in ("codes 2", "direction 2", "region blur", "region mean")
+        assert score.variant in ("codes", "direction", "region blur", "region mean")
         assert "all its importances are equal" in score.reason or "no maps" in score.reason
 
 
@@ -200,18 +199,18 @@ def test_outputs_normalisation_and_groups_are_options_with_names_of_their_own() 
     run = coded(network(), basis(6), range(6))
     plain = only(insertion(RemovalOptions(variant="codes")), run)
     share = only(insertion(RemovalOptions(variant="codes", output="probability")), run)
-    assert share.variant == "codes 2 probability"
+    assert share.variant == "codes probability"
     assert share.value == pytest.approx(plain.details["value_probability"])
     assert plain.value == pytest.approx(share.details["value_logit"])
     p = run.task.classifier.logits(run.heldout).softmax(1)[:, 0].mean()
     assert share.details["full_probability"] == pytest.approx(float(p), abs=1e-6)
     scaled = only(insertion(RemovalOptions(variant="codes", output="probability", normalise=True)), run)
-    assert scaled.variant == "codes 2 probability normalised"
+    assert scaled.variant == "codes probability normalised"
     assert scaled.value == pytest.approx(share.value / float(p))
     low = only(insertion(RemovalOptions(variant="codes", normalise=True)), coded(_below_zero(), basis(3), range(3)))
     assert "not positive" in low.reason
-    assert only(mu_fidelity(RemovalOptions(variant="codes", normalise=True)), run).variant == "codes 2"
-    assert only(insertion(RemovalOptions(variant="codes", residual=False)), run).variant == "codes 2 no residual"
+    assert only(mu_fidelity(RemovalOptions(variant="codes", normalise=True)), run).variant == "codes"
+    assert only(insertion(RemovalOptions(variant="codes", residual=False)), run).variant == "codes no residual"
     assert only(insertion(RemovalOptions(variant="codes", steps=3)), run).details["steps"] == 3
 
 
@@ -462,7 +461,7 @@ def test_every_experiment_that_an_explanation_supports_is_named() -> None:
     full = replace(run, explanation=replace(run.explanation, concepts=tuple(maps)))
     for name, make in MAKERS.items():
         scores = checked_scores(make().score([full]))
-        assert [s.variant for s in scores] == ["codes 2", "direction 2", "region blur", "region mean"], name
+        assert [s.variant for s in scores] == ["codes", "direction", "region blur", "region mean"], name
         assert all(s.value is not None and s.concept is None and s.metric == name for s in scores)
     without = insertion().score([run])
     assert [(s.variant, s.reason) for s in without[2:]] == [
@@ -500,7 +499,13 @@ def test_concepts_that_refine_another_are_not_removed_from_pixels() -> None:
         region_games(run_of(network(), concepts[3:]), "blur", 6, True)
 
 
-def test_changed_weights_are_noticed(tmp_path: Path) -> None:
+def test_another_layer_than_the_task_s_is_named() -> None:
+    run = coded(network(), basis(3), range(3))
+    elsewhere = replace(run, task=replace(run.task, layer="1"))
+    assert [s.variant for s in insertion().score([elsewhere])][:2] == ["codes 2", "direction 2"]
+
+
+def test_changed_weights_are_noticed() -> None:
     module = network()
     run = coded(module, basis(4), range(4))
     metric = insertion(RemovalOptions(variant="direction"))

@@ -72,7 +72,9 @@ def test_the_mean_over_a_circle_is_exact_for_effects_that_add_up() -> None:
 
 def test_shuffles_enumerate_where_that_is_cheaper() -> None:
     assert len(shuffles(4, 200, np.random.default_rng(0))) == factorial(4)
-    assert shuffles(9, 200, np.random.default_rng(0)).shape == (200, 9)
+    many = shuffles(9, 200, np.random.default_rng(0))
+    assert many.shape == (207, 9)
+    assert all(np.bincount(many[:, place]).tolist() == [23] * 9 for place in range(9))
 
 
 @pytest.mark.parametrize(("k", "n", "made"), [(2, 32, 2), (5, 32, comb(5, 2)), (10, 32, 32)])

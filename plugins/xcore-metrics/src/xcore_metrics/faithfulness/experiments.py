@@ -27,6 +27,7 @@ class Experiment:
     """One variant: its games, or why there are none."""
 
     variant: str
+    """``codes``, ``direction`` (with the layer, unless it is the task's), ``region blur``, ``region mean``."""
     games: tuple[Game, ...] = ()
     reason: str = ""
     left_out: int = 0
@@ -77,7 +78,8 @@ def _experiment(run: Run, o: RemovalOptions, kind: str, fill: str) -> Experiment
             games = region_games(run, fill, o.region_images, o.order == "local")
         else:
             layer, game = direction_game(run, o.images) if kind == "direction" else code_game(run, o.images, o.residual)
-            variant = f"{kind} {layer}" + (" no residual" if kind == "codes" and not o.residual else "")
+            variant = kind if layer == run.task.layer else f"{kind} {layer}"
+            variant += " no residual" if kind == "codes" and not o.residual else ""
             games = [game]
     except NotApplicable as error:
         return Experiment(variant, reason=str(error))

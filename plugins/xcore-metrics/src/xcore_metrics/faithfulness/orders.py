@@ -61,10 +61,14 @@ def random_orders(k: int, circles: int, steps: int, rng: np.random.Generator) ->
 
 
 def shuffles(k: int, n: int, rng: np.random.Generator) -> Ints:
-    """(m, k) orders drawn independently; all k! if they are no more than n."""
+    """(m, k) random orders, about n; all k! if they are no more.
+
+    They come in whole circles of k, so that no order of the concepts' places is favoured.
+    """
     if factorial(min(k, 20)) <= n:
         return np.array(list(permutations(range(k))), dtype=np.int64)
-    return np.stack([rng.permutation(k) for _ in range(n)]).astype(np.int64)
+    circles = [rng.permutation(k) for _ in range(-(-n // k))]
+    return np.stack([np.roll(circle, turn) for circle in circles for turn in range(k)]).astype(np.int64)
 
 
 def random_sets(k: int, n: int, rng: np.random.Generator) -> Sets:

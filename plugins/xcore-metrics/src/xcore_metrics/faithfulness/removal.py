@@ -36,7 +36,7 @@ OUTPUTS = ("logit", "probability")
 ROUNDING = 1e-6
 """Changes of the class score below this share of it are rounding in single precision."""
 SHUFFLES = 200
-"""Random orders of C-muFidelity, which ask the model nothing; all if there are no more."""
+"""Random orders of C-muFidelity, about so many: they ask the model nothing."""
 SEED = 0
 """The random orders are the same for every explanation of as many concepts: methods meet the same draws."""
 
@@ -176,7 +176,8 @@ class MuFidelity(Removal):
         own, random, used = [], [], []
         several = len(e.games) > 1
         for game, k in _sized(e.games):
-            orders = np.resize(shuffles(k, SHUFFLES, rng), (SHUFFLES, k)) if several else shuffles(k, SHUFFLES, rng)
+            orders = shuffles(k, SHUFFLES, rng)
+            orders = np.resize(orders, (SHUFFLES, k)) if several else orders  # as many for each image
             sets = random_sets(k, self.options.subsets, rng)
             used.append(len(sets))
             full = game.removed(np.zeros((1, k), bool))
