@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from xcore.contrast import NULL, Contrast, crops, parse_crop
+from xcore.contrast import NULL, Contrast, crops, parse_crop, segments
 from xcore.errors import MissingError, NotApplicable, UsageError
 from xcore.live import LiveData
 from xcore.testing import blobs, stripes
@@ -100,3 +100,62 @@ def test_live_samples_without_contrast_still_have_drawn_sets():
         alone, "stripes", "train", seed=0, generator=Painter(), vocabulary=("a", "b"), pool_size=alone.pool_size
     )
     assert len(drawn(6, 0, "generated:grey")) == 6
+
+
+class Halves:
+    """A small left part and a large right part, and an empty segment."""
+
+    def segment(self, image):
+        masks = torch.zeros(3, *image.shape[-2:], dtype=torch.bool)
+        masks[0, :, :4] = True
+        masks[1, :, 4:] = True
+        return masks
+
+
+def test_segments_are_parts_of_images_on_a_plain_ground():
+    contrast = make(segmenter=Halves)
+    for render, around in (("segment:black", 0.0), ("segment:mean", None)):
+        whole = {
+            i: x for k in range(20) for s in [contrast(10, k, "as-is")] for i, x in zip(s.ids, s.images, strict=True)
+        }
+        shown = contrast(10, 0, render)
+        for name, image in zip(shown.ids, shown.images, strict=True):
+            source = whole[name.partition("#")[0]]
+            level = source.mean((1, 2)) if around is None else torch.zeros(3)
+            left, right = torch.equal(image[:, :, :4], source[:, :, :4]), torch.equal(image[:, :, 4:], source[:, :, 4:])
+            assert left != right
+            outside = image[:, :, 4:] if left else image[:, :, :4]
+            assert torch.allclose(outside, level.view(3, 1, 1).expand_as(outside))
+    assert contrast(10, 0, "segment:black").ids == make(segmenter=Halves)(10, 0, "segment:black").ids
+    negatives = {i for k in range(20) for i in contrast(10, k, "segment:black").ids}
+    assert not negatives & {i for k in range(20) for i in contrast(10, NULL + k, "segment:black").ids}
+
+
+def test_segments_are_drawn_by_area_and_images_without_one_left_out():
+    image = torch.ones(400, 3, 8, 8)
+    samples = Samples("image", image, tuple(str(i) for i in range(400)))
+    masks = [Halves().segment(x) for x in image]
+    masks[0][:], masks[1][0] = False, True
+    masks[1][1:] = False
+    cut = segments(samples, masks, "black", np.random.default_rng(0))
+    assert len(cut) == 399
+    assert torch.equal(cut.images[0], image[1]), "one segment: the whole image"
+    share = float(cut.images[1:, 0, 0, 0].mean())  # the left half has half of the area
+    assert abs(share - 0.5) < 0.1
+    masks[2][0, :, 1:], masks[2][1, :, 1:] = False, True
+    small = [segments(samples.take([2]), [masks[2]], "black", np.random.default_rng(i)) for i in range(200)]
+    assert 0.05 < np.mean([float(s.images[0, 0, 0, 0]) for s in small]) < 0.2, "an eighth of the area"
+
+
+def test_segments_need_a_segmenter_and_a_known_ground():
+    with pytest.raises(NotApplicable, match="needs a segmenter"):
+        make()(5, 0, "segment:black")
+    with pytest.raises(NotApplicable, match="segment:blur"):
+        make(segmenter=Halves)(5, 0, "segment:blur")
+
+    class Blind:
+        def segment(self, image):
+            return torch.zeros(0, *image.shape[-2:], dtype=torch.bool)
+
+    with pytest.raises(NotApplicable, match="no contrast image has a segment"):
+        make(segmenter=Blind)(5, 0, "segment:black")

@@ -51,6 +51,7 @@ def test_a_baseline_that_is_also_a_method_is_there_once(registry):
 
 
 def test_settings_are_typed():
+    assert parse_settings(["craft.crop=null"]) == {"craft": {"crop": None}}
     assert parse_settings(["craft.k=10", "craft.crop=0.5", "rlpo.policy=random", "minizoo/clean.x=true"]) == {
         "craft": {"k": 10, "crop": 0.5},
         "rlpo": {"policy": "random"},

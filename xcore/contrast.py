@@ -7,7 +7,7 @@ speaks of the medium, equally for every concept. So contrast images are cropped 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xcore.protocols import Dataset, Generator
+    from xcore.roles import Segmenter
 
 NULL = 1000
 """Sets with an index below are negatives; from here on they are counterparts of a concept, for a null."""
@@ -44,6 +45,9 @@ class Contrast:
         For the rendering ``generated:...``: unrelated prompts of the same generator, without adapter.
     pool
         Maker of generated pools ``(start_seed, n)``; None = drawn here each time. The core passes one that keeps them.
+    segmenter
+        For the rendering ``segment:black`` or ``segment:mean``: gives the model of that role. An image is then seen
+        through one of its segments, drawn in proportion to its area, since top segments are rarely specks.
     pool_size
         Samples in each pool; None = `POOL`, or `DRAWN_POOL` where a generator draws them.
     """
@@ -58,11 +62,13 @@ class Contrast:
         generator: Generator | None = None,
         vocabulary: tuple[str, ...] = (),
         pool: Pool | None = None,
+        segmenter: Callable[[], Segmenter] | None = None,
         pool_size: int | None = None,
     ) -> None:
         self._data, self._exclude, self._split, self._seed = data, exclude, split, seed
         self._generator, self._vocabulary = generator, vocabulary
         self._make_pool = pool or self._draw_pool
+        self._segmenter = segmenter
         self._size, self._drawn_size = pool_size or POOL, pool_size or DRAWN_POOL
         self._pools: dict[tuple[str, bool], Samples] = {}
 
@@ -79,9 +85,10 @@ class Contrast:
         import numpy as np
 
         medium, _, how = render.partition(":")
-        if medium not in ("as-is", "crop", "generated"):
+        if medium not in ("as-is", "crop", "generated", "segment"):
             raise NotApplicable(f"no contrast can be rendered as {render!r}")
-        pool = self._pool("generated" if medium == "generated" else "data", null=index >= NULL)
+        kept = {"generated": "generated", "segment": render}.get(medium, "data")
+        pool = self._pool(kept, null=index >= NULL)
         if n > len(pool):
             raise NotApplicable(f"a random set of {n} samples is larger than its pool of {len(pool)}")
         rng = np.random.default_rng([self._seed, index, n])
@@ -94,6 +101,8 @@ class Contrast:
             if medium == "generated":
                 offset = (0 if self._split == "train" else 2) + int(null)
                 self._pools[key] = self._make_pool(1_000_000 * (1 + offset) + self._seed, self._drawn_size)
+            elif medium.startswith("segment:"):
+                self._pools[key] = self._segmented(self._pool("data", null=null), medium.partition(":")[2])
             else:
                 both = self._from_data()
                 half = len(both) // 2
@@ -113,6 +122,18 @@ class Contrast:
         order = np.random.default_rng([self._seed, 7]).permutation(len(joined))
         return joined.take(order.tolist())
 
+    def _segmented(self, pool: Samples, fill: str) -> Samples:
+        import numpy as np
+
+        if self._segmenter is None:
+            raise NotApplicable("contrast rendered as segments needs a segmenter", "name one: --model segmenter=REF")
+        if fill not in ("black", "mean"):
+            raise NotApplicable(
+                f"no contrast can be rendered as 'segment:{fill}'", "with segment:black or segment:mean"
+            )
+        segmenter, rng = self._segmenter(), np.random.default_rng([self._seed, 8])
+        return segments(pool, [segmenter.segment(image) for image in pool.images], fill, rng)
+
     def _draw_pool(self, start_seed: int, n: int) -> Samples:
         if self._generator is None:
             raise MissingError(
@@ -131,6 +152,30 @@ def generate_pool(generator: Generator, vocabulary: tuple[str, ...], start_seed:
     prompts = [vocabulary[i] for i in rng.integers(len(vocabulary), size=n)]
     drawn = generator.generate(prompts, [start_seed + i for i in range(n)])
     return replace(drawn, meta={})
+
+
+def segments(samples: Samples, masks: Sequence[Tensor], fill: str, rng: object) -> Samples:
+    """Each image within one of its masks (n, H, W), drawn in proportion to their area, on black or the image's mean.
+
+    Images without a segment are left out.
+    """
+    import torch
+
+    choose: Callable[..., int] = rng.choice  # type: ignore[attr-defined]
+    kept: list[int] = []
+    shown: list[Tensor] = []
+    for i, (image, own) in enumerate(zip(samples.images, masks, strict=True)):
+        area = own.flatten(1).double().sum(1)
+        if not area.sum():
+            continue
+        mask = own[int(choose(len(own), p=(area / area.sum()).numpy()))]
+        around = image.mean((1, 2), keepdim=True) if fill == "mean" else torch.zeros_like(image)
+        kept.append(i)
+        shown.append(torch.where(mask, image, around))
+    if not shown:
+        raise NotApplicable("no contrast image has a segment", "name another segmenter: --model segmenter=REF")
+    ids = tuple(f"{samples.ids[i]}#segment:{fill}" for i in kept)
+    return replace(samples.take(kept), data=torch.stack(shown), ids=ids)
 
 
 def parse_crop(how: str) -> tuple[int, tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,14 @@ def live_task(
         target=index,
         samples=given,
         contrast=Contrast(
-            data, data.name, "train", seed=0, generator=generator, vocabulary=vocabulary, pool_size=data.pool_size
+            data,
+            data.name,
+            "train",
+            seed=0,
+            generator=generator,
+            vocabulary=vocabulary,
+            segmenter=partial(helper, "segmenter") if "segmenter" in models else None,
+            pool_size=data.pool_size,
         ),
         data=TrainingData(data),
         seed=seed,

@@ -212,7 +212,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """``["craft.k=10"]`` -> ``{"craft": {"k": 10}}``; values are TOML where they can be, else strings."""
+    """``["craft.k=10"]`` -> ``{"craft": {"k": 10}}``; values are TOML or null where they can be, else strings."""
     settings: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -220,7 +220,7 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
         if not equals or not dot:
             raise UsageError(f"--set {pair!r} is not of the form NAME.OPTION=VALUE", "e.g. --set craft.k=10")
         try:
-            parsed = tomllib.loads(f"v = {value}")["v"]
+            parsed = tomllib.loads(f"v = {value}")["v"] if value != "null" else None
         except tomllib.TOMLDecodeError:
             parsed = value
         settings.setdefault(component, {})[option] = parsed

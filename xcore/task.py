@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xcore.contrast import Contrast, generate_pool
 from xcore.errors import MissingError, UsageError, unknown
@@ -16,6 +18,12 @@ from xcore.types import Cell, Explanation, Kind, Ref, Samples, Split, Truth
 
 if TYPE_CHECKING:
     from xcore.store import Store
+
+
+T = TypeVar("T")
+
+RECENT = 9
+"""Drawn sets that are kept: random sets for methods and metrics and held-out samples, of three classes."""
 
 
 class Workbench:
@@ -34,6 +42,7 @@ class Workbench:
         self.store = store
         self.identity = Identity(registry)
         self._made: dict[str, Any] = {}
+        self._drawn: OrderedDict[str, Any] = OrderedDict()
 
     def component(self, kind: str, ref: Ref) -> Any:
         """The component of a reference, made when it is first asked for."""
@@ -70,13 +79,25 @@ class Workbench:
 
     def contrast(self, cell: Cell, split: Split) -> Contrast:
         """Random sets for a class; made once, so that every method and seed shares their pools."""
-        drawn_from = [asdict(ref) if ref else None for ref in (cell.data, cell.contrast, cell.generator)]
+        segmenter = cell.models.get("segmenter")
+        drawn_from = [asdict(ref) if ref else None for ref in (cell.data, cell.contrast, cell.generator, segmenter)]
         key = digest(["contrast", split, drawn_from, cell.cls, cell.data_seed])
-        if key not in self._made:
-            data = self.dataset(cell.contrast or cell.data)
-            pool = self._kept_pool(cell)
-            self._made[key] = Contrast(data, cell.cls, split, seed=cell.data_seed, pool=pool)
-        made: Contrast = self._made[key]
+
+        def make() -> Contrast:
+            data, pool = self.dataset(cell.contrast or cell.data), self._kept_pool(cell)
+            cut = partial(self.component, "model", segmenter) if segmenter else None
+            return Contrast(data, cell.cls, split, seed=cell.data_seed, pool=pool, segmenter=cut)
+
+        return self._recent(key, make)
+
+    def _recent(self, key: str, make: Callable[[], T]) -> T:
+        """What was drawn for the last few classes is kept, so that memory stays flat however many there are."""
+        if key not in self._drawn:
+            self._drawn[key] = make()
+            while len(self._drawn) > RECENT:
+                self._drawn.popitem(last=False)
+        self._drawn.move_to_end(key)
+        made: T = self._drawn[key]
         return made
 
     def _kept_pool(self, cell: Cell) -> Callable[[int, int], Samples] | None:
@@ -156,13 +177,14 @@ class Workbench:
     def heldout(self, cell: Cell) -> Samples:
         """The samples of the class that metrics see."""
         key = digest(["heldout", asdict(cell.data), cell.cls, cell.budget.heldout, cell.data_seed])
-        if key not in self._made:
+
+        def make() -> Samples:
             drawn = self.dataset(cell.data).samples(cell.cls, "heldout", cell.budget.heldout, cell.data_seed)
             if not len(drawn):
                 raise MissingError(f"data set {cell.data} has no held-out sample of class {cell.cls!r}")
-            self._made[key] = drawn
-        made: Samples = self._made[key]
-        return made
+            return drawn
+
+        return self._recent(key, make)
 
 
 class TrainingData:
