@@ -93,15 +93,15 @@ def attribute(
         Called with the number of images done.
     """
     o, steps = options, 1
-    rows = codes @ atoms
-    logits = [space.head(r, samples).cpu() for r in (full, rows, torch.zeros_like(full[:1]).expand_as(full))]
+    empty = torch.zeros_like(full[:1]).expand_as(full)
+    logits = [space.head(rows, samples).cpu() for rows in (full, codes @ atoms, empty)]
     counted = 3 * len(codes)
     if o.importance in ("gradient", "gradient-x-input", "integrated-gradients"):
         path = [(1.0, 1.0)]
         if o.importance == "integrated-gradients":
             points, weights = np.polynomial.legendre.leggauss(o.steps)
             path, steps = list(zip((points + 1) / 2, weights / 2, strict=True)), o.steps
-        at_positions = _gradients(space, rows, samples, target, path, tick) @ atoms.T
+        at_positions = _gradients(space, codes, atoms, samples, target, path, tick)
         if o.importance != "gradient":
             at_positions = at_positions * codes
         pooled = at_positions.abs().amax(1) if o.pool == "abs-max" else at_positions.double().sum(1)
@@ -117,17 +117,18 @@ def attribute(
 
 def _gradients(
     space: Space,
-    rows: Tensor,
+    codes: Tensor,
+    atoms: Tensor,
     samples: Samples,
     target: int,
     path: list[tuple[float, float]],
     tick: Callable[[int], None],
 ) -> Tensor:
-    """(N, P, C) gradients of the logit by the rows, a weighted mean over points t * rows of the path."""
+    """(N, P, k) gradients of the logit by the codes, a weighted mean over points t * codes of the path."""
     parts = []
-    for start in range(0, len(rows), BATCH):
-        chosen = range(start, min(start + BATCH, len(rows)))
-        here, like = rows[chosen.start : chosen.stop], samples.take(chosen)
+    for start in range(0, len(codes), BATCH):
+        chosen = range(start, min(start + BATCH, len(codes)))
+        here, like = codes[chosen.start : chosen.stop] @ atoms, samples.take(chosen)
         total = torch.zeros_like(here)
         for t, weight in path:
             with torch.enable_grad():
@@ -137,7 +138,7 @@ def _gradients(
             if found is None:
                 raise UsageError("the logits do not depend on the activations of this layer", "choose another layer")
             total += weight * found
-        parts.append(total)
+        parts.append(total @ atoms.T)
         tick(chosen.stop)
     return torch.cat(parts)
 
