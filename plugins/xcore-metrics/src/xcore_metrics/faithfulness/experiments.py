@@ -18,7 +18,7 @@ from xcore_metrics.faithfulness.game import Game
 from xcore_metrics.faithfulness.options import RemovalOptions
 from xcore_metrics.faithfulness.regions import region_games
 
-KEEP = 8
+KEEP = 4
 """Experiments that are remembered: those of one explanation, which all three metrics ask one after another."""
 
 
@@ -57,8 +57,9 @@ def _once(run: Run, o: RemovalOptions, kind: str, fill: str) -> Experiment:
     """The entry holds the classifier, so that no other can get its id while the entry lives."""
     classifier = run.task.classifier
     seen = run.task.samples if kind == "region" else run.heldout
-    asked = repr((id(classifier), run.task.target, run.task.layer, kind, fill, o.order, o.residual, o.images))
-    key = hashlib.sha256(asked.encode() + repr((o.region_images, run.cell.data_seed, seen.digest)).encode())
+    settings = (kind, fill, o.order, o.residual, o.images, o.region_images, str(run.cell.data), run.cell.data_seed)
+    asked = repr((id(classifier), run.task.target, run.task.layer, settings, seen.digest))
+    key = hashlib.sha256(asked.encode())
     key.update(classifier.logits(seen).numpy().tobytes())  # weights may have changed in place
     _add(key, run.explanation)
     name = key.hexdigest()
