@@ -10,6 +10,7 @@ from math import isfinite
 import numpy as np
 import torch
 
+from xcore.contrast import NULL
 from xcore.errors import NotApplicable, UsageError, XcoreError
 from xcore.protocols import Task
 from xcore.samples import Samples
@@ -58,23 +59,22 @@ class Tcav:
             raise UsageError("relative TCAV compares concepts, and there is one", "name more with tcav.concepts")
         judged = [g for g in given if g.name != o.against]
         before = time.perf_counter()
-        task.contrast(
-            len(given[0].fitted), 0, given[0].render
-        )  # draws the pool that all methods and seeds share, if nobody has
+        # draws the pool that all methods and seeds share, unless it is there already
+        task.contrast(len(given[0].fitted), 0, given[0].render)
         shared = time.perf_counter() - before
-        j, layers = null_size(o, len(judged) * len(scorers)), []
-        for step, (name, scorer) in enumerate(scorers.items()):
-            task.progress(step, len(scorers), f"{len(judged)} concepts at {name}")
-            layers.append(judge(scorer, name, given, task, o, j))
+        j, layers = null_size(o, len(judged) * len(scorers)), list[Layer]()
+        for name in list(scorers):
+            task.progress(len(layers), len(layers) + len(scorers), f"{len(judged)} concepts at {name}")
+            layers.append(judge(scorers.pop(name), name, given, task, o, j))  # popped: a scorer holds all activations
         concepts = _concepts(judged, layers, o)
         concepts, no_maps = _mapped(concepts, layers, task, o)
         order = [g.name for g in judged]
-        ranked = [layer_in_order(layer, [order.index(c.name) for c in concepts]) for layer in layers]
+        ranked = [_in_order(layer, [order.index(c.name) for c in concepts]) for layer in layers]
         files = {
             "bars.png": chart.write(task.workdir / "bars.png", task.target_name, concepts, ranked, o),
             **saved.write(task.workdir, task, concepts, ranked, o),
         }
-        task.progress(len(scorers), len(scorers), "done")
+        task.progress(len(layers), len(layers), "done")
         fitted = sum(len(g.fitted) for g in given)
         return Explanation(
             method="tcav",
@@ -93,7 +93,7 @@ class Tcav:
         )
 
 
-def layer_in_order(layer: Layer, order: Sequence[int]) -> Layer:
+def _in_order(layer: Layer, order: Sequence[int]) -> Layer:
     """The layer with its verdicts in another order."""
     return replace(layer, verdicts=tuple(layer.verdicts[i] for i in order))
 
@@ -103,7 +103,7 @@ def _noted(contrast: Callable[[int, int, str], Samples], ids: set[str]) -> Calla
 
     def noted(n: int, index: int, render: str) -> Samples:
         drawn = contrast(n, index, render)
-        ids.update(f"{index >= 1000}/{i}" for i in drawn.ids)
+        ids.update(f"{index >= NULL}/{i}" for i in drawn.ids)
         return drawn
 
     return noted
