@@ -8,6 +8,7 @@ import torch
 from xcore_eac import plugin
 
 import xcore
+from xcore.api import bench
 from xcore.errors import UsageError
 from xcore.registry import load_registry
 from xcore.testing import tiny_network
@@ -52,3 +53,23 @@ def test_explain_with_nothing_named_and_with_a_segmenter():
     assert {len(p.concepts) for p in halves.parts} == {2}
     with pytest.raises(UsageError, match=r"eac.*'valeu'.*did you mean 'value'"):
         xcore.explain("eac", tiny_network(), images, options={"valeu": "shapley"}, **given)
+
+
+@pytest.mark.parametrize("named", [{}, {"segmenter": "grid"}])
+def test_bench_with_nothing_named_and_with_a_segmenter(tmp_path, named):
+    pytest.importorskip("xcore_minizoo")
+    made = bench(
+        ["eac"],
+        data="minizoo",
+        classes=["zebra"],
+        metrics=["cost"],
+        budget={"samples": 3, "heldout": 2},
+        models=named,
+        out=tmp_path,
+    )
+    (outcome,) = made.result.outcomes
+    assert outcome.status == "ok"
+    assert outcome.cell.models["segmenter"].text == named.get("segmenter", "felzenszwalb")
+    folder = tmp_path / "explanations" / outcome.record
+    assert (folder / "concepts.png").is_file()
+    assert (folder / "maps.png").is_file()

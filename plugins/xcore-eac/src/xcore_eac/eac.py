@@ -175,7 +175,8 @@ class Eac:
         local, maps = torch.zeros(len(pictures)), torch.zeros(len(pictures), *pictures.shape[-2:])
         for image in images:
             local[image.index] = float(image.worth[image.top])
-            maps[image.index] = _worth_map(image)
+            if image.worth[image.top] > 0:
+                maps[image.index] = image.segments.masks[image.top].float()
         alone, _ = model.ask((_only(pictures, image, image.top) for image in images), "top")
         # An image that is one segment as a whole shows no concept, if another does.
         several = [image for image in images if len(image.segments) > 1] or images
@@ -289,10 +290,3 @@ def _rng(image: Image) -> np.random.Generator:
 def _only(pictures: Tensor, image: Image, segment: int) -> Tensor:
     """(1, 3, H, W) the picture in one segment, the background elsewhere."""
     return torch.where(image.segments.masks[segment], pictures[image.index].float(), image.behind)[None]
-
-
-def _worth_map(image: Image) -> Tensor:
-    """(H, W) sum of the values above 0 of the segments that cover a pixel, 1 at most."""
-    worth = torch.from_numpy(image.worth).float().clamp_min(0)
-    heat = (worth[:, None, None] * image.segments.masks).sum(0)
-    return heat / heat.max() if heat.max() > 0 else heat
