@@ -283,6 +283,30 @@ def test_directions_of_maps_are_shared_by_positions_or_flat(shared: bool) -> Non
     assert found == pytest.approx(wanted.detach().numpy(), abs=1e-5)
 
 
+class Tokens(nn.Module):
+    """A layer of tokens: each pixel is one, of three channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.head = nn.Identity(), nn.Linear(3, 3)
+        self.head.weight.data = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.tokens(x.flatten(2).transpose(1, 2))).mean(1))
+
+
+def test_tokens_have_directions_and_codes_at_each() -> None:
+    vectors, samples = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1)))[0], pictures(6, 1)
+    classifier = TorchClassifier(Tokens(), CLASSES, input_size=SIDE)
+    codes = classifier.open("tokens").activations(samples) @ vectors.T
+    concepts = [Concept(f"C{i}", 3.0 - i, atom=i, directions={"tokens": v}) for i, v in enumerate(vectors)]
+    run = run_of(classifier, concepts, Dictionary("tokens", vectors, codes, "linear"), samples)
+    a = classifier.open("tokens").activations(run.heldout)
+    wanted = classifier.open("tokens").head(a - a @ vectors[:2].T @ vectors[:2])[:, 0].detach().numpy()
+    for _, game in (direction_game(run, 60), code_game(run, 60, True)):  # the same, since atoms are orthonormal
+        assert game.removed(np.array([[True, True, False]]))[:, 0, 0] == pytest.approx(wanted, abs=1e-5)
+
+
 def test_directions_that_do_not_fit_are_refused() -> None:
     def reason(*vectors: Tensor) -> str:
         run = run_of(network(), [Concept(f"C{i}", 2.0 - i, directions={"2": v}) for i, v in enumerate(vectors)])
