@@ -9,7 +9,7 @@ from typing import Any
 from xcore.types import Status
 
 CHANCE = "chance"
-"""Detail of a score: the same number drawn at random from the same candidates."""
+"""Detail of a score: the same figure from what is drawn at random; what that is, the metric says."""
 NULL_MEAN = "null_mean"
 """Detail of a score: its mean over random concepts."""
 OUTSIDE = "outside"
