@@ -35,9 +35,7 @@ def legend(sections: Sequence[Section]) -> tuple[str, ...]:
             "the model, however far from the class it looks"
         )
     if any(CHANCE in value.details for _, value in cells):
-        lines.append(
-            "(chance) the same figure from what is drawn at random, as docs/results.md says for each metric"
-        )
+        lines.append("(chance) the same figure from what is drawn at random, as docs/results.md says for each metric")
     blind = [m for m in DISTANCES if any(column.metric == m for column, _ in cells)]
     if blind:
         asks = "never ask" if len(blind) > 1 else "never asks"
