@@ -29,3 +29,9 @@ def test_nothing_heavy_is_imported(words, tmp_path):
     code = PROBE.format(words=words, heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "HEAVY"
+
+
+@pytest.mark.parametrize("first", ["xcore.bench", "xcore.explain"])
+def test_bench_and_explain_are_functions_whichever_is_used_first_and_twice(first):
+    code = f"import xcore; {first}; import xcore.bench as m; assert callable(xcore.bench) and callable(xcore.explain)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -19,5 +19,8 @@ __all__ = ["__version__", "bench", "explain", "hookimpl"]
 
 def __getattr__(name: str) -> Any:
     if name in ("bench", "explain"):
-        return getattr(import_module("xcore.api"), name)
+        api = import_module("xcore.api")
+        # Kept here, since importing the module `xcore.bench` puts it in the function's place.
+        globals().update(bench=api.bench, explain=api.explain)
+        return globals()[name]
     raise AttributeError(f"module 'xcore' has no attribute {name!r}")
