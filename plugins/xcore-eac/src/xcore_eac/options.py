@@ -90,4 +90,4 @@ class SamOptions(Base):
     crop_n_layers: int = Field(default=0, ge=0, description="layers of crops on which masks are sought as well")
     crop_overlap_ratio: float = Field(default=512 / 1500, ge=0, lt=1, description="overlap of crops, of a side")
     crop_n_points_downscale_factor: int = Field(default=1, ge=1, description="divides the points on a side per layer")
-    device: str | None = Field(default=None, description="torch device; none = the CPU, or the GPU where there is one")
+    device: str | None = Field(default=None, description="torch device; none = as --device says")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xcore import device
 from xcore.errors import MissingError, UsageError
 from xcore_eac.files import found
 from xcore_eac.options import SamOptions
@@ -56,9 +57,11 @@ class Sam:
             )
         model = AutoModelForMaskGeneration.from_pretrained(directory, use_safetensors=True, local_files_only=True)
         processor = AutoImageProcessor.from_pretrained(directory, local_files_only=True)
-        device = self.options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._generate: Any = pipeline(
-            "mask-generation", model=model.eval(), image_processor=processor, device=torch.device(device)
+            "mask-generation",
+            model=model.eval().requires_grad_(False),
+            image_processor=processor,
+            device=torch.device(self.options.device or device.current()),
         )
 
     def segment(self, image: Tensor) -> Tensor:
