@@ -38,10 +38,9 @@ class Register(Protocol):
         summary: str,
         options: str | None = None,  # "package.options:Options", a light module with a pydantic model
         fingerprint: str | Fingerprint | None = None,  # function or "package.plugin:function"; loads no model
-        needs: tuple[
-            str, ...
-        ] = (),  # "gradients", "activations", "generator", "concepts", "vocabulary"; "generator?" = if given
-        uses: tuple[str, ...] | str = (),  # roles; or "package.plugin:uses", a light function options -> roles
+        needs: tuple[str, ...] = (),  # "gradients", "activations", "generator", "concepts", "vocabulary"
+        uses: tuple[str, ...] | str = (),  # roles, or "generator" if one is given; or "package.plugin:uses", a light
+        # function options -> these
         kinds: tuple[str, ...] = ("image",),
         role: str | None = None,  # for models: the role that it plays
         default: bool = False,  # for models: plays its role where no flag, suite or data set names one

@@ -168,9 +168,8 @@ class Identity:
         Not part of it: the label (a name only), the generator and helper models where the method does not use them,
         and the budget of held-out samples, which only metrics see.
         """
-        card, _ = self.registry.find("explainer", cell.method)
         roles = self.registry.roles(cell.method)
-        generator = cell.generator if {"generator", "generator?"} & set(card.needs) else None
+        generator = cell.generator if self.registry.draws(cell.method) else None
         return digest(
             {
                 "contract": CONTRACT,

@@ -220,18 +220,19 @@ class Registry:
 
     def roles(self, ref: Ref, kind: str = "explainer") -> tuple[str, ...]:
         """The roles that a component uses with its options."""
+        return tuple(role for role in self._uses(ref, kind) if role != "generator")
+
+    def draws(self, ref: Ref) -> bool:
+        """Whether a method uses a generator with its options."""
+        return "generator" in (*self.find("explainer", ref)[0].needs, *self._uses(ref, "explainer"))
+
+    def _uses(self, ref: Ref, kind: str) -> tuple[str, ...]:
         card, _ = self.find(kind, ref)
         with blamed(card):
             return tuple(resolve(card.uses)(self.options(kind, ref))) if isinstance(card.uses, str) else card.uses
 
     def fallbacks(self, roles: Iterable[str]) -> dict[str, Ref]:
-        """Role -> the model that plays it where nobody names one; roles without such a model are left out.
-
-        Raises
-        ------
-        UsageError
-            If two models offer themselves for one of the roles.
-        """
+        """Role -> the model that plays it where nobody names one; roles without such a model are left out."""
         found: dict[str, Ref] = {}
         for role in dict.fromkeys(roles):
             cards = [c for c in self.cards("model") if c.role == role and c.default]

@@ -132,8 +132,7 @@ class Workbench:
     def task(self, cell: Cell, workdir: Path, progress: Progress) -> Task:
         """What a method is asked to do in this cell."""
         classifier, data = self.classifier(cell), self.dataset(cell.data)
-        card, _ = self.registry.find("explainer", cell.method)
-        drawn_with = cell.generator if {"generator", "generator?"} & set(card.needs) else None
+        drawn_with = cell.generator if self.registry.draws(cell.method) else None
         generator: Generator | None = self.component("generator", drawn_with) if drawn_with else None
         samples = data.samples(cell.cls, "explain", cell.budget.samples, cell.data_seed)
         if not len(samples):

@@ -16,6 +16,7 @@ from xcore_tcav.inference import holm
 from xcore_tcav.saved import apply, load
 from xcore_tcav.tcav import Tcav
 
+from xcore.api import load_registry
 from xcore.classifier import FunctionClassifier, TorchClassifier
 from xcore.contrast import Contrast
 from xcore.errors import MissingError, NotApplicable, UsageError
@@ -24,7 +25,7 @@ from xcore.protocols import Task
 from xcore.samples import Samples
 from xcore.task import TrainingData
 from xcore.testing import ExplainerTests, OptionsTests, blobs, stripes
-from xcore.types import Explanation
+from xcore.types import Explanation, Ref
 
 SIDE = 4
 
@@ -464,3 +465,12 @@ class TestTcavOptions(OptionsTests):
     @pytest.fixture
     def options_model(self) -> Any:
         return Options
+
+
+def test_a_generator_is_used_where_it_draws_the_concepts() -> None:
+    registry = load_registry()
+    assert not registry.draws(Ref("tcav"))
+    assert registry.draws(Ref("tcav", {"prompts": ["dots"]}))
+    assert registry.draws(Ref("tcav", {"source": "prompts"}))
+    assert not registry.draws(Ref("tcav", {"prompts": ["dots"], "source": "data"}))
+    assert registry.roles(Ref("tcav", {"prompts": ["dots"]})) == ()
