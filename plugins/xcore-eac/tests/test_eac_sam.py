@@ -144,6 +144,60 @@ def test_the_fingerprint_imports_no_torch(directory):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def sam_hq():
+    from transformers import (
+        SamHQConfig,
+        SamHQMaskDecoderConfig,
+        SamHQModel,
+        SamHQPromptEncoderConfig,
+        SamHQVisionConfig,
+        SamImageProcessor,
+    )
+
+    small = {"num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 64, "patch_size": 8}
+    vision = SamHQVisionConfig(
+        hidden_size=16, output_channels=16, window_size=4, global_attn_indexes=[1, 3], num_pos_feats=8, **small
+    )
+    prompt = SamHQPromptEncoderConfig(hidden_size=16, image_size=64, patch_size=8, mask_input_channels=4)
+    decoder = SamHQMaskDecoderConfig(hidden_size=16, mlp_dim=32, num_attention_heads=2, vit_dim=16)
+    config = SamHQConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    longest, mask = {"longest_edge": 64}, {"longest_edge": 16}
+    pads = {"pad_size": {"height": 64, "width": 64}, "mask_pad_size": {"height": 16, "width": 16}}
+    return SamHQModel(config), SamImageProcessor(size=longest, mask_size=mask, **pads)
+
+
+def sam2():
+    from transformers import Sam2Config, Sam2HieraDetConfig, Sam2ImageProcessor, Sam2Model, Sam2VisionConfig
+
+    backbone = Sam2HieraDetConfig(
+        hidden_size=8,
+        num_attention_heads=1,
+        blocks_per_stage=[1, 2, 2, 2],
+        embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 1, 1, 1],
+        global_attention_blocks=[4],
+    )
+    config = Sam2Config(
+        vision_config=Sam2VisionConfig(
+            backbone_config=backbone, backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=32
+        ),
+        prompt_encoder_config={"hidden_size": 32, "mask_input_channels": 4},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16},
+    )
+    return Sam2Model(config), Sam2ImageProcessor()
+
+
+@pytest.mark.parametrize("make", [sam_hq, sam2])
+def test_other_members_of_the_family(make, tmp_path):
+    torch.manual_seed(0)
+    for part in make():
+        part.save_pretrained(tmp_path)
+    options = SamOptions(points_per_side=2, pred_iou_thresh=-100, stability_score_thresh=-1)
+    masks = Sam(str(tmp_path), options).segment(torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0)))
+    assert masks.shape[1:] == (40, 56)
+    assert len(masks) > 0
+
+
 class TestEacWithSam(ExplainerTests):
     @pytest.fixture
     def models(self, sam):
