@@ -7,20 +7,16 @@ the classes, since the seeds of one class are not independent.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from paired import paper_order, shown
 
 from xcore.api import report
 from xcore.rows import Row
 from xcore.store import Store
 
-Cases = Mapping[tuple[str, int], float]
-"""(class, seed) -> value."""
-
 ARM, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "rlpo-untuned", "craft")
-PAPER = {"CS": -1, "ED": 1, "RCS": -1, "RED": 1}
-"""Sign of RLPO minus CRAFT that the paper reports."""
 
 
 def main(run: str) -> None:
@@ -31,7 +27,7 @@ def main(run: str) -> None:
     print(f"Command: `xcore bench --suite minizoo-full`, then `python benchmarks/minizoo_full.py {run}`\n")
     recovery(rows, [label for label in labels if label in (ARM, *OTHERS)])
     best_so_far(Store(result.path), [o for o in result.result.outcomes if o.status == "ok"])
-    paper_order(rows)
+    paper_order(rows, ARM, ["craft"])
 
 
 def recovery(rows: Sequence[Row], labels: Sequence[str]) -> None:
@@ -80,24 +76,6 @@ def best_so_far(store: Store, outcomes: Sequence[object]) -> None:
     print()
 
 
-def paper_order(rows: Sequence[Row]) -> None:
-    """Whether RLPO's concepts are further from the class images than CRAFT's, as in the paper."""
-    print("## The paper's order: RLPO minus CRAFT, mean of the top three concepts\n")
-    print("| metric | expected | difference | classes in which it holds |\n|---|---|---|---|")
-    for metric, sign in PAPER.items():
-        ours, theirs = top_three(rows, ARM, metric), top_three(rows, "craft", metric)
-        both = sorted(ours.keys() & theirs.keys())
-        if not both:
-            print(f"| {metric} | {'+' if sign > 0 else '-'} | n/a | n/a |")
-            continue
-        gaps = {k: ours[k] - theirs[k] for k in both}
-        classes = sorted({c for c, _ in both})
-        means = [np.mean([gaps[k] for k in both if k[0] == c]) for c in classes]
-        held = sum(float(m) * sign > 0 for m in means)
-        print(f"| {metric} | {'+' if sign > 0 else '-'} | {shown(gaps)} | {held} of {len(classes)} |")
-    print()
-
-
 def cases(rows: Sequence[Row], label: str, what: str) -> dict[tuple[str, int], float]:
     """A figure of the recovery of every (class, seed) of an arm; "value" is precision@3, others are its details."""
     found = {}
@@ -114,35 +92,6 @@ def variants(rows: Sequence[Row], label: str) -> list[str]:
     """How the concepts of an arm were read: by their phrases, or by the oracle."""
     scores = [row["overall"].get("recovery") for row in rows if row["label"] == label]
     return sorted({s["variant"] for s in scores if s and s["value"] is not None})
-
-
-def top_three(rows: Sequence[Row], label: str, metric: str) -> dict[tuple[str, int], float]:
-    """Mean of a metric over the first three concepts of every (class, seed) of an arm."""
-    values: dict[tuple[str, int], list[float]] = {}
-    for row in rows:
-        score = row["scores"].get(metric, {})
-        if row["label"] == label and row["rank"] and row["rank"] <= 3 and score.get("value") is not None:
-            values.setdefault((row["class"], row["seed"]), []).append(score["value"])
-    return {k: float(np.mean(v)) for k, v in values.items()}
-
-
-def shown(values: Cases) -> str:
-    """Mean and interval of a figure over classes and seeds."""
-    if not values:
-        return "n/a"
-    low, high = interval(values)
-    return f"{np.mean(list(values.values())):.2f} [{low:.2f}, {high:.2f}]"
-
-
-def interval(values: Cases, resamples: int = 10_000) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean, resampling classes."""
-    classes = sorted({c for c, _ in values})
-    sums = np.array([sum(v for (c, _), v in values.items() if c == name) for name in classes])
-    counts = np.array([sum(c == name for c, _ in values) for name in classes])
-    drawn = np.random.default_rng(0).integers(len(classes), size=(resamples, len(classes)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""What the whole table shows: `python benchmarks/minizoo.py runs/minizoo` prints it as Markdown.
+
+Means are over classes and seeds; intervals are 95 % percentile intervals of 10,000 bootstrap resamples of the classes,
+since the seeds of one class are not independent.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from paired import paper_order, shown, top_three
+
+from xcore.api import report
+from xcore.report.table import OUTSIDE
+from xcore.rows import Row
+
+
+def main(run: str) -> None:
+    """Print all sections for a run directory."""
+    rows = [r for r in report(run).rows if r["status"] == "ok"]
+    labels = list(dict.fromkeys(r["label"] for r in rows))
+    print(f"Command: `xcore bench --suite minizoo`, then `python benchmarks/minizoo.py {run}`\n")
+    per_concept(rows, labels)
+    whole(rows, labels)
+    paper_order(rows, "rlpo", [label for label in ("eac", "lens", "craft") if label in labels])
+
+
+def per_concept(rows: Sequence[Row], labels: Sequence[str]) -> None:
+    """Metrics of concepts, mean of the first three."""
+    print("## The first three concepts\n")
+    metrics = ["TS", "CS", "ED", "RCS", "RED", "localisation", "pointing"]
+    print(
+        "| method | TS | outside its null | "
+        + " | ".join(metrics[1:5])
+        + " | localisation - chance | pointing - chance |"
+    )
+    print("|---|" + "---|" * 8)
+    for label in labels:
+        outside = top_three(rows, label, "TS", lambda s: s["details"].get(OUTSIDE))
+        cells = [shown(top_three(rows, label, "TS")), shown(outside)]
+        cells += [shown(top_three(rows, label, m)) for m in metrics[1:5]]
+        cells += [shown(top_three(rows, label, m, above_chance)) for m in metrics[5:]]
+        print(f"| {label} | " + " | ".join(cells) + " |")
+    print()
+
+
+def whole(rows: Sequence[Row], labels: Sequence[str]) -> None:
+    """Metrics of explanations; each variant is an experiment of its own."""
+    print("## The whole explanation\n")
+    names = dict.fromkeys(
+        (s["metric"], s["variant"]) for r in rows for s in r["overall"].values() if s["value"] is not None
+    )
+    for metric, variant in names:
+        if metric == "cost":
+            continue
+        title = f"{metric} [{variant}]" if variant else metric
+        print(f"| {title} | value | minus chance | cases |\n|---|---|---|---|")
+        for label in labels:
+            found = overall(rows, label, metric, variant)
+            if found:
+                value = {k: float(s["value"]) for k, s in found.items()}
+                gain = {k: g for k, s in found.items() if (g := above_chance(s)) is not None}
+                print(f"| {label} | {shown(value)} | {shown(gain)} | {len(value)} |")
+        print()
+    print("| seconds of one explanation | mean | most |\n|---|---|---|")
+    for label in labels:
+        seconds = [r["seconds"] for r in rows if r["label"] == label and r["overall"]]
+        print(f"| {label} | {np.mean(seconds):.1f} | {max(seconds):.1f} |")
+    print()
+
+
+def above_chance(score: Score) -> float | None:
+    """The value less its chance level, where it has one."""
+    chance = score["details"].get("chance")
+    return None if chance is None else float(score["value"]) - float(chance)
+
+
+def overall(rows: Sequence[Row], label: str, metric: str, variant: str) -> Mapping[tuple[str, int], Score]:
+    """The score of every (class, seed) of a method in one variant of a metric."""
+    return {
+        (row["class"], row["seed"]): score
+        for row in rows
+        if row["label"] == label
+        for score in row["overall"].values()
+        if (score["metric"], score["variant"]) == (metric, variant) and score["value"] is not None
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "runs/minizoo")
