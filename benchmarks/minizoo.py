@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from paired import paper_order, shown, top_three
+from paired import Score, paper_order, shown, top_three
 
 from xcore.api import report
 from xcore.report.table import OUTSIDE
