@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,14 +83,28 @@ def _concept_strip(index: int, concept: Concept) -> Image.Image:
 def _places(mapped: list[tuple[int, Concept]], samples: Samples) -> Image.Image:
     """Rows: explained image | one picture of each concept | the concepts' maps on the image."""
     rows = []
-    for n in range(min(MAPPED, len(samples))):
+    for row, n in enumerate(_mapped_images([c for _, c in mapped], len(samples))):
         image = samples.images[n]
         tiles = [_tile(image)]
-        tiles += [_tile(c.samples.images[n % len(c.samples)]) for _, c in mapped if c.samples is not None]
+        tiles += [_tile(c.samples.images[_of_image(c, n, row)]) for _, c in mapped if c.samples is not None]
         tiles += [_tile(overlay(image, c.maps[n])) for _, c in mapped if c.maps is not None]
         rows.append(_strip(tiles, ""))
     names = " ".join(f"C{i + 1}" for i, _ in mapped)
     return _stack([_label(f"image | {names} | maps of {names}", rows[0].width), *rows])
+
+
+def _mapped_images(concepts: list[Concept], n: int) -> list[int]:
+    """Images that maps are shown on: those that the samples come from, one concept after another, then the others."""
+    own = [[i for i in c.source.tolist() if i >= 0] if c.source is not None else [] for c in concepts]
+    turns = [i for turn in zip_longest(*own) for i in turn if i is not None]
+    return list(dict.fromkeys([*turns, *range(n)]))[:MAPPED]
+
+
+def _of_image(concept: Concept, n: int, row: int) -> int:
+    """The concept's sample that comes from image n, else the one of the row."""
+    sources = [] if concept.source is None else concept.source.tolist()
+    count = 0 if concept.samples is None else len(concept.samples)
+    return sources.index(n) if n in sources else row % count
 
 
 def _tiles(samples: Samples | None) -> list[Image.Image]:
