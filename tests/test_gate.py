@@ -165,11 +165,29 @@ def test_seconds_and_memory() -> None:
         "craft.peak_mb on zebra: 900.00, gate <= 1000 met",
         "craft.forwards on zebra: 160.00, gate <= 100 missed by 60.00",
     ]
+    rows[1]["overall"] = {"cost": score("cost", None)}
+    assert texts(rows, "craft.peak_mb<=1000") == [
+        "craft.peak_mb on zebra: n/a (seed 1: no images), gate <= 1000 missed"
+    ]
+    for gate in ("craft.seconds[C2]<=2", "craft.peak_mb[layer3]<=2"):
+        with pytest.raises(UsageError, match="of the whole explanation"):
+            check([gate], ["craft"], METRICS)
 
 
 def test_gates_given_win_over_the_suites_on_the_same_side_of_the_same_value() -> None:
     suite = ["craft.TS>=0.9", "craft.TS<=1", "craft.TS on zebra>=0.8"]
-    assert merge(suite, ["craft.TS > 0.5"]) == ["craft.TS > 0.5", "craft.TS<=1", "craft.TS on zebra>=0.8"]
+    assert merge(suite, ["craft.TS > 0.5"]) == ["craft.TS<=1", "craft.TS on zebra>=0.8", "craft.TS > 0.5"]
+
+
+def test_of_several_bounds_from_one_source_none_is_lost() -> None:
+    both = ["craft.TS>=0.9", "craft.TS>=0.8"]
+    assert merge(both, []) == merge([], both) == merge(["craft.TS>=0.1"], both) == merge(both, both) == both
+
+
+def test_names_that_the_table_cleans_are_found_in_it() -> None:
+    odd = "tab\tand  two\u200dspaces"
+    assert texts([{**r, "label": odd} for r in seeds(0.5)], f"{odd}.TS>=0.9")[0].endswith("missed by 0.40")
+    assert texts(seeds(0.5, cls=odd), f"craft.TS on {odd} >= 0.9")[0].endswith("missed by 0.40")
 
 
 def test_a_gate_on_what_was_left_out_of_the_run_is_noted() -> None:

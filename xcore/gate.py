@@ -11,10 +11,10 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xcore.errors import UsageError, unknown
-from xcore.report.table import Row, Section, Table, Value
+from xcore.report.table import Row, Section, Table, Value, clean
 from xcore.report.verdict import Verdict, absence, number, place, spread
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -97,6 +97,8 @@ def check(gates: Iterable[str], labels: Iterable[str], metrics: Iterable[str]) -
             raise UsageError(f"gate {text!r} reads the metric {COST!r}, which is not asked for", "add it to --metrics")
         if gate.metric not in names:
             raise unknown(f"metric in gate {text!r}:", gate.metric, names)
+        if gate.metric in (SECONDS, *COUNTS) and (gate.rank or gate.variant):
+            raise UsageError(f"gate {text!r}: {gate.metric} is of the whole explanation", "leave out the brackets")
 
 
 def check_classes(gates: Iterable[Gate], classes: Iterable[str]) -> None:
@@ -109,11 +111,15 @@ def check_classes(gates: Iterable[Gate], classes: Iterable[str]) -> None:
 
 def merge(suite: Iterable[str], given: Iterable[str]) -> list[str]:
     """The gates of a suite and those given beside it, which win where they bound the same value on the same side."""
-    merged = {}
-    for text in (*suite, *given):
-        gate = parse(text)
-        merged[gate.target, gate.cls, gate.op[0]] = text
-    return list(merged.values())
+    given = list(given)
+    won = {_bounded(text) for text in given}
+    return list(dict.fromkeys([*(text for text in suite if _bounded(text) not in won), *given]))
+
+
+def _bounded(text: str) -> tuple[str, str, str]:
+    """The value and the side on which a gate bounds it."""
+    gate = parse(text)
+    return gate.target, gate.cls, gate.op[0]
 
 
 def _names(metrics: Iterable[str]) -> list[str]:
@@ -134,7 +140,8 @@ def judge(table: Table, gates: Iterable[Gate], metrics: Iterable[str]) -> list[V
     than the suite holds.
     """
     verdicts, names = [], _names(metrics)
-    for gate in gates:
+    for asked in gates:
+        gate = replace(asked, label=clean(asked.label), cls=clean(asked.cls))  # as the table names them
         found = [
             _verdict(gate, f"{gate.target}{suffix} on {place(table, section)}", section, value)
             for section in table.sections
@@ -170,11 +177,14 @@ def _values(section: Section, gate: Gate) -> list[tuple[str, Value | None]]:
 def cost(rows: Sequence[Row], name: str) -> Value | None:
     """Seconds, or a detail of the metric `cost`, of a label: the mean over the seeds that its rows are of."""
     if name == SECONDS:
-        values = [row.seconds for row in rows if row.seconds is not None]
-    else:
-        values = [v.details[name] for r in rows for c, v in r.values.items() if c.metric == COST and name in v.details]
-    seeds = {seed for row in rows for seed in row.seeds}
-    return Value(values[0], n=len(seeds), by_seed=dict.fromkeys(seeds, values[0])) if values else None
+        seconds = next((row.seconds for row in rows if row.seconds is not None), None)
+        seeds = dict.fromkeys((seed for row in rows for seed in row.seeds), seconds or 0.0)
+        return None if seconds is None else Value(seconds, n=len(seeds), by_seed=seeds)
+    held = next((value for row in rows for column, value in row.values.items() if column.metric == COST), None)
+    if held is None or name not in held.details:
+        return held and Value(None, reasons=held.reasons)
+    counted = dict.fromkeys(held.by_seed, held.details[name])
+    return Value(held.details[name], n=len(counted), by_seed=counted, reasons=held.reasons)
 
 
 def _verdict(gate: Gate, name: str, section: Section, value: Value | None) -> Verdict:
