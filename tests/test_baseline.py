@@ -71,6 +71,12 @@ def test_last_digits_are_no_regression(file: Path) -> None:
     assert change(file, {"TS": 0.9, "CS": 0.5}, {"TS": 0.9 - 3e-5, "CS": 0.5 + 3e-5}) == ["met", "met"]
 
 
+def test_a_change_of_just_the_tolerance_is_none_whatever_its_last_digit(file: Path) -> None:
+    assert 0.96 - 0.94 > 0.02
+    assert change(file, {"TS": 0.96, "CS": 0.94}, {"TS": 0.94, "CS": 0.96}, "0.02") == ["met", "met"]
+    assert change(file, {"TS": 0.96}, {"TS": 0.939999}, "0.02") == ["missed"]
+
+
 def test_worse_is_by_direction_and_without_one_every_change_is(file: Path) -> None:
     assert change(file, {"TS": 0.9, "CS": 0.5, "size": 1.0}, {"TS": 0.8, "CS": 0.6, "size": 1.1}) == ["missed"] * 3
     assert change(file, {"TS": 0.8, "CS": 0.6, "size": 1.1}, {"TS": 0.9, "CS": 0.5, "size": 1.0}) == [
@@ -121,6 +127,13 @@ def test_a_stated_tolerance_replaces_the_default(file: Path) -> None:
     assert change(file, before, after, "0.001") == ["missed", "missed"]
     assert change(file, before, after, "TS=0.1%") == ["missed", "met"]
     assert change(file, before, after, "0", "CS=0.001,2%") == ["missed", "met"]
+
+
+def test_of_several_tolerances_the_largest_counts_wherever_it_stands() -> None:
+    assert tolerances(["0.05", "5%,0.02", "1%", "TS=1", "TS=2se"], ["TS"]) == {
+        "": Tolerance(0.05, 0.05),
+        "TS": Tolerance(1, 0, 2),
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ memory speak of the machine, so they are kept and compared only if a tolerance i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from xcore.errors import UsageError
-from xcore.gate import COST, COUNTS, SECONDS, bare, cost
+from xcore.gate import CLOSE, COST, COUNTS, SECONDS, bare, cost
 from xcore.machine import differences, numerics
 from xcore.options import Options, validate
 from xcore.plan import Plan
@@ -177,15 +178,17 @@ class Baseline:
             return Verdict("baseline", name, "missed", f"{new.seeds} of {old.seeds} seeds have a value ({lost})")
         change = new.value - old.value
         worse = {"higher": -change, "lower": change}.get(new.direction, abs(change))
-        far = change if abs(change) > tolerance else 0.0
+        # 0.96 - 0.94 is no more than 0.02
+        beyond = abs(change) > tolerance and not math.isclose(abs(change), tolerance, rel_tol=CLOSE)
+        far = change if beyond else 0.0
         was = f"baseline {number(old.value, far)}{spread(old.spread, far)}"
         message = f"{number(new.value, far)}{spread(new.spread, far)}, {was}"
         size = number(abs(far), far)
-        if worse > tolerance:
+        if beyond and worse > 0:
             how = "worse" if new.direction in ("higher", "lower") else "changed"
             limit = f"tolerance {number(tolerance, tolerance)} ({why})"
             return Verdict("baseline", name, "missed", f"{message}: {how} by {size}, {limit}")
-        if -worse > tolerance:
+        if beyond:
             return Verdict("baseline", name, "better", f"{message}: better by {size}; --update-baseline keeps it")
         return Verdict("baseline", name, "met", message)
 

@@ -40,13 +40,13 @@ class Tolerance:
 
 def tolerances(texts: Iterable[str], metrics: Sequence[str]) -> dict[str, Tolerance]:
     """Metric -> tolerance; "" is for all others. Raises `UsageError` for a wrong metric or amount."""
-    found = {"": _tolerance(DEFAULT)}
+    stated: dict[str, list[str]] = {}
     for text in texts:
         name, equals, amount = text.rpartition("=")
         if equals and name not in metrics:
             raise unknown(f"metric in tolerance {text!r}:", name, metrics)
-        found[name] = _tolerance(amount)
-    return found
+        stated.setdefault(name, []).append(amount)
+    return {name: _tolerance(",".join(amounts)) for name, amounts in ({"": [DEFAULT]} | stated).items()}
 
 
 def _tolerance(text: str) -> Tolerance:
@@ -55,7 +55,6 @@ def _tolerance(text: str) -> Tolerance:
         form = re.fullmatch(r"\s*(\d+\.?\d*(?:e-?\d+)?|\.\d+)\s*(%|se)?\s*", part)
         if not form:
             raise UsageError(f"tolerance {text!r} is no amount", "e.g. 0.05, 5%, 2se (standard errors), or TS=0.05,2se")
-        amount = float(form[1])
-        field = {None: {"absolute": amount}, "%": {"relative": amount / 100}, "se": {"errors": amount}}[form[2]]
-        made = replace(made, **field)
+        field, unit = {None: ("absolute", 1), "%": ("relative", 100), "se": ("errors", 1)}[form[2]]
+        made = replace(made, **{field: max(getattr(made, field), float(form[1]) / unit)})
     return made
