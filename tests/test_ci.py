@@ -190,13 +190,24 @@ def test_a_finished_run_is_judged_by_report(toy, tmp_path, capsys, monkeypatch):
     assert (code, out.partition(",")[0]) == (1, "data")
 
 
+def test_a_report_of_a_run_that_lacks_scores_fails_as_the_run_did(toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TOY_METRIC_FAILS", "1")
+    assert toy("--methods", "toy")[0] == 1
+    words = ("--baseline", tmp_path / "b.json", "--update-baseline", "--junit", tmp_path / "j.xml")
+    code, _, err = here(capsys, monkeypatch, "report", tmp_path / "run", *words)
+    assert code == 1
+    assert "not written: 0 cell(s) failed, 2 score(s) failed" in err
+    assert not (tmp_path / "b.json").exists()
+    assert ET.parse(tmp_path / "j.xml").getroot()[0].get("failures") == "3"  # two scores and the baseline
+
+
 def test_a_suite_carries_gates_and_flags_choose_less(tmp_path):
     suite = tmp_path / "s.toml"
     text = 'data = "toy"\nclasses = ["red"]\nmethods = ["toy", "rude"]\nmetrics = ["brightness"]\ngates = [{}]\n'
     suite.write_text(text.format('"toy.brightness >= 0.9", "rude.brightness >= 0.9"'))
     keys = {"suite": str(suite), "out": tmp_path / "run", "plugins": [TOY]}
     assert [v.status for v in bench(**keys).verdicts] == ["missed", "missed"]
-    assert [v.status for v in bench(**keys, gates=["toy.brightness>=0.1"]).verdicts] == ["met", "missed"]
+    assert [v.status for v in bench(**keys, gates=["toy.brightness>=0.1"]).verdicts] == ["missed", "met"]
     assert [v.status for v in bench(["toy"], **keys).verdicts] == ["missed", "noted"]
     with pytest.raises(UsageError, match="did you mean 'toy'"):
         bench(["toy"], **keys, gates=["toyy.brightness>=0.1"])

@@ -132,7 +132,7 @@ def report(
     known = read_json(path / IDENTITIES) if (path / IDENTITIES).is_file() else {}
     loop = Bench(plan, registry, Store(path), reporter or Reporter(), identities=known)
     outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
-    return _report(loop, Result(outcomes), judging)
+    return _report(loop, Result(outcomes, loop.unscored()), judging)
 
 
 def explain(

@@ -247,6 +247,15 @@ class Bench:
                 groups.setdefault(digest(rest), []).append(cell)
         return [sorted(cells, key=lambda c: (c.classifier.text, c.seed)) for cells in groups.values()]
 
+    def unscored(self) -> list[str]:
+        """What finished explanations still lack, one line each: a metric that failed wrote no scores."""
+        groups = ((metric, cells) for metric in self.plan.metrics for cells in self.groups(metric))
+        return [
+            f"{metric} on {cells[0].label} {cells[0].cls}: no score was written"
+            for metric, cells in groups
+            if self.store.read_scores(self.score_identity(metric, cells)) is None
+        ]
+
     def _over(self, metric: Ref) -> tuple[str, ...]:
         return self.workbench.registry.find("metric", metric)[0].over
 
