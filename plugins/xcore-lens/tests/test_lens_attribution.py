@@ -54,7 +54,7 @@ def world(function, layout="NCHW", shape=(C, 3, 3), shift=None, seed=1):
 def values(importance, made, target=1, **options):
     space, full, codes, atoms, samples = made
     o = Options(importance=importance, **options)
-    return attribute(space, full, codes, atoms, samples, target, o, 0, lambda done: None)
+    return attribute(space, space.head(full, samples), codes, atoms, samples, target, o, 0, lambda done: None)
 
 
 @pytest.mark.parametrize("shift", [None, torch.linspace(-1, 1, C)])

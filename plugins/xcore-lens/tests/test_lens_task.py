@@ -220,6 +220,20 @@ def test_relu_sets_negative_activations_to_zero():
     assert ((d.codes @ d.atoms - a).norm() / a.norm()).item() < 0.2
 
 
+def test_what_relu_takes_away_counts_as_missed():
+    """Class 0 falls by a channel that is negative: without it, codes name the class that the model does not name."""
+    module = Reader(negative=True)
+    with torch.no_grad():
+        module.last.bias[:] = torch.tensor([0.0, 0, 0, -1])
+        module.fc.weight[0, 3] = 5
+    t = task(module=module, layer="last")
+    assert (t.classifier.logits(t.samples).argmax(1) != 0).all()
+    got = lens(negative="relu").explain(t)
+    assert all(c.evidence["reliability"] == 0 for c in got.concepts)
+    assert got.trace[0]["top1_agreement"] == 0
+    assert got.trace[0]["explained_logit"] < 0  # the logit is below that of no activation; what the codes give is above
+
+
 def test_the_layer_is_the_penultimate_one_unless_another_is_named():
     module, few = Reader(), paint(4)[0]
     t = task(module=module)

@@ -49,7 +49,7 @@ class Attribution:
     values: Array
     """(N, k)"""
     full: Array
-    """(N,) logit of the activations as they are."""
+    """(N,) logit of the classifier itself."""
     coded: Array
     """(N,) logit of codes @ atoms."""
     empty: Array
@@ -57,16 +57,16 @@ class Attribution:
     right: NDArray[np.bool_]
     """(N,) whether the classifier's top class is the target."""
     agrees: NDArray[np.bool_]
-    """(N,) whether codes @ atoms has the same top class as the activations."""
+    """(N,) whether codes @ atoms has the same top class as the classifier itself."""
     forwards: int
-    """Rows that went through the head."""
+    """Rows that went through the head, and one pass of each image through the classifier."""
     backwards: int
     """Rows whose gradient was taken."""
 
 
 def attribute(
     space: Space,
-    full: Tensor,
+    own: Tensor,
     codes: Tensor,
     atoms: Tensor,
     samples: Samples,
@@ -85,17 +85,19 @@ def attribute(
 
     Parameters
     ----------
-    full, codes, atoms
-        (N, P, C), (N, P, k) and (k, C).
+    own
+        (N, classes) logits of the classifier itself.
+    codes, atoms
+        (N, P, k) and (k, C).
     seed
         Of the designs of Sobol and the permutations of Shapley, mixed with each image's content.
     tick
         Called with the number of images done.
     """
     o, steps = options, 1
-    empty = torch.zeros_like(full[:1]).expand_as(full)
-    logits = [space.head(rows, samples).cpu() for rows in (full, codes @ atoms, empty)]
-    counted = 3 * len(codes)
+    rows = codes @ atoms
+    logits = [own, space.head(rows, samples).cpu(), space.head(torch.zeros_like(rows), samples).cpu()]
+    counted = 3 * len(codes)  # with the classifier's own pass
     if o.importance in ("gradient", "gradient-x-input", "integrated-gradients"):
         path = [(1.0, 1.0)]
         if o.importance == "integrated-gradients":

@@ -65,7 +65,7 @@ class Lens:
         task.progress(2, n + 2, "fitted")
         found = attribute(
             space,
-            full,
+            task.classifier.logits(task.samples),
             codes,
             unit,
             task.samples,
