@@ -333,10 +333,25 @@ def test_one_image():
     got = Lens(Options(k=4)).explain(task(samples))
     assert channel(got.concepts[0]) == 0
     assert got.trace[0]["stability"] is None
+    assert any("no stability" in note for note in got.notes)
     with pytest.raises(
         UsageError, match=r"cannot tell 4 concepts from 1 positions of 4 channels \(set lens.k to at most 1"
     ):
         lens().explain(task(samples, layer="gap"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("extractor", EXTRACTORS)
+def test_equal_images_have_one_concept_and_no_warning(extractor):
+    samples = paint(1)[0].take([0] * 4)
+    got = lens(extractor=extractor, k=2, stability=True).explain(task(samples, layer="gap"))
+    assert sum(c.importance for c in got.concepts) == pytest.approx(2.2488, abs=1e-3)
+    assert got.trace[0]["error"] < 1e-4
+    for c in got.concepts:
+        assert all(v.any() for v in c.directions.values())  # an atom that nothing uses has no direction
+    if extractor in ("semi-nmf", "convex-nmf", "kmeans"):
+        assert got.concepts[1].samples is None
+        assert any("1 of 2 concepts are in no image" in note for note in got.notes)
 
 
 def same(a, b):

@@ -90,7 +90,8 @@ def _singular_vectors(a: Array, k: int, seed: int) -> Array:
     """(k, C) leading right singular vectors."""
     if k == min(a.shape):  # more than Lanczos iterations give
         return np.asarray(np.linalg.svd(a, full_matrices=False)[2])
-    return np.asarray(TruncatedSVD(k, algorithm="arpack", random_state=seed % 2**32).fit(a).components_)
+    with np.errstate(divide="ignore", invalid="ignore"):  # shares of the variance, of equal rows 0 / 0, are not used
+        return np.asarray(TruncatedSVD(k, algorithm="arpack", random_state=seed % 2**32).fit(a).components_)
 
 
 def _turned(a: Array, axes: Array) -> Array:

@@ -7,6 +7,7 @@ the rows (convex NMF). They reach lower errors in fewer sweeps and never form th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 Array = NDArray[np.float64]
 
@@ -69,8 +71,10 @@ def convex_nmf(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1
 
 
 def clusters(a: Array, k: int, seed: int) -> tuple[NDArray[np.intp], Array]:
-    """Labels (n,) and centres (k, C) of the best of four k-means++ starts."""
-    found = KMeans(k, n_init=4, random_state=seed % 2**32).fit(a)
+    """Labels (n,) and centres (k, C) of the best of four k-means++ starts; fewer than k labels if rows are repeated."""
+    with warnings.catch_warnings():  # what nothing is nearest to is told of as a concept that is in no image
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = KMeans(k, n_init=4, random_state=seed % 2**32).fit(a)
     return np.asarray(found.labels_), np.asarray(found.cluster_centers_)
 
 

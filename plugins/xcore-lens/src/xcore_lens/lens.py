@@ -93,7 +93,7 @@ class Lens:
                     samples=shown(task.samples, cells, picks),
                     render=cells.render,
                     source=torch.tensor([i for i, _ in picks]) if picks else None,
-                    directions={layer: unit[atom]},
+                    directions={layer: unit[atom]} if unit[atom].any() else {},
                     atom=atom,
                     maps=maps[atom],
                     local=torch.from_numpy(found.values[:, atom]).float(),
@@ -195,6 +195,8 @@ class Lens:
         dead = int((np.abs(u).max(axis=0) == 0).sum())
         if dead:
             notes.append(f"{dead} of {o.k} concepts are in no image (a smaller lens.k would do)")
+        if o.stability and stability is None:
+            notes.append("no stability: half of the images do not make a dictionary of their own")
         if not atoms.converged:
             notes.append(f"{o.extractor} had not converged after {atoms.iterations} sweeps (see lens.max_iter)")
         if o.extractor == "pca" and o.centre:
