@@ -462,6 +462,25 @@ def test_images_with_concepts_of_their_own_are_judged_one_by_one() -> None:
     assert "one concept" in only(insertion(_region(order="global")), run).reason
 
 
+def test_a_concept_of_one_image_may_tell_of_all_images() -> None:
+    """Maps and local importances of all samples in each part: those of the part's own image are meant."""
+    weights = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    samples, masks = pictures(6, 1), quarters()
+    local = ((samples.images - 0.25).sum(1)[:, None] * weights[0] * masks).sum((2, 3))  # the truth in each image
+    maps = torch.zeros(4, 6, SIDE, SIDE)
+    parts = []
+    for i in range(6):
+        for j in range(4):  # the quarters change places from image to image
+            maps[(j + i) % 4, i] = masks[j]
+    local = torch.stack([local[i].roll(i) for i in range(6)])
+    for i in range(6):
+        own = [Concept(f"S{j}", float(local[i, j]), maps=maps[j], local=local[:, j]) for j in range(4)]
+        parts.append(Explanation("made", "a", "made up", tuple(sorted(own, key=lambda c: -c.importance))))
+    top = Concept("top", 1.0, maps=torch.rand(6, SIDE, SIDE))
+    run = run_of(Sum(weights), [top], samples=samples, parts=tuple(parts))
+    assert only(mu_fidelity(_region()), run).details["own"] == pytest.approx(1, abs=1e-4)
+
+
 def test_a_pixel_belongs_to_the_highest_map_in_its_own_unit() -> None:
     maps = [torch.tensor([[[10.0, 4.0, 0.0]]]), torch.tensor([[[0.0, 1.0, 0.0]]]), torch.tensor([[[0.0, 1.0, 0.0]]])]
     assert owners(maps, 1).tolist() == [[[0, 1, 3]]]

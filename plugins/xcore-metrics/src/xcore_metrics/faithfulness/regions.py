@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -41,14 +42,13 @@ def region_games(run: Run, fill: str, images: int, local: bool) -> list[PixelGam
         replaced = filled(run, samples, fill)
         placed = [(i, _placed(part)) for i, part in enumerate(parts)]
         return [
-            _game(run, samples.take([i]), replaced[i : i + 1], found, [_own(c, i) for c in found], local)
+            _game(run, samples.take([i]), replaced[i : i + 1], [_of_image(c, i) for c in found], local)
             for i, found in placed
             if found
         ]
     if not concepts:
         raise NotApplicable("its concepts have no maps")
-    maps = [c.maps for c in concepts if c.maps is not None]
-    return [_game(run, samples, filled(run, samples, fill), concepts, maps, local)]
+    return [_game(run, samples, filled(run, samples, fill), concepts, local)]
 
 
 def filled(run: Run, samples: Samples, fill: str) -> Tensor:
@@ -81,9 +81,7 @@ def owners(maps: Sequence[Tensor], n: int) -> Tensor:
     return owner
 
 
-def _game(
-    run: Run, samples: Samples, fill: Tensor, concepts: list[Concept], maps: Sequence[Tensor], local: bool
-) -> PixelGame:
+def _game(run: Run, samples: Samples, fill: Tensor, concepts: list[Concept], local: bool) -> PixelGame:
     n, k = len(samples), len(concepts)
     importance = np.broadcast_to(np.array([c.importance for c in concepts], dtype=np.float64), (n, k))
     order = np.broadcast_to(np.arange(k, dtype=np.int64), (n, k))
@@ -98,7 +96,7 @@ def _game(
         classifier=run.task.classifier,
         images=samples.images,
         fill=fill,
-        owner=owners(maps, n),
+        owner=owners([c.maps for c in concepts if c.maps is not None], n),
     )
 
 
@@ -113,9 +111,11 @@ def _parts(explanation: Explanation, n: int) -> tuple[Explanation, ...]:
     return parts if len(parts) == n and any(map(_placed, parts)) else ()
 
 
-def _own(concept: Concept, i: int) -> Tensor:
-    """(1, H, W) map of a concept of the i-th sample, which is all that it has or one of all samples'."""
-    maps = concept.maps
-    if maps is None:
-        raise NotApplicable("a concept has no maps")
-    return maps if len(maps) == 1 else maps[i : i + 1]
+def _of_image(concept: Concept, i: int) -> Concept:
+    """A concept of the i-th sample with its map and importance there: all that it has, or those of one of many."""
+    maps, local = concept.maps, concept.local
+    return replace(
+        concept,
+        maps=maps if maps is None or len(maps) == 1 else maps[i : i + 1],
+        local=local if local is None or len(local) == 1 else local[i : i + 1],
+    )
