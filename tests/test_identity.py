@@ -109,6 +109,8 @@ def test_tree_digest_sees_names_and_contents(tmp_path):
         ("deep/leaf.py", True),  # by a relative import of an imported module
         ("deep/__init__.py", True),
         ("options.py", True),
+        ("named.py", True),  # in a string, as cards name components
+        ("loaded.py", True),  # by importlib
         ("table.json", True),
         ("stranger.py", False),
         ("notes.txt", False),
@@ -120,11 +122,14 @@ def test_code_that_a_card_imports_identifies_it(tmp_path, monkeypatch, edited, c
     (root / "deep").mkdir(parents=True)
     sources = {
         "__init__.py": "",
-        "method.py": f"from {package} import deep\ndef run():\n    import {package}.late\n",
+        "method.py": f"from {package} import deep\ndef run():\n    import {package}.late\n"
+        f"    return resolve('{package}.named:Thing'), import_module('.loaded', __package__)\n",
         "late.py": "import math\n",
         "deep/__init__.py": "from .leaf import x\n",
         "deep/leaf.py": "x = 1\n",
         "options.py": "y = 1\n",
+        "named.py": "class Thing: ...\n",
+        "loaded.py": "",
         "stranger.py": "z = 1\n",
         "table.json": "{}",
         "notes.txt": "",
@@ -137,3 +142,55 @@ def test_code_that_a_card_imports_identifies_it(tmp_path, monkeypatch, edited, c
     (root / edited).write_text(sources[edited] + "\n# edited")
     identities._code_digest.cache_clear()
     assert (card_digest(card) != before) is counts
+
+
+PLUGIN = """
+from functools import partial
+import {name}_beside
+from xcore import hookimpl
+
+class Method:
+    def __init__(self, options, k=0): ...
+
+@hookimpl
+def register_explainers(register):
+    register("plain", Method, summary="")
+    register("partial", partial(Method, k=1), summary="")
+"""
+
+
+@pytest.mark.parametrize("method", ["plain", "partial"])
+@pytest.mark.parametrize("edited", ["my-{name}.v2.py", "{name}_beside.py", "{name}_deep/leaf.py", None])
+def test_a_plugin_file_and_what_it_imports_from_its_folder_identify_it(tmp_path, monkeypatch, method, edited):
+    name = f"file_{method}_{len(edited or '')}"
+    plugin = tmp_path / f"my-{name}.v2.py"
+    plugin.write_text(PLUGIN.format(name=name))
+    (tmp_path / f"{name}_beside.py").write_text(f"import {name}_deep.leaf")
+    (tmp_path / f"{name}_deep").mkdir()
+    (tmp_path / f"{name}_deep" / "leaf.py").write_text("")
+    (tmp_path / "stranger.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def now() -> str:
+        identities._code_digest.cache_clear()
+        registry = Registry()
+        registry.load_file(plugin)
+        return card_digest(registry.find("explainer", method)[0])
+
+    before = now()
+    changed = tmp_path / (edited or "stranger.py").format(name=name)
+    changed.write_text(changed.read_text() + "\n# edited")
+    assert (now() != before) is bool(edited)
+
+
+def test_a_module_of_a_namespace_package_is_found_in_each_of_its_folders(tmp_path, monkeypatch):
+    for part in ("one", "two"):
+        (tmp_path / part / "spaced" / part).mkdir(parents=True)
+        (tmp_path / part / "spaced" / part / "method.py").write_text("")
+        monkeypatch.syspath_prepend(tmp_path / part)
+    for part in ("one", "two"):
+        card = Card("explainer", "m", f"spaced.{part}.method:Run", "", "d", "1")
+        before = card_digest(card)
+        (tmp_path / part / "spaced" / part / "method.py").write_text("# edited")
+        identities._code_digest.cache_clear()
+        assert card_digest(card) != before

@@ -10,12 +10,13 @@ import ast
 import hashlib
 import importlib.util
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from xcore.registry import Card, Registry, blamed, resolve
+from xcore.registry import FILE_MODULE, Card, Registry, blamed, resolve
 from xcore.types import Cell, Ref
 
 CONTRACT = 1
@@ -63,21 +64,34 @@ def tree_digest(root: Path, suffixes: Iterable[str] = ()) -> str:
 def card_digest(card: Card) -> str:
     """Digest of the code behind a card: the modules that its factory and options import, directly or not, as far as
     they belong to its own package or to another xcore package, and the data files (JSON, TOML) of those packages.
+
+    Imports count wherever they stand, and so do strings that name a module (``package.module:name``). The package of a
+    plugin file is its folder. A name that is put together while the code runs is not seen.
     """
-    factory = card.factory if isinstance(card.factory, str) else card.factory.__module__
-    starts = [target.partition(":")[0] for target in (factory, card.options) if target]
-    return digest([_code_digest(start) for start in starts])
+    return digest([_code_digest(_module(target)) for target in (card.factory, card.options) if target])
+
+
+def _module(target: Any) -> str:
+    """The module in which a factory or options are defined."""
+    while isinstance(target, partial):
+        target = target.func
+    name: str = target.partition(":")[0] if isinstance(target, str) else target.__module__
+    return name
 
 
 @cache
 def _code_digest(start: str) -> str:
     own = start.partition(".")[0]
+    file = _module_file(own) if own.startswith(FILE_MODULE) else None
     found: dict[str, Path] = {}
     queue = [start]
     while queue:
         name = queue.pop()
         top = name.partition(".")[0]
-        if name in found or not (top == own or top.startswith("xcore_")) or (path := _module_file(name)) is None:
+        ours = top == own or top.startswith("xcore_")
+        if name in found or not (ours or (file and _beside(file, top))) or (path := _module_file(name)) is None:
+            continue
+        if not ours and file and not path.is_relative_to(file.parent):
             continue
         found[name] = path
         queue += [*_imported(name, path), *([name.rpartition(".")[0]] if "." in name else [])]
@@ -91,27 +105,41 @@ def _is_root(name: str, path: Path) -> bool:
     return "." not in name and path.name == "__init__.py"
 
 
+def _beside(file: Path, top: str) -> bool:
+    """Whether a module lies beside a plugin file; the core has a digest of its own."""
+    return top != "xcore" and ((file.parent / f"{top}.py").is_file() or (file.parent / top).is_dir())
+
+
 def _module_file(name: str) -> Path | None:
     """The source of a module, found without importing it; None if there is no such module."""
     top, *rest = name.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None or not spec.submodule_search_locations:
         return Path(spec.origin) if spec is not None and spec.origin and not rest else None
-    path = Path(next(iter(spec.submodule_search_locations)), *rest)
-    return next((p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
+    paths = [Path(place, *rest) for place in spec.submodule_search_locations]  # several in a namespace package
+    return next((p for path in paths for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
+
+
+_NAMED = re.compile(r"(\.*)([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::\w+)?")
 
 
 def _imported(name: str, path: Path) -> Iterator[str]:
-    """Names that a module imports anywhere in its code; some are not modules but what is in them."""
+    """Names that a module imports anywhere in its code, or spells out; some are not modules but what is in them."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+
+    def absolute(level: int, rest: str) -> str:
+        above = package.split(".")[: len(package.split(".")) - level + 1] if level else []
+        return ".".join([*above, *([rest] if rest else [])])
+
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            base = absolute(node.level, node.module or "")
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and (named := _NAMED.fullmatch(str(node.value))):
+            yield absolute(len(named[1]), named[2])
 
 
 @lru_cache(maxsize=1)

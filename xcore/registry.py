@@ -21,6 +21,8 @@ from xcore.errors import MissingError, PluginError, UsageError, XcoreError, unkn
 from xcore.types import Ref
 
 API = 1
+FILE_MODULE = "xcore_file_"
+"""What the name of the module of a plugin file begins with."""
 KINDS = ("explainer", "generator", "classifier", "metric", "dataset", "model", "engine", "command")
 TITLES = {"explainer": "method", "dataset": "data set"}
 
@@ -100,7 +102,7 @@ class Registry:
             raise UsageError(f"no plugin file {str(path)!r}", "--plugin takes a Python file")
         if str(path.resolve()) in self.files:
             return
-        module_name = f"xcore_file_{path.stem}"
+        module_name = FILE_MODULE + path.stem.replace(".", "_")  # a dot would name a module of a package
         if any(p.name == module_name for p in self.plugins):
             raise UsageError(f"two plugin files are named {path.name!r}", "rename one of them")
 
