@@ -167,4 +167,8 @@ def test_where_it_does_not_apply() -> None:
     assert "gives no labels" in only(replace(run, heldout_contrast=lambda n, i, r: unlabelled)).reason
     backwards = run_of(Pixels(signal()), torch.eye(WIDTH), lambda x: Pixels(-signal())(x).argmax(1).detach())
     assert "not above chance" in only(backwards).reason
+    few = run_of(Pixels(signal()), torch.eye(WIDTH))
+    all_of_them = few.task.data.samples
+    few.task.data.samples = lambda cls, split, n, seed: all_of_them(cls, split, 6, seed)  # type: ignore[method-assign]
+    assert only(few).reason == "6 labelled training images are too few to fit a recovery on"
     assert not_applicable(completeness(), replace(run, explanation=replace(run.explanation, concepts=())))

@@ -75,7 +75,10 @@ class Localisation:
         given: Any = samples.meta.get(key)
         if samples.kind != "image" or given is None:
             raise NotApplicable(f"the data set {run.cell.data} has no {key!r} for its images")
-        masks = torch.as_tensor(given) >= HALF
+        try:  # an array, or a sequence of one an image
+            masks = torch.stack([torch.as_tensor(mask) for mask in given]) >= HALF
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise NotApplicable(f"{key!r} of the data set {run.cell.data} are no masks of one size: {error}") from error
         if masks.ndim == 3:
             masks = masks[:, None]
         if masks.ndim != 4 or len(masks) != len(samples) or masks.shape[-2:] != samples.images.shape[-2:]:

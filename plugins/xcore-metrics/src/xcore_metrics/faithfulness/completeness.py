@@ -24,7 +24,9 @@ from xcore_metrics.faithfulness.recovery_net import fit
 
 NAME = "completeness"
 FEWEST = 10
-"""Held-out images of other classes below which nothing is said."""
+"""Training images, and held-out images of other classes, below which nothing is said."""
+BATCH = 64
+"""Images whose scores pass through the recovery network at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,9 @@ class Completeness:
             return probe.head(rows.reshape(len(rows), *shown))
 
         target = run.task.target
-        own, random = Accuracies.of(run.task.classifier.logits(heldout.samples), heldout.labels, target), []
+        own, found_by = Accuracies.of(run.task.classifier.logits(heldout.samples), heldout.labels, target), []
+        if own.all - own.chance <= 0:
+            raise NotApplicable(f"the model's own balanced accuracy ({own.all:.2f}) is not above chance")
         chosen = torch.Generator().manual_seed(0)
         flat = a.flatten(0, 1)
         drawn = flat[torch.randperm(len(flat), generator=chosen)[: len(found.vectors)]]
@@ -95,11 +99,9 @@ class Completeness:
                 generator=torch.Generator().manual_seed(1),
             )
             with torch.no_grad():
-                logits = head(net(self._scores(b, vectors)))
-            random.append(Accuracies.of(logits, heldout.labels, target))
-        if own.all - own.chance <= 0:
-            raise NotApplicable(f"the model's own balanced accuracy ({own.all:.2f}) is not above chance")
-        kept, other = random
+                logits = torch.cat([head(net(self._scores(rows, vectors))) for rows in b.split(BATCH)])
+            found_by.append(Accuracies.of(logits, heldout.labels, target))
+        kept, other = found_by
         details = {
             "chance": other.share(own),
             "accuracy": kept.all,
@@ -136,6 +138,8 @@ class Completeness:
     def _train(self, run: Run) -> Labelled:
         drawn = run.task.data.samples(None, "train", self.options.train, run.cell.data_seed)
         made = labelled(drawn, run.task.data.classes, run)
+        if len(made.labels) < FEWEST:
+            raise NotApplicable(f"{len(made.labels)} labelled training images are too few to fit a recovery on")
         if len(made.labels.unique()) < 2:
             raise NotApplicable("the data set gives no labelled training images of two classes or more")
         return made

@@ -57,7 +57,7 @@ def _once(run: Run, o: RemovalOptions, kind: str, fill: str) -> Experiment:
     """The entry holds the classifier, so that no other can get its id while the entry lives."""
     classifier = run.task.classifier
     seen = run.task.samples if kind == "region" else run.heldout
-    settings = (kind, fill, o.order, o.residual, o.images, o.region_images, str(run.cell.data), run.cell.data_seed)
+    settings = (kind, fill, o.order, o.residual, o.images, o.region_images, run.cell.data, run.cell.data_seed)
     asked = repr((id(classifier), run.task.target, run.task.layer, settings, seen.digest))
     key = hashlib.sha256(asked.encode())
     key.update(classifier.logits(seen).numpy().tobytes())  # weights may have changed in place
