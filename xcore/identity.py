@@ -120,7 +120,7 @@ def _module_file(name: str) -> Path | None:
     return next((p for path in paths for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
 
 
-_NAMED = re.compile(r"(\.*)([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::\w+)?")
+_NAMED = re.compile(r"(?=[^:]*\.)(\.*)([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::\w+)?")
 
 
 def _imported(name: str, path: Path) -> Iterator[str]:
