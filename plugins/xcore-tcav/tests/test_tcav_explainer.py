@@ -170,6 +170,12 @@ def test_an_affine_head_is_undefined_and_a_layer_to_use_is_named(tmp_path: Path)
     assert set(got.concepts[0].directions) == {"pixels"}
 
 
+def test_a_strict_level_draws_enough_counterparts_to_be_reached(tmp_path: Path) -> None:
+    got = named(run(made_task(tmp_path), alpha=0.002, concepts="up,none"))
+    assert got["up"].evidence["null_sets"] == 1000
+    assert [got[name].evidence["outside"] for name in ("up", "none")] == [1, 0]
+
+
 def test_several_layers_are_corrected_together(tmp_path: Path) -> None:
     got = run(made_task(tmp_path, module=Late()), layers=("pixels", "wide"), null=19)
     every = [c.evidence[f"p@{layer}"] for layer in ("pixels", "wide") for c in got.concepts]

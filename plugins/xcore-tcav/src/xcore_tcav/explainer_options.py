@@ -34,7 +34,7 @@ class Options(Base):
     )
     n: int = Field(10, ge=2, description="images of a concept that CAVs are fitted on, and images of each random set")
     negatives: int = Field(20, ge=3, description="random sets R that every concept is separated from")
-    null: int = Field(199, ge=19, description="least number of counterpart sets; grows to 20 x concepts x layers")
+    null: int = Field(199, ge=19, description="least number of counterpart sets; grows to concepts x layers / alpha")
     alpha: float = Field(0.05, gt=0, lt=1, description="level at which a concept counts as outside its null")
     test: Literal["rank", "ttest"] = Field(
         "rank", description="ttest is the published test over random sets; it is not calibrated"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import nan
+from math import ceil, nan
 
 import numpy as np
 import torch
@@ -116,8 +116,8 @@ def judge(scorer: Scorer, layer: str, given: Sequence[Given], task: Task, o: Opt
 
 
 def null_size(o: Options, tests: int) -> int:
-    """Counterpart sets that are enough for the smallest p to survive Holm's correction."""
-    return max(o.null, 20 * tests)
+    """Counterpart sets that are enough for the smallest p, 1 / (J + 1), to survive Holm's correction at `alpha`."""
+    return max(o.null, ceil(tests / o.alpha))
 
 
 def _others(given: Sequence[Given], i: int, o: Options) -> list[int]:
