@@ -82,6 +82,8 @@ class Folders:
         """n images of a concept, all there are if they are fewer; the same ones whatever the seed of the task."""
         data, whole = self._concepts[concept]
         found = _all_of(data, n) if whole else data.concept(concept, n, 0)
+        if len(found) < 2 and self.notes:
+            raise UsageError(f"concept {concept!r} has {len(found)} image(s) that can be read", "; ".join(self.notes))
         return _cropped(found, self._size)
 
     @property
