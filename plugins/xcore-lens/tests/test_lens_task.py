@@ -255,6 +255,22 @@ def test_an_affine_head_is_told_from_another():
         assert is_affine(probe, probe.activations(t.samples), t.samples) == answer, name
 
 
+@pytest.mark.parametrize("narrow", [torch.float16, torch.bfloat16])
+def test_half_precision_does_not_bend_an_affine_head(narrow):
+    torch.manual_seed(0)
+    for above, answer in ((nn.Identity(), True), (nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 3)), False)):
+        made = Reader()
+        made.fc = nn.Sequential(nn.Linear(4, 3), above)
+        samples = paint()[0]
+        t = task(samples, module=made.to(narrow))
+        t.classifier.model.preprocess = lambda x: x.to(narrow)
+        probe = t.classifier.open("last")
+        assert is_affine(probe, probe.activations(samples), samples) == answer
+        if answer:
+            assert penultimate(t.classifier, samples)[0] == "last"
+            assert lens().explain(t).trace[0]["accounted"] == pytest.approx(1, abs=0.02)
+
+
 def test_a_head_that_is_nowhere_affine():
     module = nn.Sequential(nn.Conv2d(3, 6, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 64, 3), nn.Softplus())
     got = lens(extractor="kmeans").explain(task(module=module))

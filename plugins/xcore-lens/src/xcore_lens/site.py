@@ -74,9 +74,17 @@ def is_affine(probe: Probe, a: Tensor, few: Samples) -> bool:
     generator = torch.Generator().manual_seed(0)
     step = 3 * torch.randn(a.shape, generator=generator) * a.std(correction=0)
     with torch.no_grad():
-        there, here, back = (probe.head(a + t * step, few).double() for t in (-1, 0, 1))
+        there, here, back = found = torch.stack([probe.head(a + t * step, few).cpu().double() for t in (-1, 0, 1)])
     bend = (there + back - 2 * here).abs().max()
-    return bool(bend <= 1e-4 * torch.stack([there, here, back]).abs().max())
+    return bool(bend <= max(1e-4, 4 * rounding(found)) * found.abs().max())
+
+
+def rounding(numbers: Tensor) -> float:
+    """The relative rounding of the narrowest type that holds these numbers: that in which a network computed them."""
+    for narrow in (torch.bfloat16, torch.float16):
+        if torch.equal(numbers.to(narrow).to(numbers.dtype), numbers):
+            return torch.finfo(narrow).eps
+    return torch.finfo(torch.float32).eps
 
 
 def positions(layout: str, shape: tuple[int, ...], samples: Samples) -> tuple[int, int, int] | None:
