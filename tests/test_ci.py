@@ -156,6 +156,8 @@ def test_a_gate_on_a_failed_cell_is_missed_and_the_last_line_resumes(toy):
         (["--baseline", "nowhere.json"], "--update-baseline writes it"),
         (["--fail-on-regression"], "--fail-on-regression without a baseline"),
         (["--tolerance", "5%"], "--tolerance without a baseline"),
+        (["--junit", ROOT], "is a folder"),
+        (["--baseline", ROOT, "--update-baseline"], "is a folder"),
     ],
 )
 def test_a_wrong_request_is_refused_before_anything_is_computed(toy, tmp_path, words, said):
@@ -163,6 +165,13 @@ def test_a_wrong_request_is_refused_before_anything_is_computed(toy, tmp_path, w
     assert (code, out) == (2, "")
     assert said in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_cannot_be_written_hides_no_verdict(toy, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = toy("--methods", "toy", "--gate", "toy.brightness>=0.9", "--junit", tmp_path / "file" / "j.xml")
+    assert code == 1
+    assert err.index("1 of 1 gates missed") < err.index(str(tmp_path / "file"))
 
 
 def test_json_holds_the_verdicts_on_its_last_line(toy):

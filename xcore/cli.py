@@ -147,7 +147,6 @@ def _show(result: BenchResult, as_json: bool, asked: Judging, remedy: str = "", 
     else:
         show(result.table)
         typer.echo(f"saved {result.path}/table.md  pictures {result.path}/explanations/  xcore report {result.path}")
-    asked.write(result)
     for verdict in result.verdicts:
         if verdict.status != "met":
             typer.echo(verdict.text, err=True)
@@ -157,6 +156,7 @@ def _show(result: BenchResult, as_json: bool, asked: Judging, remedy: str = "", 
         typer.echo(f"{judged_in_all}{more}", err=True)
     if result.broken:
         typer.echo(f"{result.broken}; to try them again: {remedy or _command()}", err=True)
+    asked.write(result)  # last: a file that cannot be written hides nothing of the above
     if missed or result.broken:
         raise typer.Exit(1)
 

@@ -140,6 +140,9 @@ def judging(
     summary: Summary = "",
 ) -> Judging:
     """What is asked of the results."""
+    for flag, path in (("--baseline", baseline), ("--junit", junit), ("--summary", summary)):
+        if path and Path(path).is_dir():
+            raise UsageError(f"{flag} {path!r} is a folder", "name a file")
     if not baseline and (fail_on_regression or update_baseline or tolerance):
         flag = (
             "--update-baseline" if update_baseline else "--fail-on-regression" if fail_on_regression else "--tolerance"
