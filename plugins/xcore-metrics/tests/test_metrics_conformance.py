@@ -8,7 +8,7 @@ import pytest
 import torch
 from xcore_metrics import floors, localisation, pairs
 from xcore_metrics.cost import cost
-from xcore_metrics.faithfulness import completeness, removal
+from xcore_metrics.faithfulness import completeness, experiments, removal
 from xcore_metrics.faithfulness.options import CompletenessOptions, RemovalOptions
 from xcore_metrics.localisation_options import LocalisationOptions
 from xcore_metrics.options import FloorOptions, PairOptions
@@ -55,6 +55,7 @@ class Found(MetricTests):
 
     @pytest.fixture
     def found(self, run):
+        experiments._made.clear()  # what another test asked is not remembered
         masks = torch.zeros(len(run.task.samples), 32, 32)
         masks[:, :16] = 1
         run = replace(run, task=replace(run.task, samples=replace(run.task.samples, meta={"masks": masks})))
@@ -74,6 +75,7 @@ class Found(MetricTests):
         return metric.score([found])
 
     def test_scores_repeat(self, metric, scores, found):
+        experiments._made.clear()
         assert metric.score([found]) == scores
 
     def test_random_state_is_left_as_found(self, metric, found):
