@@ -86,6 +86,13 @@ def test_worse_is_by_direction_and_without_one_every_change_is(file: Path) -> No
     ]
 
 
+def test_a_metric_that_turned_round_is_no_improvement(file: Path) -> None:
+    write(file, [row(0, TS=0.9)])
+    turned = build([row(0, TS=0.5)], {**DIRECTIONS, "TS": "lower"})
+    (found,) = Baseline(Comparison(file, fail=True), plan()).settle(turned)
+    assert (found.fails, "better was 'higher', and is 'lower'" in found.text) == (True, True)
+
+
 def test_a_regression_says_by_how_much_and_which_tolerance(file: Path) -> None:
     write(file, [row(0, TS=0.9)])
     (found,) = compare(file, [row(0, TS=0.8)])

@@ -176,6 +176,9 @@ class Baseline:
         if new.seeds < old.seeds:
             lost = absence(at, old.label, value, "no value")
             return Verdict("baseline", name, "missed", f"{new.seeds} of {old.seeds} seeds have a value ({lost})")
+        if new.direction != old.direction:
+            better = f"better was {old.direction!r}, and is {new.direction!r}"
+            return Verdict("baseline", name, "missed", f"the metric changed: {better}; --update-baseline accepts it")
         change = new.value - old.value
         worse = {"higher": -change, "lower": change}.get(new.direction, abs(change))
         # 0.96 - 0.94 is no more than 0.02
