@@ -374,6 +374,9 @@ def test_codes_that_cannot_be_repeated_are_not_used() -> None:
         return only(insertion(RemovalOptions(variant="codes")), changed).reason or ""
 
     assert "other codes than it stored" in reason(replace(d, codes=d.codes * 2))
+    twice, other = d.atoms[[0, 1, 1]], d.codes.clone()
+    other[:, :, 2] = 0  # all of the repeated atom's share in one of the two
+    assert "codes are not unique" in reason(replace(d, atoms=twice, codes=other))
     assert "have shape" in reason(replace(d, codes=d.codes[:, :, :2]))
     assert "a state that is not known here: twist" in reason(replace(d, state={"twist": torch.ones(1)}))
     assert "without the encoder's matrix" in reason(replace(d, encoder="sae"))

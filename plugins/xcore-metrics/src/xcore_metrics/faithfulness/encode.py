@@ -99,6 +99,9 @@ def reencoded(dictionary: Dictionary, probe: Probe, explained: Samples, unseen: 
         raise NotApplicable(f"its codes have shape {tuple(dictionary.codes.shape)}, the layer gives {again.shape[1:]}")
     apart = float(torch.linalg.norm(stored - again) / torch.linalg.norm(stored).clamp_min(1e-12))
     if apart > AGREE:
+        one, two = stored @ dictionary.atoms.float(), again @ dictionary.atoms.float()
+        if bool(torch.linalg.norm(one - two) <= AGREE * torch.linalg.norm(one)):
+            raise NotApplicable("its atoms depend on one another, so that codes are not unique")
         raise NotApplicable(f"its encoder gives other codes than it stored, {apart:.0%} apart")
     rows = rows_of(probe.activations(unseen), probe.layout)
     return rows, encode(dictionary, rows)
