@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RECENT = 9
-"""Drawn sets that are kept: random sets for methods and metrics and held-out samples, of three classes."""
+RECENT = 3
+"""Drawn sets that are kept: random sets for methods, for metrics, and held-out samples; cells go class by class."""
 
 
 class Workbench:

@@ -106,6 +106,11 @@ def test_null_grows_with_concepts_and_layers() -> None:
     assert {s.details["outside"] for s in scores} == {1.0}, "the smallest p must survive Holm"
 
 
+def test_a_strict_level_asks_for_more_counterparts() -> None:
+    strict = TS(TSOptions(negatives=3, null=19, alpha=0.01)).score([run([PLANTED, OPPOSED])])
+    assert [(s.details["null_sets"], s.details["outside"]) for s in strict] == [(200, 1.0), (200, 1.0)]
+
+
 def test_what_cannot_be_scored_says_why() -> None:
     text = Concept("text", 1.0, Samples("text", ("a", "b"), ("0", "1")))
     concepts = [Concept("none", 1.0), Concept("one", 1.0, draw(1, 7)), text, PLANTED]

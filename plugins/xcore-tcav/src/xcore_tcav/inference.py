@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,3 +96,8 @@ def welch_p(scores: Floats, null: Floats) -> float:
         return 1.0 if difference == 0 else 0.0
     df = (a + b) ** 2 / (a**2 / (len(scores) - 1) + b**2 / (len(null) - 1))
     return float(2 * stdtr(df, -difference / np.sqrt(a + b)))
+
+
+def null_size(least: int, tests: int, alpha: float) -> int:
+    """Counterpart sets J that are enough for the smallest p, 1 / (J + 1), to survive Holm's correction at `alpha`."""
+    return max(least, ceil(tests / alpha))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, nan
+from math import nan
 
 import numpy as np
 import torch
@@ -113,11 +113,6 @@ def judge(scorer: Scorer, layer: str, given: Sequence[Given], task: Task, o: Opt
             local = (scorer.gradients @ cav).cpu() / float(scorer.units.mean())
             verdicts.append(Verdict(score, p, null.effect, null.ts, relative, cav.cpu(), local))
     return Layer(layer, tuple(verdicts), float(scorer.units.mean()), j)
-
-
-def null_size(o: Options, tests: int) -> int:
-    """Counterpart sets that are enough for the smallest p, 1 / (J + 1), to survive Holm's correction at `alpha`."""
-    return max(o.null, ceil(tests / o.alpha))
 
 
 def _others(given: Sequence[Given], i: int, o: Options) -> list[int]:

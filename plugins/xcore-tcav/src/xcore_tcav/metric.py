@@ -13,7 +13,7 @@ from xcore.contrast import NULL
 from xcore.errors import NotApplicable
 from xcore.protocols import Run
 from xcore.types import Concept, Samples, Score
-from xcore_tcav.inference import holm
+from xcore_tcav.inference import holm, null_size
 from xcore_tcav.options import TSOptions
 from xcore_tcav.scorer import Scorer, SetScore
 
@@ -52,7 +52,7 @@ class TS:
     def _run(self, run: Run) -> list[Score]:
         layers = self.options.layers or (run.task.layer,)
         concepts = run.explanation.concepts
-        null_size = max(self.options.null, 20 * len(concepts) * len(layers))
+        size = null_size(self.options.null, len(concepts) * len(layers), self.options.alpha)
         scores: list[Score] = []
         tested: list[tuple[int, str, SetScore, Scorer, float]] = []
         for layer in layers:
@@ -66,13 +66,13 @@ class TS:
                     if scorer is None:
                         raise NotApplicable(reason)
                     found = scorer.score(self._samples(run, concept), concept.render)
-                    p = scorer.p_value(found, null_size) if self.options.test == "rank" else scorer.welch_p_value(found)
+                    p = scorer.p_value(found, size) if self.options.test == "rank" else scorer.welch_p_value(found)
                     tested.append((i, layer, found, scorer, p))
                 except NotApplicable as error:
                     scores.append(Score("TS", i, reason=str(error), variant=layer))
         corrected = holm([p for *_, p in tested])
         for (i, layer, found, scorer, p), p_holm in zip(tested, corrected, strict=True):
-            details = self._details(found, scorer, null_size) | {"p": p, "p_holm": p_holm}
+            details = self._details(found, scorer, size) | {"p": p, "p_holm": p_holm}
             details["outside"] = float(p_holm <= self.options.alpha)
             scores.append(
                 Score(

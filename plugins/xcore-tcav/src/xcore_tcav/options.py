@@ -15,7 +15,7 @@ class TSOptions(BaseModel):
     n: int = Field(default=10, ge=2, description="samples per set: the first n of a concept (all if it has fewer)")
     negatives: int = Field(default=20, ge=2, description="random sets R that every concept is separated from")
     null: int = Field(
-        default=199, ge=19, description="least number of counterpart sets; grows to 20 x concepts x layers"
+        default=199, ge=19, description="least number of counterpart sets; grows to concepts x layers / alpha"
     )
     alpha: float = Field(default=0.05, gt=0, lt=1, description="level at which a concept counts as outside its null")
     test: Literal["rank", "ttest"] = Field(

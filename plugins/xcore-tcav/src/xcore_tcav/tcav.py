@@ -17,8 +17,8 @@ from xcore.samples import Samples
 from xcore.types import Concept, Cost, Explanation
 from xcore_tcav import chart, saved
 from xcore_tcav.explainer_options import Options
-from xcore_tcav.inference import holm
-from xcore_tcav.judging import Layer, Verdict, judge, null_size, open_scorer
+from xcore_tcav.inference import holm, null_size
+from xcore_tcav.judging import Layer, Verdict, judge, open_scorer
 from xcore_tcav.maps import projections
 from xcore_tcav.scorer import Scorer
 from xcore_tcav.sources import Given, gather
@@ -62,7 +62,7 @@ class Tcav:
         # draws the pool that all methods and seeds share, unless it is there already
         task.contrast(len(given[0].fitted), 0, given[0].render)
         shared = time.perf_counter() - before
-        j, layers = null_size(o, len(judged) * len(scorers)), list[Layer]()
+        j, layers = null_size(o.null, len(judged) * len(scorers), o.alpha), list[Layer]()
         for name in list(scorers):
             task.progress(len(layers), len(layers) + len(scorers), f"{len(judged)} concepts at {name}")
             layers.append(judge(scorers.pop(name), name, given, task, o, j))  # popped: a scorer holds all activations
