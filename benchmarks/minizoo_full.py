@@ -15,18 +15,19 @@ from paired import paper_order, shown
 from xcore.api import report
 from xcore.rows import Row
 from xcore.store import Store
+from xcore.types import Outcome
 
 ARM, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "rlpo-untuned", "craft")
 
 
-def main(run: str) -> None:
-    """Print all sections for a run directory."""
-    result = report(run)
-    rows = [r for r in result.rows if r["status"] == "ok"]
+def main(runs: Sequence[str]) -> None:
+    """Print all sections for a run directory, or for several that share the cells of the suite."""
+    results = [report(run) for run in runs]
+    rows = [r for result in results for r in result.rows if r["status"] == "ok"]
     labels = list(dict.fromkeys(r["label"] for r in rows))
-    print(f"Command: `xcore bench --suite minizoo-full`, then `python benchmarks/minizoo_full.py {run}`\n")
+    print(f"Command: `xcore bench --suite minizoo-full`, then `python benchmarks/minizoo_full.py {' '.join(runs)}`\n")
     recovery(rows, [label for label in labels if label in (ARM, *OTHERS)])
-    best_so_far(Store(result.path), [o for o in result.result.outcomes if o.status == "ok"])
+    best_so_far([(Store(r.path), o) for r in results for o in r.result.outcomes if o.status == "ok"])
     paper_order(rows, ARM, ["craft"])
 
 
@@ -51,19 +52,19 @@ def recovery(rows: Sequence[Row], labels: Sequence[str]) -> None:
     print()
 
 
-def best_so_far(store: Store, outcomes: Sequence[object]) -> None:
+def best_so_far(outcomes: Sequence[tuple[Store, Outcome]]) -> None:
     """Mean over cells of the best TS of a group so far, by the number of images drawn."""
     print("## Best TS so far, by images drawn\n")
     curves: dict[str, list[tuple[list[int], list[float]]]] = {}
-    for outcome in outcomes:
-        record = store.read(outcome.record.rpartition(".")[2])  # type: ignore[attr-defined]
+    for store, outcome in outcomes:
+        record = store.read(outcome.record.rpartition(".")[2])
         trace = record["explanation"]["trace"] if record else []
         if trace and "ts" in trace[0]:
-            options = outcome.cell.method.options  # type: ignore[attr-defined]
+            options = outcome.cell.method.options
             drawn = 2 * int(options.get("n", 10))
             best = np.maximum.accumulate([max(step["ts"]) for step in trace]).tolist()
             images = [drawn * (i + 1) for i in range(len(best))]
-            curves.setdefault(outcome.cell.label, []).append((images, best))  # type: ignore[attr-defined]
+            curves.setdefault(outcome.cell.label, []).append((images, best))
     if not curves:
         print("no traces\n")
         return
@@ -95,4 +96,4 @@ def variants(rows: Sequence[Row], label: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "runs/minizoo-full")
+    main(sys.argv[1:] or ["runs/minizoo-full"])

@@ -66,6 +66,16 @@ def test_adding_a_metric_costs_no_explanation(tmp_path, counter):
     assert spread[0] == spread[1] > 0
 
 
+def test_another_run_in_the_same_place_forgets_no_identity(tmp_path, counter):
+    def kept():
+        return json.loads((tmp_path / "run" / "identities.json").read_text())
+
+    run(tmp_path, ["toy"], seeds=[0, 1], metrics=["brightness"])
+    before = kept()
+    run(tmp_path, ["toy"], seeds=[0], metrics=["spread"])
+    assert before.items() < kept().items()
+
+
 def test_held_out_budget_changes_scores_only(tmp_path, counter):
     run(tmp_path, ["toy"], budget={"heldout": 5})
     run(tmp_path, ["toy"], budget={"heldout": 6})

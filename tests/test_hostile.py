@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,9 @@ def command(tmp_path, *words):
     call = [sys.executable, "-m", "xcore", "bench", "--plugin", str(TOY), "--plugin", str(HOSTILE), "--data", "toy"]
     call += ["--class", "red", "--metrics", "brightness", "--out", str(tmp_path / "run"), *words]
     env = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(call, capture_output=True, text=True, env=env, check=False)
+    # A run of the tests in the background ignores SIGINT, and so would its children.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.run(call, capture_output=True, text=True, env=env, check=False, preexec_fn=heard)
 
 
 @pytest.mark.parametrize(

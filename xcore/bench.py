@@ -22,7 +22,7 @@ from xcore.plan import Plan
 from xcore.progress import Reporter, describe
 from xcore.protocols import Engine, Metric, Run
 from xcore.registry import Registry
-from xcore.store import Store, write_json
+from xcore.store import Store, read_json, write_json
 from xcore.task import Workbench
 from xcore.types import Cell, Explanation, Outcome, Ref, Score
 
@@ -140,8 +140,11 @@ class Bench:
         return self.identities[key]
 
     def _keep_identities(self) -> None:
+        """Add what this run was identified by; an interrupted run must not forget what the one before it had scored."""
+        path = self.store.root / IDENTITIES
         try:
-            write_json(self.store.root / IDENTITIES, self.identities)
+            before = read_json(path) if path.exists() else {}
+            write_json(path, {**before, **self.identities})
         except OSError as error:  # a full disk fails cells one by one, not the run
             self.reporter.warn(f"cannot write {IDENTITIES}: {_reason(error)}")
 
