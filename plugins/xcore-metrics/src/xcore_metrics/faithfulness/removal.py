@@ -9,6 +9,7 @@ importances. Removing a concept is a different experiment in codes, along direct
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -41,7 +42,7 @@ SEED = 0
 """The random orders are the same for every explanation of as many concepts: methods meet the same draws."""
 
 
-class Removal:
+class Removal(ABC):
     """What the three metrics share: one score an experiment.
 
     Score
@@ -121,9 +122,9 @@ class Removal:
             **{f"empty_{name}": float(empty[i]) for i, name in enumerate(OUTPUTS)},
         }
 
+    @abstractmethod
     def _figures(self, e: Experiment, details: dict[str, float]) -> tuple[Floats, Floats]:
         """(images, outputs) of the explanation's order and (images, orders, outputs) of random ones."""
-        raise NotImplementedError
 
 
 class Curve(Removal):
