@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from xcore_tcav.maps import projections
 from xcore_tcav.scorer import Scorer, SetScore
 
 from xcore.errors import MissingError, NotApplicable
@@ -21,7 +22,6 @@ from xcore.types import Concept, Cost, Explanation
 from xcore_rlpo import counts, draws, seeds
 from xcore_rlpo.env import Encoder, PromptEnv
 from xcore_rlpo.loop import Loop
-from xcore_rlpo.maps import projections
 from xcore_rlpo.options import Options
 from xcore_rlpo.policy import play
 from xcore_rlpo.trajectory import follow
