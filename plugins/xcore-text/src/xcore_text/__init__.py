@@ -1,0 +1,1 @@
+"""Texts: classifiers, data sets and embedders."""
