@@ -287,7 +287,7 @@ class Bench:
             self.reporter.warn(result.score_failures[-1])
 
     def _judge(self, judge: Metric, metric: Ref, runs: list[Run]) -> list[Score]:
-        if reason := not_applicable(judge, runs[0]):
+        if reason := not_applicable(judge, runs[0], self.workbench.registry.find("metric", metric)[0].kinds):
             return [Score(metric.text, reason=reason)]
         with seeded(0, self.plan.threads):
             return checked_scores(judge.score(runs))

@@ -38,15 +38,17 @@ def checked_scores(scores: Sequence[Score]) -> list[Score]:
     return list(scores)
 
 
-def not_applicable(metric: Metric, run: Run) -> str:
-    """Why a metric does not apply to an explanation; empty if it does."""
+def not_applicable(metric: Metric, run: Run, kinds: Sequence[str] = ("image", "text")) -> str:
+    """Why a metric for samples of these kinds does not apply to an explanation; empty if it does."""
+    if run.heldout.kind not in kinds:
+        return run.heldout.kind  # shown as it is, n/a (text)
     concepts = run.explanation.concepts
-    kinds = {c.samples.kind for c in concepts if c.samples is not None}
+    shown = {c.samples.kind for c in concepts if c.samples is not None}
     for need in sorted(metric.needs):
         name, _, kind = need.partition(":")
         if name == "truth" and run.truth is None:
             return f"no truth table for {run.cell.classifier} on {run.cell.data}"
-        if name == "samples" and (not kinds or (kind and kind not in kinds)):
+        if name == "samples" and (not shown or (kind and kind not in shown)):
             return f"its concepts have no samples of kind {kind}" if kind else "its concepts have no samples"
         if name in ("maps", "directions") and not any(_has(getattr(c, name)) for c in concepts):
             return f"its concepts have no {name}"

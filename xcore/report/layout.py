@@ -105,7 +105,8 @@ def _cell(value: Value | None, places: int) -> tuple[str, str, str, str]:
     if value is None:
         return "", "", "", ""
     if value.value is None:
-        return "n/a", "", "", ""
+        kinds = set(value.reasons.values()) & {"image", "text"}  # a metric that is not for these samples says no more
+        return f"n/a ({kinds.pop()})" if len(kinds) == 1 else "n/a", "", "", ""
     spread = "" if value.spread is None else f"± {_short(value.spread, places)}"
     beside = [f"({_short(value.details[key], places)})" for key in (NULL_MEAN, CHANCE) if key in value.details]
     mark = ""
