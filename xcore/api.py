@@ -16,6 +16,7 @@ from xcore.baseline import Baseline, Comparison
 from xcore.bench import IDENTITIES, Bench, Result
 from xcore.errors import UsageError
 from xcore.machine import record
+from xcore.marked import explained
 from xcore.plan import Plan, Suite, load_suite, make_plan
 from xcore.progress import Reporter
 from xcore.registry import Registry, load_registry
@@ -213,7 +214,7 @@ def explain(
     )
     with seeded(seed):
         made: Explanation = explainer.explain(task)
-    return made
+    return replace(made, explained=explained(task))
 
 
 def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suite:

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from xcore.errors import MissingError, NotApplicable, XcoreError
 from xcore.guard import seeded
 from xcore.identity import digest
 from xcore.machine import differences, numerics
+from xcore.marked import explained
+from xcore.pictures import draw
 from xcore.plan import Plan
 from xcore.progress import Reporter, describe
 from xcore.protocols import Engine, Metric, Run
@@ -212,7 +215,8 @@ class Bench:
             explanation: Explanation = checked(method.explain(task), cell.label, task.samples)
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
-        return replace(explanation, cost=replace(explanation.cost, seconds=seconds, peak_mb=peak))
+        cost = replace(explanation.cost, seconds=seconds, peak_mb=peak)
+        return replace(explanation, cost=cost, explained=explained(task))
 
     def _write(
         self, name: str, cell: Cell, status: str, reason: str, trace: str, seconds: float, made: Explanation | None
@@ -220,14 +224,10 @@ class Bench:
         data = self.workbench.dataset(cell.data)
         record = {"cell": asdict(cell), "status": status, "reason": reason, "traceback": trace, "seconds": seconds}
         record |= {"skipped_inputs": list(data.skipped), "data_notes": list(data.notes)}
-        record |= {"numerics": numerics(self.plan.threads)}
         pictures = None
         if made is not None:
-            from xcore.pictures import draw
-
-            explanation, samples = made, data.samples(cell.cls, "explain", cell.budget.samples, cell.data_seed)
-            pictures = lambda directory: draw(explanation, samples, directory)  # noqa: E731
-        self.store.write(name, record, made, pictures)
+            pictures = partial(draw, made, data.samples(cell.cls, "explain", cell.budget.samples, cell.data_seed))
+        self.store.write(name, record | {"numerics": numerics(self.plan.threads)}, made, pictures)
 
     # -- scoring -----------------------------------------------------------------------------------------------------
     def _score(self, cell: Cell, result: Result) -> None:

@@ -65,6 +65,7 @@ def _encode_explanation(e: Explanation, tensors: Tensors, at: str) -> dict[str, 
         "files": list(e.files),
         "cost": dataclasses.asdict(e.cost),
         "notes": list(e.notes),
+        "explained": None if e.explained is None else _encode_texts(e.explained),
     }
 
 
@@ -85,6 +86,7 @@ def _decode_explanation(p: Mapping[str, Any], tensors: Tensors, at: str, files: 
         files={name: files / name for name in p["files"]},
         cost=Cost(**p["cost"]),
         notes=tuple(p["notes"]),
+        explained=_decode_texts(p["explained"]) if p.get("explained") else None,  # older records have no texts
     )
 
 
@@ -137,6 +139,20 @@ def _decode_concept(p: Mapping[str, Any], tensors: Tensors, at: str) -> Concept:
         local=tensors.get(f"{at}local"),
         evidence=p["evidence"],
     )
+
+
+def _encode_texts(texts: Samples) -> dict[str, Any]:
+    probability = texts.meta.get("probability")
+    return {
+        "ids": list(texts.ids),
+        "texts": list(texts.texts),
+        "probability": None if probability is None else list(probability),
+    }
+
+
+def _decode_texts(p: Mapping[str, Any]) -> Samples:
+    meta = {} if p["probability"] is None else {"probability": tuple(p["probability"])}
+    return Samples("text", tuple(p["texts"]), tuple(p["ids"]), meta=meta)
 
 
 def encode_score(score: Score) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""What people look at: strips of each concept's images, and where the concepts are in the explained images."""
+"""What people look at: strips of each concept's images and where the concepts are in the explained images; for text,
+the explained texts with their words marked."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xcore.store import slug
+from xcore.marked import as_plain, marked
+from xcore.store import slug, write_json
 from xcore.types import Concept, Explanation, Samples
+from xcore.typeset import typeset
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,6 +22,7 @@ GAP = 4
 PER_CONCEPT = 10
 SHOWN = 3
 """Concepts in the overview pictures, as in the table."""
+MARKED = "marked.json"
 MAPPED = 6
 """Explained images in the picture of maps."""
 
@@ -26,13 +30,19 @@ MAPPED = 6
 def draw(explanation: Explanation, samples: Samples, directory: Path) -> None:
     """Write ``concepts.png`` (top concepts, a row each), ``maps.png`` and one strip a concept below ``concepts/``.
 
+    Of text, ``marked.png`` and ``marked.json`` (see `xcore.marked`).
+
     Parameters
     ----------
     explanation
-        Concepts without images are left out; nothing is written for text.
+        Concepts without images are left out.
     samples
         The explained samples, which the concepts' maps refer to.
     """
+    if explanation.explained is not None:
+        found = marked(explanation)
+        write_json(directory / MARKED, as_plain(found))
+        typeset(found).save(directory / "marked.png")
     drawn = _drawable(explanation)
     if not drawn:
         return
@@ -47,14 +57,18 @@ def draw(explanation: Explanation, samples: Samples, directory: Path) -> None:
 
 
 def gallery(explanation: Explanation) -> bytes | None:
-    """The top concepts as one PNG picture; None if they have no images."""
+    """The top concepts as one PNG picture, or the marked texts; None if there are neither images nor texts."""
     import io
 
     drawn = _drawable(explanation)[:SHOWN]
-    if not drawn:
+    if drawn:
+        picture = _stack([_concept_strip(i, concept) for i, concept in drawn])
+    elif explanation.explained is not None:
+        picture = typeset(marked(explanation))
+    else:
         return None
     buffer = io.BytesIO()
-    _stack([_concept_strip(i, concept) for i, concept in drawn]).save(buffer, "PNG")
+    picture.save(buffer, "PNG")
     return buffer.getvalue()
 
 

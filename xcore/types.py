@@ -111,6 +111,8 @@ class Explanation:
     cost: Cost = Cost()
     notes: tuple[str, ...] = ()
     """Warnings about the fit that a reader must see (one line each)."""
+    explained: Samples | None = None
+    """The explained texts, in the order of `Concept.local`. The core keeps them; None for images."""
 
     def _repr_png_(self) -> bytes | None:
         """The gallery of the top concepts, shown by notebooks."""
