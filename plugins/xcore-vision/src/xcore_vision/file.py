@@ -13,9 +13,10 @@ from torch import nn
 
 from xcore.classifier import TorchClassifier, checked_classes
 from xcore.errors import UsageError, unknown
+from xcore.paths import existing_file
 from xcore_vision.function import imported
 from xcore_vision.options import FileOptions
-from xcore_vision.paths import existing_file, sidecar
+from xcore_vision.paths import sidecar
 from xcore_vision.view import View
 from xcore_vision.weights import load_into, read_tensors
 from xcore_vision.zoo import assemble, bare_timm, bare_torchvision

@@ -11,7 +11,8 @@ from typing import Any
 from xcore.errors import MissingError
 from xcore.hub import directory_digest, model_directory
 from xcore.identity import digest, file_digest, tree_digest
-from xcore_vision.paths import existing_file, existing_folder, import_path, sidecar, split_function
+from xcore.paths import existing_file, existing_folder
+from xcore_vision.paths import import_path, sidecar, split_function
 
 
 def timm(options: Any, model: str) -> str:

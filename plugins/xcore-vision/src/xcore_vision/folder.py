@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from xcore.errors import UsageError, unknown
+from xcore.paths import existing_file, existing_folder
 from xcore.samples import Kind, Samples
 from xcore.torchmodel import TensorCache
 from xcore.types import Split, Truth
 from xcore_vision.options import FolderOptions
-from xcore_vision.paths import existing_file, existing_folder
 from xcore_vision.pictures import SUFFIXES, Unreadable, read_picture
 
 _TURNS: tuple[Split, ...] = ("explain", "heldout", "train")

@@ -1,4 +1,4 @@
-"""Paths and import names as users write them, and one clear line if they lead nowhere."""
+"""Files beside a model, and import names as users write them."""
 
 from __future__ import annotations
 
@@ -6,33 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 
 from xcore.errors import UsageError
-
-
-def existing_file(text: str, what: str) -> Path:
-    """The file, or `UsageError` with the nearest name in its folder."""
-    path = Path(text).expanduser()
-    if path.is_file():
-        return path
-    raise UsageError(f"no {what} {text!r}" + (" (it is a folder)" if path.is_dir() else ""), _near(path))
-
-
-def existing_folder(text: str, what: str) -> Path:
-    """The folder, or `UsageError` with the nearest name beside it."""
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return path
-    raise UsageError(f"no {what} {text!r}" + (" (it is a file)" if path.is_file() else ""), _near(path))
-
-
-def _near(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"there is no folder {str(path.parent)!r}"
-    near = get_close_matches(path.name, os.listdir(path.parent), n=1, cutoff=0.5)
-    return f"did you mean {str(path.with_name(near[0]))!r}?" if near and near[0] != path.name else ""
 
 
 def sidecar(path: Path) -> Path | None:

@@ -13,8 +13,8 @@ from torch import nn
 from xcore.classifier import TorchClassifier
 from xcore.device import current
 from xcore.errors import MissingError, UsageError, unknown
+from xcore.paths import existing_file
 from xcore_vision.options import ViewOptions, ZooOptions
-from xcore_vision.paths import existing_file
 from xcore_vision.view import View, with_options
 from xcore_vision.weights import cached_url, hub_file, load_into, read_tensors, safe_loading
 
