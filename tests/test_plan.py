@@ -73,7 +73,7 @@ def test_seeds():
 
 def test_names_of_classes_may_hold_commas(registry):
     assert [c.cls for c in make_plan(suite(classes=["red, blue"]), registry).cells] == ["red", "blue"]
-    known = {"id": "x", "classes": ["red, blue", "red"], "defaults": {"classifier": "toy-net"}}
+    known = {"id": "x", "kind": "image", "classes": ["red, blue", "red"], "defaults": {"classifier": "toy-net"}}
     facts = make_plan(suite(), registry).facts
     plan = make_plan(suite(classes=["red, blue"]), registry, dict.fromkeys(facts, known))
     assert [c.cls for c in plan.cells] == ["red, blue"]

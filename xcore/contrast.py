@@ -143,7 +143,10 @@ class Contrast:
 
 
 def generate_pool(generator: Generator, vocabulary: tuple[str, ...], start_seed: int, n: int) -> Samples:
-    """Draw n samples of random phrases of the vocabulary with the generator's base weights."""
+    """Draw n samples of random phrases of the vocabulary with the generator's base weights.
+
+    Fewer if it has no words for some of them.
+    """
     import numpy as np
 
     if not vocabulary:
@@ -151,7 +154,13 @@ def generate_pool(generator: Generator, vocabulary: tuple[str, ...], start_seed:
     rng = np.random.default_rng(start_seed)
     prompts = [vocabulary[i] for i in rng.integers(len(vocabulary), size=n)]
     drawn = generator.generate(prompts, [start_seed + i for i in range(n)])
-    return replace(drawn, meta={})
+    filled = replace(drawn, meta={}).filled()
+    if not len(filled):
+        raise MissingError(
+            f"the generator has no words for any of {n} phrases of the vocabulary, such as {prompts[0]!r}",
+            "name another generator or another question for it",
+        )
+    return filled
 
 
 def segments(samples: Samples, masks: Sequence[Tensor], fill: str, rng: object) -> Samples:

@@ -34,6 +34,7 @@ RESULT_MODULES = (
     "task",
     "torchmodel",
     "types",
+    "words",
 )
 
 

@@ -15,6 +15,7 @@ from xcore.errors import UsageError, unknown
 from xcore.identity import Identity
 from xcore.options import Options, validate
 from xcore.registry import Registry
+from xcore.roles import SAMPLES
 from xcore.types import Budget, Cell, Ref
 
 SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")
@@ -89,7 +90,7 @@ class Plan:
     suite: Mapping[str, Any] = field(default_factory=dict)
     """The suite as it was resolved, for the record."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Identity of the data set -> its classes and defaults: what a plan needs to know of it."""
+    """Identity of the data set -> its kind, classes and defaults: what a plan needs to know of it."""
 
     def as_plain(self) -> dict[str, Any]:
         """The plan as JSON knows it."""
@@ -173,6 +174,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     metrics = tuple(checked("metric", m) for m in suite.metrics)
     used = [r for _, ref in methods for r in registry.roles(ref)]
     used += [r for ref in metrics for r in registry.roles(ref, "metric")]
+    used = [role for role in used if SAMPLES.get(role, facts["kind"]) == facts["kind"]]
     models |= {role: str(ref) for role, ref in registry.fallbacks(r for r in used if r not in models).items()}
     helpers = {role: checked("model", text) for role, text in models.items()}
     for role, ref in helpers.items():
@@ -264,10 +266,10 @@ class _Settings:
 def _facts(registry: Registry, data: Ref, known: Mapping[str, Any]) -> dict[str, Any]:
     """Classes and defaults of a data set: known ones, since opening it may import much for a run that is finished."""
     identity = Identity(registry).component("dataset", data)
-    if identity in known:
+    if "kind" in known.get(identity, {}):
         return dict(known[identity])
     made = registry.create("dataset", data)
-    return {"id": identity, "classes": list(made.classes), "defaults": dict(made.defaults)}
+    return {"id": identity, "kind": made.kind, "classes": list(made.classes), "defaults": dict(made.defaults)}
 
 
 def _no_classifier(data: Ref) -> str:

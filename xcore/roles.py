@@ -83,3 +83,15 @@ ROLES: Mapping[str, type] = {
     "localiser": Localiser,
     "factor-oracle": FactorOracle,
 }
+
+SAMPLES: Mapping[str, str] = {
+    "image-text": "image",
+    "image-embedder": "image",
+    "text-embedder": "text",
+    "vqa": "image",
+    "captioner": "image",
+    "segmenter": "image",
+    "localiser": "image",
+    "factor-oracle": "image",
+}
+"""Role -> the kind of samples that it reads, where it reads one kind only."""

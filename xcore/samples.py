@@ -95,6 +95,12 @@ class Samples:
             self, data=data, ids=ids, labels=pick(self.labels), meta={k: pick(v) for k, v in self.meta.items()}
         )
 
+    def filled(self) -> Samples:
+        """The samples that say anything: a generator of text may have found no words. Images are all kept."""
+        if self.kind == "image":
+            return self
+        return self.take([i for i, text in enumerate(self.texts) if text.strip()])
+
     @staticmethod
     def concat(parts: Sequence[Samples]) -> Samples:
         """All samples of the parts, in order. Labels are kept if every part has them; meta is dropped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from xcore.identity import Identity, digest
 from xcore.protocols import Classifier, Dataset, Generator, Progress, Run, Task
 from xcore.registry import Registry
 from xcore.types import Cell, Explanation, Kind, Ref, Samples, Split, Truth
+from xcore.words import content_words
 
 if TYPE_CHECKING:
     from xcore.store import Store
@@ -110,8 +112,6 @@ class Workbench:
         ref, vocabulary = cell.generator, self.dataset(cell.data).vocabulary
 
         def pool(start_seed: int, n: int) -> Samples:
-            from safetensors.torch import load_file, save_file
-
             key = {
                 "generator": self.identity.component("generator", ref),
                 "vocabulary": digest(vocabulary),
@@ -120,12 +120,9 @@ class Workbench:
             }
 
             def make(directory: Path) -> None:
-                drawn = generate_pool(self.component("generator", ref), vocabulary, start_seed, n)
-                save_file({"images": drawn.images.contiguous()}, directory / "pool.safetensors")
+                save_samples(generate_pool(self.component("generator", ref), vocabulary, start_seed, n), directory)
 
-            path = self.store.artifact("contrast-pool", key, make)
-            images = load_file(path / "pool.safetensors")["images"]
-            return Samples("image", images, tuple(f"pool/{start_seed}/{i}" for i in range(len(images))))
+            return load_samples(self.store.artifact("contrast-samples", key, make), f"pool/{start_seed}")
 
         return pool
 
@@ -152,7 +149,8 @@ class Workbench:
             data=TrainingData(data),
             seed=cell.seed,
             concepts=DataConcepts(data, cell.budget.samples, cell.data_seed),
-            vocabulary=data.vocabulary,
+            # a word that no explained text says cannot be what makes them of their class
+            vocabulary=content_words(samples.texts) if samples.kind == "text" else data.vocabulary,
             generator=generator,
             model=model,
             artifact=self.store.artifact,
@@ -184,6 +182,28 @@ class Workbench:
             return drawn
 
         return self._recent(key, make)
+
+
+def save_samples(samples: Samples, directory: Path) -> None:
+    """Write what samples show or say, without ids, labels and meta."""
+    from safetensors.torch import save_file
+
+    if samples.kind == "image":
+        save_file({"images": samples.images.contiguous()}, directory / "samples.safetensors")
+    else:
+        (directory / "samples.json").write_text(json.dumps(samples.texts), encoding="utf-8")
+
+
+def load_samples(directory: Path, name: str) -> Samples:
+    """Read what `save_samples` wrote; ids are ``name/i``."""
+    from safetensors.torch import load_file
+
+    texts = directory / "samples.json"
+    if texts.is_file():
+        said = tuple(json.loads(texts.read_text(encoding="utf-8")))
+        return Samples("text", said, tuple(f"{name}/{i}" for i in range(len(said))))
+    images = load_file(directory / "samples.safetensors")["images"]
+    return Samples("image", images, tuple(f"{name}/{i}" for i in range(len(images))))
 
 
 class TrainingData:

@@ -148,11 +148,11 @@ def test_a_policy_that_cannot_learn_is_refused_by_name() -> None:
 
 
 def test_roles_follow_the_options() -> None:
-    assert uses(Options()) == ("image-text",)
+    assert uses(Options()) == ("image-text", "text-embedder")
     assert uses(Options(prompts=("a",))) == ()
-    assert uses(Options(prompts=("a",), state="image-text")) == ("image-text",)
-    assert uses(Options(prompts=("a",), policy="ranking")) == ("image-text",)
-    assert uses(Options(seeds="vqa")) == ("image-text", "vqa")
+    assert uses(Options(prompts=("a",), state="embedding")) == ("image-text", "text-embedder")
+    assert uses(Options(prompts=("a",), policy="ranking")) == ("image-text", "text-embedder")
+    assert uses(Options(seeds="vqa")) == ("image-text", "text-embedder", "vqa")
 
 
 class Scripted:

@@ -168,7 +168,7 @@ def test_a_localiser_may_place_the_concepts(tmp_path: Path) -> None:
     for c in got.concepts[:2]:
         assert torch.equal(c.maps, Brightest().locate(task(tmp_path).samples, c.samples))
     assert got.concepts[2].maps is None
-    assert uses(Options(places="localiser")) == ("image-text", "localiser")
+    assert uses(Options(places="localiser")) == ("image-text", "text-embedder", "localiser")
     assert "localiser" not in uses(Options(places="localiser", maps=0))
 
 
@@ -259,7 +259,7 @@ def test_ranking_alone_draws_no_step(tmp_path: Path) -> None:
     got = run(made, policy="ranking")
     assert got.trace == ()
     assert [c.evidence["rank_prior"] for c in got.concepts] == [1, 2, 3, 4, 5]
-    assert got.importance_is.startswith("mean image-text")
+    assert got.importance_is.startswith("mean probability by the embedding")
     assert got.concepts[0].importance == got.concepts[0].evidence["prior"]
 
 

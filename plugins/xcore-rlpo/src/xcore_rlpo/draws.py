@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-SPLIT, STEP, TIE, ADAPT, RANK, SHOW, FOLLOW, PICK = range(8)
+SPLIT, STEP, TIE, ADAPT, RANK, SHOW, FOLLOW, PICK, ASK = range(9)
 
 
 def stream(seed: int, purpose: int, *place: int) -> np.random.Generator:

@@ -91,7 +91,8 @@ class PromptEnv(gymnasium.Env):  # type: ignore[misc]
         self._picked.append(int(action))
         prompt = ", ".join(dict.fromkeys(self.phrases[a] for a in self._picked))
         outcome = self._take(int(action), prompt, self._picked.count(int(action)))
-        self.state = _bounded(normalize(self._encode(outcome.preferred).float(), dim=1).mean(0))
+        if len(outcome.preferred):  # a generator of text may have had no words
+            self.state = _bounded(normalize(self._encode(outcome.preferred).float(), dim=1).mean(0))
         over = len(self._picked) >= self._length or not outcome.updated
         return self.state, float(outcome.reward), over, False, {}
 

@@ -18,6 +18,9 @@ from xcore_rlpo import draws
 from xcore_rlpo.options import Options
 from xcore_rlpo.rules import CEILING, Pair, alpha, gate, preferred, reward
 
+NO_WORDS = "no words"
+"""What a step's rule is called where a generator of text had nothing to say."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -81,6 +84,8 @@ class Loop:
         o, t = self.options, len(self.trace)
         self.counts[action] += 1
         groups = self._draw(prompt, t)
+        if len(groups[0]) < 2:
+            return self._nothing(action, prompt, groups[0])
         scores = self.scorer.score_many(groups, self.render)
         pair = Pair((scores[0].ts, scores[1].ts), (scores[0].effect, scores[1].effect))
         winner, decided_by = preferred(pair, o, coin=bool(draws.stream(self.seed, draws.TIE, t).integers(2)))
@@ -118,6 +123,26 @@ class Loop:
             self.keep()
         return Outcome(paid, groups[winner or 0], update)
 
+    def _nothing(self, action: int, prompt: str, group: Samples) -> Outcome:
+        """A step in which the generator had no words: nothing is paid and nothing learned."""
+        self._note(action, False, NO_WORDS)
+        self.trace.append(
+            {
+                "step": len(self.trace) + 1,
+                "action": action,
+                "phrase": self.phrases[action],
+                "prompt": prompt,
+                "ts": [],
+                "effect": [],
+                "preferred": None,
+                "updated": False,
+                "rule": NO_WORDS,
+                "reward": 0.0,
+                "adapter": self.adapter.digest if self.adapter else None,
+            }
+        )
+        return Outcome(0.0, group, False)
+
     def keep(self) -> None:
         """Keep the generator's present state for the trajectory."""
         a = self.adapter
@@ -134,12 +159,14 @@ class Loop:
         return len(self._at_ceiling) == len(self.counts) or self._idle >= self.options.patience
 
     def _draw(self, prompt: str, t: int) -> tuple[Samples, Samples]:
-        """Two groups of n samples: 2n drawn together, halved at random."""
+        """Two groups of n samples: 2n drawn together, halved at random; of texts those that say anything, in pairs."""
         n = self.options.n
         seeds = draws.seeds(2 * n, self.seed, draws.STEP, t)
         drawn = self.generator.generate([prompt] * (2 * n), seeds, self.adapter)
         first, second = halves(self.seed, t, n)
-        return drawn.take(first), drawn.take(second)
+        one, two = drawn.take(first).filled(), drawn.take(second).filled()
+        m = min(len(one), len(two))
+        return one.take(slice(m)), two.take(slice(m))
 
     def _learn(self, better: Samples, worse: Samples, t: int) -> dict[str, float]:
         seed = draws.seeds(1, self.seed, draws.ADAPT, t)[0]

@@ -49,12 +49,14 @@ class Options(Base):
     logit_scale: float = Field(
         100.0, gt=0, description="what cosines are multiplied by before the softmax over phrases"
     )
-    state: Literal["auto", "image-text", "activations"] = Field(
-        "auto", description="what the policy sees; auto = image-text where that model ranks the seeds anyway"
+    state: Literal["auto", "embedding", "activations"] = Field(
+        "auto",
+        description="what the policy sees: an embedding (role image-text, for text text-embedder) or the classifier's "
+        "activations; auto = the embedding where it ranks the seeds anyway",
     )
 
     policy: Literal["dqn", "random", "round-robin", "ranking"] = Field(
-        "dqn", description="who picks; ranking = no steps, concepts in the order of the image-text model"
+        "dqn", description="who picks; ranking = no steps, concepts in the order of the embedding"
     )
     steps: int = Field(100, ge=0, description="steps T; the budget may lower them")
     length: int = Field(1, ge=1, description="longest episode: prompts that are joined")
@@ -136,10 +138,10 @@ class Options(Base):
 
     @property
     def ranks(self) -> bool:
-        """Whether the image-text model orders the seed prompts."""
+        """Whether an embedding orders the seed prompts."""
         return not self.prompts or self.policy == "ranking"
 
     @property
-    def reads_image_text(self) -> bool:
-        """Whether the image-text model is needed for anything."""
-        return self.ranks or self.state == "image-text"
+    def embeds(self) -> bool:
+        """Whether an embedding is needed for anything."""
+        return self.ranks or self.state == "embedding"

@@ -20,7 +20,7 @@ def register_explainers(register: Register) -> None:
         options="xcore_rlpo.options:Options",
         needs=("gradients", "generator"),
         uses="xcore_rlpo.plugin:uses",
-        kinds=("image",),
+        kinds=("image", "text"),
         paper="Taparia et al., Explainable Concept Generation through Vision-Language Preference Learning, "
         "arXiv:2408.13438",
     )
@@ -30,4 +30,4 @@ def uses(options: Options) -> tuple[str, ...]:
     """The roles that these options ask for."""
     vqa = ("vqa",) if options.seeds == "vqa" and not options.prompts else ()
     localiser = ("localiser",) if options.places == "localiser" and options.maps else ()
-    return (*(("image-text",) if options.reads_image_text else ()), *vqa, *localiser)
+    return (*(("image-text", "text-embedder") if options.embeds else ()), *vqa, *localiser)

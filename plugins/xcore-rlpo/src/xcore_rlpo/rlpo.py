@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,12 +28,16 @@ from xcore_rlpo.policy import play
 from xcore_rlpo.trajectory import follow
 
 IMPORTANCE_IS = "mean TCAV effect of fresh drawings"
-PRIOR_IS = "mean image-text probability over the class samples"
+PRIOR_IS = "mean probability by the embedding over the class samples"
+SYNONYMS = 6
+"""Words, besides the seed word, that a concept of text is told by."""
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
     """One action, judged on sets that were drawn for it after the last update."""
+
+    action: int
 
     scores: tuple[SetScore, ...]
     direction: Tensor
@@ -68,7 +73,7 @@ class Rlpo:
         """Explain the target class of the task."""
         start, o = time.perf_counter(), self.options
         generator = _usable(task)
-        chosen = seeds.choose(task, o)
+        chosen = seeds.answered(seeds.choose(task, o), generator, draws.seeds(seeds.ASKED, task.seed, draws.ASK))
         medium = f"generated:{generator.fingerprint}"
         render = medium if o.contrast == "generated" else "as-is"
         before = time.perf_counter()
@@ -85,6 +90,7 @@ class Rlpo:
         task.progress(steps, steps + 2, "ranking by fresh drawings")
         judged = _judge(loop)
         concepts = _concepts(loop, chosen, judged, q_values, task.layer or task.classifier.default_layer, medium)
+        silent = [p for a, p in enumerate(chosen.phrases) if a not in {j.action for j in judged}]
         task.progress(steps + 1, steps + 2, "concepts and trajectory")
         shown = self._shown(loop, concepts)
         mapped, no_maps = self._mapped(task, probe, shown)
@@ -103,7 +109,7 @@ class Rlpo:
             concepts=mapped,
             trace=tuple(loop.trace),
             files=files,
-            notes=(*_notes(loop), *no_maps),
+            notes=(*_notes(loop), *chosen.notes, *_left_out(silent), *no_maps),
             cost=Cost(
                 seconds=time.perf_counter() - start - shared,
                 shared_seconds=shared,
@@ -119,9 +125,17 @@ class Rlpo:
         noise = draws.seeds(m, loop.seed, draws.SHOW)
         prompts = [loop.phrases[action] for action, _ in concepts for _ in range(m)]
         drawn = loop.generator.generate(prompts, noise * len(concepts), loop.adapter)
-        sets = [replace(drawn.take(range(i * m, (i + 1) * m)), meta={}) for i in range(len(concepts))]
-        source = torch.full((m,), -1)
-        return [replace(c, samples=s, source=source) for (_, c), s in zip(concepts, sets, strict=True)]
+        sets = [drawn.take(range(i * m, (i + 1) * m)).filled() for i in range(len(concepts))]
+        return [
+            replace(
+                c,
+                samples=replace(own, meta={}),
+                source=torch.full((len(own),), -1),
+                words=(*c.words, *_most_said(own)),
+                local=loop.scorer.local(next(iter(c.directions.values()))) if own.kind == "text" else None,
+            )
+            for (_, c), own in zip(concepts, sets, strict=True)
+        ]
 
     def _mapped(self, task: Task, probe: Probe, concepts: list[Concept]) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
         """The concepts, the first ones with their places in the explained images."""
@@ -153,9 +167,8 @@ def _usable(task: Task) -> Generator:
 
 def _encoder(task: Task, options: Options, probe: Probe) -> Encoder:
     """What the policy sees of samples."""
-    if options.state == "image-text" or (options.state == "auto" and options.ranks):
-        model = task.model("image-text")
-        return lambda samples: seeds.embed(model, samples)
+    if options.state == "embedding" or (options.state == "auto" and options.ranks):
+        return seeds.embedding(task)
     axes = {"NC": (), "NCHW": (2, 3), "NTC": (1,)}[probe.layout]
 
     def pooled(samples: Samples) -> Tensor:
@@ -183,28 +196,45 @@ def _run(task: Task, loop: Loop, encode: Encoder) -> list[float] | None:
     def told(knew: dict[str, float]) -> bool:
         row = loop.trace[-1]
         row.update(knew)
-        task.progress(
-            row["step"], loop.steps + 2, f'"{row["prompt"]}" TS {max(row["ts"]):.2f} reward {row["reward"]:.2f}'
-        )
+        scored = f"TS {max(row['ts']):.2f} reward {row['reward']:.2f}" if row["ts"] else row["rule"]
+        task.progress(row["step"], loop.steps + 2, f'"{row["prompt"]}" {scored}')
         return not loop.settled
 
     return play(env, o, loop.steps, task.seed, told)
 
 
 def _judge(loop: Loop) -> list[Judged]:
-    """Score every action on fresh sets under the final adapter; all actions get the same noise."""
+    """Score every action on fresh sets under the final adapter; all actions get the same noise.
+
+    An action for which a generator of text has fewer than two samples in any set is left out.
+    """
     o, k = loop.options, len(loop.phrases)
     noise = draws.seeds(o.rank_sets * o.n, loop.seed, draws.RANK)
     prompts = [p for p in loop.phrases for _ in noise]
     drawn = loop.generator.generate(prompts, noise * k, loop.adapter)
-    sets = [drawn.take(range(i * o.n, (i + 1) * o.n)) for i in range(k * o.rank_sets)]
-    scores = loop.scorer.score_many(sets, loop.render)
+    sets = [drawn.take(range(i * o.n, (i + 1) * o.n)).filled() for i in range(k * o.rank_sets)]
+    by_action = [(a, sets[a * o.rank_sets : (a + 1) * o.rank_sets]) for a in range(k)]
+    told = [(a, own) for a, own in by_action if min(map(len, own)) > 1]
+    scores = iter(loop.scorer.score_many([s for _, own in told for s in own], loop.render))
     judged = []
-    for a in range(k):
-        own = slice(a * o.rank_sets, (a + 1) * o.rank_sets)
-        mean = torch.stack([loop.scorer.direction(s, loop.render) for s in sets[own]]).mean(0)
-        judged.append(Judged(tuple(scores[own]), normalize(mean, dim=0)))
+    for a, own in told:
+        mean = torch.stack([loop.scorer.direction(s, loop.render) for s in own]).mean(0)
+        judged.append(Judged(a, tuple(next(scores) for _ in own), normalize(mean, dim=0)))
     return judged
+
+
+def _most_said(samples: Samples) -> tuple[str, ...]:
+    """The words that most samples of a text generator say; nothing for images."""
+    lists = samples.meta.get("words", ()) if samples.kind == "text" else ()
+    counts = Counter(word for said in lists for word in said)
+    return tuple(sorted(counts, key=lambda w: (-counts[w], w))[:SYNONYMS])
+
+
+def _left_out(phrases: Sequence[str]) -> list[str]:
+    """The note that names actions without words in the end."""
+    if not phrases:
+        return []
+    return [f"{len(phrases)} seed words left out, for the generator gives too few lists: {', '.join(phrases)}"]
 
 
 def _concepts(
@@ -217,7 +247,8 @@ def _concepts(
 ) -> list[tuple[int, Concept]]:
     """(action, concept), most important first, ties by index."""
     made = []
-    for action, (phrase, judge) in enumerate(zip(chosen.phrases, judged, strict=True)):
+    for judge in judged:
+        action, phrase = judge.action, chosen.phrases[judge.action]
         paid = [row["reward"] for row in loop.trace if row["action"] == action]
         evidence = {
             "effect": judge.effect,

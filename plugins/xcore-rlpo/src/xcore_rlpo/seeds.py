@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from xcore.errors import MissingError, NotApplicable
-from xcore.protocols import Task
-from xcore.roles import ImageText
+from xcore.protocols import Generator, Task
+from xcore.roles import Embedder, ImageText
 from xcore.samples import Samples
 from xcore_rlpo.options import Options
 
@@ -22,7 +22,8 @@ class Seeds:
 
     phrases: tuple[str, ...]
     prior: tuple[float, ...] | None = None
-    """Mean probability that the image-text model gives each phrase; None where it was not asked."""
+    """Mean probability that the embedding gives each phrase; None where it was not asked."""
+    notes: tuple[str, ...] = ()
 
 
 def choose(task: Task, options: Options) -> Seeds:
@@ -45,9 +46,9 @@ def choose(task: Task, options: Options) -> Seeds:
     if not phrases:
         what = "the class name is in all of its phrases" if task.vocabulary else "it has no vocabulary"
         raise MissingError(f"the data set offers no seed prompts: {what}", "give some with --set rlpo.prompts=[...]")
-    model: ImageText = task.model("image-text")
-    texts = normalize(embed(model, Samples("text", tuple(phrases), tuple(phrases))), dim=1)
-    scores = probabilities(embed(model, pieces(task.samples, options.grid)), texts, options.logit_scale)
+    embed = embedding(task)
+    texts = normalize(embed(Samples("text", tuple(phrases), tuple(phrases))), dim=1)
+    scores = probabilities(embed(pieces(task.samples, options.grid)), texts, options.logit_scale)
     order = torch.argsort(scores, descending=True, stable=True).tolist()
     if not options.prompts:
         kept = distinct(texts[order], options.dedup)[: options.actions]
@@ -99,6 +100,40 @@ def pieces(samples: Samples, grid: int) -> Samples:
     return Samples("image", grown.clamp(0, 1), ids)
 
 
-def embed(model: ImageText, samples: Samples) -> Tensor:
-    """(n, d) embeddings of images or texts in the model's common space."""
-    return model.embed_images(samples) if samples.kind == "image" else model.embed_texts(samples.texts)
+def embedding(task: Task) -> Callable[[Samples], Tensor]:
+    """What embeds class samples and phrases in one space, (n, d): of the role that reads this kind of samples."""
+    if task.samples.kind == "text":
+        embedder: Embedder = task.model("text-embedder")
+        return embedder.embed
+    model: ImageText = task.model("image-text")
+    return lambda x: model.embed_images(x) if x.kind == "image" else model.embed_texts(x.texts)
+
+
+ASKED = 2
+"""Drawings by which a phrase shows that the generator has something to say to it."""
+
+
+def answered(found: Seeds, generator: Generator, noise: Sequence[int]) -> Seeds:
+    """The seed prompts to which a generator of text has words, with a note of the others.
+
+    Raises
+    ------
+    MissingError
+        If it has words for none.
+    """
+    if generator.kind != "text":
+        return found
+    phrases = found.phrases
+    drawn = generator.generate([p for p in phrases for _ in noise], [*noise] * len(phrases))
+    kept = [i for i in range(len(phrases)) if len(drawn.take(range(i * len(noise), (i + 1) * len(noise))).filled())]
+    if not kept:
+        said = drawn.meta.get("answer", ("",))[0]
+        raise MissingError(
+            f"the generator answers with no list of words for any of {len(phrases)} seed words; "
+            f"to {phrases[0]!r} it said {said[:80]!r}",
+            "name another generator, or another question for it",
+        )
+    mute = [p for i, p in enumerate(phrases) if i not in kept]
+    notes = (f"{len(mute)} seed words left out, for the generator has no words for them: {', '.join(mute)}",)
+    prior = found.prior and tuple(found.prior[i] for i in kept)
+    return Seeds(tuple(phrases[i] for i in kept), prior, notes if mute else ())

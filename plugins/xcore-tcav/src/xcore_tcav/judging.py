@@ -110,7 +110,7 @@ def judge(scorer: Scorer, layer: str, given: Sequence[Given], task: Task, o: Opt
             p = scorer.p_value(score, j) if o.test == "rank" else scorer.welch_p_value(score)
             relative = _relative(scorer, acts, i, _others(given, i, o), o, task.seed) if o.against else None
             cav = relative.cav if relative else scorer.cavs(g.fitted, render).mean(0)
-            local = (scorer.gradients @ cav).cpu() / float(scorer.units.mean())
+            local = scorer.local(cav)
             verdicts.append(Verdict(score, p, null.effect, null.ts, relative, cav.cpu(), local))
     return Layer(layer, tuple(verdicts), float(scorer.units.mean()), j)
 

@@ -192,6 +192,10 @@ class Scorer:
         """The mean of the R unit CAVs, normalised: (d,), for `Concept.directions`."""
         return normalize(self.cavs(samples, render).mean(0), dim=0)
 
+    def local(self, direction: Tensor) -> Tensor:
+        """(m,) sensitivity of each class sample along a direction (d,), over the mean gradient norm; on the CPU."""
+        return (self.gradients @ direction.to(self.gradients)).cpu() / float(self.units.mean())
+
     def sign_and_magnitude(self, cavs: Tensor) -> tuple[Tensor, Tensor]:
         """captum's ``sign_count`` and ``magnitude`` of given CAVs (k, d): share of g.v > 0 and mean g.v, each (k,)."""
         sensitivity = self.gradients @ cavs.to(self.gradients).T

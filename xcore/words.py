@@ -1,0 +1,45 @@
+"""Words in texts: how xcore splits them, and which of them carry content."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
+"""Letters of any script, joined by apostrophes or hyphens."""
+
+_GRAMMAR = """
+a about above after again against ago ah all almost along already also although always am among an and another any
+anyone anything are aren't around as at away back be became because become been before behind being below between both
+but by came can can't cannot could couldn't did didn't do does doesn't doing don't done down during each either else
+enough even ever every everyone everything few first for from further get gets getting give given gives go goes going
+gone got had hadn't has hasn't have haven't having he he'd he'll he's her here here's hers herself him himself his how
+how's however i i'd i'll i'm i've if in instead into is isn't it it's its itself just keep kept last least less let
+let's like made make makes many may maybe me might mine more most much must my myself near neither never next no
+nobody none nor not nothing now of off often oh on once one only onto or other others our ours ourselves out over own
+per perhaps put quite rather really said same say says see seem seemed seems seen several shall she she'd she'll she's
+should shouldn't since so some someone something somewhat soon still such take taken than that that's the their theirs
+them themselves then there there's these they they'd they'll they're they've this those though through thus to
+together too took toward towards two under until up upon us very via was wasn't we we'd we'll we're we've well went
+were weren't what what's when when's where where's whether which while who who's whole whom whose why why's will with
+within without won't would wouldn't yes yet you you'd you'll you're you've your yours yourself yourselves
+"""
+STOPWORDS = frozenset(_GRAMMAR.split())
+"""English words of grammar, which say nothing by themselves."""
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in their order, in lower case, without digits and punctuation."""
+    return [match.group().lower().replace("’", "'") for match in WORD.finditer(text)]
+
+
+def content_words(texts: Iterable[str]) -> tuple[str, ...]:
+    """The words of texts that are no `STOPWORDS` and have two letters or more.
+
+    Returns
+    -------
+    Each word once: those in most texts first, ties in the order of the alphabet.
+    """
+    counts = Counter(w for text in texts for w in set(words(text)) if len(w) > 1 and w not in STOPWORDS)
+    return tuple(sorted(counts, key=lambda w: (-counts[w], w)))
