@@ -127,10 +127,10 @@ def test_a_class_without_training_images_is_named() -> None:
         other_class().explain(task)
 
 
-def test_text_is_not_applicable() -> None:
+def test_no_samples_are_not_applicable() -> None:
     task = task_of()
-    task.samples = Samples("text", ("a",), ("a",))
-    with pytest.raises(NotApplicable, match="noise needs images"):
+    task.samples = task.samples.take([])
+    with pytest.raises(NotApplicable, match="noise needs samples"):
         noise().explain(task)
 
 
@@ -149,7 +149,7 @@ def test_cards_lead_to_factories() -> None:
     for name in ("class-crops", "other-class", "noise"):
         assert registry.create("explainer", Ref(name, {"concepts": 2})).options.concepts == 2
     assert registry.create("metric", Ref("ED", {"std_over": "pairs"})).options.std_over == "pairs"
-    assert registry.roles(Ref("CS"), "metric") == ("image-text",)
+    assert registry.roles(Ref("CS"), "metric") == ("image-text", "text-embedder")
 
 
 def test_cards_and_options_are_light() -> None:

@@ -183,9 +183,9 @@ def test_a_model_that_gives_no_row_an_image_is_an_error() -> None:
 
 
 def test_directions_and_roles() -> None:
-    assert [(m.role, m.direction) for m in (cs(), ed(), rcs(), red())] == [
-        ("image-text", "lower"),
-        ("image-text", "higher"),
-        ("image-embedder", "lower"),
-        ("image-embedder", "higher"),
+    assert [(tuple(m.roles.values()), m.direction) for m in (cs(), ed(), rcs(), red())] == [
+        (("image-text", "text-embedder"), "lower"),
+        (("image-text", "text-embedder"), "higher"),
+        (("image-embedder",), "lower"),
+        (("image-embedder",), "higher"),
     ]

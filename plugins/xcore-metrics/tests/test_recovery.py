@@ -70,6 +70,7 @@ def run_of(*concepts: Concept, cls: str = "zebra", truth: Truth | None = TRUTH, 
     return SimpleNamespace(
         explanation=Explanation("m", cls, "unit", concepts, cost=Cost(seconds=2.5, forwards=7, peak_mb=12.0)),
         truth=truth,
+        heldout=showing(),
         task=SimpleNamespace(model=lambda role: oracle, vocabulary=vocabulary),
     )
 

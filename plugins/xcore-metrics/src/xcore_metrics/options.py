@@ -1,4 +1,4 @@
-"""Options of the pair metrics and the floors."""
+"""Options of the pair metrics, recovery and the floors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PairOptions(Options):
 
     std_over: Literal["concept_images", "pairs"] = Field(
         default="concept_images",
-        description="what the spread is over: the mean value of each concept image, or the value of each pair",
+        description="what the spread is over: the mean value of each concept sample, or the value of each pair",
     )
     centre: bool = Field(
         default=False,
@@ -26,8 +26,14 @@ class PairOptions(Options):
     )
 
 
+class RecoveryOptions(Options):
+    """Options of recovery."""
+
+    top: int = Field(default=3, ge=1, description="concepts of the ranking that are judged: precision@top")
+
+
 class FloorOptions(Options):
     """Options of class-crops, other-class and noise."""
 
     concepts: int = Field(default=3, ge=1, description="number of concepts")
-    samples: int = Field(default=10, ge=2, description="number of images of each concept")
+    samples: int = Field(default=10, ge=2, description="number of samples of each concept")

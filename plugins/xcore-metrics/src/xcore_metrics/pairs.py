@@ -1,23 +1,24 @@
-"""CS, ED, RCS and RED: how near a concept's images are to images of the class, in the eyes of a third model.
+"""CS, ED, RCS and RED: how near a concept's samples are to those of the class, in the eyes of a third model.
 
-With raw embeddings a_i of the m held-out class images and b_j of the n concept images,
+With raw embeddings a_i of the m held-out class samples and b_j of the n concept samples,
 
     CS = mean over all pairs (i, j) of cos(a_i, b_j),    ED = mean over all pairs of |a_i - b_j|
 
-in an image-text embedding (CLIP); RCS and RED are the same in the features of an image network (ResNet). None of them
-asks the model under explanation: unrelated noise is far from every class, a crop of the class is near.
+in an image-text embedding (CLIP) for images, in a text embedding (a sentence model) for texts; RCS and RED are the same
+in the features of an image network (ResNet), for images only. None of them asks the model under explanation: unrelated
+noise is far from every class, a crop of the class is near.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from xcore.errors import NotApplicable, XcoreError
 from xcore.protocols import Run
-from xcore.types import Concept, Samples, Score
+from xcore.types import Concept, Kind, Samples, Score
 from xcore_metrics.memory import once
 from xcore_metrics.options import PairOptions
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Measure = Literal["cosine", "euclidean"]
+Roles = Mapping[Kind, str]
+CROSS: Roles = {"image": "image-text", "text": "text-embedder"}
+"""Kind of the samples -> role of the helper model, for CS and ED."""
+FEATURES: Roles = {"image": "image-embedder"}
+"""The same for RCS and RED, which are for images only."""
 OVER = {"concept_images": "concept samples", "pairs": "pairs"}
 
 
@@ -60,14 +66,14 @@ def pair_values(a: Tensor, b: Tensor, measure: Measure) -> Tensor:
 
 
 class PairMetric:
-    """Mean cosine or distance over all pairs of a held-out class image and a concept image.
+    """Mean cosine or distance over all pairs of a held-out class sample and a concept sample.
 
     Parameters
     ----------
     name
         "CS", "ED", "RCS" or "RED".
-    role
-        Role of the helper model that embeds.
+    roles
+        Role of the helper model that embeds, by the kind of the samples.
     measure
         What is averaged. The lower cosine and the higher distance count as better ("novelty").
     options
@@ -77,32 +83,34 @@ class PairMetric:
     -----
     The spread is a population standard deviation, so that of a cosine is at most 1. Over pairs it mixes the variety of
     the class with that of the concept, and mn pairs are not mn observations; so the default is the spread over concept
-    images, of each image's mean over the class images. Both are in `Score.details`.
+    samples, of each one's mean over the class samples. Both are in `Score.details`.
     """
-
-    needs = frozenset({"samples:image"})
 
     def __init__(
         self,
         name: str,
-        role: Literal["image-text", "image-embedder"],
+        roles: Roles,
         measure: Measure,
         options: PairOptions | None = None,
     ) -> None:
         self.name = name
-        self.role = role
+        self.roles = roles
         self.measure = measure
         self.options = options or PairOptions()
         self.direction: Literal["higher", "lower"] = "lower" if measure == "cosine" else "higher"
+        self.needs = frozenset({"samples"} if len(roles) > 1 else {f"samples:{kind}" for kind in roles})
 
     def score(self, runs: Sequence[Run]) -> list[Score]:
         """One score a concept."""
         return [self._concept(run, i, c) for run in runs for i, c in enumerate(run.explanation.concepts)]
 
     def _concept(self, run: Run, index: int, concept: Concept) -> Score:
-        if concept.samples is None or concept.samples.kind != "image" or not len(concept.samples):
-            return Score(self.name, index, reason="the concept has no images")
-        model = run.task.model(self.role)
+        kind = run.heldout.kind
+        if kind not in self.roles:
+            return Score(self.name, index, reason=kind)
+        if concept.samples is None or concept.samples.kind != kind or not len(concept.samples):
+            return Score(self.name, index, reason=f"the concept has no {kind}s")
+        model = run.task.model(self.roles[kind])
         variant = self._variant(model.name)
         try:
             shift = self._shift(model, run)
@@ -111,8 +119,8 @@ class PairMetric:
             values = pair_values(a, b, self.measure)
         except NotApplicable as e:
             return Score(self.name, index, reason=str(e), variant=variant)
-        per_image = values.mean(dim=0)
-        spreads = {"concept_images": float(per_image.std(correction=0)), "pairs": float(values.std(correction=0))}
+        each = values.mean(dim=0)
+        spreads = {"concept_images": float(each.std(correction=0)), "pairs": float(values.std(correction=0))}
         return Score(
             self.name,
             index,
@@ -121,12 +129,12 @@ class PairMetric:
             spread=spreads[self.options.std_over],
             over=OVER[self.options.std_over],
             n=values.shape[1] if self.options.std_over == "concept_images" else values.numel(),
-            samples=tuple(per_image.tolist()),
+            samples=tuple(each.tolist()),
             details={
-                "class_images": values.shape[0],
-                "concept_images": values.shape[1],
+                f"class_{kind}s": values.shape[0],
+                f"concept_{kind}s": values.shape[1],
                 "pairs": values.numel(),
-                "std_concept_images": spreads["concept_images"],
+                f"std_concept_{kind}s": spreads["concept_images"],
                 "std_pairs": spreads["pairs"],
             },
         )
@@ -147,40 +155,41 @@ class PairMetric:
             return features
         lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
         if bool((lengths == 0).any()):
-            raise NotApplicable(f"an embedding of the {what} images is zero, so it has no direction")
+            raise NotApplicable(f"an embedding of the {what} {samples.kind}s is zero, so it has no direction")
         unit: Tensor = features / lengths
         return unit
 
     def _raw(self, model: object, samples: Samples, what: str) -> Tensor:
-        """(n, d) embeddings in float64, computed once for each set of images, whichever metric asks."""
-        embed = getattr(model, "embed_images" if self.role == "image-text" else "embed")
+        """(n, d) embeddings in float64, computed once for each set of samples, whichever metric asks."""
+        role, kind = self.roles[samples.kind], samples.kind
+        embed = getattr(model, "embed_images" if role == "image-text" else "embed")
         features: Tensor = once(model, samples, lambda x: embed(x).detach().to("cpu", torch.float64))
         if features.ndim != 2 or len(features) != len(samples):
             raise XcoreError(
-                f"{self.name}: the {self.role} model gave shape {tuple(features.shape)} for {len(samples)} images",
-                "it must give one row an image, (n, d)",
+                f"{self.name}: the {role} model gave shape {tuple(features.shape)} for {len(samples)} {kind}s",
+                f"it must give one row {'an image' if kind == 'image' else 'a text'}, (n, d)",
             )
         bad = int((~features.isfinite().all(dim=1)).sum())
         if bad:
-            raise NotApplicable(f"{bad} of {len(samples)} embeddings of the {what} images are not finite")
+            raise NotApplicable(f"{bad} of {len(samples)} embeddings of the {what} {kind}s are not finite")
         return features
 
 
 def cs(options: PairOptions | None = None) -> PairMetric:
-    """Cosine in the image-text embedding; lower is called better."""
-    return PairMetric("CS", "image-text", "cosine", options)
+    """Cosine in the image-text (or text) embedding; lower is called better."""
+    return PairMetric("CS", CROSS, "cosine", options)
 
 
 def ed(options: PairOptions | None = None) -> PairMetric:
-    """Euclidean distance in the image-text embedding, raw; higher is called better."""
-    return PairMetric("ED", "image-text", "euclidean", options)
+    """Euclidean distance in the image-text (or text) embedding, raw; higher is called better."""
+    return PairMetric("ED", CROSS, "euclidean", options)
 
 
 def rcs(options: PairOptions | None = None) -> PairMetric:
     """Cosine of image features; lower is called better."""
-    return PairMetric("RCS", "image-embedder", "cosine", options)
+    return PairMetric("RCS", FEATURES, "cosine", options)
 
 
 def red(options: PairOptions | None = None) -> PairMetric:
     """Euclidean distance of image features, raw; higher is called better."""
-    return PairMetric("RED", "image-embedder", "euclidean", options)
+    return PairMetric("RED", FEATURES, "euclidean", options)

@@ -10,30 +10,35 @@ from xcore.hookspecs import Register
 def register_metrics(register: Register) -> None:
     """Pairs in an embedding, recovery, removal of concepts, completeness, places, cost."""
     pairs = {
-        "CS": ("cs", "image-text", "mean cosine of concept and held-out class images, image-text embedding"),
-        "ED": ("ed", "image-text", "mean distance of concept and held-out class images, image-text embedding"),
-        "RCS": ("rcs", "image-embedder", "mean cosine of concept and held-out class images, image features"),
-        "RED": ("red", "image-embedder", "mean distance of concept and held-out class images, image features"),
+        "CS": ("cs", "mean cosine of concept and held-out class samples, image-text or text embedding"),
+        "ED": ("ed", "mean distance of concept and held-out class samples, image-text or text embedding"),
+        "RCS": ("rcs", "mean cosine of concept and held-out class images, image features"),
+        "RED": ("red", "mean distance of concept and held-out class images, image features"),
     }
-    for name, (factory, role, summary) in pairs.items():
+    for name, (factory, summary) in pairs.items():
+        of_images = name.startswith("R")
         register(
             name,
             f"xcore_metrics.pairs:{factory}",
             summary=summary,
             options="xcore_metrics.options:PairOptions",
-            uses=(role,),
+            uses=("image-embedder",) if of_images else ("image-text", "text-embedder"),
+            kinds=("image",) if of_images else ("image", "text"),
         )
     register(
         "recovery",
         "xcore_metrics.recovery:recovery",
-        summary="precision@3 of the concepts against the factors that the classifier is known to use, beside chance",
+        summary="precision@3 (or @top) of the concepts against what the classifier is known to use, beside chance",
+        options="xcore_metrics.options:RecoveryOptions",
         uses=("factor-oracle",),
+        kinds=("image", "text"),
     )
     register(
         "AUC",
         "xcore_metrics.recovery:ranking_auc",
         summary="area under the ROC curve of importance against correct concepts; chance is 0.5",
         uses=("factor-oracle",),
+        kinds=("image", "text"),
     )
     removal = {
         "C-insertion": (
@@ -55,6 +60,7 @@ def register_metrics(register: Register) -> None:
             f"xcore_metrics.faithfulness.removal:{factory}",
             summary=summary,
             options="xcore_metrics.faithfulness.options:RemovalOptions",
+            kinds=("image", "text"),
         )
     register(
         "completeness",
@@ -86,9 +92,15 @@ def register_metrics(register: Register) -> None:
 def register_explainers(register: Register) -> None:
     """Floors and ceilings: ordinary explainers that explain nothing."""
     floors = {
-        "class-crops": ("class_crops", "floor: random crops of the explained images, as near to the class as can be"),
-        "other-class": ("other_class", "floor: images of other classes"),
-        "noise": ("noise", "floor: images of uniform noise, far from every class"),
+        "class-crops": ("class_crops", "floor: random crops of the explained samples, as near to the class as can be"),
+        "other-class": ("other_class", "floor: samples of other classes"),
+        "noise": ("noise", "floor: uniform noise, or texts of made-up words, far from every class"),
     }
     for name, (factory, summary) in floors.items():
-        register(name, f"xcore_metrics.floors:{factory}", summary=summary, options="xcore_metrics.options:FloorOptions")
+        register(
+            name,
+            f"xcore_metrics.floors:{factory}",
+            summary=summary,
+            options="xcore_metrics.options:FloorOptions",
+            kinds=("image", "text"),
+        )

@@ -1,9 +1,11 @@
 """Recovery: does an explanation name what the classifier is known to use?
 
 Where the truth is known (`xcore.types.Truth`, by intervention), each concept is turned into the set of factor values
-that it names. It is *correct* if that set is not empty and the classifier uses every value in it. A concept's name or
-words are read by the table of phrases if all concepts of the explanation are phrases of the vocabulary (variant
-"phrases"); else a judge of pictures reads the concepts' images (variant "oracle"). The two are never ranked together.
+that it names. It is *correct* if that set is not empty and the classifier uses every value in it. A concept is read by
+its name if that is in the table of phrases, else by its words. On images that is done if all concepts of the
+explanation can be read so (variant "phrases"); else a judge of pictures reads the concepts' images (variant "oracle").
+The two are never ranked together. On texts there is no such judge, and a word that the table does not list names
+nothing that is known.
 """
 
 from __future__ import annotations
@@ -17,12 +19,11 @@ from xcore.errors import NotApplicable
 from xcore.protocols import Run
 from xcore.types import Concept, Score, Truth
 from xcore_metrics.memory import once
+from xcore_metrics.options import RecoveryOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TOP = 3
-"""How many concepts of the ranking are judged, as in the tables of the literature."""
 SURE = 0.5
 """A picture set shows a value if the oracle's mean probability of it is above this."""
 
@@ -66,10 +67,19 @@ def judge(run: Run) -> Judgement:
     used = truth.used(cls)
     if not used:
         raise NotApplicable(f"by the truth table the classifier uses no factor value for class {cls!r}")
-    phrases = [c.words or (c.name,) for c in concepts]
+    vocabulary = run.task.vocabulary or tuple(sorted(truth.phrases))
+    phrases = [(c.name,) if c.name in truth.phrases else c.words or (c.name,) for c in concepts]
+    if run.heldout.kind == "text":
+        said = {*truth.phrases, *vocabulary}
+        named = tuple(
+            _of_phrases(truth, words) if c.words or c.name in said else None
+            for c, words in zip(concepts, phrases, strict=True)
+        )
+        if all(values is None for values in named):
+            raise NotApplicable("no concept is a word of the vocabulary or has words")
+        return Judgement("phrases", used, named, tuple(_of_phrases(truth, (p,)) for p in vocabulary))
     if all(p in truth.phrases for words in phrases for p in words):
         named = tuple(_of_phrases(truth, words) for words in phrases)
-        vocabulary = run.task.vocabulary or tuple(sorted(truth.phrases))
         return Judgement("phrases", used, named, tuple(_of_phrases(truth, (p,)) for p in vocabulary))
     seen = tuple(_of_pictures(run, concept, used) for concept in concepts)
     if all(values is None for values in seen):
@@ -113,21 +123,25 @@ def auc(importance: Sequence[float], correct: Sequence[bool]) -> float | None:
 
 
 class Recovery:
-    """Precision@3 of the ranking, beside its chance level, and a 0/1 score for each concept.
+    """Precision@k of the ranking, beside its chance level, and a 0/1 score for each concept.
 
-    Precision is the share of correct concepts among the first three (among all, if there are fewer). *Chance* is its
+    Precision is the share of correct concepts among the first k = 3, or as many as the option `top` says (among all, if
+    there are fewer); the variant names k where it is not 3, as in the tables of the literature. *Chance* is its
     exact expectation if as many were drawn at random, without replacement, from the same candidates: the phrases of
     the vocabulary, or all concepts of the explanation. In the second case an explanation of three concepts has its
     own precision as chance: only the ranking of more concepts can beat it.
 
     Details of the score: ``chance``; ``auc`` (absent where undefined, see `RankingAUC`) and ``auc_chance``;
-    ``coverage``, the share of used values that the first three name; ``decoys``, the share of the first three that
-    name no used value; ``lenient`` and ``lenient_chance``, precision if one used value is enough; ``n_candidates``;
+    ``coverage``, the share of used values that the first k name; ``decoys``, the share of the first k that name
+    no used value; ``lenient`` and ``lenient_chance``, precision if one used value is enough; ``n_candidates``;
     ``unread``, the concepts that could not be read and count as naming nothing.
     """
 
     direction: Literal["higher"] = "higher"
     needs = frozenset({"truth"})
+
+    def __init__(self, options: RecoveryOptions | None = None) -> None:
+        self.options = options or RecoveryOptions()
 
     def score(self, runs: Sequence[Run]) -> list[Score]:
         """The explanation's score first, then one a concept."""
@@ -138,7 +152,8 @@ class Recovery:
             j = judge(run)
         except NotApplicable as e:
             return [Score("recovery", reason=str(e))]
-        top = j.named[:TOP]
+        top, wanted = j.named[: self.options.top], self.options.top
+        variant = j.variant if wanted == RecoveryOptions().top else f"{j.variant}, precision@{wanted}"
         said: Values = frozenset().union(*(values or () for values in top))
         details = {
             "chance": _share([j.correct(v) for v in j.candidates]),
@@ -154,19 +169,20 @@ class Recovery:
         if area is not None:
             details["auc"] = area
         precision = _share([j.correct(v) for v in top])
-        whole = Score("recovery", value=precision, variant=j.variant, n=len(top), details=details)
-        return [whole, *(self._concept(i, v, j) for i, v in enumerate(j.named))]
+        whole = Score("recovery", value=precision, variant=variant, n=len(top), details=details)
+        return [whole, *(self._concept(i, v, j, variant) for i, v in enumerate(j.named))]
 
     @staticmethod
-    def _concept(index: int, values: Values | None, j: Judgement) -> Score:
+    def _concept(index: int, values: Values | None, j: Judgement, variant: str) -> Score:
         if values is None:
-            return Score("recovery", index, reason="the concept has no images to read", variant=j.variant)
+            what = "images" if j.variant == "oracle" else "words"
+            return Score("recovery", index, reason=f"the concept has no {what} to read", variant=variant)
         details = {
             "named": float(len(values)),
             "used": float(len(values & j.used)),
             "lenient": float(j.lenient(values)),
         }
-        return Score("recovery", index, value=float(j.correct(values)), variant=j.variant, n=1, details=details)
+        return Score("recovery", index, value=float(j.correct(values)), variant=variant, n=1, details=details)
 
 
 class RankingAUC:
@@ -203,9 +219,9 @@ def _share(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags)
 
 
-def recovery(options: None = None) -> Recovery:
-    """The metric; it has no options."""
-    return Recovery()
+def recovery(options: RecoveryOptions | None = None) -> Recovery:
+    """The metric recovery."""
+    return Recovery(options)
 
 
 def ranking_auc(options: None = None) -> RankingAUC:

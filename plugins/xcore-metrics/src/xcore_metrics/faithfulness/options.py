@@ -12,17 +12,21 @@ from xcore.options import Options
 class RemovalOptions(Options):
     """Options of C-insertion, C-deletion and C-muFidelity."""
 
-    variant: Literal["auto", "codes", "direction", "region"] = Field(
-        default="auto", description="the experiment; auto: every one that the explanation supports, and region always"
+    variant: Literal["auto", "codes", "direction", "region", "words"] = Field(
+        default="auto",
+        description="the experiment; auto: every one that the explanation supports, and region (on texts: words) always",
     )
     fills: tuple[Literal["blur", "mean"], ...] = Field(
         default=("blur", "mean"), min_length=1, description="region: what removed pixels are replaced with"
     )
+    filler: str = Field(
+        default="", description="words: what takes the place of a removed word, e.g. [MASK]; empty = nothing"
+    )
     order: Literal["local", "global"] = Field(
-        default="local", description="importances of the image where the explanation has them, or always the class's"
+        default="local", description="importances of the sample where the explanation has them, or always the class's"
     )
     output: Literal["logit", "probability"] = Field(default="logit", description="the class score that is followed")
-    normalise: bool = Field(default=False, description="divide by the mean class score of the untouched images")
+    normalise: bool = Field(default=False, description="divide by the mean class score of the untouched samples")
     residual: bool = Field(
         default=True, description="codes: keep what the dictionary does not explain, so that curves start at the model"
     )
@@ -31,8 +35,9 @@ class RemovalOptions(Options):
     )
     steps: int = Field(default=10, ge=1, description="steps of a curve at most; more concepts are taken in groups")
     subsets: int = Field(default=32, ge=2, description="C-muFidelity: sets of concepts that are removed together")
-    images: int = Field(default=60, ge=1, description="codes, direction: held-out images, the first so many")
+    images: int = Field(default=60, ge=1, description="codes, direction: held-out samples, the first so many")
     region_images: int = Field(default=16, ge=1, description="region: explained images, the first so many")
+    texts: int = Field(default=60, ge=1, description="words: explained texts, the first so many")
 
 
 class CompletenessOptions(Options):

@@ -3,8 +3,8 @@
 Concepts are removed (or inserted) in the explanation's order, and the area under the class score is compared with that
 of random orders of the same concepts: what remains is worth of the order alone. C-muFidelity is the correlation
 between the importance of a set of concepts and the change of the score when the set is removed, less that of shuffled
-importances. Removing a concept is a different experiment in codes, along directions and in pixels (`activations`,
-`regions`), so the variant is named and never ranked against another.
+importances. Removing a concept is a different experiment in codes, along directions, in pixels and in words
+(`activations`, `regions`, `words`), so the variant is named and never ranked against another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from xcore.protocols import Run
 from xcore.types import Score
-from xcore_metrics.faithfulness.experiments import Experiment, experiments
+from xcore_metrics.faithfulness.experiments import EXPLAINED, Experiment, experiments
 from xcore_metrics.faithfulness.game import Game
 from xcore_metrics.faithfulness.options import RemovalOptions
 from xcore_metrics.faithfulness.orders import (
@@ -32,7 +32,7 @@ from xcore_metrics.faithfulness.orders import (
     stops,
 )
 
-NEEDS = {"auto": (), "codes": ("dictionary",), "direction": ("directions",), "region": ("maps",)}
+NEEDS = {"auto": (), "codes": ("dictionary",), "direction": ("directions",), "region": ("maps",), "words": ()}
 OUTPUTS = ("logit", "probability")
 ROUNDING = 1e-6
 """Changes of the class score below this share of it are rounding in single precision."""
@@ -70,7 +70,7 @@ class Removal(ABC):
         o = self.options
         extra = ["probability"] if o.output == "probability" else []
         extra += ["normalised"] if o.normalise and self.divides else []
-        extra += ["global order"] if o.order == "global" and e.variant.startswith("region") else []
+        extra += ["global order"] if o.order == "global" and e.variant.startswith(EXPLAINED) else []
         variant = " ".join([e.variant, *extra])
         if e.reason:
             return Score(self.name, reason=e.reason, variant=variant)
@@ -80,7 +80,7 @@ class Removal(ABC):
         if self.divides and o.normalise:
             scale = np.array([details[f"full_{name}"] for name in OUTPUTS])
             if scale[at] <= 0:
-                reason = f"the mean class {o.output} of the untouched images is not positive: nothing to divide by"
+                reason = f"the mean class {o.output} of the untouched {e.samples}s is not positive: nothing to divide by"
                 return Score(self.name, reason=reason, variant=variant)
             scale[scale <= 0] = 1.0
             own, random = own / scale, random / scale
@@ -91,7 +91,7 @@ class Removal(ABC):
             "own": float(own[:, at].mean()),
             "random": float(random[:, :, at].mean()),
             "better_than": float(better.mean()),
-            "sd_images": float(differences.mean(1)[:, at].std()),
+            f"sd_{e.samples}s": float(differences.mean(1)[:, at].std()),
         }
         details |= {f"value_{name}": float(each[:, i].mean()) for i, name in enumerate(OUTPUTS)}
         samples = each[:, at]
@@ -110,12 +110,11 @@ class Removal(ABC):
         o = self.options
         ends = [(g.removed(np.zeros((1, k), bool)), g.removed(np.ones((1, k), bool))) for g, k in _sized(e.games)]
         full, empty = (np.concatenate([end[i] for end in ends])[:, 0].mean(0) for i in (0, 1))
-        local = sum(len(g.order) for g in e.games if (g.order != g.order[:1]).any() or len(e.games) > 1)
         return {
-            "images": float(sum(len(g.order) for g in e.games)),
+            f"{e.samples}s": float(sum(len(g.order) for g in e.games)),
             "left_out": float(e.left_out),
             "concepts": float(np.mean([k for _, k in _sized(e.games)])),
-            "local_order": float(local > 0),
+            "local_order": float(e.local),
             "probability": float(o.output == "probability"),
             "normalised": float(o.normalise and self.divides),
             **{f"full_{name}": float(full[i]) for i, name in enumerate(OUTPUTS)},
