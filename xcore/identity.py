@@ -29,6 +29,7 @@ RESULT_MODULES = (
     "contrast",
     "graph",
     "guard",
+    "lora",
     "probe",
     "samples",
     "task",

@@ -1,0 +1,219 @@
+"""The generator: a causal language model that lists synonyms reproducibly and is adapted by preference."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xcore.errors import UsageError
+from xcore.lora import Lora
+from xcore.options import validate
+from xcore.samples import Kind, Samples
+from xcore.types import Adapter
+from xcore_mistral import dpo
+from xcore_mistral.ask import Asker
+from xcore_mistral.files import DEFAULT, Source, fingerprint, gguf_source, model_source
+from xcore_mistral.load import load
+from xcore_mistral.options import AdaptOptions, Options
+from xcore_mistral.sample import sample
+
+PREFIX = "base_model.model."
+"""Of the names in an adapter, as peft writes them."""
+
+
+def from_model(options: Options | None = None, argument: str | None = None) -> MistralGenerator:
+    """The generator `mistral:MODEL`: a directory, a hub id, or the default model."""
+    return MistralGenerator(model_source(argument), options, name=f"mistral:{argument or DEFAULT}")
+
+
+def from_gguf(options: Options | None, argument: str) -> MistralGenerator:
+    """The generator `gguf:FILE`."""
+    return MistralGenerator(gguf_source(argument), options, name=f"gguf:{argument}")
+
+
+class MistralGenerator:
+    """Any causal language model of transformers as an xcore generator of synonym lists.
+
+    Sample i depends on its prompt, its seed and the adapter only: it has a random stream of its own, and the network
+    always sees batches of one size without padding.
+
+    Parameters
+    ----------
+    source
+        The model's files.
+    options
+        How to ask; None = the defaults.
+    name
+        What messages call it.
+
+    Raises
+    ------
+    MissingError, UsageError, XcoreError
+        See `xcore_mistral.load.load`.
+    """
+
+    kind: Kind = "text"
+
+    def __init__(self, source: Source, options: Options | None = None, *, name: str = "") -> None:
+        self.options = options or Options()
+        self.name = name or str(source.path)
+        self.fingerprint = fingerprint(source, self.options)
+        self.model, tokenizer = load(source, self.options)
+        self.asker = Asker(tokenizer, _ends(self.model, tokenizer, self.name), self.options)
+        config = self.model.config.get_text_config()
+        self._limit: int | None = getattr(config, "max_position_embeddings", None)
+        self._lora: Lora | None = None
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
+        """Ask for synonyms once per prompt.
+
+        Parameters
+        ----------
+        prompts, seeds
+            n words or phrases and n seeds of the random streams.
+        adapter
+            State of the LoRA; None = the base model.
+
+        Returns
+        -------
+        n texts: the words of the parsed list joined by ", ", or "" where no answer had a usable word. `meta` holds
+        "prompt", "seed", "words" (a tuple per sample) and "answer" (what the model wrote), tuples of length n.
+        """
+        if len(prompts) != len(seeds) or not prompts:
+            raise UsageError(
+                f"{self.name} was given {len(prompts)} prompts and {len(seeds)} seeds", "one seed a prompt"
+            )
+        tokens = {word: self._prompt(word) for word in dict.fromkeys(prompts)}
+        draws = torch.stack([self._draws(word, seed) for word, seed in zip(prompts, seeds, strict=True)])
+        answers, words = [""] * len(prompts), [()] * len(prompts)  # type: list[str], list[tuple[str, ...]]
+        self._put(adapter)
+        rows = list(range(len(prompts)))
+        for attempt in range(self.options.tries):
+            written = sample(
+                self.model,
+                [tokens[prompts[i]] for i in rows],
+                draws[rows, attempt],
+                stops=self.asker.stops,
+                temperature=self.options.temperature,
+                top_p=self.options.top_p,
+                batch=self.options.batch_size,
+            )
+            for i, ids in zip(rows, written, strict=True):
+                answers[i] = self.asker.text(ids)
+                words[i] = self.asker.words(answers[i], prompts[i], ids[-1] in self.asker.stops)
+            rows = [i for i in rows if not words[i]]
+            if not rows:
+                break
+        key = f"{self.fingerprint}\0{adapter.digest if adapter else ''}"
+        names = tuple(
+            "generated/" + hashlib.sha256(f"{key}\0{word}\0{int(seed)}".encode()).hexdigest()[:24]
+            for word, seed in zip(prompts, seeds, strict=True)
+        )
+        meta = {
+            "prompt": tuple(prompts),
+            "seed": tuple(int(s) for s in seeds),
+            "words": tuple(words),
+            "answer": tuple(answers),
+        }
+        return Samples("text", tuple(", ".join(w) for w in words), names, meta=meta)
+
+    def adapt(
+        self, adapter: Adapter | None, preferred: Samples, rejected: Samples, *, seed: int, options: Mapping[str, Any]
+    ) -> tuple[Adapter, Mapping[str, float]]:
+        """DPO on the LoRA: prefer `preferred[i]` over `rejected[i]`, with the base model as reference.
+
+        Parameters
+        ----------
+        adapter
+            Where to start; None = a fresh LoRA, drawn from the seed. Its optimiser state is continued.
+        preferred, rejected
+            n texts each. Prompts are those in the meta of `preferred`. Pairs with an empty text or two equal texts are
+            left out.
+        seed
+            Which pairs a step uses depends on it and on the number of steps that the adapter has behind it.
+        options
+            Fields of `AdaptOptions`.
+
+        Returns
+        -------
+        The new adapter and the figures of the update (see `xcore_mistral.dpo.update`), with `pairs`, the number used.
+        Without any usable pair the adapter is the one given (or the fresh one), and no step is taken.
+        """
+        chosen = validate(AdaptOptions, options, f"adapt of {self.name}")
+        prompts = preferred.meta.get("prompt")
+        if len(preferred) != len(rejected) or not len(preferred):
+            raise UsageError(f"{len(preferred)} preferred and {len(rejected)} rejected samples do not make pairs")
+        if prompts is None:
+            raise UsageError("the preferred samples have no prompts", "give them in meta['prompt']")
+        texts = zip(prompts, preferred.texts, rejected.texts, strict=True)
+        pairs = [self._pair(word, yes, no) for word, yes, no in texts if yes and no and yes != no]
+        lora = self._lora_layers()
+        begin = adapter or lora.initial(seed)
+        if not pairs:
+            return begin, {"pairs": 0.0, "steps": 0.0}
+        try:
+            result, figures = dpo.update(
+                self.model, lora, begin, pairs, seed=seed, options=chosen, chunk=self.options.batch_size
+            )
+        finally:
+            lora.switch(False)
+        return result, {**figures, "pairs": float(len(pairs))}
+
+    def _prompt(self, word: str) -> list[int]:
+        if not word.strip():
+            raise UsageError(f"{self.name} was asked for synonyms of an empty prompt", "give a word or a short phrase")
+        tokens = self.asker.prompt(word)
+        if self._limit and len(tokens) + self.options.max_new_tokens > self._limit:
+            raise UsageError(
+                f"the question about {word[:40]!r} has {len(tokens)} tokens; {self.name} reads {self._limit} with its "
+                f"answer of {self.options.max_new_tokens}",
+                "shorten question, examples or max_new_tokens",
+            )
+        return tokens
+
+    def _pair(self, word: str, preferred: str, rejected: str) -> dpo.Pair:
+        prompt, write = self._prompt(word), self.asker.completion
+        return dpo.Pair(tuple(prompt), tuple(write(word, preferred)), tuple(write(word, rejected)))
+
+    def _draws(self, word: str, seed: int) -> Tensor:
+        """(tries, max_new_tokens) uniform numbers of a sample."""
+        digest = hashlib.sha256(f"{word}\0{int(seed)}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return torch.rand(self.options.tries, self.options.max_new_tokens, generator=generator, dtype=torch.float64)
+
+    def _lora_layers(self) -> Lora:
+        if self._lora is None:
+            targets = attention_layers(self.model)
+            if not targets:
+                raise UsageError(f"{self.name} has no linear layers in modules called attention to adapt")
+            self._lora = Lora(self.model, targets, self.options.rank, PREFIX)
+        return self._lora
+
+    def _put(self, adapter: Adapter | None) -> None:
+        if adapter is not None or self._lora is not None:
+            self._lora_layers().put(adapter)
+
+
+def attention_layers(model: torch.nn.Module) -> list[str]:
+    """Names of the linear layers in a model's attention modules: q, k, v and o projections, or what holds them."""
+    found = []
+    for name, module in model.named_modules():
+        *above, _ = name.split(".")
+        linear = isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's linear layer
+        if linear and any("attn" in part or "attention" in part for part in above):
+            found.append(name)
+    return found
+
+
+def _ends(model: Any, tokenizer: Any, name: str) -> list[int]:
+    """Tokens that end a text, the tokenizer's own first."""
+    ends: list[int] = []
+    for value in (tokenizer.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
+        ends += [value] if isinstance(value, int) else list(value or [])
+    if not ends:
+        raise UsageError(f"{name} has no end token", "set eos_token in its tokenizer_config.json")
+    return list(dict.fromkeys(ends))

@@ -1,0 +1,85 @@
+"""Load a causal language model and its tokenizer: quietly, offline, without unpickling or code from the directory."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import transformers
+
+from xcore.device import current
+from xcore.errors import MissingError, UsageError, XcoreError
+from xcore_mistral.files import Source
+from xcore_mistral.options import Options
+
+
+def load(source: Source, options: Options) -> tuple[Any, Any]:
+    """(model, tokenizer) of a source: frozen, in evaluation mode, on the current device.
+
+    Raises
+    ------
+    MissingError
+        bitsandbytes is asked for and not installed.
+    UsageError
+        A GGUF file is to be quantised once more.
+    XcoreError
+        The files are there but cannot be loaded, or the weights are not all there.
+    """
+    common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    wanted: dict[str, Any] = {"dtype": getattr(torch, options.dtype), "output_loading_info": True}
+    if source.gguf:
+        common["gguf_file"] = source.gguf
+    else:
+        wanted["use_safetensors"] = True
+    if options.quantise != "none":
+        if source.gguf:
+            raise UsageError(f"{source.path.name!r} is quantised already", "leave out the option quantise")
+        wanted |= {"quantization_config": _bits(options), "device_map": {"": current()}}
+    with quiet(), torch.random.fork_rng():
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.directory), **common)
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(str(source.directory), **common, **wanted)
+        except Exception as error:  # libraries raise OSError, ValueError, SafetensorError, ...
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise XcoreError(f"cannot load the language model {str(source.path)!r}: {reason}") from error
+    if lacking := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
+        raise XcoreError(
+            f"cannot load the language model {str(source.path)!r}: its weights lack {len(lacking)} tensors, "
+            f"e.g. {lacking[0]}"
+        )
+    if options.quantise == "none":
+        model.to(current())
+    return model.requires_grad_(False).eval(), tokenizer
+
+
+def _bits(options: Options) -> Any:
+    if find_spec("bitsandbytes") is None:
+        raise MissingError(
+            f"quantise={options.quantise} needs the package bitsandbytes", "pip install 'xcore-mistral[quantised]'"
+        )
+    if options.quantise == "8bit":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    compute = getattr(torch, options.dtype)
+    return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what transformers says while it loads; its settings are restored."""
+    log = transformers.utils.logging
+    level, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            log.set_verbosity(logging.CRITICAL)
+            log.disable_progress_bar()
+            yield
+        finally:
+            log.set_verbosity(level)
+            if bar:
+                log.enable_progress_bar()

@@ -1,0 +1,95 @@
+"""From the free text of an answer to clean words: lists are taken apart, prose and echoes give nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+PHRASE = 3
+"""Most words of a phrase."""
+SENTENCE = frozenset(
+    {"i", "you", "he", "she", "it", "we", "they", "is", "are", "am", "was", "were", "be", "been", "being", "have"}
+    | {"has", "had", "do", "does", "did", "can", "cannot", "could", "will", "would", "shall", "should", "must", "may"}
+    | {"might", "this", "that", "these", "those", "there", "here", "please", "sorry", "i'm", "it's", "don't", "can't"}
+    | {"i'll", "i'd", "you're"}
+)
+"""Words of a sentence about the answer, which no synonym contains."""
+
+_BULLET = re.compile(r"^\s*(?:\(?\d{1,2}[.):]|[-*•–—])\s+")
+_NUMBER = re.compile(r"(?:^|(?<=[\s,;]))\(?\d{1,2}[.)]\s*(?=[^\W\d_\"'“‘*])")
+_SPLIT = re.compile(r"[,;|/\n]|\s+(?:and|or|&)\s+|^(?:and|or|&)\s+")
+_END = re.compile(r"(?<=[^\W\d_])[.!?][\"'”’\])]*(?=\s|$)")
+_WORDS = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*(?: [^\W\d_]+(?:['’\-][^\W\d_]+)*)*")
+_EDGE = " \t\r\"'`“”‘’«»*_()[]{}<>.!?:–—-…#"
+
+
+def parse(
+    answer: str, word: str, *, asked: Iterable[str] = (), shots: Iterable[str] = (), finished: bool = True
+) -> tuple[str, ...]:
+    """The words or short phrases that an answer lists.
+
+    Parameters
+    ----------
+    answer
+        What the model wrote.
+    word
+        The word asked about; neither it nor a phrase with it is kept.
+    asked
+        Questions that were put; a piece of one is an echo.
+    shots
+        Answers shown as examples for other words; a list that only copies one is an echo.
+    finished
+        Whether the model ended the answer. If not, the last item may be cut off: it is left out where there is another.
+
+    Returns
+    -------
+    Lower-case words and phrases of at most three words, each once, in their order; () for an answer without a list.
+    """
+    for question in asked:
+        answer = re.sub(re.escape(question), "\n", answer, flags=re.IGNORECASE)
+    body, ended = _body(answer.strip())
+    pieces = [p for p in _SPLIT.split(body) if p.strip(_EDGE)]
+    cut = not finished and not ended and pieces and body.rstrip().endswith(pieces[-1].rstrip())
+    items = [_clean(p) for p in pieces]
+    prose = [len(i.split()) > PHRASE or not SENTENCE.isdisjoint(i.split()) for i in items]
+    if 2 * sum(prose) >= max(1, len(items)):
+        return ()
+    echoes = {_clean(p) for question in asked for p in _SPLIT.split(question)}
+    taboo = f" {_clean(word)} "
+    places: dict[str, int] = {}  # item -> where it comes first
+    for i, item in enumerate(items):
+        if not prose[i] and _WORDS.fullmatch(item) and item not in echoes and taboo not in f" {item} ":
+            places.setdefault(item, i)
+    if cut and len(places) > 1:
+        places = {item: i for item, i in places.items() if i != len(items) - 1}
+    found = tuple(places)
+    copied = [tuple(_clean(p) for p in _SPLIT.split(shot)) for shot in shots]
+    return () if len(found) > 1 and any(found == c[: len(found)] for c in copied) else found
+
+
+def _body(text: str) -> tuple[str, bool]:
+    """The part of an answer that is the list, one separator between items; and whether text follows it."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    bullets = [line for line in lines if _BULLET.match(line)]
+    if len(bullets) > 1 or (bullets and not _NUMBER.search(_BULLET.sub("", bullets[0]))):
+        ended = not _BULLET.match(lines[-1])
+        # What stands behind the word in a line of its own explains it: "1. client: one who pays".
+        return "\n".join(re.split(r":|\(|\s[-–—]\s", _BULLET.sub("", line))[0] for line in bullets), ended
+    if bracket := re.search(r"[\[{]([^\[\]{}]*)(?:[\]}]|$)", text):
+        return bracket[1], bracket[0][-1:] in "]}"
+    while lines and lines[0].rstrip().endswith(":") and len(lines) > 1:  # "Here are some synonyms:"
+        lines = lines[1:]
+    line = lines[0] if lines else ""
+    more = len(lines) > 1
+    if ":" in line.rstrip().rstrip(":"):
+        line = line[line.rindex(":", 0, len(line.rstrip().rstrip(":"))) + 1 :]
+    line = _NUMBER.sub(",", line)
+    if end := _END.search(line):
+        return line[: end.start()], True
+    return line, more
+
+
+def _clean(piece: str) -> str:
+    """A piece in lower case, without punctuation at its edges and what stands in brackets behind it."""
+    piece = re.sub(r"\([^)]*\)?", " ", piece) if piece.strip()[:1] != "(" else piece
+    return re.sub(r"\s+", " ", piece.replace("’", "'")).strip(_EDGE).lower()

@@ -1,0 +1,126 @@
+"""Seeded sampling with a key-value cache: no padding, one batch size, one random stream a row."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xcore.errors import UsageError
+
+
+def start(model: Any, prompt: Sequence[int]) -> tuple[Tensor, Any]:
+    """(logits behind the last token (V,), cache) of one prompt, read alone; differentiable where gradients are on."""
+    ids = torch.tensor([list(prompt)], device=model.device)
+    extra = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    out = model(input_ids=ids, use_cache=True, **extra)
+    if getattr(out, "past_key_values", None) is None or not hasattr(out.past_key_values, "layers"):
+        raise UsageError(f"{type(model).__name__} keeps no cache of its prompt", "choose another causal language model")
+    return out.logits[0, -1], out.past_key_values
+
+
+def join(caches: Sequence[Any]) -> Any:
+    """One cache whose rows are those of caches of one row and equal length; a cache may come several times."""
+    joined = copy.copy(caches[0])
+    joined.layers = [copy.copy(layer) for layer in caches[0].layers]
+    for i, layer in enumerate(joined.layers):
+        for name, value in vars(layer).items():
+            if isinstance(value, Tensor) and value.ndim > 1:
+                setattr(layer, name, torch.cat([getattr(c.layers[i], name) for c in caches]))
+    return joined
+
+
+def pick(probabilities: np.ndarray[Any, Any], u: float, top_p: float) -> int:
+    """The token at quantile u of the likeliest tokens that together have probability `top_p` (Holtzman et al. 2020).
+
+    Parameters
+    ----------
+    probabilities
+        (V,) float64.
+    u
+        In [0, 1).
+    """
+    # Tokens below (1 - top_p) / V have less than 1 - top_p together, so the nucleus is complete without them.
+    some = np.flatnonzero(probabilities >= (1 - top_p) / len(probabilities))
+    some = some[np.argsort(-probabilities[some], kind="stable")]
+    mass = np.cumsum(probabilities[some])
+    last = min(int(np.searchsorted(mass, top_p * mass[-1] if top_p == 1 else top_p)), len(some) - 1)
+    return int(some[min(int(np.searchsorted(mass[: last + 1], u * mass[last], side="right")), last)])
+
+
+@torch.no_grad()
+def sample(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    draws: Tensor,
+    *,
+    stops: frozenset[int],
+    temperature: float,
+    top_p: float,
+    batch: int,
+) -> list[list[int]]:
+    """One sampled answer per prompt.
+
+    Every distinct prompt is read once, alone; answers are written in batches of exactly `batch` rows of equal length,
+    the last one filled up, so that the same kernels run for a row whatever is written beside it.
+
+    Parameters
+    ----------
+    draws
+        (n, T) uniform numbers in [0, 1), one row per prompt: the t-th token of answer i is decided by draws[i, t].
+    stops
+        Tokens that end an answer.
+
+    Returns
+    -------
+    n lists of at most T tokens, the last one in `stops` where the answer was ended.
+    """
+    answers: list[list[int]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i])))
+    first = 0
+    while first < len(order):
+        rows = [i for i in order[first : first + batch] if len(prompts[i]) == len(prompts[order[first]])]
+        first += len(rows)
+        _write(model, prompts, draws, rows, answers, stops, temperature, top_p, batch)
+    return answers
+
+
+def _write(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    draws: Tensor,
+    rows: Sequence[int],
+    answers: list[list[int]],
+    stops: frozenset[int],
+    temperature: float,
+    top_p: float,
+    batch: int,
+) -> None:
+    """Write the answers of these rows, which are at most `batch` prompts of equal length."""
+    read = {tuple(prompts[i]): start(model, prompts[i]) for i in rows}
+    filled = [*rows, *[rows[0]] * (batch - len(rows))]
+    logits = torch.stack([read[tuple(prompts[i])][0] for i in filled])
+    cache = join([read[tuple(prompts[i])][1] for i in filled])
+    del read
+    quantiles = draws[list(rows)].tolist()
+    open_rows = set(range(len(rows)))
+    total = draws.shape[1]
+    for t in range(total):
+        probabilities = torch.softmax(logits.double().cpu() / temperature, -1).numpy()
+        chosen = [0] * batch
+        for r in sorted(open_rows):
+            chosen[r] = pick(probabilities[r], quantiles[r][t], top_p)
+            answers[rows[r]].append(chosen[r])
+            if chosen[r] in stops:
+                open_rows.discard(r)
+        if not open_rows or t + 1 == total:
+            return
+        out = model(
+            input_ids=torch.tensor(chosen, device=model.device).view(-1, 1), past_key_values=cache, use_cache=True
+        )
+        logits, cache = out.logits[:, -1], out.past_key_values

@@ -1,0 +1,109 @@
+"""A small MistralForCausalLM for tests, with random weights or trained for some seconds on made synonyms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from xcore_mistral.ask import Asker
+from xcore_mistral.load import quiet
+from xcore_mistral.options import Options
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
+    "{% else %}{{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+"""The shape of Mistral's own chat template."""
+
+
+def tiny_tokenizer(texts: Iterable[str], *, chat: bool, size: int = 400) -> Any:
+    """A byte-level BPE tokenizer trained on texts, with or without a chat template."""
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = normalizers.NFC()
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    specials = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator(texts, trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    made = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=bpe, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+    if chat:
+        made.chat_template = TEMPLATE
+    return made
+
+
+def save_tiny_model(
+    directory: Path,
+    synonyms: Mapping[str, Sequence[str]],
+    *,
+    chat: bool,
+    steps: int = 0,
+    options: Options | None = None,
+    layers: int = 2,
+    width: int = 64,
+    seed: int = 0,
+) -> Path:
+    """Save a Mistral of some 100,000 parameters and its tokenizer; returns the directory.
+
+    Parameters
+    ----------
+    directory
+        Where to.
+    synonyms
+        Word -> words that go with it. The tokenizer knows them, and the model learns to answer with them.
+    chat
+        Whether the tokenizer has a chat template.
+    steps
+        Of training: each step sees every question once, with a random order of its synonyms.
+    options
+        The question and examples that it is trained on.
+    seed
+        Of weights and orders; the global generators are left as found.
+    """
+    o = options or Options()
+    texts = [o.question.replace("{word}", w) + "\n" + ", ".join(s) + "\n" for w, s in synonyms.items()]
+    tokenizer = tiny_tokenizer([*texts, *(a + "\n" for _, a in o.examples)] * 3, chat=chat)
+    config = transformers.MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.MistralForCausalLM(config)
+        _train(model, Asker(tokenizer, [2], o), synonyms, steps)
+        model.save_pretrained(str(directory))
+        tokenizer.save_pretrained(str(directory))
+    return Path(directory)
+
+
+def _train(model: Any, asker: Asker, synonyms: Mapping[str, Sequence[str]], steps: int) -> None:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    prompts = {word: asker.prompt(word) for word in synonyms}
+    for _ in range(steps):
+        rows = []
+        for word, all_of_them in synonyms.items():
+            order = torch.randperm(len(all_of_them)).tolist()
+            rows.append((prompts[word], asker.completion(word, ", ".join(all_of_them[i] for i in order))))
+        length = max(len(p) + len(c) for p, c in rows)
+        ids = torch.tensor([[*p, *c, *[2] * (length - len(p) - len(c))] for p, c in rows])
+        labels = torch.tensor([[*[-100] * len(p), *c, *[-100] * (length - len(p) - len(c))] for p, c in rows])
+        optimiser.zero_grad()
+        torch.autograd.backward(model(input_ids=ids, labels=labels).loss)
+        optimiser.step()
