@@ -104,7 +104,9 @@ def _experiment(run: Run, o: RemovalOptions, kind: str, fill: str) -> Experiment
         return Experiment(variant, of, reason="all its importances are equal: no order to judge")
     most = {"region": o.region_images, "words": o.texts}.get(kind, o.images)
     asked = min(len(run.task.samples if kind in EXPLAINED else run.heldout), most)
-    return Experiment(variant, of, several, "", asked - sum(len(g.order) for g in several), _local(run, o, kind, several))
+    return Experiment(
+        variant, of, several, "", asked - sum(len(g.order) for g in several), _local(run, o, kind, several)
+    )
 
 
 def _local(run: Run, o: RemovalOptions, kind: str, games: Sequence[Game]) -> bool:

@@ -14,7 +14,7 @@ class RemovalOptions(Options):
 
     variant: Literal["auto", "codes", "direction", "region", "words"] = Field(
         default="auto",
-        description="the experiment; auto: every one that the explanation supports, and region (on texts: words) always",
+        description="the experiment; auto: all that the explanation supports, and region (texts: words) always",
     )
     fills: tuple[Literal["blur", "mean"], ...] = Field(
         default=("blur", "mean"), min_length=1, description="region: what removed pixels are replaced with"

@@ -80,7 +80,9 @@ class Removal(ABC):
         if self.divides and o.normalise:
             scale = np.array([details[f"full_{name}"] for name in OUTPUTS])
             if scale[at] <= 0:
-                reason = f"the mean class {o.output} of the untouched {e.samples}s is not positive: nothing to divide by"
+                reason = (
+                    f"the mean class {o.output} of the untouched {e.samples}s is not positive: nothing to divide by"
+                )
                 return Score(self.name, reason=reason, variant=variant)
             scale[scale <= 0] = 1.0
             own, random = own / scale, random / scale
