@@ -6,14 +6,15 @@ Imports no torch, so that a card's fingerprint may use it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from xcore.errors import MissingError, UsageError
 from xcore.identity import digest, file_digest
 
-PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
-"""What is fetched: no pickled weights."""
+PATTERNS = ["*.json", "*.txt", "*.jinja", "*.model", "model*.safetensors"]
+"""What is fetched: no pickled weights, no second copies of weights in the layout of other libraries."""
 TIMEOUT = 4.0
 """Seconds to wait for the first answer of the hub."""
 
@@ -41,7 +42,9 @@ def model_directory(argument: str, needs: Sequence[str] = ("config.json",)) -> P
             raise MissingError(
                 f"no model directory {argument!r}", "give a folder that save_pretrained wrote, or ORG/MODEL"
             )
-        folder = _from_hub(argument, needs)
+        folder = from_hub(
+            argument, PATTERNS, lambda found: missing_file(found, needs), "ORG/MODEL", "give a model directory"
+        )
     if lacking := missing_file(folder, needs):
         raise MissingError(f"model directory {str(folder)!r} lacks {lacking}", "save_pretrained writes all of them")
     return folder
@@ -52,11 +55,27 @@ def missing_file(folder: Path, needs: Sequence[str]) -> str:
     for name in needs:
         if not (folder / name).is_file():
             return name
-    index = folder / "model.safetensors.index.json"
+    return missing_weights(folder, "model")
+
+
+def missing_weights(folder: Path, stem: str) -> str:
+    """The first file that is lacking of ``STEM.safetensors`` or of its shards, or an empty string."""
+    index = folder / f"{stem}.safetensors.index.json"
     if index.is_file():
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = sorted(set(read_json(index)["weight_map"].values()))
         return next((s for s in shards if not (folder / s).is_file()), "")
-    return "" if (folder / "model.safetensors").is_file() else "model.safetensors"
+    return "" if (folder / f"{stem}.safetensors").is_file() else f"{stem}.safetensors"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises `UsageError` for anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{str(path)!r} is not a JSON object")
+    return content
 
 
 def directory_digest(folder: Path) -> str:
@@ -65,29 +84,48 @@ def directory_digest(folder: Path) -> str:
     return digest([(p.name, file_digest(p)) for p in files])
 
 
-def _from_hub(argument: str, needs: Sequence[str]) -> Path:
+def from_hub(argument: str, patterns: Sequence[str], missing: Callable[[Path], str], form: str, instead: str) -> Path:
+    """The directory of a hub model, from the local cache if it is whole there, else fetched.
+
+    Parameters
+    ----------
+    argument
+        ``ORG/MODEL``, or ``ORG/MODEL@REVISION``.
+    patterns
+        Files to fetch.
+    missing
+        Names the first file that a directory lacks, or gives an empty string. Not asked of a fetched directory.
+    form, instead
+        For the messages: how a hub id is written here, and what may be given in its place.
+
+    Raises
+    ------
+    MissingError
+        The hub is out of reach or has no such model.
+    UsageError
+        The argument is no hub id.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     repo, _, revision = argument.partition("@")
+    wanted: dict[str, Any] = {"repo_id": repo, "revision": revision or None, "allow_patterns": list(patterns)}
     try:
-        cached = Path(
-            snapshot_download(repo, revision=revision or None, allow_patterns=PATTERNS, local_files_only=True)
-        )
-        if not missing_file(cached, needs):
+        cached = Path(snapshot_download(**wanted, local_files_only=True))
+        if not missing(cached):
             return cached
     except HFValidationError as error:
-        raise UsageError(f"{argument!r} is no hub id", "write ORG/MODEL or ORG/MODEL@REVISION") from error
+        raise UsageError(f"{argument!r} is no hub id", f"write {form} or {form}@REVISION") from error
     except LocalEntryNotFoundError:
         pass  # not in the cache: ask the hub
     try:
         # One quick question first: the download itself would try again and again before it gives up.
         HfApi().model_info(repo, revision=revision or None, timeout=TIMEOUT)
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=PATTERNS, etag_timeout=TIMEOUT))
+        return Path(snapshot_download(**wanted, etag_timeout=TIMEOUT))
     except Exception as error:
         # HTTP clients raise kinds of their own; whatever went wrong, the model is not here.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MissingError(
             f"hub model {argument!r} is not in the local cache and cannot be fetched: {reason}",
-            "check the id and the network, or give a model directory",
+            f"check the id and the network, or {instead}",
         ) from error

@@ -12,11 +12,11 @@ from torch import Tensor
 from xcore_diffusion import dpo
 from xcore_diffusion.generator import DiffusionGenerator
 from xcore_diffusion.load import quiet
-from xcore_diffusion.lora import adapter, load_adapter, save_adapter
 from xcore_diffusion.options import Options
 from xcore_diffusion.testing import save_tiny_pipeline
 
 from xcore.errors import MissingError, UsageError, XcoreError
+from xcore.lora import accuracy, adapter, load_adapter, save_adapter
 from xcore.samples import Samples
 
 OPTIONS = Options(steps=3, batch_size=4)
@@ -83,7 +83,7 @@ def test_swapping_the_pair_flips_the_margin() -> None:
 
 
 def test_ties_count_half() -> None:
-    assert float(dpo.accuracy(torch.tensor([1.0, 0.0, -2.0, 3.0]))) == 0.625
+    assert float(accuracy(torch.tensor([1.0, 0.0, -2.0, 3.0]))) == 0.625
 
 
 def test_default_beta_scales_with_the_latent_size() -> None:

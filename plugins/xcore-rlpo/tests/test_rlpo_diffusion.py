@@ -74,7 +74,7 @@ def explain(generator: Any, workdir: Path, **options: Any) -> Explanation:
 
 
 def test_the_loop_tunes_the_pipeline_and_leaves_its_base_alone(generator: Any, tmp_path: Path) -> None:
-    from xcore_diffusion.lora import load_adapter
+    from xcore.lora import load_adapter
 
     before = generator.generate(["stripes"], [7])
     got = explain(generator, tmp_path / "a")

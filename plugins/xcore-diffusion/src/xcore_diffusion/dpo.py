@@ -7,7 +7,6 @@ constants T and omega folded into beta.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xcore.errors import UsageError, XcoreError
+from xcore.errors import UsageError
+from xcore.lora import Lora, prefer
 from xcore.types import Adapter
-from xcore_diffusion.lora import Lora
 from xcore_diffusion.options import AdaptOptions
 
 PUBLISHED_BETA, PUBLISHED_ENTRIES = 2500.0, 4 * 64 * 64
@@ -62,11 +61,6 @@ def pair_loss(e_w: Tensor, e_l: Tensor, ref_w: Tensor, ref_l: Tensor, beta: floa
     """
     margin = beta * ((ref_w - ref_l) - (e_w - e_l))
     return -F.logsigmoid(margin), margin
-
-
-def accuracy(margin: Tensor) -> Tensor:
-    """Share of pairs with a positive margin; ties count half."""
-    return ((margin > 0).float() + 0.5 * (margin == 0).float()).mean()
 
 
 def default_beta(entries: int) -> float:
@@ -124,23 +118,15 @@ def update(
 
     Returns
     -------
-    The new adapter, and the figures of the update: `loss`, `accuracy` and `margin` averaged over the steps (each taken
-    before its step, so they belong to the state that the step started from), `lr`, `beta`, `steps`, `total_steps`.
+    The new adapter, and the figures of `xcore.lora.prefer` with `beta`.
     """
     n, shape = len(preferred), tuple(preferred.shape[1:])
     k = min(options.pairs_per_step or n, n)
     beta = options.beta or default_beta(preferred[0].numel())
     device, timesteps = preferred.device, len(objective.alphas_cumprod)
-    lora.put(start)
-    lora.forget()
-    optimiser = torch.optim.AdamW(
-        list(lora.parameters.values()), lr=options.lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=options.weight_decay
-    )
-    done = _restore(optimiser, lora.parameters, start.optimiser)
-    figures = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
-    for step in range(done, done + options.steps):
+
+    def backward(step: int) -> Tensor:
         draw = Draw.make(seed, step, n, k, shape, timesteps)
-        optimiser.zero_grad(set_to_none=True)
         margins = []
         for first in range(0, k, chunk):
             rows = slice(first, first + chunk)
@@ -155,41 +141,10 @@ def update(
                 loss, margin = pair_loss(e_w, e_l, ref_w, ref_l, beta)
                 torch.autograd.backward(loss.sum() / k)
             margins.append(margin.detach())
-        margin = torch.cat(margins)  # (k,)
-        norm = torch.nn.utils.clip_grad_norm_(list(lora.parameters.values()), options.grad_clip)
-        if not torch.isfinite(norm):
-            raise XcoreError(f"preference update diverged at step {step}", "lower lr or beta")
-        optimiser.step()
-        figures["loss"] += float(-F.logsigmoid(margin).mean()) / options.steps
-        figures["accuracy"] += float(accuracy(margin)) / options.steps
-        figures["margin"] += float(margin.mean()) / options.steps
-    total = done + options.steps
-    result = lora.take(_keep(optimiser, lora.parameters, total))
-    counts = {"lr": options.lr, "beta": beta, "steps": float(options.steps), "total_steps": float(total)}
-    return result, {**figures, **counts}
+        return torch.cat(margins)
 
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-def _keep(
-    optimiser: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter], done: int
-) -> dict[str, Tensor]:
-    """AdamW's state as tensors: ``exp_avg.NAME``, ``exp_avg_sq.NAME`` and the number of steps taken."""
-    kept = {"lora_steps": torch.tensor(done)}
-    for name, parameter in parameters.items():
-        if parameter in optimiser.state:
-            kept |= {f"{m}.{name}": optimiser.state[parameter][m].cpu().clone() for m in MOMENTS}
-    return kept
-
-
-def _restore(
-    optimiser: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter], kept: Mapping[str, Tensor]
-) -> int:
-    """Put the kept state into a fresh optimiser; the number of steps that it has taken."""
-    done = int(kept["lora_steps"]) if "lora_steps" in kept else 0
-    if done:
-        for name, parameter in parameters.items():
-            moments = {m: kept[f"{m}.{name}"].to(parameter.device).clone() for m in MOMENTS}
-            optimiser.state[parameter] = {"step": torch.tensor(float(done)), **moments}
-    return done
+    o = options
+    result, figures = prefer(
+        lora, start, backward, steps=o.steps, lr=o.lr, weight_decay=o.weight_decay, grad_clip=o.grad_clip
+    )
+    return result, {**figures, "beta": beta}

@@ -14,13 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xcore.errors import UsageError
+from xcore.lora import Lora
 from xcore.options import validate
 from xcore.samples import Kind, Samples
 from xcore.types import Adapter
 from xcore_diffusion import dpo, files
 from xcore_diffusion.load import load, quiet
-from xcore_diffusion.lora import Lora
 from xcore_diffusion.options import AdaptOptions, Options
+
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+"""The attention projections of the UNet, which get a LoRA."""
+PREFIX = "unet."
+"""Of the names in an adapter, so that `load_lora_weights` of diffusers reads its file."""
 
 
 def from_directory(options: Options | None, argument: str) -> DiffusionGenerator:
@@ -243,7 +248,7 @@ class DiffusionGenerator:
 
     def _lora_layers(self) -> Lora:
         if self._lora is None:
-            self._lora = Lora(self.pipe.unet, self.options.rank)
+            self._lora = Lora(self.pipe.unet, TARGETS, self.options.rank, PREFIX)
         return self._lora
 
     def _put(self, adapter: Adapter | None) -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 DEFAULT = "mistralai/Mistral-7B-Instruct-v0.2"
 NEEDS = ("config.json", "tokenizer_config.json")
-TEMPLATE = "chat_template.jinja"
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,6 @@ def gguf_source(argument: str) -> Source:
 
 def fingerprint(source: Source, options: Options) -> str:
     """Hex digest of the files that make up the model, of the options, and of the code that asks and adapts."""
-    code = tree_digest(Path(__file__).parent, (".py",))
-    if source.gguf:
-        content = file_digest(source.path)
-    else:
-        template = source.directory / TEMPLATE
-        content = hub.directory_digest(source.directory) + (file_digest(template) if template.is_file() else "")
+    code = tree_digest(Path(__file__).parent, (".py",)) + file_digest(Path(hub.__file__).with_name("lora.py"))
+    content = file_digest(source.path) if source.gguf else hub.directory_digest(source.directory)
     return digest([options.model_dump(mode="json"), code, content])
