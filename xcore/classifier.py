@@ -132,6 +132,8 @@ class TorchClassifier:
                 check_width(logits, self.classes)
             return found
         name = type(self.model.module).__name__
+        if self.kind == "text":
+            raise UsageError(f"{name} takes no text: {failures[0]}", "check its preprocessing") from None
         raise UsageError(f"{name} takes no picture of a common size: {failures[0]}", "name its input_size") from None
 
     def _examples(self) -> list[Any]:

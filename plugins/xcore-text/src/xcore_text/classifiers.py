@@ -1,0 +1,156 @@
+"""Text classifiers: a TextCNN, and any sequence classifier of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xcore import device
+from xcore.classifier import TorchClassifier, checked_classes
+from xcore.errors import UsageError
+from xcore.graph import frozen, main_layer, run, survey, useful_layers
+from xcore.hub import model_directory
+from xcore_text.options import TextOptions
+from xcore_text.pretrained import NEEDS, Tokens, load_pretrained
+from xcore_text.textcnn import load
+
+
+class TextClassifier(TorchClassifier):
+    """A torch classifier of texts that says how many of them it had to cut."""
+
+    _cut: set[int]
+    _limit: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the texts classified so far: how many were longer than the model takes."""
+        if not self._cut:
+            return ()
+        number = "1 text is" if len(self._cut) == 1 else f"{len(self._cut)} texts are"
+        return (f"{number} longer than {self._limit}: the rest was not read (option max_length)",)
+
+
+class TextCNNClassifier(TextClassifier):
+    """``textcnn:DIR``: what `xcore_text.textcnn.save` wrote. The layer to explain is `pooled`, before the ReLU.
+
+    Parameters
+    ----------
+    options
+        Class names, length, device and batch size.
+    directory
+        The directory.
+    """
+
+    def __init__(self, options: TextOptions, directory: str) -> None:
+        saved = load(directory)
+        model, vocabulary = saved.model, saved.vocabulary
+        length = options.max_length if options.max_length is not None else model.max_length
+        if length < model.shortest:
+            raise UsageError(f"max_length is {length}, but the widest kernel takes {model.shortest} words")
+        self._cut, self._limit = set(), f"the {length} words that textcnn:{directory} reads"
+
+        def preprocess(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+            encoded = [vocabulary.encode(text) for text in texts]
+            self._cut.update(hash(text) for text, row in zip(texts, encoded, strict=True) if len(row) > length)
+            return model.inputs([row[:length] for row in encoded], length)
+
+        classes = checked_classes(options.classes or saved.classes)
+        if len(classes) != len(saved.classes):
+            raise UsageError(f"the model gives {len(saved.classes)} logits but there are {len(classes)} class names")
+        super().__init__(
+            model,
+            classes,
+            preprocess=preprocess,
+            default_layer="pooled",
+            kind="text",
+            device=options.device or device.current(),
+            batch_size=options.batch_size,
+        )
+
+
+class HuggingFaceClassifier(TextClassifier):
+    """``hf-text:MODEL``: a sequence classifier of transformers with its tokenizer.
+
+    All texts are padded to one length, with an attention mask, so that activations of tokens have one shape whatever
+    the batch; logits are those of the text alone.
+
+    Parameters
+    ----------
+    options
+        Class names, length, device and batch size.
+    argument
+        A directory that `save_pretrained` wrote, or ``ORG/MODEL`` on the hub.
+    """
+
+    def __init__(self, options: TextOptions, argument: str) -> None:
+        from transformers import AutoModelForSequenceClassification
+
+        folder = model_directory(argument, NEEDS)
+        model = load_pretrained(AutoModelForSequenceClassification, folder, "sequence classifier")
+        tokens = Tokens(folder, model, options.max_length, usual=128)
+        self._cut, self._limit = tokens.cut, f"the {tokens.max_length} tokens that hf-text:{argument} reads"
+
+        def preprocess(texts: Sequence[str]) -> Mapping[str, Tensor]:
+            ids, mask = tokens(texts, tokens.max_length)
+            return {"input_ids": ids.to(self.model.device), "attention_mask": mask.to(self.model.device)}
+
+        names = options.classes or [name for _, name in sorted(model.config.id2label.items())]
+        super().__init__(
+            model,
+            names,
+            preprocess=preprocess,
+            kind="text",
+            device=options.device or device.current(),
+            batch_size=options.batch_size,
+        )
+        self.default_layer = bent_layer(self.model.module, tokens.max_length, tokens.pad)
+
+
+def bent_layer(module: nn.Module, length: int, pad: int) -> str:
+    """The last layer at which the gradient of the logits differs between texts.
+
+    Above the last non-linearity the logits are affine and their gradient is the same for every text, so that TCAV is
+    undefined. Which layers these are is seen on made-up texts: vectors (n, C) are looked at first, from the last on,
+    such as ``pre_classifier`` of DistilBERT, ``bert.pooler.dense`` or ``classifier.dense`` of RoBERTa; then the last
+    block, for a head that reads one token or the mean of them.
+
+    Parameters
+    ----------
+    module
+        A sequence classifier of transformers.
+    length
+        Tokens of the made-up texts.
+    pad
+        The padding token, which is left out of them.
+    """
+    count = module.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    tokens = torch.tensor([i for i in range(count) if i != pad])
+    place = torch.randint(len(tokens), (8, length), generator=torch.Generator().manual_seed(0))
+    ids = tokens[place].to(next(module.parameters()).device)
+    args = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    found, _ = survey(module, args, len(ids))
+    layers = useful_layers(module, found)
+    vectors = [name for name in reversed(layers) if found[name].layout == "NC"]
+    block = main_layer(module, found, [name for name in layers if found[name].layout == "NTC"])
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _module, _args, output: outputs.update({name: output})
+
+    embeddings = module.get_input_embeddings()  # type: ignore[operator]
+    handles = [module.get_submodule(name).register_forward_hook(keep(name)) for name in vectors]
+    handles.append(embeddings.register_forward_hook(lambda _module, _args, output: output.requires_grad_()))
+    try:
+        with frozen(module), torch.enable_grad():
+            total = run(module, args).logits[:, 0].sum()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name in vectors:
+        grads = torch.autograd.grad(total, outputs[name], retain_graph=True, allow_unused=True)[0]
+        if grads is not None and (grads - grads.mean(0)).norm() > 1e-4 * grads.norm():
+            return name
+    return block

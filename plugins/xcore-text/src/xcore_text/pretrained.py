@@ -1,0 +1,129 @@
+"""Models of transformers with their tokenizers: loading, and texts as padded token numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xcore.errors import UsageError
+from xcore.guard import seeded
+
+NEEDS = ("config.json", "tokenizer_config.json")
+
+
+def load_pretrained(auto: Any, folder: Path, what: str) -> Any:
+    """A model in float32, in evaluation mode, without gradients to its weights.
+
+    Raises
+    ------
+    UsageError
+        The directory is damaged, holds another kind of model, or lacks weights of this kind (such as a head).
+    """
+    try:
+        with seeded(0):
+            model, report = auto.from_pretrained(
+                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
+            )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        line = " ".join(str(error).split())[:300]
+        raise UsageError(f"{str(folder)!r} holds no {what}: {line}") from error
+    if report["missing_keys"]:
+        lacking = sorted(report["missing_keys"])
+        raise UsageError(
+            f"{str(folder)!r} holds no {what}: its file lacks {len(lacking)} tensors, first {lacking[0]!r}",
+            "it may have been saved without the head that it was trained with",
+        )
+    model.eval().requires_grad_(False)
+    return model
+
+
+class Tokens:
+    """Texts as token numbers, cut at a length that the model takes.
+
+    Parameters
+    ----------
+    folder
+        Directory of the tokenizer.
+    model
+        The model: its configuration says how long texts may be and what padding is.
+    max_length
+        Tokens after which a text is cut; None = as many as the model takes, at most `usual`.
+    usual
+        See `max_length`.
+
+    Raises
+    ------
+    UsageError
+        No tokenizer can be read, or `max_length` is more than the model takes.
+    """
+
+    def __init__(self, folder: Path, model: nn.Module, max_length: int | None, usual: int) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            line = " ".join(str(error).split())[:300]
+            raise UsageError(f"no tokenizer can be read from {str(folder)!r}: {line}") from error
+        limit = _limit(self._tokenizer, model)
+        if max_length is not None and limit is not None and max_length > limit:
+            raise UsageError(f"max_length is {max_length}, the model in {str(folder)!r} takes {limit} tokens")
+        self.max_length = max_length if max_length is not None else min(limit or usual, usual)
+        self.pad = _padding(self._tokenizer, model)
+        self._tokenizer.padding_side = self._tokenizer.truncation_side = "right"
+        self.cut: set[int] = set()
+        """Hashes of the texts that were longer."""
+
+    def __call__(self, texts: Sequence[str], length: int | None = None) -> tuple[Tensor, Tensor]:
+        """Token numbers and attention mask, both (n, T), padded on the right.
+
+        Parameters
+        ----------
+        texts
+            n texts. One that gives no token at all becomes one unknown (else padding) token.
+        length
+            T; None = as long as the longest.
+        """
+        rows = self._encoded(texts)
+        for i, row in enumerate(rows):
+            if len(row) > self.max_length:
+                self.cut.add(hash(texts[i]))
+                rows[i] = self._encoded([texts[i]], truncation=True, max_length=self.max_length)[0]
+            elif not row:
+                unknown = self._tokenizer.unk_token_id
+                rows[i] = [self.pad if unknown is None else unknown]
+        width = length if length is not None else max(map(len, rows))
+        ids = torch.tensor([[*row, *[self.pad] * (width - len(row))] for row in rows])
+        sizes = torch.tensor([len(row) for row in rows])
+        return ids, (torch.arange(width) < sizes[:, None]).long()
+
+    def _encoded(self, texts: Sequence[str], **settings: Any) -> list[list[int]]:
+        encoded = self._tokenizer(list(texts), return_attention_mask=False, verbose=False, **settings)
+        return [list(row) for row in encoded["input_ids"]]
+
+
+def _limit(tokenizer: Any, model: nn.Module) -> int | None:
+    """Tokens that a model takes, None if nothing bounds them."""
+    bounds = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 1e9 else []
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa and its kin number positions from behind the padding index on.
+        tables = (m for name, m in model.named_modules() if name.endswith("position_embeddings"))
+        offset = next((m.padding_idx + 1 for m in tables if getattr(m, "padding_idx", None) is not None), 0)
+        bounds.append(positions - offset)
+    return min(bounds, default=None)
+
+
+def _padding(tokenizer: Any, model: nn.Module) -> int:
+    """The padding token, made known to the model: heads on causal models look for the last token before it."""
+    config: Any = model.config
+    known = (config.pad_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id)
+    pad = next((int(i) for i in known if i is not None and i >= 0), None)
+    if pad is None:
+        raise UsageError("neither the model nor its tokenizer names a padding token", "set pad_token_id in config.json")
+    config.pad_token_id = pad
+    return pad
