@@ -18,12 +18,12 @@ def register_explainers(register: Register) -> None:
     register(
         "tcav",
         "xcore_tcav.tcav:Tcav",
-        summary="which named concepts the class is sensitive to: of the data set, image folders or drawn prompts",
+        summary="which named concepts the class is sensitive to: of the data set, image folders or prompts",
         options="xcore_tcav.explainer_options:Options",
         fingerprint="xcore_tcav.folders:fingerprint",
         needs=("gradients",),
         uses="xcore_tcav.plugin:uses",
-        kinds=("image",),
+        kinds=("image", "text"),
         paper=PAPER,
     )
 

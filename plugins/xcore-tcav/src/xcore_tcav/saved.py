@@ -1,4 +1,4 @@
-"""CAVs as files, and applied to new images: ``cavs.safetensors`` beside ``cavs.json``, which says what they are."""
+"""CAVs as files, and applied to new samples: ``cavs.safetensors`` beside ``cavs.json``, which says what they are."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def apply(
     target: str = "",
     class_names: Sequence[str] = (),
 ) -> dict[str, Tensor]:
-    """How sensitive the class logit of each image is to each concept: g(x) . CAV over the mean gradient norm.
+    """How sensitive the class logit of each sample is to each concept: g(x) . CAV over the mean gradient norm.
 
-    On the explained images the mean over images is the effect of the explanation.
+    On the explained samples the mean over them is the effect of the explanation.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def apply(
     classifier
         A classifier, or a `torch.nn.Module` with `class_names`, as for `xcore.explain`: the one that was explained.
     images
-        (n, 3, H, W) in [0, 1], or `Samples`.
+        (n, 3, H, W) in [0, 1], or `Samples` of images or texts.
     target
         Class whose logit is asked; "" = the class that was explained.
 
@@ -149,9 +149,9 @@ def apply(
         flat = gradients.flatten(1)
         if flat.shape[1] != vectors.shape[1]:
             raise UsageError(
-                f"the CAVs at {layer!r} have {vectors.shape[1]} entries, the activations of these images "
+                f"the CAVs at {layer!r} have {vectors.shape[1]} entries, the activations of these {samples.kind}s "
                 f"{flat.shape[1]}",
-                "use the same classifier, and images of the same size",
+                f"use the same classifier, and {samples.kind}s of the same size",
             )
         found[layer] = flat @ vectors.T / known.units[layer]
     return found

@@ -23,6 +23,8 @@ Contrast = Callable[[int, int, str], Samples]
 Scale = Literal["gradient", "unit", "raw"]
 _BLOCK = 20  # sets that are fitted together; counterparts come in whole blocks, so a longer null extends a shorter one
 
+_ONE_POINT = 1e-5  # differences of activations below this share of the largest one are rounding
+
 _KNOWN_BYTES = 256_000_000  # activations of random samples that are kept while sets are drawn
 
 
@@ -92,7 +94,8 @@ class Scorer:
     Raises
     ------
     NotApplicable
-        Fewer than two class samples; gradients that are all zero; the same gradient for all samples.
+        Fewer than two class samples; gradients that are all zero; the same gradient for all samples. When a set is
+        scored: random samples that the model cannot tell from one another.
     XcoreError
         Activations or gradients that are not finite.
 
@@ -235,6 +238,12 @@ class Scorer:
             raise NotApplicable(f"TCAV needs at least 2 samples of a concept, got {n}")
         if (n, render) not in self._negatives:
             sets = self._random(n, range(self.negatives), render)
+            least = _ONE_POINT * max(float(s.abs().max()) for s in sets)
+            if all(float((s - sets[0][0]).abs().max()) <= least for s in sets):
+                raise NotApplicable(
+                    f"all {self.negatives * n} random samples are one point to the model at this layer",
+                    "texts of words that it does not know are; name other random samples with --contrast REF",
+                )
             self._negatives[n, render] = Negatives(torch.stack(sets), self.gradients, self.c)
         return self._negatives[n, render]
 

@@ -1,7 +1,8 @@
-"""Where concepts come from: the data set, folders of images, or prompts that the generator draws."""
+"""Where concepts come from: the data set, folders of images, or prompts that the generator draws or answers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,9 @@ from xcore.samples import Samples
 from xcore_tcav.explainer_options import Options
 from xcore_tcav.folders import Folders
 
+SAID = 6
+"""Words, besides its name, that a drawn concept of text is told by."""
+
 
 @dataclass(frozen=True, eq=False)
 class Given:
@@ -22,10 +26,12 @@ class Given:
     fitted: Samples
     """What CAVs are fitted on."""
     shown: Samples
-    """What the concept shows: images that no CAV was fitted on, or the fitted ones where there are no others."""
+    """What the concept shows: samples that no CAV was fitted on, or the fitted ones where there are no others."""
     render: str
-    drawn: bool = False
-    """Whether a generator drew it."""
+    drawn: int = 0
+    """Samples that a generator drew for it."""
+    words: tuple[str, ...] = ()
+    """What a generator of text says of it most often."""
 
 
 def gather(task: Task, o: Options) -> tuple[list[Given], list[str]]:
@@ -34,9 +40,10 @@ def gather(task: Task, o: Options) -> tuple[list[Given], list[str]]:
     Raises
     ------
     UsageError
-        A name that is not there, a concept with fewer than two images, or folders and prompts at once without `source`.
+        A name that is not there, a concept with fewer than two samples, or folders and prompts at once without
+        `source`.
     MissingError
-        The source has no concepts, or there is no generator.
+        The source has no concepts, there is no generator, or it has no words for any prompt.
     NotApplicable
         The samples of the source are of another kind than the classifier reads.
     """
@@ -51,10 +58,13 @@ def gather(task: Task, o: Options) -> tuple[list[Given], list[str]]:
 
 def _data(task: Task, o: Options) -> tuple[list[Given], list[str]]:
     if not len(task.concepts):
+        folders, has = "folders of images (tcav.folders=DIR), ", "folder"
+        if task.samples.kind == "text":
+            folders, has = "", "texts"
         raise MissingError(
             "this data set has no named concepts",
-            "give folders of images (tcav.folders=DIR), prompts (tcav.prompts=a,b with --generator REF), "
-            "or a data set that has some (for folder: --set folder.concepts=DIR)",
+            f"give {folders}prompts (tcav.prompts=a,b with --generator REF), "
+            f"or a data set that has some (for {has}: --set {has}.concepts=DIR)",
         )
     chosen = _chosen(o, tuple(task.concepts))
     return _given(task, o, chosen, lambda name: task.concepts[name], "as-is")
@@ -64,7 +74,10 @@ def _folders(task: Task, o: Options) -> tuple[list[Given], list[str]]:
     if not o.folders:
         raise MissingError("no folder of concept images is named", "tcav.folders=DIR or tcav.folders=NAME=DIR")
     if task.samples.kind != "image":
-        raise NotApplicable(f"folders hold images, the classifier reads {task.samples.kind}")
+        raise NotApplicable(
+            f"folders hold images, the classifier reads {task.samples.kind}",
+            "give the data set a folder of files NAME.txt, one example a line: --set texts.concepts=DIR",
+        )
     height, width = task.samples.images.shape[2:]
     folders = Folders(o.folders, (height, width))
     chosen = _chosen(o, folders.names)
@@ -91,6 +104,13 @@ def _prompts(task: Task, o: Options) -> tuple[list[Given], list[str]]:
     return _given(task, o, chosen, draw, f"generated:{generator.fingerprint}", drawn=True)
 
 
+def most_said(samples: Samples, n: int = SAID) -> tuple[str, ...]:
+    """The n words that most samples of a text generator say, ties in the order of the alphabet; none for images."""
+    lists = samples.meta.get("words", ()) if samples.kind == "text" else ()
+    counts = Counter(word for said in lists for word in set(said))
+    return tuple(sorted(counts, key=lambda w: (-counts[w], w))[:n])
+
+
 def _chosen(o: Options, known: Sequence[str], usual: Sequence[str] = ()) -> list[str]:
     """The named concepts (`usual` or all if none are named), and the one that they are compared with."""
     other = (o.against,) if o.against and o.against != "others" else ()
@@ -102,19 +122,39 @@ def _chosen(o: Options, known: Sequence[str], usual: Sequence[str] = ()) -> list
 
 
 def _given(
-    task: Task, o: Options, names: Sequence[str], images: Callable[[str], Samples], render: str, drawn: bool = False
+    task: Task, o: Options, names: Sequence[str], samples: Callable[[str], Samples], render: str, drawn: bool = False
 ) -> tuple[list[Given], list[str]]:
-    made, same = [], []
+    made, same, mute, empty, kind = [], [], [], 0, task.samples.kind
     for i, name in enumerate(names):
-        task.progress(i, len(names), f"images of {name!r}")
-        found = images(name)
+        task.progress(i, len(names), f"{kind}s of {name!r}")
+        asked = samples(name)
+        found = asked.filled()
         if len(found) < 2:
-            raise UsageError(f"concept {name!r} has {len(found)} image(s)", "a CAV needs at least 2")
-        plain = replace(found, labels=None, meta={})
+            if not drawn or kind == "image":
+                raise UsageError(f"concept {name!r} has {len(found)} {kind}(s)", "a CAV needs at least 2")
+            mute.append(name)
+            continue
+        empty += len(asked) - len(found)
+        plain, said = replace(found, labels=None, meta={}), most_said(found) if drawn else ()
         fitted, fresh = plain.take(slice(o.n)), plain.take(slice(o.n, o.n + o.shown))
         if len(fresh) < 2:
             fresh = fitted.take(slice(o.shown))
             same.append(name)
-        made.append(Given(name, fitted, fresh, render, drawn))
-    few = f"{len(same)} concept(s) show the images that their CAVs were fitted on, for want of others: "
-    return made, [few + ", ".join(same)] if same else []
+        words = tuple(w for w in said if w != name)
+        made.append(Given(name, fitted, fresh, render, len(asked) if drawn else 0, words))
+    few = f"{len(same)} concept(s) show the {kind}s that their CAVs were fitted on, for want of others: "
+    notes = [few + ", ".join(same)] if same else []
+    notes += [f"{empty} drawn {kind}(s) without a word were dropped"] if empty else []
+    return made, [*notes, *_without_words(mute, made, o)]
+
+
+def _without_words(mute: Sequence[str], made: Sequence[Given], o: Options) -> list[str]:
+    """The note that names prompts to which the generator has nothing to say."""
+    if mute and not made:
+        raise MissingError(
+            f"the generator gives fewer than 2 texts with a word for each of {len(mute)} prompts, such as {mute[0]!r}",
+            "name other prompts or another generator",
+        )
+    if o.against in mute:
+        raise UsageError(f"the generator has no words for {o.against!r}, which tcav.against names")
+    return [f"{len(mute)} concept(s) left out, for the generator has no words for them: {', '.join(mute)}"] * bool(mute)

@@ -88,7 +88,7 @@ class Tcav:
                 shared_seconds=shared,
                 forwards=len(layers) * (len(task.samples) + fitted + len(random_ids)),
                 backwards=len(layers) * len(task.samples),
-                generated=sum(len(g.fitted) + len(g.shown) for g in given if g.drawn),
+                generated=sum(g.drawn for g in given),
             ),
         )
 
@@ -156,7 +156,7 @@ def _concepts(given: Sequence[Given], layers: Sequence[Layer], o: Options) -> li
                 name=g.name,
                 importance=effect,
                 samples=g.shown,
-                words=(g.name,),
+                words=(g.name, *g.words),
                 render=g.render,
                 source=torch.full((len(g.shown),), -1),
                 directions={
