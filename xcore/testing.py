@@ -15,7 +15,6 @@ be overridden by fixtures of the same names).
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,8 @@ from xcore.live import LiveData
 from xcore.options import validate
 from xcore.protocols import Run, Task
 from xcore.task import TrainingData
+from xcore.testing_generators import GeneratorTests as GeneratorTests
+from xcore.testing_generators import global_state as global_state
 from xcore.types import Budget, Cell, Explanation, Ref, Samples, Score
 
 if TYPE_CHECKING:
@@ -79,12 +80,6 @@ def blobs(n: int, seed: int, side: int = SIDE) -> Samples:
     coarse = torch.rand(n, 3, side // 4, side // 4, generator=generator)
     images = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")
     return Samples("image", images, tuple(f"blobs/{seed}/{i}" for i in range(n)))
-
-
-def global_state() -> tuple[Any, ...]:
-    """The global random states, to be compared before and after."""
-    numpy_state = tuple(np.asarray(part).tobytes() for part in np.random.get_state())
-    return random.getstate(), numpy_state, torch.get_rng_state().numpy().tobytes()
 
 
 def model_state(module: torch.nn.Module) -> Mapping[str, Any]:

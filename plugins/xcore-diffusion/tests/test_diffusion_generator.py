@@ -20,6 +20,7 @@ from xcore_diffusion.testing import save_tiny_pipeline
 
 from xcore.errors import MissingError, UsageError, XcoreError
 from xcore.samples import Samples
+from xcore.testing import GeneratorTests
 
 OPTIONS = Options(steps=3, batch_size=3)
 PROMPTS = ["a zebra on grass", "striped texture", "white", "a horse on water", "black", "a tiger", "a zebra on grass"]
@@ -237,9 +238,14 @@ def test_hub_out_of_reach_fails_at_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
         from_hub("not a hub id")
 
 
-def test_prompts_and_seeds_must_pair_up(generator: DiffusionGenerator) -> None:
-    with pytest.raises(UsageError, match="2 prompts and 1 seeds"):
-        generator.generate(["a", "b"], [0])
+class TestConformance(GeneratorTests):
+    @pytest.fixture
+    def generator(self, directory: Path) -> DiffusionGenerator:
+        return DiffusionGenerator(directory, OPTIONS)
+
+    @pytest.fixture
+    def prompts(self) -> tuple[str, ...]:
+        return ("a zebra on grass", "white")
 
 
 def test_plugin_and_options_are_light() -> None:

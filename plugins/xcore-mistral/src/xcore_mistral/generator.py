@@ -157,7 +157,7 @@ class MistralGenerator:
             return begin, {"pairs": 0.0, "steps": 0.0}
         try:
             result, figures = dpo.update(
-                self.model, lora, begin, pairs, seed=seed, options=chosen, chunk=self.options.batch_size
+                self.model, lora, begin, pairs, seed=seed, options=chosen, chunk=max(1, self.options.batch_size // 2)
             )
         finally:
             lora.switch(False)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,7 +41,9 @@ def load(source: Source, options: Options) -> tuple[Any, Any]:
         if source.gguf:
             raise UsageError(f"{source.path.name!r} is quantised already", "leave out the option quantise")
         wanted |= {"quantization_config": _bits(options), "device_map": {"": current()}}
-    with quiet(), torch.random.fork_rng():
+    with quiet(), torch.random.fork_rng(), ExitStack() as stack:
+        if source.gguf:  # its reader draws a bar that no setting turns off
+            stack.enter_context(redirect_stderr(io.StringIO()))
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.directory), **common)
             model, info = transformers.AutoModelForCausalLM.from_pretrained(str(source.directory), **common, **wanted)

@@ -27,7 +27,7 @@ class Options(options.Options):
         default=EXAMPLES, description="(word, answer) shown before the question; may be empty"
     )
     batch_size: int = Field(
-        default=10, ge=1, description="answers sampled at once; the last batch is filled up, so take a divisor"
+        default=20, ge=1, description="answers sampled at once; the last batch is filled up, so take a divisor"
     )
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32", description="precision of the base weights"

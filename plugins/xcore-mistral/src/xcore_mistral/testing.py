@@ -107,3 +107,56 @@ def _train(model: Any, asker: Asker, synonyms: Mapping[str, Sequence[str]], step
         optimiser.zero_grad()
         torch.autograd.backward(model(input_ids=ids, labels=labels).loss)
         optimiser.step()
+
+
+def save_gguf(directory: Path, file: Path) -> Path:
+    """Write the model that `save_tiny_model` saved as a GGUF file of float32 tensors, in llama.cpp's layout."""
+    import gguf
+
+    with quiet():
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(directory))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(directory))
+    c = model.config
+    writer = gguf.GGUFWriter(str(file), "llama")
+    writer.add_context_length(c.max_position_embeddings)
+    writer.add_embedding_length(c.hidden_size)
+    writer.add_block_count(c.num_hidden_layers)
+    writer.add_feed_forward_length(c.intermediate_size)
+    writer.add_head_count(c.num_attention_heads)
+    writer.add_head_count_kv(c.num_key_value_heads)
+    writer.add_rope_dimension_count(c.hidden_size // c.num_attention_heads)
+    writer.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+    _describe(writer, tokenizer)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, c.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}.get(name.split(".")[-2])
+        if heads:  # llama.cpp rotates neighbours, transformers rotates halves
+            tensor = tensor.view(heads, 2, -1, tensor.shape[1]).transpose(1, 2).reshape(tensor.shape)
+        writer.add_tensor(str(names.get_name(name, (".weight",))), tensor.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def _describe(writer: Any, tokenizer: Any) -> None:
+    """Write a byte-level BPE tokenizer."""
+    import json
+
+    import gguf
+
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    special = {t["content"] for t in content["added_tokens"] if t["special"]}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.CONTROL if t in special else gguf.TokenType.NORMAL for t in tokens])
+    writer.add_token_merges([" ".join(m) for m in content["model"]["merges"]])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_unk_token_id(tokenizer.unk_token_id)
+    if tokenizer.chat_template:
+        writer.add_chat_template(tokenizer.chat_template)
