@@ -72,6 +72,7 @@ def explain(
     about: dict[str, Any],
     method: Annotated[str, typer.Argument(help="Method, e.g. craft.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    texts: Annotated[int, typer.Option(min=0, max=20, help="Explained texts to print with their words marked.")] = 3,
     as_json: Json = False,
 ) -> None:
     """Make one explanation of one class, with its pictures, and score it."""
@@ -82,7 +83,7 @@ def explain(
     about["out"] = about["out"] or slug(f"{''.join(about['classes']) or 'explain'}-{method}")
     suite = "" if about["data"] else "default"
     result = run([method], suite=suite, reporter=for_stderr(), seeds=[seed], baselines=[], **about)
-    _show(result, as_json, Judging())
+    _show(result, as_json, Judging(), texts=texts)
 
 
 @app.command(name="list")
@@ -130,10 +131,12 @@ def report(
     _show(result, as_json, asked, "run the command that made it again", table)
 
 
-def _show(result: BenchResult, as_json: bool, asked: Judging, remedy: str = "", format: str = "") -> None:
+def _show(
+    result: BenchResult, as_json: bool, asked: Judging, remedy: str = "", format: str = "", texts: int = 0
+) -> None:
     """Print a finished run, and leave with its exit code; `remedy` says how to try again, if not by this command."""
     from xcore.listing import print_line
-    from xcore.report import render, show, tally
+    from xcore.report import PAGE, render, show, tally
 
     done = result.result
     if format:
@@ -145,8 +148,10 @@ def _show(result: BenchResult, as_json: bool, asked: Judging, remedy: str = "", 
         judged = {"verdicts": [asdict(v) for v in result.verdicts]} if result.verdicts else {}
         print_line({"run": str(result.path), "cells": counts, "seconds": round(done.seconds, 3), **judged})
     else:
-        show(result.table)
-        typer.echo(f"saved {result.path}/table.md  pictures {result.path}/explanations/  xcore report {result.path}")
+        show(result.table, texts=texts)
+        page = f"  texts {result.path}/{PAGE}" if any(section.marked for section in result.table.sections) else ""
+        pictures = f"pictures {result.path}/explanations/{page}"
+        typer.echo(f"saved {result.path}/table.md  {pictures}  xcore report {result.path}")
     for verdict in result.verdicts:
         if verdict.status != "met":
             typer.echo(verdict.text, err=True)

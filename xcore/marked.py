@@ -270,5 +270,5 @@ def _shortened(pieces: list[tuple[str, Mark | None]], limit: int) -> list[tuple[
         found.append((text, mark))
         used += len(text)
         if used > limit and i < len(pieces) - 1:
-            return [*found, (" …", None)]
+            return [*found, ("…", None)]
     return found

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from xcore.bench import Bench
+from xcore.marked import further
+from xcore.pictures import MARKED
 from xcore.store import read_json
 from xcore.types import Cell, Outcome, Ref, Score
 
@@ -71,6 +73,7 @@ def _cell_rows(bench: Bench, outcome: Outcome, scores: list[Score], whole: set[s
     record = bench.store.read(bench.identity(cell)) or {}
     explanation = record["explanation"]
     base["seconds"] = explanation["cost"]["seconds"]  # the method's own: the first cell also loads libraries and data
+    of_text = explanation.get("explained") is not None
     overall = keyed(s for s in scores if s.concept is None and s.metric in whole)
     missing = [s for s in scores if s.concept is None and s.metric not in whole]
     result = []
@@ -85,8 +88,18 @@ def _cell_rows(bench: Bench, outcome: Outcome, scores: list[Score], whole: set[s
                 "overall": overall if index == 0 else {},
                 "note": "; ".join(explanation["notes"]) if index == 0 else "",
             }
+            | ({"words": list(further(concept["name"], concept["words"]))} if of_text else {})
         )
-    return result or [{**base, "overall": overall, "reason": "the method found no concept"}]
+    result = result or [{**base, "overall": overall, "reason": "the method found no concept"}]
+    if of_text:
+        result[0]["marked"] = _marked(bench, cell)
+    return result
+
+
+def _marked(bench: Bench, cell: Cell) -> dict[str, Any]:
+    """The explained texts with their marks, as the record has them."""
+    record = bench.store.find(bench.identity(cell))
+    return read_json(record / MARKED, ("texts",)) if record else {}
 
 
 def keyed(scores: Iterable[Score]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is shown: rows of results become one table, and the table becomes text, Markdown, CSV, JSON or LaTeX."""
+"""What is shown: rows of results become one table, and the table becomes text, Markdown, CSV, JSON, LaTeX or a page."""
 
 from xcore.report.build import build
 from xcore.report.junit import junit
@@ -6,10 +6,11 @@ from xcore.report.summary import summary
 from xcore.report.table import Column, Row, Section, Table, Value
 from xcore.report.terminal import show
 from xcore.report.verdict import Verdict, tally
-from xcore.report.write import FORMATS, render, write_all
+from xcore.report.write import FORMATS, PAGE, render, write_all
 
 __all__ = [
     "FORMATS",
+    "PAGE",
     "Column",
     "Row",
     "Section",

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from xcore.marked import from_plain
 from xcore.report.notes import legend, section_notes
-from xcore.report.table import OUTSIDE, Column, Row, Section, Table, Value, clean
+from xcore.report.table import OUTSIDE, Column, Row, Section, Shown, Table, Value, clean
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -55,7 +56,8 @@ def build(
             combined += _method([row for row in here if row["label"] == label], shown)
         found = section_notes(here, shown, combined)
         seen = max((row["heldout"] for row in here if row.get("heldout")), default=None)
-        sections.append(Section(clean(data), clean(classifier), clean(cls), shown, tuple(combined), found, seen))
+        texts = tuple(Shown(clean(r["label"]), r["seed"], from_plain(r["marked"])) for r in here if r.get("marked"))
+        sections.append(Section(clean(data), clean(classifier), clean(cls), shown, tuple(combined), found, seen, texts))
     return Table(tuple(sections), dict(header or {}), legend(sections), top)
 
 
@@ -106,6 +108,7 @@ def _method(rows: Rows, columns: Sequence[Column]) -> list[Row]:
                 reason="" if rank else "no concept found",
                 rank=rank or None,
                 names=dict(names.most_common()),
+                words={clean(row["concept"]): tuple(row["words"]) for row in reversed(same) if row.get("words")},
                 values=values,
                 seconds=fmean(seconds) if first and seconds else None,
             )

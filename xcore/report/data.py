@@ -7,6 +7,7 @@ import io
 import json
 from typing import Any
 
+from xcore.marked import as_plain
 from xcore.report.table import CHANCE, NULL_MEAN, Column, Row, Section, Table, Value
 
 SCHEMA = 1
@@ -34,6 +35,7 @@ FIELDS = (
     "outside_null_seeds",
     "chance",
     "seconds",
+    "words",
 )
 
 
@@ -70,6 +72,7 @@ def _about(section: Section, row: Row) -> dict[str, Any]:
         "named_in_seeds": count,
         "seeds": " ".join(map(str, row.seeds)),
         "seconds": row.seconds,
+        "words": ", ".join(row.words.get(name or "", ())),
     }
 
 
@@ -100,10 +103,17 @@ def to_json(table: Table) -> str:
             "rows": [_row(row) for row in section.rows],
             "notes": section.notes,
         }
+        | _texts(section)
         for section in table.sections
     ]
     whole = {"schema": SCHEMA, "header": table.header, "notes": table.notes, "sections": sections}
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _texts(section: Section) -> dict[str, Any]:
+    """The explained texts with their marks; nothing for images."""
+    shown = [{"label": s.label, "seed": s.seed, **as_plain(s.marked)} for s in section.marked]
+    return {"marked": shown} if shown else {}
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -114,6 +124,7 @@ def _row(row: Row) -> dict[str, Any]:
         "reason": row.reason,
         "rank": row.rank,
         "names": row.names,
+        **({"words": row.words} if row.words else {}),
         "seeds": row.seeds,
         "seconds": row.seconds,
         "values": [

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xcore.marked import named
 from xcore.report.notes import plural
 from xcore.report.table import CHANCE, NULL_MEAN, Column, Row, Section, Table, Value
 
 ARROWS = {"higher": " ↑", "lower": " ↓"}
 HIDDEN = frozenset({"cost"})
 """Whole-explanation metrics that are not shown to people: the seconds of `cost` have a column anyway."""
+CONCEPT = 46
+"""Longest concept name on one line; longer ones, such as reasons of failures, are wrapped."""
+WORDS = 3
+"""Further words beside the name of a concept of text, as far as they are on the same line."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def title(section: Section) -> str:
         parts.append(f"data {section.data}")
     parts.append(f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}")
     if section.heldout is not None:
-        parts.append(f"held-out images {section.heldout}")
+        parts.append(f"held-out {'texts' if section.marked else 'images'} {section.heldout}")
     return " · ".join(parts)
 
 
@@ -89,7 +95,13 @@ def _concept(row: Row) -> str:
     name, count = next(iter(row.names.items()), ("", 0))
     agreed = f" ({count}/{len(row.seeds)})" if count < len(row.seeds) else ""
     rank = f"C{row.rank}"
-    return (rank if name in ("", rank) else f"{rank} {name}") + agreed
+    said = [rank if text in ("", rank) else f"{rank} {text}" for text in _with_words(name, row.words.get(name, ()))]
+    return next((text for text in said if len(text + agreed) <= CONCEPT), said[-1]) + agreed
+
+
+def _with_words(name: str, words: Sequence[str]) -> list[str]:
+    """The name with as many words as may be, with fewer, and alone."""
+    return [named(name, words[:n]) for n in range(min(WORDS, len(words)), -1, -1)]
 
 
 def _places(values: list[Value]) -> int:

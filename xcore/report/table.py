@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xcore.marked import Marked
 from xcore.types import Status
 
 CHANCE = "chance"
@@ -66,6 +67,8 @@ class Row:
     """1 = most important; None = the row is no concept."""
     names: Mapping[str, int] = field(default_factory=dict)
     """Name -> number of seeds that gave it, most frequent first."""
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of text: name -> further words of the concept, in the first seed that gave this name."""
     values: Mapping[Column, Value] = field(default_factory=dict)
     seconds: float | None = None
     """Mean over seeds of what the explanation took; on the first row of a method only."""
@@ -75,6 +78,15 @@ class Row:
         """The concept has a null, and is inside it in at least half of the seeds."""
         counts = [v.outside for v in self.values.values() if v.outside is not None]
         return any(2 * k <= n for k, n in counts)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The marked texts of one explanation."""
+
+    label: str
+    seed: int
+    marked: Marked
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,8 @@ class Section:
     """Footnotes, one line each."""
     heldout: int | None = None
     """Held-out samples that metrics saw; None where nothing was scored."""
+    marked: tuple[Shown, ...] = ()
+    """Of text: the explained texts with their words marked, for each method and seed."""
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,19 @@ import io
 import sys
 from typing import IO, TYPE_CHECKING
 
-from xcore.report.layout import Grid, Line, grids
+from xcore.report.layout import CONCEPT, Grid, Line, grids
+from xcore.report.marks import print_marked
 from xcore.report.table import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-CONCEPT = 46
-"""Longest concept name on one line; longer ones, such as reasons of failures, are wrapped."""
 GAP = 2
 UNLIMITED = 10_000
 """Columns of an output that is no terminal."""
 
 
-def show(table: Table, file: IO[str] | None = None, width: int | None = None) -> None:
+def show(table: Table, file: IO[str] | None = None, width: int | None = None, texts: int = 0) -> None:
     """Print the table.
 
     Parameters
@@ -31,6 +30,8 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
     width
         Width to fit into, for tests and notebooks; default: that of the terminal. Columns that do not fit are printed
         below, beside the same concepts: nothing is cut.
+    texts
+        So many texts of each explanation of text are printed below, with their words marked.
     """
     from rich.console import Console
 
@@ -42,10 +43,12 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
         highlight=False,
         no_color=True if plain else None,
     )
-    for grid in grids(table):
+    for grid, section in zip(grids(table), table.sections, strict=True):
         for part in _parts(grid, console.width):
             _print(part, console)
         _notes(grid.notes, console)
+        for shown in section.marked if texts else ():
+            print_marked(shown, texts, console)
     _notes(table.notes, console)
     if isinstance(console.file, io.StringIO):
         stream.write("".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines()))
