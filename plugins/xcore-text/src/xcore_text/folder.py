@@ -37,6 +37,8 @@ class TextFolder(TextData):
             groups: list[tuple[Split | None, Path]] = [(MARKS[d.name.lower()], d) for d in marked]
         else:
             groups = [(None, root)]
+        for _, group in groups:
+            self._left_out += [f"{p}: beside the folders of the classes" for p in sorted(group.glob("*.txt"))]
         entries = [e for split, group in groups for c in _folders(group) for e in self._class(c, split)]
         classes = tuple(sorted({e.label for e in entries}))
         if not classes:

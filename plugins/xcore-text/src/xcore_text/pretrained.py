@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from xcore.errors import UsageError
@@ -28,7 +29,7 @@ def load_pretrained(auto: Any, folder: Path, what: str) -> Any:
             model, report = auto.from_pretrained(
                 folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         line = " ".join(str(error).split())[:300]
         raise UsageError(f"{str(folder)!r} holds no {what}: {line}") from error
     if report["missing_keys"]:
