@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from xcore_tcav.maps import projections
 from xcore_tcav.scorer import Scorer, SetScore
+from xcore_tcav.sources import most_said
 
 from xcore.errors import MissingError, NotApplicable
 from xcore.protocols import Generator, Probe, Task
@@ -29,8 +29,6 @@ from xcore_rlpo.trajectory import follow
 
 IMPORTANCE_IS = "mean TCAV effect of fresh drawings"
 PRIOR_IS = "mean probability by the embedding over the class samples"
-SYNONYMS = 6
-"""Words, besides the seed word, that a concept of text is told by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +129,7 @@ class Rlpo:
                 c,
                 samples=replace(own, meta={}),
                 source=torch.full((len(own),), -1),
-                words=(*c.words, *_most_said(own)),
+                words=(*c.words, *most_said(own)),
                 local=loop.scorer.local(next(iter(c.directions.values()))) if own.kind == "text" else None,
             )
             for (_, c), own in zip(concepts, sets, strict=True)
@@ -221,13 +219,6 @@ def _judge(loop: Loop) -> list[Judged]:
         mean = torch.stack([loop.scorer.direction(s, loop.render) for s in own]).mean(0)
         judged.append(Judged(a, tuple(next(scores) for _ in own), normalize(mean, dim=0)))
     return judged
-
-
-def _most_said(samples: Samples) -> tuple[str, ...]:
-    """The words that most samples of a text generator say; nothing for images."""
-    lists = samples.meta.get("words", ()) if samples.kind == "text" else ()
-    counts = Counter(word for said in lists for word in said)
-    return tuple(sorted(counts, key=lambda w: (-counts[w], w))[:SYNONYMS])
 
 
 def _left_out(phrases: Sequence[str]) -> list[str]:
