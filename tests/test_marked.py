@@ -101,6 +101,10 @@ def test_only_the_most_important_concepts_are_looked_for():
     shown = marked(explanation(*concepts), said("a b c"), concepts=2)
     assert [entry.name for entry in shown.concepts] == ["b", "c"]
     assert [m.concept for m in shown.texts[0].marks] == [1, 2]
+    unsaid = marked(explanation(*concepts), said("a c"), concepts=2)
+    assert [entry.name for entry in unsaid.concepts] == ["c", "a"], "b is more important, and no text names it"
+    none = marked(explanation(*concepts), said("nothing"), concepts=2)
+    assert [entry.name for entry in none.concepts] == ["b", "c"]
 
 
 def test_each_concept_has_its_text_among_the_first():

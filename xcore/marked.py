@@ -93,7 +93,7 @@ class Marked:
     target: str
     importance_is: str
     concepts: tuple[Listed, ...]
-    """The concepts that are looked for, most important first."""
+    """The concepts that are marked; if there is none, what the explanation has. Most important first."""
     texts: tuple[MarkedText, ...]
     found: int
     """Explained texts that have a mark, ..."""
@@ -121,7 +121,8 @@ def marked(
         How many texts at most. Each concept's first text comes first, the most important concept's before the others';
         then further texts with marks, then those without.
     concepts
-        How many concepts at most, those with the largest importance in absolute terms.
+        How many concepts at most: of those that the texts name, the ones with the largest importance in absolute terms.
+        A method may find concepts that these texts do not speak of, which say nothing about them.
 
     Returns
     -------
@@ -135,14 +136,13 @@ def marked(
     samples = explanation.explained if samples is None else samples
     if samples is None:
         raise UsageError(f"the explanation of {explanation.target!r} has no texts to mark", "pass the explained texts")
-    ranked = sorted(enumerate(explanation.concepts), key=lambda pair: -abs(pair[1].importance))[:concepts]
+    ranked = sorted(enumerate(explanation.concepts), key=lambda pair: -abs(pair[1].importance))
+    every = _phrases(ranked)
+    said = {i for text in samples.texts for _, _, i in _places(text, every)}
+    ranked = [(i, c) for i, c in ranked if i in said or not said][:concepts]
+    phrases = _phrases(ranked)
     strengths = {i: _strengths(c, len(samples)) for i, c in ranked}
     scale = _scale(ranked, strengths)
-    phrases: dict[tuple[str, ...], int] = {}
-    for i, concept in ranked:
-        # A name with digits (C1, 3d) is no word of `words`: without its digits it would be found where it is not.
-        if not any(letter.isdigit() for letter in concept.name) and (phrase := tuple(words(concept.name))):
-            phrases.setdefault(phrase, i)
     marks = []
     for n, text in enumerate(samples.texts):
         own = ((start, end, i, strengths[i][n]) for start, end, i in _places(text, phrases))
@@ -173,6 +173,13 @@ def named(name: str, words: Sequence[str]) -> str:
     return f"{name}: {', '.join(words)}" if words else name
 
 
+def headline(found: Marked) -> str:
+    """What is said above the lists of all concepts."""
+    which = "Concepts that the texts name" if found.found else "Concepts, none named in the texts"
+    unit = f" ({visible(found.importance_is)})" if found.importance_is else ""
+    return f"{which}, by importance{unit}"
+
+
 def further(name: str, words: Sequence[str]) -> tuple[str, ...]:
     """The words of a concept without its name, each once, fit to be shown."""
     shown = dict.fromkeys(visible(word).strip() for word in words)
@@ -200,6 +207,16 @@ def from_plain(plain: Mapping[str, Any]) -> Marked:
 
 def _listed(plain: Sequence[Mapping[str, Any]]) -> tuple[Listed, ...]:
     return tuple(Listed(**{**entry, "words": tuple(entry["words"])}) for entry in plain)
+
+
+def _phrases(ranked: Sequence[tuple[int, Concept]]) -> dict[tuple[str, ...], int]:
+    """The words of a name -> the first concept that has it."""
+    phrases: dict[tuple[str, ...], int] = {}
+    for i, concept in ranked:
+        # A name with digits (C1, 3d) is no word of `words`: without its digits it would be found where it is not.
+        if not any(letter.isdigit() for letter in concept.name) and (phrase := tuple(words(concept.name))):
+            phrases.setdefault(phrase, i)
+    return phrases
 
 
 def _strengths(concept: Concept, n: int) -> list[float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xcore.marked import Listed, Mark, Marked
+from xcore.marked import Listed, Mark, Marked, headline
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -122,7 +122,7 @@ def _fill(page: _Page, found: Marked) -> None:
             page.paragraph(_line(entry), SMALL, indent=20)
     if found.concepts:
         page.rule()
-        page.paragraph(_said(f"Concepts by importance ({found.importance_is})", GREY), SMALL)
+        page.paragraph(_said(headline(found), GREY), SMALL)
         for entry in found.concepts:
             page.paragraph([*_said(f"{entry.strength:+.2f} ", GREY), *_line(entry)], SMALL)
 

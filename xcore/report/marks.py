@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xcore.marked import Listed, MarkedText, visible
+from xcore.marked import Listed, MarkedText, headline, visible
 from xcore.report.table import Shown
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def print_marked(shown: Shown, texts: int, console: Console) -> None:
             line = Text.assemble((f"{_sign(entry.strength)} ", "dim"), _list(entry))
             console.print(Padding(line, (0, 0, 0, 5)))
     console.print()
-    console.print(Text(f" concepts by importance ({visible(marked.importance_is)})", style="dim"))
+    console.print(Text(f" {headline(marked)}", style="dim"))
     for entry in marked.concepts:
         line = Text.assemble((f"{entry.strength:+.2f} ", "dim"), _list(entry))
         console.print(Padding(line, (0, 0, 0, 3)))

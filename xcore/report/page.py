@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from xcore.marked import Listed, Marked, MarkedText, visible
+from xcore.marked import Listed, Marked, MarkedText, headline, visible
 from xcore.report.layout import title
 from xcore.report.table import Shown, Table
 
@@ -74,7 +74,6 @@ it are the lists of the concepts that are marked in it.</p>
 def _explanation(shown: Shown, first: bool) -> str:
     """The texts of one explanation; only the first of a section is unfolded."""
     found = shown.marked
-    unit = _text(found.importance_is)
     concepts = "\n".join(
         f'<li><span class="number">{entry.strength:+.2f}</span> {_list(entry)}</li>' for entry in found.concepts
     )
@@ -82,7 +81,7 @@ def _explanation(shown: Shown, first: bool) -> str:
 <summary><h3>{_text(shown.label)}, seed {shown.seed}</h3></summary>
 <p class="about">{found.found} of {found.of} texts have a marked word.</p>
 {chr(10).join(_article(text, found) for text in found.texts)}
-<h4>Concepts by importance{f" ({unit})" if unit else ""}</h4>
+<h4>{_text(headline(found))}</h4>
 <ul>
 {concepts or "<li>no concept found</li>"}
 </ul>
