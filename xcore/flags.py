@@ -24,7 +24,7 @@ Generator = Annotated[str, typer.Option(metavar="REF", help="Generator, e.g. hf:
 Contrast = Annotated[str, typer.Option(metavar="REF", help="Data set of the random sets; default: the same data.")]
 Models = Annotated[list[str], typer.Option("--model", metavar="ROLE=REF", help="Helper model; may be repeated.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="NAME.OPTION=VALUE", help="Option; may be repeated.")]
-Samples = Annotated[int | None, typer.Option(min=1, help="Images of the class that methods see.")]
+Samples = Annotated[int | None, typer.Option(min=1, help="Samples of the class that methods see.")]
 Out = Annotated[str, typer.Option(metavar="DIR", help="Where to write.")]
 Plugin = Annotated[list[str], typer.Option(metavar="FILE", help="Python file with a plugin; may be repeated.")]
 Device = Annotated[str, typer.Option(metavar="D", help="torch device of the models.")]
