@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import takewhile
 
 PHRASE = 3
 """Most words of a phrase."""
@@ -11,7 +12,7 @@ SENTENCE = frozenset(
     {"i", "you", "he", "she", "it", "we", "they", "is", "are", "am", "was", "were", "be", "been", "being", "have"}
     | {"has", "had", "do", "does", "did", "can", "cannot", "could", "will", "would", "shall", "should", "must", "may"}
     | {"might", "this", "that", "these", "those", "there", "here", "please", "sorry", "i'm", "it's", "don't", "can't"}
-    | {"i'll", "i'd", "you're"}
+    | {"i'll", "i'd", "you're", "who", "whom", "whose", "which", "because"}
 )
 """Words of a sentence about the answer, which no synonym contains."""
 
@@ -24,7 +25,7 @@ _EDGE = " \t\r\"'`“”‘’«»*_()[]{}<>.!?:–—-…#"
 
 
 def parse(
-    answer: str, word: str, *, asked: Iterable[str] = (), shots: Iterable[str] = (), finished: bool = True
+    answer: str, word: str, *, asked: Sequence[str] = (), shots: Sequence[str] = (), finished: bool = True
 ) -> tuple[str, ...]:
     """The words or short phrases that an answer lists.
 
@@ -47,6 +48,9 @@ def parse(
     """
     for question in asked:
         answer = re.sub(re.escape(question), "\n", answer, flags=re.IGNORECASE)
+    whole = _clean(answer)
+    if " " in whole and any(whole in _clean(question) for question in asked):
+        return ()
     body, ended = _body(answer.strip())
     pieces = [p for p in _SPLIT.split(body) if p.strip(_EDGE)]
     cut = not finished and not ended and pieces and body.rstrip().endswith(pieces[-1].rstrip())
@@ -79,8 +83,11 @@ def _body(text: str) -> tuple[str, bool]:
         return bracket[1], bracket[0][-1:] in "]}"
     while lines and lines[0].rstrip().endswith(":") and len(lines) > 1:  # "Here are some synonyms:"
         lines = lines[1:]
-    line = lines[0] if lines else ""
-    more = len(lines) > 1
+    short = list(takewhile(lambda line: len(line.split()) <= PHRASE, lines))
+    if len(short) > 1 and not any("," in line for line in short):  # a word a line
+        return "\n".join(short), len(short) < len(lines)
+    line = next((line for line in lines if "," in line), lines[0] if lines else "")
+    more = line != lines[-1] if lines else False
     if ":" in line.rstrip().rstrip(":"):
         line = line[line.rindex(":", 0, len(line.rstrip().rstrip(":"))) + 1 :]
     line = _NUMBER.sub(",", line)

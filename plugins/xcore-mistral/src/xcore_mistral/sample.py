@@ -102,7 +102,7 @@ def _write(
     batch: int,
 ) -> None:
     """Write the answers of these rows, which are at most `batch` prompts of equal length."""
-    read = {tuple(prompts[i]): start(model, prompts[i]) for i in rows}
+    read = {prompt: start(model, prompt) for prompt in dict.fromkeys(tuple(prompts[i]) for i in rows)}
     filled = [*rows, *[rows[0]] * (batch - len(rows))]
     logits = torch.stack([read[tuple(prompts[i])][0] for i in filled])
     cache = join([read[tuple(prompts[i])][1] for i in filled])

@@ -1,0 +1,384 @@
+"""Asking and sampling: seeds, batches, prompt formats, models that answer with no list, directories that hold none."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from xcore_mistral.ask import Asker
+from xcore_mistral.files import Source
+from xcore_mistral.generator import MistralGenerator, attention_layers, from_gguf, from_model
+from xcore_mistral.load import quiet
+from xcore_mistral.options import AdaptOptions, Options
+from xcore_mistral.plugin import gguf_fingerprint, model_fingerprint
+from xcore_mistral.sample import pick
+from xcore_mistral.testing import save_gguf, save_tiny_model
+
+from xcore.errors import MissingError, UsageError, XcoreError
+from xcore.options import validate
+from xcore.testing import GeneratorTests, OptionsTests
+
+SYNONYMS = {
+    "bland": ["dull", "flat", "boring", "lackluster"],
+    "great": ["superb", "terrific", "wonderful", "excellent"],
+    "customer": ["client", "buyer", "purchaser", "consumer"],
+}
+OPTIONS = Options(batch_size=4)
+PROMPTS = ["bland", "great", "bland", "customer", "a bland dish", "great", "bland"]
+
+
+@pytest.fixture(scope="module", params=["chat", "completion"])
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param)
+    return save_tiny_model(folder, SYNONYMS, chat=request.param == "chat", steps=250)
+
+
+@pytest.fixture(scope="module")
+def generator(directory: Path) -> MistralGenerator:
+    return from_model(OPTIONS, str(directory))
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("untrained"), SYNONYMS, chat=True)
+
+
+class TestConformance(GeneratorTests):
+    @pytest.fixture
+    def generator(self, directory: Path) -> MistralGenerator:
+        return from_model(OPTIONS, str(directory))
+
+    @pytest.fixture
+    def prompts(self) -> tuple[str, ...]:
+        return ("bland", "a bland dish", "customer")
+
+
+class TestOptions(OptionsTests):
+    @pytest.fixture(params=[Options, AdaptOptions])
+    def options_model(self, request: pytest.FixtureRequest) -> type[Any]:
+        return request.param  # type: ignore[no-any-return]
+
+
+def test_a_trained_model_lists_its_synonyms(generator: MistralGenerator) -> None:
+    s = generator.generate(["great"] * 12, range(12))
+    assert s.kind == "text"
+    assert len(set(s.texts)) > 1
+    said = [w for words in s.meta["words"] for w in words]
+    assert np.mean([w in SYNONYMS["great"] for w in said]) > 0.8
+    assert "great" not in said
+    assert s.texts == tuple(", ".join(words) for words in s.meta["words"])
+    assert all(len(words) == len(set(words)) <= 6 for words in s.meta["words"])
+
+
+@pytest.mark.parametrize("batch", [1, 3, 20])
+def test_the_batch_size_changes_no_text(directory: Path, generator: MistralGenerator, batch: int) -> None:
+    other = from_model(Options(batch_size=batch), str(directory)).generate(PROMPTS, range(7))
+    assert other.meta["answer"] == generator.generate(PROMPTS, range(7)).meta["answer"]
+
+
+def test_sampling_is_that_of_the_probabilities(generator: MistralGenerator) -> None:
+    """First tokens of many samples against the model's own softmax over the whole prompt."""
+    prompt = generator.asker.prompt("customer")
+    with torch.no_grad():
+        p = torch.softmax(generator.model(torch.tensor([prompt])).logits[0, -1].double(), -1).numpy()
+    draws = np.random.default_rng(0).random(4000)
+    counts = np.bincount([pick(p, u, 1.0) for u in draws], minlength=len(p))
+    assert np.abs(counts / 4000 - p).max() < 4 * np.sqrt(0.25 / 4000)
+    nucleus = {pick(p, u, 0.5) for u in draws}
+    order = np.argsort(-p)
+    size = int(np.searchsorted(np.cumsum(p[order]), 0.5)) + 1
+    assert nucleus == set(order[:size].tolist())
+
+
+def test_top_p_keeps_the_token_that_reaches_it() -> None:
+    p = np.array([0.1, 0.5, 0.0, 0.4])
+    assert [pick(p, u, 0.5) for u in (0.0, 0.5, 0.999)] == [1, 1, 1]
+    assert [pick(p, u, 0.6) for u in (0.0, 0.55, 0.56, 0.999)] == [1, 1, 3, 3]
+    assert [pick(p, u, 1.0) for u in (0.0, 0.49, 0.51, 0.89, 0.91, 0.9999999)] == [1, 1, 3, 3, 0, 0]
+
+
+def test_greedy_answers_are_those_of_transformers(directory: Path) -> None:
+    """At a temperature near 0 the answer is that of `generate` without sampling: the cache, the ends and the format."""
+    g = from_model(Options(temperature=1e-6, batch_size=3, examples=()), str(directory))
+    for word in SYNONYMS:
+        ours = g.generate([word], [0]).meta["answer"][0]
+        prompt = g.asker.prompt(word)
+        with quiet():
+            out = g.model.generate(
+                torch.tensor([prompt]),
+                max_new_tokens=20,
+                do_sample=False,
+                pad_token_id=0,
+                eos_token_id=[*g.asker.stops],
+            )
+        assert ours == g.asker.text(out[0, len(prompt) :].tolist())
+
+
+def test_the_chat_template_is_the_prompt(generator: MistralGenerator) -> None:
+    asker = generator.asker
+    text = asker.tokenizer.decode(asker.prompt("bland"))
+    shot = asker.options.examples[0][1]
+    if asker.chat:
+        assert text.startswith("<s>[INST] Give synonyms of the word angry.")
+        assert f"{shot}</s>[INST] Give synonyms of the word bland." in text
+        assert text.endswith("[/INST]")
+    else:
+        assert text.startswith("<s>Give synonyms of the word angry.")
+        assert text.endswith(f"\n{shot}\n{asker.question('bland')}\n")
+    written = asker.completion("bland", "dull, flat")
+    assert written[-1] in asker.stops
+    assert asker.text(written) == "dull, flat"
+    assert [t in asker.stops for t in written].count(True) == 1
+    assert len(asker.completion("bland", "dull")) < len(written)
+
+
+def test_examples_may_be_left_out(directory: Path) -> None:
+    g = from_model(Options(examples=()), str(directory))
+    assert "angry" not in g.asker.tokenizer.decode(g.asker.prompt("bland"))
+    assert len(g.generate(["bland"], [0])) == 1
+
+
+def test_a_tokenizer_that_closes_its_texts_does_not_close_the_prompt(generator: MistralGenerator) -> None:
+    plain = generator.asker.tokenizer
+
+    class Closing:
+        chat_template = None
+        get_vocab = plain.get_vocab
+
+        def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+            ids = plain(text, add_special_tokens=add_special_tokens)["input_ids"]
+            return {"input_ids": [*ids, 2] if add_special_tokens else ids}
+
+    prompt = Asker(Closing(), [2], Options()).prompt("bland")
+    assert 2 not in prompt
+    assert plain.decode(prompt).endswith("bland. Answer with the comma-separated words only.\n")
+
+
+# --- models that do not answer as they are asked --------------------------------------------------------------------
+
+
+class Scripted:
+    """A model that always writes the same text: with certainty, and for ever if it has no end."""
+
+    def __init__(self, real: Any, prompt_length: int, tokens: list[int]) -> None:
+        self.device, self.config, self.real = real.device, real.config, real
+        self.n, self.tokens, self.calls = prompt_length, tokens, 0
+
+    def forward(self, input_ids: torch.Tensor) -> None: ...
+
+    def __call__(self, input_ids: torch.Tensor, use_cache: bool, past_key_values: Any = None) -> Any:
+        out = self.real(input_ids=input_ids, use_cache=use_cache, past_key_values=past_key_values)
+        self.calls += 1
+        place = out.past_key_values.get_seq_length() - self.n
+        out.logits[:] = -1e9
+        out.logits[:, -1, self.tokens[place % len(self.tokens)]] = 0
+        return SimpleNamespace(logits=out.logits, past_key_values=out.past_key_values)
+
+
+def scripted(directory: Path, text: str, *, end: bool, word: str = "bland") -> MistralGenerator:
+    g = from_model(Options(batch_size=2, max_new_tokens=40), str(directory))
+    tokens = list(g.asker.tokenizer(text, add_special_tokens=False)["input_ids"])
+    g.model = Scripted(g.model, len(g.asker.prompt(word)), [*tokens, 2] if end else tokens)
+    return g
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("I am sorry, I do not know any synonyms of this word.", True),
+        ("bland bland ", False),
+        ("Give synonyms of the word bland. Answer with the comma-separated words only. ", False),
+        ("irate, furious, enraged, mad, outraged, cross", True),
+        ("...", False),
+        ("", True),
+    ],
+)
+def test_no_list_is_an_empty_text_after_the_tries(untrained: Path, text: str, end: bool) -> None:
+    g = scripted(untrained, text, end=end)
+    s = g.generate(["bland"] * 2, [0, 1])
+    assert s.texts == ("", "")
+    assert s.meta["words"] == ((), ())
+    assert len(s.meta["answer"]) == 2
+    assert g.model.calls <= g.options.tries * g.options.max_new_tokens
+
+
+def test_an_answer_that_is_cut_loses_its_last_word(untrained: Path) -> None:
+    g = scripted(untrained, "dull, flat, boring, ", end=False)
+    words = g.generate(["bland"], [0]).meta["words"][0]
+    assert words == ("dull", "flat", "boring")
+
+
+def test_only_so_many_words_are_kept(untrained: Path) -> None:
+    g = scripted(untrained, "dull, flat, boring, grey", end=True)
+    g.asker.options = g.options.model_copy(update={"words": 2})
+    assert g.generate(["bland"], [0]).texts == ("dull, flat",)
+
+
+# --- what cannot be right is said in one line -----------------------------------------------------------------------
+
+
+def test_requests_that_cannot_be_right(generator: MistralGenerator) -> None:
+    with pytest.raises(UsageError, match="0 prompts and 0 seeds"):
+        generator.generate([], [])
+    with pytest.raises(UsageError, match="empty prompt"):
+        generator.generate(["bland", "  "], [0, 1])
+    with pytest.raises(UsageError, match=r"'word word.*tokens; mistral:.* reads 512"):
+        generator.generate(["word " * 600], [0])
+    with pytest.raises(UsageError, match=r"must contain \{word\}"):
+        validate(Options, {"question": "Synonyms?"}, "generator")
+
+
+def test_directories_that_hold_no_model(untrained: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no model directory '\./nowhere'"):
+        from_model(None, "./nowhere")
+    copy = Path(shutil.copytree(untrained, tmp_path / "copy"))
+    (copy / "tokenizer_config.json").unlink()
+    with pytest.raises(MissingError, match=r"lacks tokenizer_config\.json"):
+        from_model(None, str(copy))
+    copy = Path(shutil.copytree(untrained, tmp_path / "pickled"))
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(MissingError, match=r"lacks model\.safetensors"):
+        from_model(None, str(copy))
+    (copy / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(XcoreError, match="cannot load the language model") as caught:
+        from_model(None, str(copy))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_lack_a_tensor_are_refused(untrained: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = Path(shutil.copytree(untrained, tmp_path / "copy"))
+    tensors = load_file(copy / "model.safetensors")
+    dropped = sorted(tensors)[-1]
+    save_file({k: v for k, v in tensors.items() if k != dropped}, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(XcoreError, match=f"lack 1 tensors, e.g. {dropped}"):
+        from_model(None, str(copy))
+
+
+def test_hub_out_of_reach_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: object, **kwargs: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
+    begin = time.perf_counter()
+    for argument, name in (
+        (None, "mistralai/Mistral-7B-Instruct-v0.2"),
+        ("xcore-tests/no-such-model@main", "xcore-tests/no-such-model@main"),
+    ):
+        with pytest.raises(MissingError, match=rf"hub model '{name}' .* cannot be fetched: Name or service") as caught:
+            from_model(None, argument)
+        assert "\n" not in str(caught.value)
+    assert time.perf_counter() - begin < 5
+
+
+def test_quantisation_needs_its_package(untrained: Path) -> None:
+    for bits in ("4bit", "8bit"):
+        with pytest.raises(MissingError, match=f"quantise={bits} needs the package bitsandbytes"):
+            from_model(Options(quantise=bits), str(untrained))  # type: ignore[arg-type]
+
+
+# --- other models, other files --------------------------------------------------------------------------------------
+
+
+def test_a_gguf_file_answers_as_its_directory(untrained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    file = save_gguf(untrained, tmp_path / "model.gguf")
+    before = file.read_bytes()
+    ours, theirs = from_model(OPTIONS, str(untrained)), from_gguf(OPTIONS, str(file))
+    for word in ("bland", "customer"):
+        assert ours.asker.prompt(word) == theirs.asker.prompt(word)
+    ids = torch.tensor([ours.asker.prompt("bland")])
+    with torch.no_grad():
+        assert torch.allclose(ours.model(ids).logits, theirs.model(ids).logits, atol=1e-5)
+    a, b = (g.generate(PROMPTS, range(7)) for g in (ours, theirs))
+    assert a.meta["answer"] == b.meta["answer"]
+    pairs = a.take([0]), a.take([1])
+    theirs.adapt(None, *pairs, seed=0, options={"steps": 1})
+    assert file.read_bytes() == before
+    assert theirs.fingerprint == gguf_fingerprint(OPTIONS, str(file)) != ours.fingerprint
+    with pytest.raises(UsageError, match="is quantised already"):
+        from_gguf(Options(quantise="4bit"), str(file))
+
+
+def test_files_that_are_no_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingError, match=r"no GGUF file 'nowhere.gguf'"):
+        from_gguf(None, "nowhere.gguf")
+    file = tmp_path / "text.gguf"
+    file.write_text("not a model")
+    with pytest.raises(UsageError, match="is no GGUF file"):
+        from_gguf(None, str(file))
+    file.write_bytes(b"GGUF but cut")
+    with pytest.raises(XcoreError, match="cannot load the language model") as caught:
+        from_gguf(None, str(file))
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingError, match=r"needs the package gguf"):
+        from_gguf(None, str(file))
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Qwen2"])
+def test_other_architectures(untrained: Path, tmp_path: Path, kind: str) -> None:
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(untrained))
+    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "num_hidden_layers": 2, "eos_token_id": 2, "bos_token_id": 1}
+    config = getattr(transformers, f"{kind}Config")(
+        hidden_size=32, num_attention_heads=2, num_key_value_heads=2, intermediate_size=32, **sizes
+    )
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModelForCausalLM.from_config(config)
+        model.save_pretrained(str(tmp_path))
+    tokenizer.save_pretrained(str(tmp_path))
+    g = from_model(Options(max_new_tokens=6, batch_size=2), str(tmp_path))
+    assert attention_layers(g.model)
+    s = g.generate(["bland", "bland", "great"], [0, 1, 2])
+    assert s.meta["answer"][1] == g.generate(["bland"], [1]).meta["answer"][0]
+    pair = [s.take([0]).__class__("text", (t,), (t,), meta={"prompt": ("bland",)}) for t in ("dull", "flat")]
+    _, figures = g.adapt(None, *pair, seed=0, options={"steps": 2, "lr": 1e-2})
+    assert figures["margin"] > 0
+
+
+def test_half_precision(untrained: Path) -> None:
+    g = from_model(Options(dtype="bfloat16", batch_size=2), str(untrained))
+    assert g.model.dtype == torch.bfloat16
+    s = g.generate(["bland", "great"], [0, 1])
+    assert s.meta["answer"] == g.generate(["bland", "great"], [0, 1]).meta["answer"]
+
+
+def test_fingerprint_is_of_content_and_settings(untrained: Path, tmp_path: Path) -> None:
+    g = from_model(OPTIONS, str(untrained))
+    assert g.fingerprint == model_fingerprint(OPTIONS, str(untrained))
+    assert model_fingerprint(Options(batch_size=4, words=5), str(untrained)) != g.fingerprint
+    copy = Path(shutil.copytree(untrained, tmp_path / "copy"))
+    assert model_fingerprint(OPTIONS, str(copy)) == g.fingerprint
+    template = copy / "chat_template.jinja"
+    template.write_text(template.read_text().replace("[INST] ", "[INST]"))
+    assert model_fingerprint(OPTIONS, str(copy)) != g.fingerprint
+    assert Source(copy).path == copy
+
+
+def test_nothing_is_printed(untrained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from_model(OPTIONS, str(untrained)).generate(["bland"], [0])
+    file = save_gguf(untrained, tmp_path / "model.gguf")
+    capfd.readouterr()
+    from_gguf(OPTIONS, str(file)).generate(["bland"], [0])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_plugin_and_options_are_light() -> None:
+    code = (
+        "import sys, xcore_mistral.plugin; assert 'pydantic' not in sys.modules; import xcore_mistral.options;"
+        "print([m for m in ('torch', 'numpy', 'pandas', 'transformers') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
