@@ -118,10 +118,10 @@ class Bench:
 
     def _tell_of_data(self) -> None:
         """Say what was left out of the data: nothing is skipped silently."""
+        for note in dict.fromkeys(note for cell in self.plan.cells for note in self.workbench.notes(cell)):
+            self.reporter.warn(note)
         for ref in dict.fromkeys(c.data.text for c in self.plan.cells):
             data = self.workbench.dataset(next(c.data for c in self.plan.cells if c.data.text == ref))
-            for note in data.notes:
-                self.reporter.warn(note)
             if data.skipped:
                 more = f" and {len(data.skipped) - 3} more" if len(data.skipped) > 3 else ""
                 shown = "; ".join(data.skipped[:3])
@@ -223,7 +223,7 @@ class Bench:
     ) -> None:
         data = self.workbench.dataset(cell.data)
         record = {"cell": asdict(cell), "status": status, "reason": reason, "traceback": trace, "seconds": seconds}
-        record |= {"skipped_inputs": list(data.skipped), "data_notes": list(data.notes)}
+        record |= {"skipped_inputs": list(data.skipped), "data_notes": self.workbench.notes(cell)}
         pictures = None
         if made is not None:
             pictures = partial(draw, made, data.samples(cell.cls, "explain", cell.budget.samples, cell.data_seed))

@@ -28,6 +28,10 @@ RECENT = 3
 """Drawn sets that are kept: random sets for methods, for metrics, and held-out samples; cells go class by class."""
 
 
+def _key(kind: str, ref: Ref) -> str:
+    return digest([kind, ref.text, dict(ref.options)])
+
+
 class Workbench:
     """Makes components once and builds tasks and runs from them.
 
@@ -48,7 +52,7 @@ class Workbench:
 
     def component(self, kind: str, ref: Ref) -> Any:
         """The component of a reference, made when it is first asked for."""
-        key = digest([kind, ref.text, dict(ref.options)])
+        key = _key(kind, ref)
         if key not in self._made:
             self._made[key] = self.registry.create(kind, ref)
         return self._made[key]
@@ -60,6 +64,11 @@ class Workbench:
     def dataset(self, ref: Ref) -> Dataset:
         made: Dataset = self.component("dataset", ref)
         return made
+
+    def notes(self, cell: Cell) -> list[str]:
+        """What a reader must know of the data, and of what the classifier, if it was loaded, left out of it."""
+        classifier = self._made.get(_key("classifier", cell.classifier))
+        return [*self.dataset(cell.data).notes, *getattr(classifier, "notes", ())]
 
     def check(self, cell: Cell) -> None:
         """Raise `UsageError` if the class or the layer of a cell is not there."""
