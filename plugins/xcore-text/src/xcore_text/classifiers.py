@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -91,6 +92,7 @@ class HuggingFaceClassifier(TextClassifier):
         folder = model_directory(argument, NEEDS)
         model = load_pretrained(AutoModelForSequenceClassification, folder, "sequence classifier")
         tokens = Tokens(folder, model, options.max_length, usual=128)
+        self._tokens = tokens
         self._cut, self._limit = tokens.cut, f"the {tokens.max_length} tokens that hf-text:{argument} reads"
 
         def preprocess(texts: Sequence[str]) -> Mapping[str, Tensor]:
@@ -106,51 +108,58 @@ class HuggingFaceClassifier(TextClassifier):
             device=options.device or device.current(),
             batch_size=options.batch_size,
         )
-        self.default_layer = bent_layer(self.model.module, tokens.max_length, tokens.pad)
+
+    @cached_property
+    def default_layer(self) -> str:
+        """See `bent_layer`."""
+        ids, mask = self._tokens(self._tokens.made_up(32, min(16, self._tokens.max_length)))
+        device = self.model.device
+        return bent_layer(self.model.module, {"input_ids": ids.to(device), "attention_mask": mask.to(device)})
 
 
-def bent_layer(module: nn.Module, length: int, pad: int) -> str:
-    """The last layer at which the gradient of the logits differs between texts.
+def bent_layer(module: nn.Module, args: Mapping[str, Tensor]) -> str:
+    """The last layer at which the gradient of a logit differs between texts of one class.
 
-    Above the last non-linearity the logits are affine and their gradient is the same for every text, so that TCAV is
-    undefined. Which layers these are is seen on made-up texts: vectors (n, C) are looked at first, from the last on,
-    such as ``pre_classifier`` of DistilBERT, ``bert.pooler.dense`` or ``classifier.dense`` of RoBERTa; then the last
-    block, for a head that reads one token or the mean of them.
+    Above the last non-linearity that the model makes use of, its logits are affine and their gradient is the same for
+    every text, so that TCAV is undefined. Which layers these are is seen on given texts, by the class that the model
+    puts them in. Vectors (n, C) are preferred, such as ``bert.pooler.dense``, ``classifier.dense`` of RoBERTa or
+    ``pre_classifier`` of DistilBERT; then blocks (n, T, C), whose gradients are summed over the positions.
 
     Parameters
     ----------
     module
         A sequence classifier of transformers.
-    length
-        Tokens of the made-up texts.
-    pad
-        The padding token, which is left out of them.
+    args
+        Its arguments for n texts.
     """
-    count = module.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    tokens = torch.tensor([i for i in range(count) if i != pad])
-    place = torch.randint(len(tokens), (8, length), generator=torch.Generator().manual_seed(0))
-    ids = tokens[place].to(next(module.parameters()).device)
-    args = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    found, _ = survey(module, args, len(ids))
+    n = len(args["input_ids"])
+    found, _ = survey(module, args, n)
     layers = useful_layers(module, found)
-    vectors = [name for name in reversed(layers) if found[name].layout == "NC"]
-    block = main_layer(module, found, [name for name in layers if found[name].layout == "NTC"])
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda _module, _args, output: outputs.update({name: output})
 
     embeddings = module.get_input_embeddings()  # type: ignore[operator]
-    handles = [module.get_submodule(name).register_forward_hook(keep(name)) for name in vectors]
-    handles.append(embeddings.register_forward_hook(lambda _module, _args, output: output.requires_grad_()))
+    handles = [embeddings.register_forward_hook(lambda _module, _args, output: output.requires_grad_())]
+    handles += [module.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
     try:
         with frozen(module), torch.enable_grad():
-            total = run(module, args).logits[:, 0].sum()
+            logits = run(module, args).logits
+            known = [name for name in layers if outputs[name].requires_grad]
+            grads = torch.autograd.grad(logits[:, 0].sum(), [outputs[name] for name in known], allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
-    for name in vectors:
-        grads = torch.autograd.grad(total, outputs[name], retain_graph=True, allow_unused=True)[0]
-        if grads is not None and (grads - grads.mean(0)).norm() > 1e-4 * grads.norm():
-            return name
-    return block
+    classes = logits.argmax(1)
+
+    def differs(g: Tensor | None) -> bool:
+        if g is None:
+            return False
+        g = g.sum(1) if g.ndim == 3 else g
+        groups = [g[classes == c] for c in classes.unique()]
+        return all((part - part.mean(0)).norm() > 1e-3 * part.norm() for part in groups if len(part) >= 4)
+
+    bent = [name for name, g in zip(known, grads, strict=True) if differs(g)]
+    vectors = [name for name in bent if found[name].layout == "NC"]
+    return vectors[-1] if vectors else main_layer(module, found, bent or layers)

@@ -37,7 +37,7 @@ class SentenceEmbedder:
 
         folder = model_directory(argument, NEEDS)
         self.name = f"sentence:{argument}"
-        self._model = load_pretrained(AutoModel, folder, "text encoder")
+        self._model = load_pretrained(AutoModel, folder, "text encoder", unused="pooler.")
         if self._model.config.is_encoder_decoder:
             raise UsageError(f"{argument!r} is an encoder with a decoder", "name a model that is an encoder alone")
         self._tokens = Tokens(folder, self._model, options.max_length, usual=256)

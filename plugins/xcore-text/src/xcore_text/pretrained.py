@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -16,8 +17,13 @@ from xcore.guard import seeded
 NEEDS = ("config.json", "tokenizer_config.json")
 
 
-def load_pretrained(auto: Any, folder: Path, what: str) -> Any:
+def load_pretrained(auto: Any, folder: Path, what: str, unused: str = "") -> Any:
     """A model in float32, in evaluation mode, without gradients to its weights.
+
+    Parameters
+    ----------
+    unused
+        Tensors whose names begin so may be missing; empty = none.
 
     Raises
     ------
@@ -32,8 +38,8 @@ def load_pretrained(auto: Any, folder: Path, what: str) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         line = " ".join(str(error).split())[:300]
         raise UsageError(f"{str(folder)!r} holds no {what}: {line}") from error
-    if report["missing_keys"]:
-        lacking = sorted(report["missing_keys"])
+    lacking = sorted(key for key in report["missing_keys"] if not (unused and key.startswith(unused)))
+    if lacking:
         raise UsageError(
             f"{str(folder)!r} holds no {what}: its file lacks {len(lacking)} tensors, first {lacking[0]!r}",
             "it may have been saved without the head that it was trained with",
@@ -101,6 +107,12 @@ class Tokens:
         ids = torch.tensor([[*row, *[self.pad] * (width - len(row))] for row in rows])
         sizes = torch.tensor([len(row) for row in rows])
         return ids, (torch.arange(width) < sizes[:, None]).long()
+
+    def made_up(self, n: int, length: int) -> list[str]:
+        """Texts of 1 to `length` tokens that mean nothing, the same ones always."""
+        rng = np.random.default_rng(0)
+        rows = [rng.integers(len(self._tokenizer), size=rng.integers(1, length + 1)).tolist() for _ in range(n)]
+        return [" ".join(self._tokenizer.decode([i], skip_special_tokens=True).strip() for i in row) for row in rows]
 
     def _encoded(self, texts: Sequence[str], **settings: Any) -> list[list[int]]:
         encoded = self._tokenizer(list(texts), return_attention_mask=False, verbose=False, **settings)
