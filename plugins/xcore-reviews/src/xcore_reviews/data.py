@@ -1,0 +1,135 @@
+"""The written world as data sets of xcore: every review is written when it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xcore.errors import MissingError, UsageError, unknown
+from xcore.types import Kind, Samples, Split, Truth
+from xcore.words import STOPWORDS, words
+from xcore_reviews.grammar import FACTS, FILLERS, OPINIONS, Review, about, adjectives, review
+from xcore_reviews.lexicon import GROUPS
+from xcore_reviews.plugin import DEFAULTS, WEIGHTS
+
+CLASSES: Mapping[str, int] = {"negative": -1, "positive": 1}
+SPLITS: tuple[Split, ...] = ("train", "explain", "heldout")
+CONCEPTS = tuple(name for name in GROUPS if name not in STOPWORDS)
+"""Named concepts: the groups of near-synonyms, by their first word."""
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Every word of a review that carries content, in alphabetical order."""
+    every = {w for template in (*OPINIONS, *FACTS) for w in words(re.sub(r"{\w+}", " ", template))}
+    every |= {w for fillers in FILLERS.values() for w in fillers}
+    every |= {w for thing in FILLERS["thing"] for w in adjectives(thing)}
+    return tuple(sorted(every - STOPWORDS))
+
+
+@cache
+def english() -> tuple[str, ...]:
+    """Frequent words of English that no review says, in alphabetical order.
+
+    Random words are drawn from these and the world's own. Of the world's words alone half praise or blame, and CAVs
+    against them say little of the concept: see docs/methods/text.md.
+    """
+    every: list[str] = json.loads((Path(__file__).parent / "english.json").read_text(encoding="utf-8"))
+    return tuple(every)
+
+
+def split_of(text: str) -> Split:
+    """The split that a text belongs to, by its digest: so no two splits ever share one."""
+    return SPLITS[min(hashlib.sha256(text.encode()).digest()[0] // 64, 2)]
+
+
+class Written:
+    """Reviews as a data set (protocol `xcore.protocols.Dataset`).
+
+    Parameters
+    ----------
+    name
+        What ids start with.
+    signs
+        Class -> -1 (blames), 1 (praises) or 0 (mixes everything).
+    """
+
+    kind: Kind = "text"
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, name: str, signs: Mapping[str, int]) -> None:
+        self.name, self._signs = name, signs
+        self.classes: tuple[str, ...] = tuple(signs)
+        self.concepts: tuple[str, ...] = CONCEPTS
+        self.vocabulary: tuple[str, ...] = (*vocabulary(), *english())
+        self.defaults: Mapping[str, str] = DEFAULTS
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        """n reviews of a class (None = of all classes in turn); the first k of n are the same for every n."""
+        import torch  # late: a finished run asks for names only
+
+        if cls is not None and cls not in self.classes:
+            raise unknown(f"class of data set {self.name}:", cls, self.classes)
+        if n < 0 or seed < 0:
+            raise UsageError(f"cannot write {n} reviews with seed {seed}", "both must be 0 or more")
+        wanted = [cls or self.classes[i % len(self.classes)] for i in range(n)]
+        texts = tuple(str(written(self._signs[c], split, i, seed)) for i, c in enumerate(wanted))
+        ids = tuple(f"{self.name}/{split}/{cls or 'all'}/{seed}/{i}" for i in range(n))
+        labels = torch.tensor([self.classes.index(c) for c in wanted], dtype=torch.long)
+        return Samples("text", texts, ids, labels)
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        """n sentences that say a word of a group, in turn, and judge by nothing else."""
+        if name not in self.concepts:
+            raise unknown(f"concept of data set {self.name}:", name, self.concepts)
+        members, place = GROUPS[name], self.concepts.index(name)
+        texts = tuple(
+            str(about(members[i % len(members)], np.random.default_rng([seed, 9, place, i]))) for i in range(n)
+        )
+        return Samples("text", texts, tuple(f"{self.name}/concept/{name}/{seed}/{i}" for i in range(n)))
+
+    def truth(self, classifier: str) -> Truth | None:
+        """What the shipped classifier is known to use; a table ``truth.json`` in the directory of ``textcnn:DIR``."""
+        if self._signs != CLASSES:
+            return None
+        provider, _, argument = classifier.partition(":")
+        if provider == "textcnn" and (Path(argument) / "truth.json").is_file():
+            return read_truth(Path(argument) / "truth.json")
+        shipped = classifier.removeprefix("xcore-reviews/") == "reviews/textcnn"
+        return read_truth(WEIGHTS / "textcnn" / "truth.json") if shipped else None
+
+
+def written(sign: int, split: Split, index: int, seed: int) -> Review:
+    """The index-th review of a split: the first draw that belongs to it."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), sign + 1, index])
+    while True:
+        made = review(sign, rng)
+        if split_of(str(made)) == split:
+            return made
+
+
+def read_truth(path: Path) -> Truth:
+    """A truth table from its file; raises `MissingError` if it is not there."""
+    if not path.is_file():
+        raise MissingError(f"no truth table {str(path)!r}", "make it with python -m xcore_reviews.truth DIR")
+    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    effects = {c: {v: (e[0], e[1], e[2]) for v, e in values.items()} for c, values in table["effects"].items()}
+    named = {word: frozenset({f"word={word}"}) for word in vocabulary()}
+    return Truth(effects, table["gaps"], named, table["share"])
+
+
+def reviews(options: None = None) -> Written:
+    """Reviews that blame or praise."""
+    return Written("reviews", CLASSES)
+
+
+def random(options: None = None) -> Written:
+    """Reviews that say anything: the contrast of both classes."""
+    return Written("reviews/random", {"random": 0})

@@ -1,0 +1,54 @@
+"""What every training does: take steps, write a log and a checkpoint now and then, and go on from there."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+SECONDS = 60.0
+"""Between two checkpoints."""
+
+
+class Run:
+    """A training that can be interrupted at any time.
+
+    Parameters
+    ----------
+    out
+        Folder of the checkpoint and of the log.
+    net, optimiser
+        Put into the state of the checkpoint, if there is one.
+    steps
+        Steps of the whole training.
+    """
+
+    def __init__(self, out: Path, net: nn.Module, optimiser: torch.optim.Optimizer, steps: int) -> None:
+        self.out, self.net, self.optimiser, self.steps = out, net, optimiser, steps
+        self.step, self._loss, self._since = 0, 0.0, time.monotonic()
+        out.mkdir(parents=True, exist_ok=True)
+        self._file = out / "checkpoint.pt"
+        if self._file.is_file():
+            kept = torch.load(self._file, weights_only=True)
+            net.load_state_dict(kept["net"])
+            optimiser.load_state_dict(kept["optimiser"])
+            self.step = kept["step"]
+
+    def take(self, loss: Tensor) -> None:
+        """One step down this loss."""
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        self._loss = 0.98 * self._loss + 0.02 * float(loss.detach()) if self._loss else float(loss.detach())
+        if self.step % 50 == 0:
+            with (self.out / "log.txt").open("a") as log:
+                log.write(f"{time.strftime('%H:%M:%S')} step {self.step}/{self.steps} loss {self._loss:.4f}\n")
+        if time.monotonic() - self._since > SECONDS or self.step == self.steps:
+            state = {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}
+            torch.save(state, self._file.with_suffix(".new"))
+            self._file.with_suffix(".new").replace(self._file)
+            self._since = time.monotonic()
