@@ -59,7 +59,8 @@ def embed(net: BertModel, words: PreTrainedTokenizerFast, texts: list[str]) -> T
     inputs = words(texts, padding=True, truncation=True, return_tensors="pt")
     mask = inputs["attention_mask"]
     hidden: Tensor = net(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state
-    return (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+    mean: Tensor = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+    return mean
 
 
 def train(out: Path, *, steps: int = 700, size: int = 96, lr: float = 1e-3, seed: int = 71) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 SECONDS = 60.0
@@ -29,12 +30,9 @@ class Run:
         self.out, self.net, self.optimiser, self.steps = out, net, optimiser, steps
         self.step, self._loss, self._since = 0, 0.0, time.monotonic()
         out.mkdir(parents=True, exist_ok=True)
-        self._file = out / "checkpoint.pt"
+        self._file = out / "checkpoint.safetensors"
         if self._file.is_file():
-            kept = torch.load(self._file, weights_only=True)
-            net.load_state_dict(kept["net"])
-            optimiser.load_state_dict(kept["optimiser"])
-            self.step = kept["step"]
+            self._resume(load_file(self._file))
 
     def take(self, loss: Tensor) -> None:
         """One step down this loss."""
@@ -48,7 +46,24 @@ class Run:
             with (self.out / "log.txt").open("a") as log:
                 log.write(f"{time.strftime('%H:%M:%S')} step {self.step}/{self.steps} loss {self._loss:.4f}\n")
         if time.monotonic() - self._since > SECONDS or self.step == self.steps:
-            state = {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}
-            torch.save(state, self._file.with_suffix(".new"))
+            save_file(self._state(), self._file.with_suffix(".new"))
             self._file.with_suffix(".new").replace(self._file)
             self._since = time.monotonic()
+
+    def _state(self) -> dict[str, Tensor]:
+        kept = {f"net.{name}": p.detach().clone() for name, p in self.net.named_parameters()}
+        for i, moments in self.optimiser.state_dict()["state"].items():
+            kept |= {f"optimiser.{i}.{name}": t.detach().clone() for name, t in moments.items()}
+        return {**kept, "step": torch.tensor(self.step)}
+
+    def _resume(self, kept: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.net.named_parameters():
+                parameter.copy_(kept[f"net.{name}"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in kept.items():
+            if key.startswith("optimiser."):
+                _, i, name = key.split(".")
+                state.setdefault(int(i), {})[name] = tensor
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        self.step = int(kept["step"])

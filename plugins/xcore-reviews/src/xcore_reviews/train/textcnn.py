@@ -39,7 +39,8 @@ def train(out: Path, seed: int = 61) -> None:
         vectors=vectors(vocabulary.words, wide, WIDTH, seed),
         seed=seed,
     )
-    assert texts.labels is not None and heldout.labels is not None
+    assert texts.labels is not None
+    assert heldout.labels is not None
     history = fit(model, vocabulary, texts.texts, texts.labels.tolist(), epochs=EPOCHS, seed=seed)
     save(model.half(), vocabulary, data.classes, out / "model")
     table = table_of(out / "model")

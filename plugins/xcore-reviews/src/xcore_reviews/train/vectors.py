@@ -1,4 +1,4 @@
-"""Word vectors from what words mean: positive pointwise mutual information with synonyms and definitions, and its SVD."""
+"""Word vectors from what words mean: mutual information with synonyms and definitions, reduced by an SVD."""
 
 from __future__ import annotations
 
