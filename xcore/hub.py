@@ -5,8 +5,12 @@ Imports no torch, so that a card's fingerprint may use it.
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Callable, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +52,26 @@ def model_directory(argument: str, needs: Sequence[str] = ("config.json",)) -> P
     if lacking := missing_file(folder, needs):
         raise MissingError(f"model directory {str(folder)!r} lacks {lacking}", "save_pretrained writes all of them")
     return folder
+
+
+@contextmanager
+def quiet(*libraries: str) -> Iterator[None]:
+    """Silence what libraries ("transformers", "diffusers") say while they load; their settings are restored."""
+    loggers = [importlib.import_module(f"{name}.utils.logging") for name in libraries]
+    levels = [logger.get_verbosity() for logger in loggers]
+    bars = [logger.is_progress_bar_enabled() for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.set_verbosity(logging.CRITICAL)
+                logger.disable_progress_bar()
+            yield
+        finally:
+            for logger, level, bar in zip(loggers, levels, bars, strict=True):
+                logger.set_verbosity(level)
+                if bar:
+                    logger.enable_progress_bar()
 
 
 def missing_file(folder: Path, needs: Sequence[str]) -> str:

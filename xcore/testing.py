@@ -33,6 +33,8 @@ from xcore.protocols import Run, Task
 from xcore.task import TrainingData
 from xcore.testing_generators import GeneratorTests as GeneratorTests
 from xcore.testing_generators import global_state as global_state
+from xcore.testing_inputs import ClassifierTests as ClassifierTests
+from xcore.testing_inputs import DatasetTests as DatasetTests
 from xcore.types import Budget, Cell, Explanation, Ref, Samples, Score
 
 if TYPE_CHECKING:

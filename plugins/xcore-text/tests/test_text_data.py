@@ -19,7 +19,7 @@ from xcore_text.table import Table
 
 from xcore.api import load_registry
 from xcore.errors import MissingError, UsageError
-from xcore.testing import OptionsTests
+from xcore.testing import DatasetTests, OptionsTests
 from xcore.types import Ref
 from xcore.words import content_words
 
@@ -356,6 +356,20 @@ def test_cards_make_them(reviews: str, tmp_path: Path) -> None:
     registry = load_registry()
     assert isinstance(registry.create("dataset", Ref(f"table:{reviews}")), Table)
     assert isinstance(registry.create("dataset", Ref(f"texts:{write_folder(tmp_path / 'films')}")), TextFolder)
+
+
+class TestTable(DatasetTests):
+    @pytest.fixture
+    def data(self, reviews: str, tmp_path: Path) -> Table:
+        (tmp_path / "concepts").mkdir()
+        (tmp_path / "concepts" / "praise.txt").write_text("good, great\nsuperb\nfine")
+        return Table(TableOptions(concepts=str(tmp_path / "concepts")), reviews)
+
+
+class TestTexts(DatasetTests):
+    @pytest.fixture
+    def data(self, tmp_path: Path) -> TextFolder:
+        return TextFolder(TextsOptions(), write_folder(tmp_path / "films", ("train", "test")))
 
 
 class TestTableOptions(OptionsTests):

@@ -16,7 +16,7 @@ from xcore_text.vocabulary import Vocabulary
 
 from xcore.errors import MissingError, NotApplicable, UsageError
 from xcore.samples import Samples
-from xcore.testing import OptionsTests, global_state, model_state
+from xcore.testing import ClassifierTests, OptionsTests, global_state, model_state
 
 POSITIVE = ("good", "great", "superb", "fine", "lovely")
 NEGATIVE = ("bad", "dull", "bland", "awful", "boring")
@@ -261,6 +261,17 @@ def test_vocabulary_is_built_by_frequency(tmp_path: Path) -> None:
     assert Vocabulary.load(tmp_path / "v.json").words == made.words
     with pytest.raises(UsageError, match="'x' twice"):
         Vocabulary(["x", "y", "x"])
+
+
+class TestConformance(ClassifierTests):
+    @pytest.fixture
+    def classifier(self, tmp_path: Path) -> TextCNNClassifier:
+        model = TextCNN(len(vocabulary()), 2, embedding=8, channels=6, seed=3)
+        return TextCNNClassifier(TextOptions(max_length=20), saved(model, tmp_path))
+
+    @pytest.fixture
+    def samples(self) -> Samples:
+        return texts_of("good movie, bad plot", "", "qqq zzz", "good " * 40, "dull")
 
 
 class TestTextOptions(OptionsTests):

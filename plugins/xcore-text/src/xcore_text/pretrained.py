@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from xcore.errors import UsageError
 from xcore.guard import seeded
+from xcore.hub import quiet
 
 NEEDS = ("config.json", "tokenizer_config.json")
 
@@ -31,7 +32,7 @@ def load_pretrained(auto: Any, folder: Path, what: str, unused: str = "") -> Any
         The directory is damaged, holds another kind of model, or lacks weights of this kind (such as a head).
     """
     try:
-        with seeded(0):
+        with seeded(0), quiet("transformers"):
             model, report = auto.from_pretrained(
                 folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
             )
@@ -72,7 +73,8 @@ class Tokens:
         from transformers import AutoTokenizer
 
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            with quiet("transformers"):
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, ImportError) as error:
             line = " ".join(str(error).split())[:300]
             raise UsageError(f"no tokenizer can be read from {str(folder)!r}: {line}") from error
