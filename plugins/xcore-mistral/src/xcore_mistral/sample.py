@@ -111,7 +111,7 @@ def _write(
     open_rows = set(range(len(rows)))
     total = draws.shape[1]
     for t in range(total):
-        probabilities = torch.softmax(logits.double().cpu() / temperature, -1).numpy()
+        probabilities = torch.softmax(logits.float().cpu().double() / temperature, -1).numpy()
         chosen = [0] * batch
         for r in sorted(open_rows):
             chosen[r] = pick(probabilities[r], quantiles[r][t], top_p)
