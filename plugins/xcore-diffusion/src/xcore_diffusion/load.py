@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +11,14 @@ import diffusers
 import torch
 import transformers
 
+from xcore import hub
 from xcore.device import current
 from xcore.errors import UsageError, XcoreError
 from xcore_diffusion.files import check
 from xcore_diffusion.options import Options
 
+quiet = partial(hub.quiet, "diffusers", "transformers")
+"""Silence what the libraries say while they load."""
 TOKENIZERS = {"CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}
 SCHEDULERS = {
     "dpm": "DPMSolverMultistepScheduler",
@@ -122,23 +122,3 @@ def _sampler(own: Any, name: str) -> Any:
     if name == "ddim":
         change = {"clip_sample": False, "thresholding": False}  # latents are not confined to [-1, 1]
     return getattr(diffusers, SCHEDULERS[name]).from_config(own.config, **change)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what diffusers and transformers say while they load; their settings are restored."""
-    loggers = [diffusers.utils.logging, transformers.utils.logging]
-    levels = [logger.get_verbosity() for logger in loggers]
-    bars = [logger.is_progress_bar_enabled() for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.set_verbosity(logging.CRITICAL)
-                logger.disable_progress_bar()
-            yield
-        finally:
-            for logger, level, bar in zip(loggers, levels, bars, strict=True):
-                logger.set_verbosity(level)
-                if bar:
-                    logger.enable_progress_bar()

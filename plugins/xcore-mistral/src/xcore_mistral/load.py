@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import ExitStack, redirect_stderr
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 import transformers
 
+from xcore import hub
 from xcore.device import current
 from xcore.errors import MissingError, UsageError, XcoreError
 from xcore_mistral.files import Source
 from xcore_mistral.options import Options
+
+quiet = partial(hub.quiet, "transformers")
+"""Silence what transformers says while it loads."""
 
 
 def load(source: Source, options: Options) -> tuple[Any, Any]:
@@ -69,20 +71,3 @@ def _bits(options: Options) -> Any:
         return transformers.BitsAndBytesConfig(load_in_8bit=True)
     compute = getattr(torch, options.dtype)
     return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what transformers says while it loads; its settings are restored."""
-    log = transformers.utils.logging
-    level, bar = log.get_verbosity(), log.is_progress_bar_enabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            log.set_verbosity(logging.CRITICAL)
-            log.disable_progress_bar()
-            yield
-        finally:
-            log.set_verbosity(level)
-            if bar:
-                log.enable_progress_bar()
