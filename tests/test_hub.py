@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xcore.errors import MissingError, UsageError
-from xcore.hub import directory_digest, model_directory
+from xcore.hub import directory_digest, model_directory, quiet
 
 
 def whole(folder: Path) -> Path:
@@ -63,3 +63,13 @@ def test_the_digest_sees_names_and_contents_of_what_is_read(tmp_path):
     assert directory_digest(folder) == first
     (folder / "config.json").write_text('{"a": 1}')
     assert directory_digest(folder) != first
+
+
+def test_settings_of_libraries_are_restored():
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    with pytest.raises(ValueError, match="inside"), quiet("transformers"):
+        assert not logging.is_progress_bar_enabled()
+        raise ValueError("inside")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before

@@ -191,7 +191,9 @@ def test_quotes_may_be_plain_text(tmp_path: Path) -> None:
 def test_bad_json_lines_are_counted(tmp_path: Path) -> None:
     good = [json.dumps({"text": f"text {i}", "label": bool(i % 2)}) for i in range(6)]
     lines = ["{", "[1]", '{"text": null, "label": "a"}', '{"text": 3, "label": "a"}', '{"text": "x"}', *good]
-    content = "\n".join(lines).encode() + b'\n{"text": "caf\xe9", "label": "True"}\n\n'
+    content = (
+        "\n".join(lines).encode() + b'\n{"text": "caf\xe9", "label": "True"}\n\n{"text": "\\ud83d", "label": "True"}\n'
+    )
     (tmp_path / "t.jsonl").write_bytes(content)
     data = Table(TableOptions(), str(tmp_path / "t.jsonl"))
     assert data.classes == ("False", "True")
@@ -202,6 +204,7 @@ def test_bad_json_lines_are_counted(tmp_path: Path) -> None:
         "empty text",
         "no text in column 'text'",
         "no label in column 'label'",
+        "not UTF-8",
         "not UTF-8",
     ]
 

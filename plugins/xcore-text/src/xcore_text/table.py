@@ -106,7 +106,12 @@ def _plain(value: Any) -> str:
 
 
 def _is_utf8(text: str) -> bool:
-    return not any("\udc80" <= c <= "\udcff" for c in text)
+    """Whether a text holds no lone surrogates, which stand for other bytes or come from broken JSON escapes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _ordered(labels: set[str]) -> list[str]:
