@@ -232,3 +232,25 @@ def test_loss_and_tokens_are_those_of_trl(directory: Path, tmp_path: Path) -> No
         )
         margin = dpo.margins(sums[:6, 0], sums[6:, 0], sums[:6, 1], sums[6:, 1], 0.3)
     assert float(-F.logsigmoid(margin).mean()) == pytest.approx(float(theirs), abs=1e-5)
+
+
+def test_peft_reads_the_tensors(generator: MistralGenerator, directory: Path, tmp_path: Path) -> None:
+    import peft
+    import transformers
+    from safetensors.torch import load_file
+
+    adapter, _ = generator.adapt(None, texts(PREFERRED), texts(REJECTED), seed=0, options={"steps": 2, "lr": 1e-2})
+    save_adapter(adapter, tmp_path / "adapter.safetensors")
+    tensors = {n: t for n, t in load_file(tmp_path / "adapter.safetensors").items() if not n.startswith("optimiser.")}
+    prompt = generator.asker.prompt("bland")
+    with quiet(), torch.random.fork_rng(), torch.no_grad():
+        base = transformers.AutoModelForCausalLM.from_pretrained(str(directory))
+        plain = base(torch.tensor([prompt])).logits
+        targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        theirs = peft.get_peft_model(base, peft.LoraConfig(r=8, lora_alpha=8, target_modules=targets)).eval()
+        odd = peft.set_peft_model_state_dict(theirs, tensors)
+        assert not odd.unexpected_keys
+        generator._put(adapter)
+        ours = generator.model(torch.tensor([prompt])).logits
+        assert torch.allclose(ours, theirs(torch.tensor([prompt])).logits, atol=1e-5)
+        assert not torch.allclose(ours, plain, atol=1e-3)
