@@ -139,11 +139,11 @@ def report(
 def explain(
     method: str,
     classifier: torch.nn.Module | Any,
-    samples: torch.Tensor | Samples,
+    samples: torch.Tensor | Samples | Sequence[str],
     *,
     target: str | int,
     class_names: Sequence[str] = (),
-    contrast: torch.Tensor | Samples | None = None,
+    contrast: torch.Tensor | Samples | Sequence[str] | None = None,
     layer: str = "",
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
@@ -162,19 +162,19 @@ def explain(
     classifier
         A `torch.nn.Module` that maps (n, 3, H, W) in [0, 1] to logits, or anything that fulfils `Classifier`.
     samples
-        Images (n, 3, H, W) in [0, 1] of the class, or `Samples`.
+        Images (n, 3, H, W) in [0, 1] of the class, texts, or `Samples`.
     target
         Class name or index.
     class_names
         The names of the module's outputs, in order.
     contrast
-        Images of other classes, for methods that compare with random sets.
+        Images or texts of other classes, for methods that compare with random sets.
     layer
         A name in `named_modules()`; "" = the classifier's own default.
     options
         Options of the method, as on `xcore show METHOD`.
     generator, models, vocabulary
-        For methods that draw or ask: a generator, helper models by role, phrases to try.
+        For methods that draw or ask: a generator, helper models by role, phrases to try (of texts, their own words).
     workdir
         Where `Explanation.files` are written; "" = a new temporary folder, which is left for the caller.
 

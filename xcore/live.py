@@ -13,18 +13,21 @@ from xcore.protocols import Classifier, Task
 from xcore.store import Store
 from xcore.task import TrainingData
 from xcore.types import Budget, Kind, Samples, Split, Truth
+from xcore.words import content_words
 
 if TYPE_CHECKING:
     import torch
 
+    Data = torch.Tensor | Samples | Sequence[str]
+
 
 def live_task(
     classifier: Any,
-    samples: torch.Tensor | Samples,
+    samples: Data,
     target: str | int,
     class_names: Sequence[str],
     *,
-    contrast: torch.Tensor | Samples | None,
+    contrast: Data | None,
     layer: str,
     seed: int,
     generator: Any,
@@ -37,7 +40,10 @@ def live_task(
     model = as_classifier(classifier, class_names)
     index = _target(model, target)
     given = as_samples(samples)
-    data = LiveData(given, model.classes[index], None if contrast is None else as_samples(contrast), vocabulary)
+    if model.kind != given.kind:
+        raise UsageError(f"the classifier reads {model.kind}, the samples are of kind {given.kind}")
+    others = None if contrast is None else as_samples(contrast)
+    data = LiveData(given, model.classes[index], others, vocabulary or words_of(given, others))
 
     def helper(role: str) -> Any:
         if role not in models:
@@ -55,13 +61,13 @@ def live_task(
             "train",
             seed=0,
             generator=generator,
-            vocabulary=vocabulary,
+            vocabulary=data.vocabulary,
             segmenter=partial(helper, "segmenter") if "segmenter" in models else None,
             pool_size=data.pool_size,
         ),
         data=TrainingData(data),
         seed=seed,
-        vocabulary=vocabulary,
+        vocabulary=vocabulary or words_of(given),
         generator=generator,
         model=helper,
         artifact=Store(store).artifact,
@@ -85,10 +91,19 @@ def as_classifier(model: Any, class_names: Sequence[str]) -> Classifier:
     raise UsageError(f"{type(model).__name__} is no classifier", "pass a torch.nn.Module or an xcore Classifier")
 
 
-def as_samples(data: torch.Tensor | Samples) -> Samples:
-    """Images as `Samples`, named by their place; checked to lie in [0, 1]."""
+def words_of(*parts: Samples | None) -> tuple[str, ...]:
+    """The content words of texts; none of images."""
+    return content_words(text for part in parts if part is not None and part.kind == "text" for text in part.texts)
+
+
+def as_samples(data: Data) -> Samples:
+    """Images or texts as `Samples`, named by their place; images are checked to lie in [0, 1]."""
     if isinstance(data, Samples):
         return data
+    if isinstance(data, str):
+        raise UsageError("one string is no list of texts", "pass [text]")
+    if isinstance(data, Sequence):
+        return Samples("text", tuple(data), tuple(f"text/{i}" for i in range(len(data))))
     images = data.detach().float()
     if images.numel() and (float(images.min()) < 0 or float(images.max()) > 1):
         low, high = float(images.min()), float(images.max())
@@ -125,7 +140,7 @@ class LiveData:
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
         part = self._parts.get(cls or self.name)
         if part is None:
-            raise MissingError("this method compares with samples of other classes", "pass contrast=images")
+            raise MissingError("this method compares with samples of other classes", "pass them as contrast")
         return part.take(range(min(n, len(part))))
 
     def concept(self, name: str, n: int, seed: int) -> Samples:

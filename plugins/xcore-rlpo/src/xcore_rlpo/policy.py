@@ -58,6 +58,7 @@ def _dqn(env: PromptEnv, options: Options, steps: int, seed: int, told: Told) ->
     with seeded(seed):
         from stable_baselines3 import DQN
         from stable_baselines3.common.callbacks import BaseCallback
+        from stable_baselines3.common.logger import Logger
 
         model = DQN(
             "MlpPolicy",
@@ -76,6 +77,7 @@ def _dqn(env: PromptEnv, options: Options, steps: int, seed: int, told: Told) ->
             seed=seed % 2**32,
             device="cpu",
         )
+        model.set_logger(Logger(None, []))  # its own would leave a folder behind in every run
         _start_at_zero(model)
 
         class Tell(BaseCallback):  # type: ignore[misc]

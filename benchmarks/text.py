@@ -1,0 +1,106 @@
+"""What RLPO finds on text: `python benchmarks/text.py` runs the arms on ten draws of reviews and prints it as Markdown.
+
+Draw i explains other reviews than draw j, and all arms of a draw explain the same ones, with the same seed. Differences
+are paired by class and draw; intervals are 95 % percentile intervals of 10,000 bootstrap resamples of the draws within
+each class, for this classifier.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from minizoo_full import cases
+from sklearn.metrics import roc_auc_score
+
+from xcore.api import bench, load_registry
+from xcore.contrast import Contrast
+from xcore.progress import Lines
+from xcore.rows import Row
+from xcore.types import Ref, Samples
+from xcore.words import content_words
+
+OWN, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "rlpo-untuned", "tcav")
+
+
+def main() -> None:
+    """Run what is not finished and print all sections."""
+    ask = argparse.ArgumentParser(description=__doc__)
+    ask.add_argument("--draws", type=int, default=10)
+    ask.add_argument("--out", default="runs/text-draws")
+    flags = ask.parse_args()
+    rows: list[Row] = []
+    for draw in range(flags.draws):
+        made = bench(suite="text", out=Path(flags.out) / str(draw), seeds=[draw], data_seed=draw, reporter=Lines())
+        rows += [row for row in made.rows if row["status"] == "ok"]
+    print(f"Command: `python benchmarks/text.py --draws {flags.draws} --out {flags.out}`\n")
+    recovery(rows)
+    contrast()
+
+
+def recovery(rows: Sequence[Row]) -> None:
+    """Precision@5 and AUC of every arm beside chance, and RLPO's differences from the others."""
+    print("## Recovery of the words that the classifier uses\n")
+    print("| arm | precision@5 | chance | minus chance | AUC |\n|---|---|---|---|---|")
+    for label in (OWN, *OTHERS):
+        value, chance = cases(rows, label, "value"), cases(rows, label, "chance")
+        gain = {k: value[k] - chance[k] for k in value}
+        print(f"| {label} | {shown(value)} | {shown(chance)} | {shown(gain)} | {shown(cases(rows, label, 'auc'))} |")
+    print("\n| difference | precision@5 | AUC |\n|---|---|---|")
+    for other in OTHERS:
+        gaps = []
+        for what in ("value", "auc"):
+            own, theirs = cases(rows, OWN, what), cases(rows, other, what)
+            gaps.append(shown({k: own[k] - theirs[k] for k in own.keys() & theirs.keys()}))
+        print(f"| {OWN} - {other} | {' | '.join(gaps)} |")
+    print()
+
+
+def contrast(words: int = 60, n: int = 10) -> None:
+    """What random words are drawn from decides what a CAV says: AUC of the TCAV effect against the truth, untuned."""
+    from xcore_tcav.scorer import Scorer
+
+    registry = load_registry()
+    data, classifier = registry.create("dataset", Ref("reviews")), registry.create("classifier", Ref("reviews/textcnn"))
+    generator, truth = registry.create("generator", Ref("reviews/mistral")), data.truth("reviews/textcnn")
+    world = tuple(w for w in data.vocabulary if w in truth.phrases)
+    print("## What random words are drawn from\n")
+    print(f"| words | class | AUC of the effect of {words} words | AUC of TS |\n|---|---|---|---|")
+    for name, vocabulary in (("of the reviews alone", world), ("of the reviews and of English", data.vocabulary)):
+        for target, cls in enumerate(data.classes):
+            samples = data.samples(cls, "explain", 60, 0)
+            said = [w for w in content_words(samples.texts) if w in truth.phrases]
+            chosen = np.random.default_rng(0).choice(said, words, replace=False).tolist()
+            drawn = generator.generate([w for w in chosen for _ in range(n)], [*range(n)] * words)
+            random = Contrast(data, cls, "train", seed=0, generator=generator, vocabulary=vocabulary)
+            scorer = Scorer(classifier.open("pooled"), target, samples, random, folds=0)
+            sets: list[Samples] = [drawn.take(range(i * n, (i + 1) * n)).filled() for i in range(words)]
+            scores = scorer.score_many(sets, f"generated:{generator.fingerprint}")
+            used = [bool(truth.phrases[w] & truth.used(cls)) for w in chosen]
+            effect, ts = (roc_auc_score(used, [getattr(s, what) for s in scores]) for what in ("effect", "ts"))
+            print(f"| {name} | {cls} | {effect:.2f} | {ts:.2f} |")
+    print()
+
+
+def shown(values: Mapping[tuple[str, int], float]) -> str:
+    """Mean and interval over draws, resampled within each class."""
+    if not values:
+        return "n/a"
+    low, high = interval(values)
+    return f"{np.mean(list(values.values())):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def interval(values: Mapping[tuple[str, int], float], resamples: int = 10_000) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean."""
+    rng, total = np.random.default_rng(0), np.zeros(resamples)
+    for name in sorted({c for c, _ in values}):
+        own = np.array([v for (c, _), v in sorted(values.items()) if c == name])
+        total += own[rng.integers(len(own), size=(resamples, len(own)))].sum(1)
+    low, high = np.percentile(total / len(values), [2.5, 97.5])
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()
