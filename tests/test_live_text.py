@@ -47,7 +47,7 @@ def test_the_words_of_the_texts_are_the_seeds_and_those_of_all_texts_the_random_
     assert made.samples.texts == ("a good film", "the film")
     assert made.samples.ids == ("text/0", "text/1")
     assert made.vocabulary == ("film", "good")
-    assert made.data.vocabulary == ("bad", "film", "good")
+    assert made.data.vocabulary == ("film", "bad", "good")
     assert made.contrast(1, 0, "as-is").texts in {("a bad film",), ("bad",)}
 
 
