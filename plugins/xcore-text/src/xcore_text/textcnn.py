@@ -199,15 +199,14 @@ def load(directory: str | Path) -> Saved:
         A file is damaged, or the three do not fit together.
     """
     folder = Path(directory).expanduser()
-    for path in (folder, folder / CONFIG, folder / VOCABULARY, folder / WEIGHTS):
-        if not path.exists():
-            raise MissingError(f"no {str(path)!r}", "name a directory that xcore_text.textcnn.save wrote")
+    _must_exist(folder, folder / CONFIG)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if config.pop("architecture", None) != ARCHITECTURE:
             raise UsageError(
                 f"{str(folder / CONFIG)!r} describes no {ARCHITECTURE}", "transformers' models: hf-text:DIR"
             )
+        _must_exist(folder / VOCABULARY, folder / WEIGHTS)
         classes = tuple(config.pop("classes"))
         model = TextCNN(config.pop("size"), len(classes), **config)
         model.load_state_dict({k: v.float() for k, v in load_file(folder / WEIGHTS).items()})
@@ -219,3 +218,9 @@ def load(directory: str | Path) -> Saved:
         words = f"{len(vocabulary)} words, the model is for {model.config['size']}"
         raise UsageError(f"{str(folder / VOCABULARY)!r} has {words}")
     return Saved(model.eval(), vocabulary, classes)
+
+
+def _must_exist(*paths: Path) -> None:
+    for path in paths:
+        if not path.exists():
+            raise MissingError(f"no {str(path)!r}", "name a directory that xcore_text.textcnn.save wrote")
