@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -71,6 +72,7 @@ FILLERS: Mapping[str, tuple[str, ...]] = {
 THING_GROUP: Mapping[str, str] = {word: name for name, members in THINGS.items() for word in members}
 
 
+@cache
 def adjectives(thing: str) -> tuple[str, ...]:
     """The adjectives that are said of a thing: praising, blaming and neutral ones."""
     fitting = {name: GROUPS[name] for name in FITS[THING_GROUP[thing]]}
@@ -93,7 +95,7 @@ class Review:
 
     def __str__(self) -> str:
         plain = "".join(p if isinstance(p, str) else p.word for p in self.parts)
-        return re.sub(r"\ba (?=[aeiou])", "an ", plain)
+        return re.sub(r"\ba (?=[aeiou])(?!usual\b)", "an ", plain)  # of our words, only "usual" sounds otherwise
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -116,11 +118,16 @@ def _clause(template: str, choose: Mapping[str, tuple[str, ...]], rng: np.random
             parts.append(Slot(THINGS[THING_GROUP[thing]], thing))
         elif piece == "adjective" or piece in FILLERS:
             fillers = adjectives(thing) if piece == "adjective" else FILLERS[piece]
-            allowed = [w for w in fillers if w in choose[piece]] if piece in choose else list(fillers)
+            allowed = _common(fillers, choose[piece]) if piece in choose else fillers
             parts.append(Slot(fillers, _draw(allowed, rng)))
         elif piece:
             parts.append(piece)
     return parts
+
+
+@cache
+def _common(fillers: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(w for w in fillers if w in chosen)
 
 
 def _draw(options: Sequence[str], rng: np.random.Generator) -> str:
