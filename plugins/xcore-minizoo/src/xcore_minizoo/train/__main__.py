@@ -22,6 +22,9 @@ MODELS: dict[str, tuple[str, Recipe]] = {
     "clean": ("classifier", Recipe(minutes=6, lr=3e-3, batch=64, seed=31, ema=0.995)),
     "shortcut": ("classifier", Recipe(minutes=3, lr=3e-3, batch=64, seed=32, ema=0.995)),
     "resnet": ("features", Recipe(minutes=12, lr=3e-3, batch=64, seed=33, ema=0.995)),
+    "vit": ("vit", Recipe(minutes=9, lr=2e-3, batch=64, seed=61, weight_decay=0.05, ema=0.995)),
+    "vit-birds": ("vit", Recipe(minutes=3, lr=1e-3, batch=64, seed=62, weight_decay=0.05, ema=0.995)),
+    "vit-cats": ("vit", Recipe(minutes=3, lr=1e-3, batch=64, seed=63, weight_decay=0.05, ema=0.995)),
     "oracle-b": ("oracle", Recipe(minutes=4, lr=3e-3, batch=64, seed=12, ema=0.998)),
 }
 

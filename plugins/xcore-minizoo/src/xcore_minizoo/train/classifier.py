@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +31,17 @@ def pictures(collection: Collection, split: str, start: int, n: int, seed: int) 
 
 @torch.no_grad()
 def accuracy(model: nn.Module, collection: Collection, split: str, seed: int, n: int = 900) -> dict[str, float]:
-    """Accuracy over all pictures and over each class on fresh draws of a split."""
+    """Accuracy over all pictures, over each class and over each group, if there are any, on fresh draws of a split."""
     model.eval()
     x, y = pictures(collection, split, 0, n, seed)
     guess = torch.cat([model(part * 2 - 1).argmax(1) for part in x.split(128)])
     right = (guess == y).float()
-    each = {f"{split}.{c}": round(right[y == i].mean().item(), 4) for i, c in enumerate(collection.classes)}
-    return {f"{split}.all": round(right.mean().item(), 4), **each}
+    parts = {"all": right} | {c: right[y == i] for i, c in enumerate(collection.classes)}
+    if collection.group is not None:
+        drawn = [collection.draw_scene(None, split, i, seed) for i in range(n)]
+        groups = np.array([collection.group(collection.classes[label], scene) for scene, label, _ in drawn])
+        parts |= {g: right[torch.from_numpy(groups == g)] for g in sorted(set(groups))}
+    return {f"{split}.{name}": round(part.mean().item(), 4) for name, part in parts.items()}
 
 
 def run(
@@ -59,24 +64,36 @@ def run(
         return value, {"loss": value.item()}
 
     done = train(nn.ModuleDict({"model": model}), loss, recipe, out)
+    config = {"architecture": ARCHITECTURE, "settings": SETTINGS, "classes": collection.classes, "planted": shortcut}
+    save(model, config, out / "model")
+    write_figures(model, collection, recipe, done, out / "model")
+    if truth:
+        table = table_of(model, collection)
+        (out / "model" / "truth.json").write_text(json.dumps(table, indent=1))
+
+
+def save(model: nn.Module, config: dict[str, Any], folder: Path) -> None:
+    """Write weights and config (architecture, settings, classes, planted) of a classifier."""
     model.half()
-    (out / "model").mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     # the header by which `file:DIR/model/model.safetensors` knows what to build and how to feed it
     header = {
-        "architecture": f"timm:{ARCHITECTURE}",
-        "arguments": SETTINGS,
-        "classes": collection.classes,
+        "architecture": f"timm:{config['architecture']}",
+        "arguments": config["settings"],
+        "classes": config["classes"],
         "input_size": [64, 64],
         "mean": [0.5] * 3,
         "std": [0.5] * 3,
     }
-    save_file(model.state_dict(), str(out / "model" / "model.safetensors"), metadata={"xcore": json.dumps(header)})
-    config = {"architecture": ARCHITECTURE, "settings": SETTINGS, "classes": collection.classes, "planted": shortcut}
-    (out / "model" / "config.json").write_text(json.dumps(config, indent=1))
+    save_file(model.state_dict(), str(folder / "model.safetensors"), metadata={"xcore": json.dumps(header)})
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+
+
+def write_figures(
+    model: nn.Module, collection: Collection, recipe: Recipe, done: dict[str, float], folder: Path
+) -> None:
+    """Write the accuracies on fresh draws of the train and held-out splits."""
     figures = {"steps": done["steps"], "seconds": done["seconds"]}
     for split in ("train", "heldout"):
         figures |= accuracy(model.float(), collection, split, recipe.seed + 5000)
-    (out / "model" / "figures.json").write_text(json.dumps(figures, indent=1))
-    if truth:
-        table = table_of(model, collection)
-        (out / "model" / "truth.json").write_text(json.dumps(table, indent=1))
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1))
