@@ -11,6 +11,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    BartConfig,
+    BartForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
     BertModel,
@@ -21,6 +23,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
+    XLNetConfig,
+    XLNetForSequenceClassification,
 )
 from xcore_text.classifiers import HuggingFaceClassifier
 from xcore_text.embed import SentenceEmbedder, minilm
@@ -210,6 +214,38 @@ def test_length_is_what_the_model_takes(folders: dict[str, Path]) -> None:
         assert f"the {limit} tokens" in classifier.notes[0]
         with pytest.raises(UsageError, match=f"takes {limit} tokens"):
             HuggingFaceClassifier(TextOptions(max_length=limit + 1), str(folders[name]))
+
+
+def test_length_is_what_a_text_needs(folders: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="max_length is 2, a text of one token takes 3"):
+        HuggingFaceClassifier(TextOptions(max_length=2), str(folders["bert"]))
+    classifier = HuggingFaceClassifier(TextOptions(max_length=3), str(folders["bert"]))
+    assert torch.allclose(classifier.logits(samples("good movie")), classifier.logits(samples("good plot")), atol=1e-5)
+
+
+def test_an_encoder_with_a_decoder_is_read(tmp_path: Path) -> None:
+    _, tokenizer = build("bert")
+    size = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    size |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 64}
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 2}
+    BartForSequenceClassification(BartConfig(vocab_size=len(tokenizer), **size, **special)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    classifier = HuggingFaceClassifier(TextOptions(), str(tmp_path))
+    assert classifier.default_layer == "classification_head.dense"
+    assert classifier.open("classification_head.dense").gradients(samples(*CORPUS), 0).shape == (4, 16)
+
+
+def test_models_that_are_padded_on_the_left_are_refused(tmp_path: Path) -> None:
+    _, tokenizer = build("bert")
+    config = XLNetConfig(vocab_size=len(tokenizer), d_model=16, n_layer=1, n_head=2, d_inner=32)
+    made = XLNetForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(0))
+    made.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="if a text is padded"):
+        HuggingFaceClassifier(TextOptions(), str(tmp_path))
 
 
 def test_classes_may_be_renamed(folders: dict[str, Path]) -> None:

@@ -94,27 +94,41 @@ class HuggingFaceClassifier(TextClassifier):
         tokens = Tokens(folder, model, options.max_length, usual=128)
         self._tokens = tokens
         self._cut, self._limit = tokens.cut, f"the {tokens.max_length} tokens that hf-text:{argument} reads"
-
-        def preprocess(texts: Sequence[str]) -> Mapping[str, Tensor]:
-            ids, mask = tokens(texts, tokens.max_length)
-            return {"input_ids": ids.to(self.model.device), "attention_mask": mask.to(self.model.device)}
-
         names = options.classes or [name for _, name in sorted(model.config.id2label.items())]
         super().__init__(
             model,
             names,
-            preprocess=preprocess,
+            preprocess=lambda texts: self._arguments(texts, tokens.max_length, count=True),
             kind="text",
             device=options.device or device.current(),
             batch_size=options.batch_size,
         )
+        self._check_padding(argument)
 
     @cached_property
     def default_layer(self) -> str:
         """See `bent_layer`."""
-        ids, mask = self._tokens(self._tokens.made_up(32, min(16, self._tokens.max_length)))
-        device = self.model.device
-        return bent_layer(self.model.module, {"input_ids": ids.to(device), "attention_mask": mask.to(device)})
+        return bent_layer(
+            self.model.module, self._arguments(self._tokens.made_up(32, min(16, self._tokens.max_length)))
+        )
+
+    def _arguments(self, texts: Sequence[str], length: int | None = None, count: bool = False) -> Mapping[str, Tensor]:
+        ids, mask = self._tokens(texts, length, count=count)
+        return {"input_ids": ids.to(self.model.device), "attention_mask": mask.to(self.model.device)}
+
+    def _check_padding(self, argument: str) -> None:
+        """Raise `UsageError` if padding on the right changes what the model says of a text."""
+        text = self._tokens.made_up(1, 4)
+        with frozen(self.model.module), torch.no_grad():
+            alone, padded = (
+                self.model.checked(run(self.model.module, self._arguments(text, length)))
+                for length in (None, self._tokens.max_length)
+            )
+        if not torch.allclose(alone, padded, rtol=1e-2, atol=1e-2):
+            raise UsageError(
+                f"the logits of {argument!r} change by {float((alone - padded).abs().max()):.2g} if a text is padded",
+                "models that read texts padded on the left, such as XLNet, cannot be explained",
+            )
 
 
 def bent_layer(module: nn.Module, args: Mapping[str, Tensor]) -> str:
@@ -140,8 +154,8 @@ def bent_layer(module: nn.Module, args: Mapping[str, Tensor]) -> str:
     def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda _module, _args, output: outputs.update({name: output})
 
-    embeddings = module.get_input_embeddings()  # type: ignore[operator]
-    handles = [embeddings.register_forward_hook(lambda _module, _args, output: output.requires_grad_())]
+    tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
+    handles = [table.register_forward_hook(lambda _module, _args, output: output.requires_grad_()) for table in tables]
     handles += [module.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
     try:
         with frozen(module), torch.enable_grad():

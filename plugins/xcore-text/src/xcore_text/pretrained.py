@@ -66,7 +66,7 @@ class Tokens:
     Raises
     ------
     UsageError
-        No tokenizer can be read, or `max_length` is more than the model takes.
+        No tokenizer can be read, or `max_length` is more than the model takes or less than a text needs.
     """
 
     def __init__(self, folder: Path, model: nn.Module, max_length: int | None, usual: int) -> None:
@@ -82,12 +82,15 @@ class Tokens:
         if max_length is not None and limit is not None and max_length > limit:
             raise UsageError(f"max_length is {max_length}, the model in {str(folder)!r} takes {limit} tokens")
         self.max_length = max_length if max_length is not None else min(limit or usual, usual)
+        least = self._tokenizer.num_special_tokens_to_add() + 1
+        if self.max_length < least:
+            raise UsageError(f"max_length is {self.max_length}, a text of one token takes {least}")
         self.pad = _padding(self._tokenizer, model)
         self._tokenizer.padding_side = self._tokenizer.truncation_side = "right"
         self.cut: set[int] = set()
         """Hashes of the texts that were longer."""
 
-    def __call__(self, texts: Sequence[str], length: int | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(self, texts: Sequence[str], length: int | None = None, *, count: bool = True) -> tuple[Tensor, Tensor]:
         """Token numbers and attention mask, both (n, T), padded on the right.
 
         Parameters
@@ -96,11 +99,13 @@ class Tokens:
             n texts. One that gives no token at all becomes one unknown (else padding) token.
         length
             T; None = as long as the longest.
+        count
+            Remember texts that are cut.
         """
         rows = self._encoded(texts)
         for i, row in enumerate(rows):
             if len(row) > self.max_length:
-                self.cut.add(hash(texts[i]))
+                self.cut |= {hash(texts[i])} if count else set()
                 rows[i] = self._encoded([texts[i]], truncation=True, max_length=self.max_length)[0]
             elif not row:
                 unknown = self._tokenizer.unk_token_id
