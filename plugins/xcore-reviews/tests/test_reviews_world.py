@@ -185,7 +185,7 @@ def test_the_truth_is_known_of_one_classifier(tmp_path):
     assert random().truth("reviews/textcnn") is None
     from xcore_reviews.data import read_truth
 
-    with pytest.raises(MissingError, match="xcore_reviews.truth"):
+    with pytest.raises(MissingError, match=r"xcore_reviews\.truth"):
         read_truth(tmp_path / "truth.json")
 
 

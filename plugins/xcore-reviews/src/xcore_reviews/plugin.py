@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from xcore import hookimpl
 
 if TYPE_CHECKING:
-    from xcore.hookspecs import Fingerprint, Register
+    from xcore.hookspecs import Register
+    from xcore_reviews.options import MistralOptions
 
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULTS = {
@@ -17,18 +18,6 @@ DEFAULTS = {
     "contrast": "reviews/random",
     "text-embedder": "reviews/embedder",
 }
-
-
-def _of(name: str) -> Fingerprint:
-    """Fingerprint of a shipped model: its files and the code that opens them."""
-
-    def fingerprint(options: Any, argument: str | None = None) -> str:
-        from xcore.identity import digest, file_digest, plain_options, tree_digest
-
-        code = file_digest(Path(__file__).parent / "models.py")
-        return digest([tree_digest(WEIGHTS / name), code, dict(plain_options(options))])
-
-    return fingerprint
 
 
 @hookimpl
@@ -55,7 +44,7 @@ def register_classifiers(register: Register) -> None:
         "reviews/textcnn",
         "xcore_reviews.models:textcnn",
         summary="a small TextCNN that tells blame from praise",
-        fingerprint=_of("textcnn"),
+        fingerprint="xcore_reviews.plugin:textcnn_fingerprint",
         kinds=("text",),
     )
 
@@ -67,7 +56,7 @@ def register_generators(register: Register) -> None:
         "xcore_reviews.models:mistral",
         summary="a small Mistral that answers with synonyms, of this world and of WordNet",
         options="xcore_reviews.options:MistralOptions",
-        fingerprint=_of("mistral"),
+        fingerprint="xcore_reviews.plugin:mistral_fingerprint",
         kinds=("text",),
     )
 
@@ -78,7 +67,7 @@ def register_models(register: Register) -> None:
         "reviews/embedder",
         "xcore_reviews.models:embedder",
         summary="a small sentence encoder in which synonyms are near",
-        fingerprint=_of("embedder"),
+        fingerprint="xcore_reviews.plugin:embedder_fingerprint",
         role="text-embedder",
         kinds=("text",),
     )
@@ -91,3 +80,24 @@ def world_fingerprint(options: Any, argument: str | None = None) -> str:
     here = Path(__file__).parent
     code = [here / f"{m}.py" for m in ("lexicon", "grammar", "data")]
     return digest([file_digest(p) for p in [*code, here / "english.json", *sorted(WEIGHTS.glob("*/truth.json"))]])
+
+
+def textcnn_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the weights and of the code that reads them."""
+    from xcore_text.fingerprint import textcnn
+
+    return textcnn(options, str(WEIGHTS / "textcnn"))
+
+
+def mistral_fingerprint(options: MistralOptions, argument: str | None = None) -> str:
+    """Digest of the weights, the options, and the code that asks and adapts."""
+    from xcore_mistral.files import fingerprint, model_source
+
+    return fingerprint(model_source(str(WEIGHTS / "mistral")), options)
+
+
+def embedder_fingerprint(options: Any, argument: str | None = None) -> str:
+    """Digest of the weights and of the code that reads them."""
+    from xcore_text.fingerprint import sentence
+
+    return sentence(options, str(WEIGHTS / "embedder"))

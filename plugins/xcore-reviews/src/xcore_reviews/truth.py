@@ -38,8 +38,8 @@ def truth_table(logits: Logits, reviews: int = 300, seed: int = 0) -> dict[str, 
     Returns
     -------
     dict
-        ``effects[class]["word=..."] = [mean, low, high]`` (95 % interval over slots), ``gaps[class]`` (mean logit gap
-        to the other class), ``share``, ``reviews`` and ``seed``.
+        ``effects[class]["word=..."] = [mean, low, high]`` (95 % interval over slots; words that fit one slot only are
+        left out), ``gaps[class]`` (mean logit gap to the other class), ``share``, ``reviews`` and ``seed``.
     """
     effects: dict[str, dict[str, list[float]]] = {}
     gaps: dict[str, float] = {}
@@ -56,7 +56,7 @@ def truth_table(logits: Logits, reviews: int = 300, seed: int = 0) -> dict[str, 
                 others = (column.sum() - column) / (len(column) - 1)
                 for word, effect in zip(slot.fillers, column - others, strict=True):
                     found[word].append(float(effect))
-        effects[cls] = {f"word={w}": _interval(e) for w, e in sorted(found.items())}
+        effects[cls] = {f"word={w}": _interval(e) for w, e in sorted(found.items()) if len(e) > 1}
     return {"effects": effects, "gaps": gaps, "share": SHARE, "reviews": reviews, "seed": seed}
 
 
