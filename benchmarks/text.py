@@ -22,7 +22,7 @@ from xcore.rows import Row
 from xcore.types import Ref, Samples
 from xcore.words import content_words
 
-OWN, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "rlpo-untuned", "tcav")
+OWN, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "tcav")
 
 
 def main() -> None:

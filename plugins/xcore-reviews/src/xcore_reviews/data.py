@@ -38,7 +38,7 @@ def english() -> tuple[str, ...]:
     """Frequent words of English that no review says, in alphabetical order.
 
     Random words are drawn from these and the world's own. Of the world's words alone half praise or blame, and CAVs
-    against them say little of the concept: see docs/methods/text.md.
+    against them say little of the concept: see docs/text.md.
     """
     every: list[str] = json.loads((Path(__file__).parent / "english.json").read_text(encoding="utf-8"))
     return tuple(every)
