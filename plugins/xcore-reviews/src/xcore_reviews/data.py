@@ -96,11 +96,11 @@ class Written:
         return Samples("text", texts, tuple(f"{self.name}/concept/{name}/{seed}/{i}" for i in range(n)))
 
     def truth(self, classifier: str) -> Truth | None:
-        """What the shipped classifier is known to use; a table ``truth.json`` in the directory of ``textcnn:DIR``."""
+        """What the shipped classifier is known to use; of others (``textcnn:DIR``, ``hf-text:DIR``) DIR/truth.json."""
         if self._signs != CLASSES:
             return None
         provider, _, argument = classifier.partition(":")
-        if provider == "textcnn" and (Path(argument) / "truth.json").is_file():
+        if provider in ("textcnn", "hf-text") and (Path(argument) / "truth.json").is_file():
             return read_truth(Path(argument) / "truth.json")
         shipped = classifier.removeprefix("xcore-reviews/") == "reviews/textcnn"
         return read_truth(WEIGHTS / "textcnn" / "truth.json") if shipped else None

@@ -3,7 +3,7 @@
 For a class and a base review every word that fits a slot is put there in turn. The effect of a word is the class logit
 with it minus the mean over the other words that fit, averaged over all slots of all base reviews.
 
-`python -m xcore_reviews.truth DIR` recomputes the table of the TextCNN in DIR.
+`python -m xcore_reviews.truth DIR` computes the table of the classifier in DIR (a TextCNN or one of transformers).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from xcore.errors import UsageError
+from xcore.samples import Samples
 from xcore_reviews.data import CLASSES, written
 from xcore_reviews.grammar import Slot
 
@@ -66,22 +68,32 @@ def _interval(values: list[float]) -> list[float]:
 
 
 def table_of(directory: Path, reviews: int = 300) -> dict[str, Any]:
-    """The table of the TextCNN in a directory."""
-    import torch
-    from xcore_text.textcnn import load
+    """The table of the classifier in a directory: a TextCNN, or a sequence classifier of transformers.
 
-    saved = load(directory)
+    Raises
+    ------
+    UsageError
+        If its classes are not those of the reviews, in this order.
+    """
+    from xcore_text.classifiers import HuggingFaceClassifier, TextCNNClassifier
+    from xcore_text.options import TextOptions
+
+    ours = (directory / "vocabulary.json").is_file()
+    classifier = (TextCNNClassifier if ours else HuggingFaceClassifier)(TextOptions(), str(directory))
+    if classifier.classes != tuple(CLASSES):
+        raise UsageError(
+            f"the classifier in {str(directory)!r} tells {', '.join(classifier.classes)} apart, "
+            f"the reviews are {', '.join(CLASSES)}"
+        )
 
     def logits(texts: Sequence[str]) -> Tensor:
-        with torch.no_grad():
-            out: Tensor = saved.model(*saved.model.inputs([saved.vocabulary.encode(t) for t in texts]))
-        return out
+        return classifier.logits(Samples("text", tuple(texts), tuple(map(str, range(len(texts))))))
 
     return truth_table(logits, reviews)
 
 
 def main() -> None:
-    """Recompute the table of a TextCNN and write it beside its weights."""
+    """Compute the table of a classifier and write it beside its weights."""
     parser = argparse.ArgumentParser(prog="python -m xcore_reviews.truth", description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--reviews", type=int, default=300)
