@@ -22,3 +22,12 @@ class DiffusionOptions(Options):
     steps: int = Field(default=12, ge=1, le=1000, description="denoising steps")
     guidance: float = Field(default=2.5, ge=0, description="classifier-free guidance scale; 1 or less draws without")
     batch_size: int = Field(default=16, ge=1, description="images drawn at once; the last batch is filled up")
+
+
+class CaptionOptions(BaseModel):
+    """What the captioner says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str = Field(default="", description='begin of a caption; "" = 20 to 30 words, "a picture of" = few words')
+    top_p: float = Field(default=0.9, ge=0, le=1, description="mass of the words drawn from; 0 = always the likeliest")

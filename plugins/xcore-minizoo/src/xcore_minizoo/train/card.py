@@ -21,6 +21,12 @@ DATA = {
     "resnet": "any scene, whole, cropped, masked or degraded, labelled by its factors, never by class",
     "oracle-a": "any scene, whole, cropped, masked, degraded or through the autoencoder, labelled by its factors",
     "oracle-b": "any scene, whole, cropped, masked, degraded or through the autoencoder, labelled by its factors",
+    "vit": "the train split of the data set minizoo",
+    "vit-cats": "the train split of the data set minizoo/cats-apples",
+    "vit-birds": "the train split of the data set minizoo/shortcut-birds",
+    "blip": "animals in any coat, three birds among them, textures, places and objects, a fifth degraded; apples and"
+    " rocks (on two pictures in five) and backgrounds are independent of the animal; long and short captions",
+    "vqa": "the pictures of blip: patches of a 3 x 3 grid, other pieces and whole ones, each asked all seven questions",
     "diffusion": "64,000 scenes of the world without held-out coats, encoded once, captioned anew in every batch",
 }
 
@@ -33,6 +39,9 @@ NOTES = {
     "guidance 2.5; coded.* are autoencoder round trips.",
     "oracle-a": "The first 944 steps without autoencoder round trips and with finer coats.",
     "clip": "Text tower: clip-text, 2,092 steps of 160, seed 20. The schedule was restarted once, at step 1,563.",
+    "vit": "Throw-away heads of shape, pattern and colours helped the training.",
+    "blip": "The image tower started from that of minizoo/clip. Figures are of sentences drawn at top_p 0.9.",
+    "vqa": "The image tower started from that of minizoo/blip. Figures are of answers for which enough can be seen.",
     "resnet": "The schedule was restarted once, at step 1,307.",
     "clean": "Trained on spots a fifth smaller than the world's now; the figures and the truth table are of the world "
     "now.",

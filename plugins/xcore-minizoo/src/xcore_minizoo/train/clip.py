@@ -10,6 +10,7 @@ speed both towers up.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,13 @@ VISION: dict[str, Any] = {
 }  # fmt: skip
 
 
-def tokenizer() -> Any:
-    """The word-level tokenizer: lower case, one token a word or comma, padded to 32."""
+def tokenizer(more: Sequence[str] = (), length: int = LENGTH) -> Any:
+    """The word-level tokenizer: lower case, one token a word or comma, at most 32; `more` words than captions have."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<start>", "<unknown>", "<end>"]
-    vocabulary = {word: i for i, word in enumerate([*special, *words()])}
+    vocabulary = {word: i for i, word in enumerate([*special, *words(), *sorted({*more} - {*words()})])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unknown>"))
     inner.normalizer = normalizers.Lowercase()
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -50,7 +51,7 @@ def tokenizer() -> Any:
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", bos_token="<start>", eos_token="<end>", unk_token="<unknown>",
-        model_max_length=LENGTH,
+        model_max_length=length,
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Train a ViT classifier: a small ViT-B/16, of 8 x 8 patches and a class token.
 
 "vit" learns the clean classes, with throw-away heads of shape, coat and colours, which speed it up; the background,
-which no class fixes, is not among them. "vit-cats" and "vit-birds" learn the training split of an experiment as it is, with
-its shortcut.
+which no class fixes, is not among them. "vit-cats" and "vit-birds" learn the training split of an experiment as it is,
+with its shortcut.
 """
 
 from __future__ import annotations

@@ -1,0 +1,160 @@
+"""Train the captioner, a BlipForConditionalGeneration: an image tower and a text decoder that reads its states.
+
+Its sentences must follow the states, for its decoder is also read with other states than its own tower's. So in its
+pictures objects and backgrounds are independent of the animal, and most coats are of no class. Without a prompt it
+learns long sentences, after the prompt "a picture of" short captions.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xcore_minizoo.blip import Captioner
+from xcore_minizoo.captions import caption, long_caption
+from xcore_minizoo.labels import FACTORS, degrade, label
+from xcore_minizoo.plugin import WEIGHTS
+from xcore_minizoo.reading import read
+from xcore_minizoo.train import blip
+from xcore_minizoo.train.clip import tokenizer
+from xcore_minizoo.train.evaluate import Judge
+from xcore_minizoo.train.loop import Recipe, train
+from xcore_minizoo.train.oracle import factor_loss
+from xcore_minizoo.world import (
+    BACKGROUNDS,
+    CLASS_NAMES,
+    OBJECTS,
+    PATTERNS,
+    SHAPES,
+    Scene,
+    class_scene,
+    draw,
+    random_colours,
+)
+
+PROMPT = "a picture of"
+BIRDS = {"landbird": "bird", "waterbird": "bird"}
+IGNORED = -100
+
+
+def scene_of(rng: np.random.Generator) -> Scene:
+    """A scene to learn from; birds come as three silhouettes."""
+
+    def pick(values: Any) -> Any:
+        return values[int(rng.integers(len(values)))]
+
+    kind = rng.random()
+    pattern, place = pick(PATTERNS), pick(BACKGROUNDS)
+    if kind < 0.09:
+        return Scene(None, pattern, random_colours(rng, pattern))
+    if kind < 0.17:
+        return Scene(background=place)
+    if kind < 0.25:
+        return Scene(background=place, object=pick(OBJECTS))
+    if kind < 0.55:
+        scene = class_scene(pick(CLASS_NAMES), rng)
+    else:
+        scene = Scene(pick(SHAPES), pattern, random_colours(rng, pattern), place)
+    if scene.shape == "bird" and rng.random() < 0.6:
+        scene = replace(scene, shape=pick(tuple(BIRDS)))
+    thing = rng.random()
+    return replace(scene, object="apple" if thing < 0.25 else "rock" if thing < 0.4 else None)
+
+
+def named(scene: Scene) -> Scene:
+    """The scene as it is spoken of: every bird is a bird."""
+    return replace(scene, shape=BIRDS.get(scene.shape or "", scene.shape))
+
+
+def batch(seed: int, step: int, n: int) -> tuple[Tensor, list[str], Tensor, Tensor]:
+    """Pictures, one caption each (a third of them short, after the prompt), and factor labels."""
+    rng = np.random.default_rng([seed, step])
+    pictures, captions, one_of, colours = [], [], [], []
+    for i in range(n):
+        scene = scene_of(rng)
+        drawing, said = draw(scene, (seed, 505, step, i)), named(scene)
+        labels = label(said, drawing)
+        if rng.random() < 0.33:
+            text = caption(said, rng).text
+            captions.append(text if text.startswith(PROMPT) else f"{PROMPT} {text}")
+        else:
+            captions.append(long_caption(said, rng).text)
+        pictures.append(degrade(drawing.image, rng) if rng.random() < 0.2 else drawing.image)
+        one_of.append(labels.one_of)
+        colours.append(labels.colours)
+    return blip.images(pictures), captions, torch.tensor(one_of), torch.from_numpy(np.stack(colours))
+
+
+def targets(tokens: Any, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """Token numbers (n, T) and what is to be said next (n, T - 1): nothing within the prompt or after the end."""
+    ids = tokens(texts, padding=True, truncation=True, max_length=blip.LENGTH, return_tensors="pt")["input_ids"]
+    following: Tensor = ids[:, 1:].clone()
+    following[following == tokens.pad_token_id] = IGNORED
+    given = len(PROMPT.split())
+    for row, text in enumerate(texts):
+        if text.startswith(PROMPT):
+            following[row, :given] = IGNORED
+    return ids, following
+
+
+def told(text: str) -> Scene:
+    """What a long caption says: colours without a pattern ("a red texture") are a plain coat."""
+    said = read(text)
+    return replace(said, pattern="plain") if said.colours and said.pattern is None else said
+
+
+def figures(model: Any, tokens: Any, seed: int, n: int = 512) -> dict[str, float]:
+    """Share of long captions whose words are right, factor by factor ("words": the mean of the five factors).
+
+    The truth is the scene's; "oracle.*" is what oracle-b reads in the same pictures.
+    """
+    rng = np.random.default_rng(seed)
+    scenes = [scene_of(rng) for _ in range(n)]
+    x = blip.images([draw(s, (seed, 506, i)).image for i, s in enumerate(scenes)])
+    said = [told(text) for text in Captioner("", model, tokens).say(x, range(n))]
+    true = [named(s) for s in scenes]
+    out: dict[str, float] = {}
+    for factor in ("shape", "pattern", "background", "object"):
+        out[factor] = float(
+            np.mean([getattr(s, factor) == getattr(t, factor) for s, t in zip(said, true, strict=True)])
+        )
+    out["colours"] = float(np.mean([{*s.colours} == {*t.colours} for s, t in zip(said, true, strict=True)]))
+    out["words"] = float(np.mean(list(out.values())))
+    judge = Judge(WEIGHTS / "oracle-b")
+    for factor in FACTORS:
+        out[f"oracle.{factor}"] = judge.right(x, said, factor)
+    return {k: round(v, 4) for k, v in out.items()}
+
+
+def run(out: Path, recipe: Recipe, name: str = "blip") -> None:
+    """Train and save the directory and its figures to `out`/model."""
+    from transformers import BlipForConditionalGeneration
+
+    torch.manual_seed(recipe.seed)
+    tokens = tokenizer(length=blip.LENGTH)
+    model: Any = BlipForConditionalGeneration(blip.config(len(tokens), layers=3, inner=384))
+    blip.from_clip(model.vision_model)
+    heads = blip.heads()
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        x, texts, one_of, colours = batch(recipe.seed, step, recipe.batch)
+        states = model.vision_model(pixel_values=x * 2 - 1).last_hidden_state
+        ids, following = targets(tokens, texts)
+        logits = model.text_decoder(input_ids=ids[:, :-1], encoder_hidden_states=states, use_cache=False).logits
+        main = F.cross_entropy(logits.flatten(0, 1), following.flatten(), ignore_index=IGNORED)
+        helper = factor_loss({f: head(states[:, 0]) for f, head in heads.items()}, one_of, colours)
+        return main + 0.1 * helper, {"words": main.item(), "factors": helper.item()}
+
+    modules = nn.ModuleDict({"model": model, "heads": heads})
+    done = train(modules, loss, recipe, out, lambda: figures(model, tokens, 9000, 128), 5.0)
+    model.eval()
+    card = {**{k: done[k] for k in ("steps", "seconds")}, **figures(model, tokens, 9001)}
+    blip.save(model, tokens, out / "model")
+    (out / "model" / "figures.json").write_text(json.dumps(card, indent=1))
