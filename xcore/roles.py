@@ -44,7 +44,10 @@ class Captioner(Protocol):
 class TextDecoder(Protocol):
     """Role ``text-decoder``: a frozen language model that reads encoder states."""
 
-    width: int
+    name: str
+    fingerprint: str  # of its weights and of what is asked of its sentences
+    width: int  # of a state
+    tokens: int  # states that it is used to
 
     def loss(self, states: Tensor, texts: Sequence[str]) -> Tensor: ...  # (n,), differentiable in states (n, T, width)
 

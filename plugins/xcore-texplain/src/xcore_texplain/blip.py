@@ -1,0 +1,118 @@
+"""``blip-decoder:MODEL``: the text decoder of a BLIP captioner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xcore.errors import UsageError
+from xcore.hub import model_directory, read_json
+from xcore_texplain.decoders import Decoder
+from xcore_texplain.load import load_model
+from xcore_texplain.nucleus import Step
+from xcore_texplain.options import DecoderOptions
+
+
+def blip_decoder(options: DecoderOptions | None, argument: str) -> Decoder:
+    """The decoder of a directory or hub id."""
+    return BlipDecoder(model_directory(argument), options, f"blip-decoder:{argument}")
+
+
+class BlipDecoder(Decoder):
+    """The text decoder of a `BlipForConditionalGeneration` directory, reading states by cross-attention."""
+
+    def _load(self, folder: Path) -> Any:
+        from transformers import BlipForConditionalGeneration
+
+        config = read_json(folder / "config.json")
+        kind = config.get("model_type")
+        if kind != "blip":
+            raise UsageError(
+                f"{self.name} is a model of type {kind!r}: it has no text decoder with cross-attention",
+                "name a BLIP captioning model, or read it with prefix-decoder:",
+            )
+        model = load_model(BlipForConditionalGeneration, folder, "BLIP captioner").text_decoder
+        layers = model.bert.encoder.layer
+        if not all(hasattr(layer, "crossattention") for layer in layers):
+            raise UsageError(
+                f"the text model of {self.name} has no cross-attention",
+                "its text_config has is_decoder=false: name a captioning model",
+            )
+        for layer in layers:
+            layer.crossattention.self = SharedAttention(layer.crossattention.self)
+        vision = config.get("vision_config", {})
+        side = int(vision.get("image_size", 384)) // int(vision.get("patch_size", 16))
+        self.width = int(model.config.encoder_hidden_size)
+        self.tokens = self.options.tokens or side * side + 1
+        return model
+
+    def _marks(self) -> tuple[int, int]:
+        config = self.model.config
+        return int(config.bos_token_id), int(config.sep_token_id)
+
+    def _positions(self, states: int) -> int:
+        return int(self.model.config.max_position_embeddings)
+
+    def _logits(self, states: Tensor, ids: Tensor) -> Tensor:
+        out: Tensor = self.model(input_ids=ids, encoder_hidden_states=states, use_cache=False).logits
+        return out
+
+    def _open(self, state: Tensor, n: int) -> tuple[Tensor, Step]:
+        from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+        # Keys and values of the states are made from the one row and stay one row: all sentences share them.
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+
+        def step(ids: Tensor) -> Tensor:
+            ids = ids if ids.ndim == 2 else ids[:, None]
+            made = self.model(
+                input_ids=ids, encoder_hidden_states=state, past_key_values=cache, use_cache=True, logits_to_keep=1
+            )
+            logits: Tensor = made.logits[:, -1]
+            return logits
+
+        return step(torch.tensor([self._given] * n, device=self._device)), step
+
+
+class SharedAttention(nn.Module):
+    """Cross-attention of a BLIP layer, in which many sentences may look at one row of states without copies of it.
+
+    Takes the place of the layer's own attention and holds its weights under the same names.
+    """
+
+    def __init__(self, own: Any) -> None:
+        super().__init__()
+        self.query, self.key, self.value = own.query, own.key, own.value
+        self.heads, self.index = own.num_attention_heads, own.layer_idx
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
+        """Context (n, L, d) of tokens (n, L, d) that look at states (n, T, width) or (1, T, width)."""
+        n, length, _ = hidden_states.shape
+        if past_key_values is not None and past_key_values.is_updated.get(self.index):
+            kept = past_key_values.cross_attention_cache.layers[self.index]
+            key, value = kept.keys, kept.values
+        else:
+            assert encoder_hidden_states is not None
+            key, value = (
+                part(encoder_hidden_states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                for part in (self.key, self.value)
+            )
+            if past_key_values is not None:
+                key, value = past_key_values.cross_attention_cache.update(key, value, self.index)
+                past_key_values.is_updated[self.index] = True
+        # one row of states: the sentences are so many more positions that look at it
+        query = self.query(hidden_states).reshape(len(key), -1, self.heads, key.shape[-1]).transpose(1, 2)
+        context = F.scaled_dot_product_attention(query, key, value)
+        return context.transpose(1, 2).reshape(n, length, -1), None

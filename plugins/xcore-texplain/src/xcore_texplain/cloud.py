@@ -1,0 +1,88 @@
+"""Pictures of words: clouds with the name of the class in a colour of its own, and what changed between two groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xcore.store import write_text
+from xcore_texplain.counts import Change, Word
+from xcore_texplain.words import dropped
+
+NAME, WORD, COMMON = "#c0392b", "#1f4e79", "#b5bcc4"
+"""Colours of the class's name, of other words, and of words that the prior says as often."""
+MOST = 60
+SHOWN = 12
+
+
+def cloud(words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, stem: str = "cloud") -> dict[str, Path]:
+    """Write STEM.png and STEM.svg: a word's size goes with its frequency.
+
+    The words of the class's name are red; words that the shuffled prior says as often are grey.
+    """
+    from wordcloud import WordCloud
+
+    sizes = {w.word: w.freq for w in words if w.freq >= least and w.freq > 0}
+    if not sizes:
+        return {}
+    own = {w.word for w in words if w.over_lo > 0}
+    colours = {w: NAME if w in names(cls) else WORD if w in own else COMMON for w in sizes}
+
+    def colour(word: str, **_: Any) -> str:
+        return colours[word]
+
+    made = WordCloud(
+        width=800, height=500, background_color="white", prefer_horizontal=1.0, max_words=MOST, random_state=0,
+        color_func=colour, relative_scaling=0.5, collocations=False,
+    ).generate_from_frequencies(sizes)  # fmt: skip
+    png, svg = folder / f"{stem}.png", folder / f"{stem}.svg"
+    made.to_image().save(png)
+    write_text(svg, made.to_svg())
+    return {png.name: png, svg.name: svg}
+
+
+def names(cls: str) -> frozenset[str]:
+    """The lemmas in the name of a class."""
+    return dropped([cls.replace("_", " ")])
+
+
+def changes(rows: Sequence[Change], labels: tuple[str, str], path: Path) -> Path:
+    """Draw the words that the second group gained most and lost most as bars with their intervals."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    gained = [r for r in rows if r.change > 0][:SHOWN]
+    lost = [r for r in reversed(rows) if r.change < 0][:SHOWN][::-1]
+    shown = [*gained, *lost]
+    line, left, wide = 22, 170, 620
+    picture = Image.new("RGB", (left + wide + 20, (len(shown) + 2) * line + 10), "white")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
+    pen.text((8, 6), f"share of sentences, {labels[1]} less {labels[0]}", "black", font)
+    top = max([0.01, *(max(abs(r.lo), abs(r.hi)) for r in shown)])
+
+    def at(value: float) -> float:
+        return left + wide * (value / top + 1) / 2
+
+    for i, row in enumerate(shown, start=1):
+        y = 10 + i * line
+        pen.text((8, y), row.word[:20], "black", font)
+        ends = sorted((at(0), at(row.change)))
+        pen.rectangle((ends[0], y + 2, ends[1], y + line - 6), WORD if row.change > 0 else NAME)
+        pen.line((at(row.lo), y + line / 2 - 2, at(row.hi), y + line / 2 - 2), "black" if row.sure else COMMON, 2)
+        pen.text((at(0) + 4 if row.change < 0 else at(0) - 48, y), f"{row.change:+.2f}", "black", font)
+    pen.line((at(0), line, at(0), picture.height - 6), "black")
+    picture.save(path)
+    return path
+
+
+def table(rows: Sequence[Word] | Sequence[Change], path: Path) -> Path:
+    """Write the figures of all words as CSV."""
+    fields: list[Mapping[str, Any]] = [vars(row) for row in rows]
+    head = list(fields[0]) if fields else ["word"]
+    lines = [",".join(head), *(",".join(_plain(row[name]) for name in head) for row in fields)]
+    write_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else f"{float(value):.5g}"

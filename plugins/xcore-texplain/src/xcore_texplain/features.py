@@ -1,0 +1,36 @@
+"""Features of a frozen model as tokens, and what they are known by."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from xcore.errors import NotApplicable
+from xcore.protocols import Classifier, Probe
+from xcore.samples import Samples
+
+BATCH = 64
+
+
+def open_probe(classifier: Classifier, layer: str) -> Probe:
+    """The probe at a layer; raises `NotApplicable` for a black box."""
+    if "activations" not in classifier.can:
+        raise NotApplicable("texplain reads activations, and this classifier shows none")
+    return classifier.open(layer)
+
+
+def features(probe: Probe, samples: Samples) -> Tensor:
+    """(n, P, D) float32: P positions of width D; a layer without positions has one."""
+    a = probe.activations(samples).float()
+    if probe.layout == "NC":
+        return a[:, None]
+    return a.flatten(2).transpose(1, 2).contiguous() if probe.layout == "NCHW" else a
+
+
+def fingerprint(probe: Probe, size: tuple[int, int]) -> str:
+    """What features do to two made-up pictures of (height, width): other weights or another layer, another digest."""
+    ramp = torch.linspace(0, 1, 2 * 3 * size[0] * size[1]).reshape(2, 3, *size)
+    pictures = Samples("image", torch.stack([ramp[0], (ramp[1] * 37).frac()]), ("ramp", "saw"))
+    return hashlib.sha256(features(probe, pictures).contiguous().numpy().tobytes()).hexdigest()[:16]

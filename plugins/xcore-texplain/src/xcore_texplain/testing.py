@@ -1,0 +1,85 @@
+"""Small decoders for tests, with random weights or taught for some seconds what states mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xcore.guard import seeded
+from xcore.hub import quiet
+
+SPECIAL = ("[PAD]", "[DEC]", "[UNK]", "[SEP]")
+
+
+def word_tokenizer(words: Sequence[str], length: int = 40) -> Any:
+    """A tokenizer of transformers that knows whole words, in lower case."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    known = {word: i for i, word in enumerate([*SPECIAL, *dict.fromkeys(words)])}
+    made = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="[PAD]",
+        bos_token="[DEC]",
+        unk_token="[UNK]",
+        eos_token="[SEP]",
+        sep_token="[SEP]",
+        model_max_length=length,
+    )
+
+
+def save_blip(folder: Path, words: Sequence[str], *, width: int = 32, states: int = 24, layers: int = 2, seed: int = 0,
+              length: int = 40, decoder: bool = True) -> Path:  # fmt: skip
+    """Save a BLIP captioner whose text decoder has this width and reads states of width `states`."""
+    from transformers import BlipConfig, BlipForConditionalGeneration
+
+    tokenizer = word_tokenizer(words, length)
+    text: dict[str, Any] = {
+        "vocab_size": len(tokenizer), "hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers,
+        "num_attention_heads": 4, "max_position_embeddings": length, "encoder_hidden_size": states, "pad_token_id": 0,
+        "bos_token_id": 1, "eos_token_id": 3, "sep_token_id": 3, "is_decoder": decoder, "initializer_range": 0.1,
+    }  # fmt: skip
+    vision = {"hidden_size": states, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 16, "patch_size": 8}  # fmt: skip
+    with seeded(seed), quiet("transformers"):
+        config = BlipConfig(text_config=text, vision_config=vision, projection_dim=8, image_text_hidden_size=states)
+        BlipForConditionalGeneration(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_causal(folder: Path, words: Sequence[str], *, width: int = 32, layers: int = 2, seed: int = 0) -> Path:
+    """Save a causal language model of this width."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = word_tokenizer(words, 64)
+    with seeded(seed), quiet("transformers"):
+        config = GPT2Config(
+            vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=4, n_positions=64, bos_token_id=1,
+            eos_token_id=3, initializer_range=0.1,
+        )  # fmt: skip
+        GPT2LMHeadModel(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def teach(decoder: Any, states: torch.Tensor, texts: Sequence[str], steps: int, lr: float = 3e-3) -> float:
+    """Train the decoder itself to say these texts about these states; returns the last loss."""
+    model = decoder.model.requires_grad_(True)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
+    value = float("nan")
+    for step in range(steps):
+        rows = torch.randperm(len(texts), generator=torch.Generator().manual_seed(step))[:32]
+        loss = decoder.loss(states[rows], [texts[i] for i in rows]).mean()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        value = float(loss.detach())
+    model.zero_grad()
+    model.requires_grad_(False)
+    return value

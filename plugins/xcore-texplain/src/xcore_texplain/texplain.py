@@ -1,0 +1,276 @@
+"""TExplain: a class's features, translated for a frozen language model, whose words are counted against its prior."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xcore.errors import MissingError, NotApplicable, UsageError
+from xcore.identity import digest
+from xcore.protocols import Probe, Task
+from xcore.roles import TextDecoder
+from xcore.samples import Samples
+from xcore.types import Concept, Cost, Explanation
+from xcore_texplain import said
+from xcore_texplain.cloud import changes, cloud, table
+from xcore_texplain.counts import Counted, Word, compare, count, weigh
+from xcore_texplain.features import features, fingerprint, open_probe
+from xcore_texplain.options import Options, TranslatorOptions
+from xcore_texplain.pairs import source
+from xcore_texplain.said import Said
+from xcore_texplain.train import clear, gather, train
+from xcore_texplain.translator import Translator, load_translator
+from xcore_texplain.words import dropped
+
+IMPORTANCE = "share of sentences with the word, less the share with features of all classes (language prior)"
+
+
+class TExplain:
+    """Words that a frozen language model finds in the features of a class.
+
+    Features Z of every explained image go through the translator to the decoder, which says `sentences` sentences about
+    each. A word's frequency is the mean over images of the share of its sentences that hold it. Since a language model
+    says some words whatever it reads, the same is counted for Z of images of all classes (the shuffled prior) and
+    for the mean of these Z; the importance of a word is its frequency less that of the shuffled prior.
+
+    A difference of shares, not the logarithm of the lift, because it is bounded, tells how many sentences it is about,
+    and has a small error for rare words, which a ratio would put first. Both lifts are in the evidence.
+
+    Raises
+    ------
+    NotApplicable
+        The classifier shows no activations, or there is one class only, so that there is no prior.
+    UsageError, MissingError
+        The layer and the translator, or the translator and the decoder, do not fit; there are no captions.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+
+    def explain(self, task: Task) -> Explanation:
+        """Explain the target class of the task from its samples."""
+        begun, o = time.perf_counter(), self.options
+        if o.draw and task.generator is None:
+            raise MissingError("texplain.draw needs a generator that paints the words", "name one with --generator REF")
+        decoder: TextDecoder = task.model("text-decoder")
+        probe = open_probe(task.classifier, task.layer)
+        translator, about, shared = self.translator(task, probe, decoder)
+        prior, spent = self._prior(task, probe, decoder, translator, about)
+        shared += spent
+
+        states = translate(translator, features(probe, task.samples))
+        sentences = said.say(decoder, states, task.samples, o.sentences, task.seed, task.progress)
+        drop = dropped(o.drop)
+        own = count(sentences, drop)
+        shuffled = count([row.sentences for row in prior if row.of == "shuffled"], drop)
+        mean = count([row.sentences for row in prior if row.of == "mean"], drop)
+        words = weigh(own, shuffled, mean, o.bootstrap, task.seed)
+
+        groups = _groups(task.samples)
+        rows = [
+            Said("class", task.target_name, task.samples.ids[i], groups[i] if groups else "", tuple(text))
+            for i, text in enumerate(sentences)
+        ]
+        files = {said.FILE: said.write(task.workdir / said.FILE, [*rows, *prior])}
+        files["words.csv"] = table(words, task.workdir / "words.csv")
+        files |= cloud(words, task.target_name, task.workdir, o.least)
+        whole = self._explanation(task, words, own, task.target_name)
+        if not whole.concepts:
+            raise NotApplicable(
+                f"no word is in {o.least:.0%} of the sentences about {task.target_name!r}", "lower texplain.least"
+            )
+        by_group = {g: own.take([i for i, own_g in enumerate(groups) if own_g == g]) for g in sorted(set(groups))}
+        parts = [
+            self._explanation(
+                task, weigh(part, shuffled, mean, o.bootstrap, task.seed), own, f"{task.target_name}, group {name}"
+            )
+            for name, part in by_group.items()
+        ]
+        if len(by_group) == 2:
+            (a, one), (b, two) = by_group.items()
+            changed = compare(one, two, o.bootstrap, task.seed)
+            files["groups.png"] = changes(changed, (a, b), task.workdir / "groups.png")
+            files["groups.csv"] = table(changed, task.workdir / "groups.csv")
+        concepts, painted = self._painted(task, whole.concepts)
+        return replace(
+            whole,
+            concepts=concepts,
+            parts=tuple(parts) if len(parts) > 1 else (),
+            files=files,
+            notes=tuple(self._notes(task, about, translator)),
+            cost=Cost(
+                seconds=time.perf_counter() - begun - shared,
+                shared_seconds=shared,
+                forwards=len(task.samples),
+                generated=sum(map(len, sentences)) + painted,
+            ),
+        )
+
+    def translator(self, task: Task, probe: Probe, decoder: TextDecoder) -> tuple[Translator, dict[str, Any], float]:
+        """The translator of the option, or the one of this classifier, layer, decoder and pairs, trained once.
+
+        Returns
+        -------
+        The translator, what is known of it, and the seconds that making it took.
+        """
+        o, begun = self.options, time.perf_counter()
+        size = (task.samples.images.shape[-2], task.samples.images.shape[-1])
+        z_digest = fingerprint(probe, size)
+        if o.translator:
+            translator, about = load_translator(Path(o.translator).expanduser())
+        else:
+            settings = o.model_dump(include=set(TranslatorOptions.model_fields) - {"pairs"}) | {"seed": o.seed}
+            pairs = source(o, task.data, size)
+            key = {"features": z_digest, "decoder": decoder.fingerprint, "pairs": pairs.identity, **settings}
+
+            def make(directory: Path) -> None:
+                # Beside the artifact, under the name of its key: an interrupted training is found again.
+                work = directory.parent / f".texplain-{digest(key)}"
+                made, figures = train(gather(probe, pairs.load, work, task.progress), decoder, o, work, task.progress)
+                made.save(
+                    directory,
+                    {
+                        "layer": task.layer,
+                        "features_digest": z_digest,
+                        "decoder": decoder.name,
+                        "decoder_fingerprint": decoder.fingerprint,
+                        **figures,
+                    },
+                )
+                clear(work)
+
+            translator, about = load_translator(task.artifact("texplain-translator", key, make))
+        _check(translator, about, probe, task, decoder)
+        return translator, {**about, "digest": z_digest}, time.perf_counter() - begun
+
+    def _prior(
+        self, task: Task, probe: Probe, decoder: TextDecoder, translator: Translator, about: dict[str, Any]
+    ) -> tuple[list[Said], float]:
+        """Sentences about features of images of all classes, and their mean; the same for all classes and seeds."""
+        o, begun = self.options, time.perf_counter()
+        images = everyone(task, o.prior_images, o.seed)
+        key = {
+            "translator": _weights(translator),
+            "decoder": decoder.fingerprint,
+            "images": images.digest,
+            "features": about["digest"],
+            "sentences": [o.sentences, o.prior_sentences, o.seed],
+        }
+
+        def make(directory: Path) -> None:
+            z = features(probe, images)
+            shuffled = said.say(
+                decoder, translate(translator, z), images, o.sentences, said.mixed(o.seed, 1), task.progress
+            )
+            mean = decoder.sample(
+                translate(translator, z.mean(0, keepdim=True)), o.prior_sentences, said.mixed(o.seed, 2)
+            )
+            rows = [Said("shuffled", "", i, "", tuple(s)) for i, s in zip(images.ids, shuffled, strict=True)]
+            said.write(directory / said.FILE, [*rows, Said("mean", "", "", "", tuple(mean[0]))])
+
+        rows = said.read(task.artifact("texplain-prior", key, make) / said.FILE)
+        return rows, time.perf_counter() - begun
+
+    def _explanation(self, task: Task, words: Sequence[Word], own: Counted, target: str) -> Explanation:
+        kept = [w for w in words if w.freq >= self.options.least][: self.options.k]
+        local = own.of([w.word for w in kept])
+        concepts = [
+            Concept(
+                name=w.word,
+                importance=float(w.over),
+                words=(w.word,),
+                local=torch.from_numpy(local[:, i].copy()).float(),
+                evidence=w.evidence,
+            )
+            for i, w in enumerate(kept)
+        ]
+        return Explanation("texplain", target, IMPORTANCE, tuple(concepts))
+
+    def _painted(self, task: Task, concepts: tuple[Concept, ...]) -> tuple[tuple[Concept, ...], int]:
+        """The concepts with pictures of their words, if these were asked for, and how many were painted."""
+        o, generator = self.options, task.generator
+        if not o.draw or generator is None:
+            return concepts, 0
+        made = []
+        for i, concept in enumerate(concepts):
+            seeds = [said.mixed(task.seed, 5, i, j) for j in range(o.drawn)]
+            drawn = generator.generate([concept.name] * o.drawn, seeds)
+            render = f"generated:{generator.fingerprint}"
+            made.append(replace(concept, samples=drawn, render=render, source=torch.full((len(drawn),), -1)))
+            task.progress(i + 1, len(concepts), "words painted")
+        return tuple(made), o.drawn * len(concepts)
+
+    def _notes(self, task: Task, about: dict[str, Any], translator: Translator) -> list[str]:
+        notes = [
+            f"{task.target_name} at {task.layer}: translator ({translator.mode}) of {about.get('pairs', '?')} pairs, "
+            f"validation loss {about.get('validation_loss', '?')} after {about.get('steps', '?')} steps"
+        ]
+        if about.get("features_digest") != about["digest"]:
+            notes.append(
+                f"the translator was trained on other features (layer {about.get('layer')!r}): its words may be wrong"
+            )
+        return [*notes, *about.get("notes", ())]
+
+
+def translate(translator: Translator, z: Tensor) -> Tensor:
+    """States of features, without gradients."""
+    with torch.no_grad():
+        states: Tensor = translator(z)
+    return states
+
+
+def everyone(task: Task, n: int, seed: int) -> Samples:
+    """n training images of all classes, in equal parts.
+
+    Raises
+    ------
+    NotApplicable
+        The data has one class only.
+    """
+    if len(task.data.classes) < 2:
+        raise NotApplicable(
+            "texplain compares with images of all classes, and there is one class only",
+            "pass images of others as contrast",
+        )
+    share = -(-n // len(task.data.classes))
+    parts = [task.data.samples(cls, "train", share, seed) for cls in task.data.classes]
+    return Samples.concat([part for part in parts if len(part)])
+
+
+def _check(translator: Translator, about: dict[str, Any], probe: Probe, task: Task, decoder: TextDecoder) -> None:
+    """Raise `UsageError` if the translator does not fit between this layer and this decoder."""
+    if translator.width != decoder.width:
+        raise UsageError(
+            f"the translator gives states of width {translator.width}, the decoder {decoder.name} reads "
+            f"{decoder.width}",
+            f"it was trained for {about.get('decoder', 'another decoder')}",
+        )
+    z = features(probe, task.samples.take([0]))
+    if z.shape[2] != translator.features or (translator.mode != "tokenwise" and z.shape[1] != translator.positions):
+        raise UsageError(
+            f"layer {task.layer!r} gives {z.shape[1]} positions of width {z.shape[2]}, the translator was trained at "
+            f"layer {about.get('layer', '?')!r} for {translator.positions} of width {translator.features}",
+            "name that layer with --layer, or train a translator for this one",
+        )
+
+
+def _groups(samples: Samples) -> list[str]:
+    """The group of each sample, if the data set names them."""
+    given = samples.meta.get("group")
+    if given is None or isinstance(given, str) or len(given) != len(samples):
+        return []
+    return [str(g.item() if hasattr(g, "item") else g) for g in given]
+
+
+def _weights(translator: Translator) -> str:
+    h = hashlib.sha256(str(translator.config).encode())
+    for value in translator.state_dict().values():
+        h.update(value.contiguous().numpy().tobytes())
+    return h.hexdigest()[:16]

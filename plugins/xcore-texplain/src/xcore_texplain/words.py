@@ -1,0 +1,41 @@
+"""What counts as a word: lower case, lemmas, no words of grammar and none that every caption says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from simplemma import lemmatize
+
+from xcore.words import STOPWORDS, words
+
+_USUAL = """
+caption close-up closeup depict display illustration image photo photograph photography picture scene shot show
+snapshot view visible
+"""
+BOILERPLATE = frozenset(_USUAL.split())
+"""What captions say whatever is to be seen, as lemmas."""
+
+
+@lru_cache(maxsize=100_000)
+def lemma(word: str) -> str:
+    """The lemma of an English word in lower case: stripes, striped -> stripe."""
+    found: str = lemmatize(word, lang="en")
+    return found.lower()
+
+
+def content(sentence: str, drop: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The lemmas of a sentence that say something, each once.
+
+    Parameters
+    ----------
+    drop
+        Further lemmas that are no concepts.
+    """
+    lemmas = {lemma(word) for word in words(sentence) if word not in STOPWORDS}
+    return frozenset(w for w in lemmas if len(w) > 1 and w not in STOPWORDS and w not in BOILERPLATE and w not in drop)
+
+
+def dropped(given: Iterable[str]) -> frozenset[str]:
+    """The lemmas of words that a user named."""
+    return frozenset(lemma(word) for text in given for word in words(text))

@@ -1,0 +1,242 @@
+"""The oracle toy: features are known attributes, captions are templates of them; and every way in, right and wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from xcore_texplain import said
+from xcore_texplain.blip import BlipDecoder
+from xcore_texplain.options import DecoderOptions, Options
+from xcore_texplain.testing import save_blip, teach
+from xcore_texplain.texplain import TExplain
+
+from xcore.contrast import Contrast
+from xcore.errors import NotApplicable, UsageError
+from xcore.protocols import Task
+from xcore.samples import Samples
+from xcore.store import Store
+from xcore.task import TrainingData
+from xcore.types import Budget, Explanation
+
+ANIMALS, PLACES, THING = ("cat", "dog", "bird"), ("grass", "sand", "snow"), "apple"
+ATTRIBUTES = (*ANIMALS, *PLACES, THING)
+WORDS = (*ATTRIBUTES, "a", "on", "with", "an", "picture", "of", "nothing")
+
+
+def caption(row: torch.Tensor) -> str:
+    """What the attributes (7,) of a picture say."""
+    animal, place = ANIMALS[int(row[:3].argmax())], PLACES[int(row[3:6].argmax())]
+    return f"a picture of a {animal} on {place} with {'an apple' if row[6] else 'nothing'}"
+
+
+def attributes(n: int, seed: int, animal: int | None = None) -> torch.Tensor:
+    """(n, 7) attributes, independent of one another: every combination comes equally often."""
+    animals = range(3) if animal is None else [animal]
+    every = [(i, j, k) for i in animals for j in range(3) for k in (0, 1)]
+    order = np.random.default_rng(seed).permutation(n)
+    rows = torch.zeros(n, 7)
+    for row, place in zip(rows, order, strict=True):
+        i, j, k = every[place % len(every)]
+        row[i] = row[3 + j] = 1
+        row[6] = k
+    return rows
+
+
+def picture(rows: torch.Tensor, seed: int) -> torch.Tensor:
+    """(n, 3, 8, 8): every attribute is the brightness of a block of pixels; a little noise makes pictures differ."""
+    noise = 0.02 * torch.rand(len(rows), 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    grid = torch.cat([rows, torch.zeros(len(rows), 9)], 1).reshape(-1, 1, 4, 4)
+    return (0.9 * grid.repeat_interleave(2, 2).repeat_interleave(2, 3) + noise).clamp(0, 1)
+
+
+class Toy:
+    """A data set of classes that are animals; an apple is in every second picture of each."""
+
+    kind = "image"
+    classes = ANIMALS
+    concepts: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    defaults: ClassVar[dict[str, str]] = {}
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def samples(self, cls: str | None, split: str, n: int, seed: int) -> Samples:
+        place = len(ANIMALS) if cls is None else ANIMALS.index(cls)
+        rows = attributes(n, 100 * seed + 10 * place + len(split), None if cls is None else place)
+        meta = {
+            "caption": tuple(map(caption, rows)),
+            "attributes": rows,
+            "group": tuple("apple" if row[6] else "none" for row in rows),
+        }
+        ids = tuple(f"{split}/{cls}/{seed}/{i}" for i in range(n))
+        return Samples("image", picture(rows, 7 + place), ids, rows[:, :3].argmax(1), meta)
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        raise KeyError(name)
+
+    def truth(self, classifier: str) -> None:
+        return None
+
+
+class Reads(torch.nn.Module):
+    """Attributes from pixels, exactly; those that are erased are not in the features."""
+
+    def __init__(self, erased: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.pool = torch.nn.AvgPool2d(2)
+        self.features = torch.nn.Linear(16, 12, bias=False)
+        self.head = torch.nn.Linear(12, 3)
+        with torch.no_grad():
+            mix = torch.randn(12, 16, generator=torch.Generator().manual_seed(3))
+            mix[:, list(erased)] = 0
+            mix[:, 7:] = 0
+            self.features.weight.copy_(mix)
+            self.head.weight.zero_()
+            self.head.bias.zero_()
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.head(self.features(self.pool(x.mean(1, keepdim=True)).flatten(1)))
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> BlipDecoder:
+    """A BLIP decoder that was taught, with states of its own, to say what they hold."""
+    folder = save_blip(tmp_path_factory.mktemp("blip"), WORDS, width=32, states=16, layers=1, length=24)
+    made = BlipDecoder(folder, DecoderOptions(max_words=12))
+    rows = attributes(256, 1)
+    mix = torch.randn(7, 16, generator=torch.Generator().manual_seed(9))
+    loss = teach(made, (rows @ mix)[:, None], [caption(row) for row in rows], 200)
+    assert loss < 0.35  # what is left is the entropy of nothing: places and animals are all told
+    return made
+
+
+def options(**given: Any) -> Options:
+    base = {"train_pairs": 256, "validation": 64, "steps": 150, "every": 50, "lr": 1e-2, "sentences": 20,
+            "prior_images": 30, "prior_sentences": 50, "bootstrap": 300}  # fmt: skip
+    return Options(**{**base, **given})
+
+
+def task_of(module: torch.nn.Module, decoder: Any, folder: Path, cls: str = "cat", layer: str = "features") -> Task:
+    from xcore.classifier import TorchClassifier
+
+    data = Toy()
+    (folder / "work").mkdir(parents=True, exist_ok=True)
+    return Task(
+        classifier=TorchClassifier(module, ANIMALS, input_size=8),
+        layer=layer,
+        target=ANIMALS.index(cls),
+        samples=data.samples(cls, "explain", 24, 0),
+        contrast=Contrast(data, cls, "train", seed=0, pool_size=20),  # type: ignore[arg-type]
+        data=TrainingData(data),  # type: ignore[arg-type]
+        seed=1,
+        model=lambda role: {"text-decoder": decoder}[role],
+        artifact=Store(folder / "store").artifact,
+        workdir=folder / "work",
+        budget=Budget(samples=24),
+    )
+
+
+@pytest.fixture(scope="module")
+def explained(decoder: BlipDecoder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, Explanation]:
+    task = task_of(Reads(), decoder, tmp_path_factory.mktemp("cat"))
+    return task, TExplain(options()).explain(task)
+
+
+def test_words_of_a_class_are_its_attributes(explained: tuple[Task, Explanation]) -> None:
+    made = explained[1]
+    top = made.concepts[0]
+    assert top.name == "cat"
+    assert top.evidence["freq"] > 0.9
+    assert top.evidence["lift_shuffled"] > 2
+    found = {c.name: c for c in made.concepts}
+    rest = [found[w].importance for w in ("apple", *PLACES) if w in found]
+    assert top.importance > 0.5 > max(map(abs, rest))
+    assert all(found[w].evidence["freq"] < 0.1 for w in ("dog", "bird") if w in found)
+
+
+def test_words_of_each_image_are_its_attributes(explained: tuple[Task, Explanation]) -> None:
+    task, made = explained
+    found = {c.name: c for c in made.concepts}
+    has = task.samples.meta["attributes"][:, 6] > 0
+    assert float(found["apple"].local[has].mean()) > 0.85
+    assert float(found["apple"].local[~has].mean()) < 0.15
+
+
+def test_groups_are_told_apart(explained: tuple[Task, Explanation]) -> None:
+    made = explained[1]
+    assert [part.target for part in made.parts] == ["cat, group apple", "cat, group none"]
+    share = [{c.name: c.evidence["freq"] for c in part.concepts}.get("apple", 0.0) for part in made.parts]
+    assert share[0] > 0.85
+    assert share[1] < 0.15
+    assert {"sentences.jsonl", "words.csv", "cloud.png", "cloud.svg", "groups.png", "groups.csv"} == set(made.files)
+    rows = said.read(made.files["sentences.jsonl"])
+    assert {row.of for row in rows} == {"class", "shuffled", "mean"}
+    assert sum(row.of == "class" for row in rows) == 24
+    assert "cat" in made.files["cloud.svg"].read_text()
+
+
+def test_what_is_erased_from_the_features_stays_at_its_prior(decoder: BlipDecoder, tmp_path: Path) -> None:
+    task = task_of(Reads(erased=(6,)), decoder, tmp_path)
+    has = task.samples.meta["attributes"][:, 6] > 0
+    assert has.sum() == 12  # it is in the pixels
+    found = {c.name: c for c in TExplain(options()).explain(task).concepts}
+    assert found["cat"].evidence["freq"] > 0.9
+    assert found["apple"].evidence["over_lo"] <= 0  # not above what is said of any features
+    assert found["apple"].evidence["lift_lo"] <= 1
+    assert abs(float(found["apple"].local[has].mean() - found["apple"].local[~has].mean())) < 0.1
+
+
+def test_encoder_and_decoder_are_left_bit_for_bit(decoder: BlipDecoder, tmp_path: Path) -> None:
+    module = Reads()
+
+    def state(model: torch.nn.Module) -> Any:
+        return [(k, v.numpy().tobytes()) for k, v in model.state_dict().items()], model.training
+
+    before = state(module), state(decoder.model)
+    TExplain(options()).explain(task_of(module, decoder, tmp_path))
+    assert (state(module), state(decoder.model)) == before
+    assert all(p.grad is None and not p.requires_grad for p in decoder.model.parameters())
+
+
+def test_a_second_class_trains_nothing(decoder: BlipDecoder, tmp_path: Path) -> None:
+    first = TExplain(options()).explain(task_of(Reads(), decoder, tmp_path))
+    second = TExplain(options()).explain(task_of(Reads(), decoder, tmp_path, "dog"))
+    assert second.concepts[0].name == "dog"
+    assert first.cost.shared_seconds > 5 * second.cost.shared_seconds
+    kept = sorted(p.name.split(".")[0] for p in (tmp_path / "store" / "artifacts").iterdir() if p.is_dir())
+    assert kept == ["texplain-prior", "texplain-translator"]
+
+
+def test_a_translator_of_another_width_is_refused_in_one_line(decoder: BlipDecoder, tmp_path: Path) -> None:
+    task = task_of(Reads(), decoder, tmp_path)
+    TExplain(options(steps=2)).explain(task)
+    (folder,) = (tmp_path / "store" / "artifacts").glob("texplain-translator.*[!k]")
+    with pytest.raises(UsageError, match=r"layer 'pool' gives .*, the translator was trained at layer 'features'"):
+        TExplain(options(translator=str(folder))).explain(replace(task, layer="pool"))
+    again = TExplain(options(translator=str(folder))).explain(task)
+    assert not any("other features" in note for note in again.notes)
+    other = TExplain(options(translator=str(folder))).explain(replace(task_of(Reads((6,)), decoder, tmp_path)))
+    assert any("other features" in note for note in other.notes)
+
+
+def test_one_class_has_no_prior(decoder: BlipDecoder, tmp_path: Path) -> None:
+    task = task_of(Reads(), decoder, tmp_path)
+    alone = Toy()
+    alone.classes = ("cat",)
+    with pytest.raises(NotApplicable, match="one class only"):
+        TExplain(options(steps=2)).explain(replace(task, data=TrainingData(alone)))  # type: ignore[arg-type]
+
+
+def test_sentences_survive_the_file(tmp_path: Path) -> None:
+    rows = [said.Said("class", "cat", "a", "g", ("one", "zwei ü"))]
+    assert said.read(said.write(tmp_path / said.FILE, rows)) == rows
+    assert said.read(tmp_path) == rows
+    (tmp_path / said.FILE).write_text(json.dumps({"x": 1}))
+    with pytest.raises(UsageError, match="no sentences"):
+        said.read(tmp_path)
