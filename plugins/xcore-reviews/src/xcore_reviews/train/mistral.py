@@ -76,7 +76,7 @@ def tokenizer(wide: Mapping[str, tuple[str, ...]]) -> PreTrainedTokenizerFast:
 
 
 def model(words: PreTrainedTokenizerFast) -> MistralForCausalLM:
-    """Six layers of width 192, with grouped queries and tied embeddings."""
+    """Five layers of width 192, with grouped queries and tied embeddings."""
     return MistralForCausalLM(
         MistralConfig(
             vocab_size=len(words),
