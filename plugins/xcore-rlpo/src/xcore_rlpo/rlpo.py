@@ -15,7 +15,7 @@ from xcore_tcav.maps import projections
 from xcore_tcav.scorer import Scorer, SetScore
 from xcore_tcav.sources import most_said
 
-from xcore.errors import MissingError, NotApplicable
+from xcore.errors import MissingError, NotApplicable, XcoreError
 from xcore.protocols import Generator, Probe, Task
 from xcore.roles import Localiser
 from xcore.samples import Samples
@@ -88,9 +88,13 @@ class Rlpo:
         task.progress(steps, steps + 2, "ranking by fresh drawings")
         judged = _judge(loop)
         concepts = _concepts(loop, chosen, judged, q_values, task.layer or task.classifier.default_layer, medium)
-        silent = [p for a, p in enumerate(chosen.phrases) if a not in {j.action for j in judged}]
         task.progress(steps + 1, steps + 2, "concepts and trajectory")
-        shown = self._shown(loop, concepts)
+        shown = self._shown(loop, concepts) if concepts else []
+        if not shown:
+            raise XcoreError(
+                f"after {sum(loop.updates)} updates the generator has no list of words for any of the seed words",
+                "the updates are too strong: lower lr or raise beta in rlpo.adapt",
+            )
         mapped, no_maps = self._mapped(task, probe, shown)
         files, followed = follow(task, loop)
         if loop.adapter is not None:
@@ -107,7 +111,7 @@ class Rlpo:
             concepts=mapped,
             trace=tuple(loop.trace),
             files=files,
-            notes=(*_notes(loop), *chosen.notes, *_left_out(silent), *no_maps),
+            notes=(*_notes(loop), *chosen.notes, *_left_out(chosen, shown), *no_maps),
             cost=Cost(
                 seconds=time.perf_counter() - start - shared,
                 shared_seconds=shared,
@@ -118,7 +122,7 @@ class Rlpo:
         )
 
     def _shown(self, loop: Loop, concepts: list[tuple[int, Concept]]) -> list[Concept]:
-        """The concepts with samples that nothing was chosen by."""
+        """The concepts with samples that nothing was chosen by; without those that a generator of text has none for."""
         m = self.options.shown
         noise = draws.seeds(m, loop.seed, draws.SHOW)
         prompts = [loop.phrases[action] for action, _ in concepts for _ in range(m)]
@@ -133,6 +137,7 @@ class Rlpo:
                 local=loop.scorer.local(next(iter(c.directions.values()))) if own.kind == "text" else None,
             )
             for (_, c), own in zip(concepts, sets, strict=True)
+            if len(own) > 1
         ]
 
     def _mapped(self, task: Task, probe: Probe, concepts: list[Concept]) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
@@ -221,11 +226,12 @@ def _judge(loop: Loop) -> list[Judged]:
     return judged
 
 
-def _left_out(phrases: Sequence[str]) -> list[str]:
-    """The note that names actions without words in the end."""
-    if not phrases:
+def _left_out(chosen: seeds.Seeds, shown: Sequence[Concept]) -> list[str]:
+    """The note that tells which seed words a tuned generator of text has no words for any more."""
+    silent = [p for p in chosen.phrases if p not in {c.name for c in shown}]
+    if not silent:
         return []
-    return [f"{len(phrases)} seed words left out, for the generator gives too few lists: {', '.join(phrases)}"]
+    return [f"{seeds.some(silent)} left out: the generator gives too few lists after its updates"]
 
 
 def _concepts(

@@ -134,6 +134,16 @@ def answered(found: Seeds, generator: Generator, noise: Sequence[int]) -> Seeds:
             "name another generator, or another question for it",
         )
     mute = [p for i, p in enumerate(phrases) if i not in kept]
-    notes = (f"{len(mute)} seed words left out, for the generator has no words for them: {', '.join(mute)}",)
+    notes = (f"{some(mute)} left out: the generator has no words for them",)
     prior = found.prior and tuple(found.prior[i] for i in kept)
     return Seeds(tuple(phrases[i] for i in kept), prior, notes if mute else ())
+
+
+NAMED = 5
+"""Seed words that a note names; all are counted."""
+
+
+def some(phrases: Sequence[str]) -> str:
+    """How many seed words, and the first of them."""
+    more = f" and {len(phrases) - NAMED} more" if len(phrases) > NAMED else ""
+    return f"{len(phrases)} seed words ({', '.join(phrases[:NAMED])}{more})"

@@ -1,0 +1,174 @@
+"""RLPO on texts: their words are the seeds, lists of words the concepts; silence is dropped and told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from xcore_rlpo.loop import NO_WORDS
+from xcore_rlpo.options import Options
+from xcore_rlpo.rlpo import Rlpo
+
+from xcore.classifier import TorchClassifier
+from xcore.contrast import Contrast
+from xcore.errors import MissingError, XcoreError
+from xcore.live import LiveData, words_of
+from xcore.protocols import Task
+from xcore.samples import Kind, Samples
+from xcore.types import Adapter, Explanation
+
+GROUPS = (("superb", "great", "fine"), ("awful", "poor", "bad"), ("film", "movie", "picture"), ("monday", "friday"))
+PULL = {"superb": 1.0, "great": 1.2, "fine": 0.8, "awful": -1.0, "poor": -0.9, "bad": -1.1}
+WORDS = tuple(w for group in GROUPS for w in group)
+TEXTS = ("a superb film", "the movie on monday", "a great picture", "superb friday", "an awful but great film")
+ENGLISH = (*WORDS, *(f"{a}{b}" for a in "bcdfgh" for b in ("an", "en", "in", "on", "un")))
+
+
+class Bag(torch.nn.Module):
+    """Logit of "yes": a saturating sum of what the words pull."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = torch.nn.Linear(len(ENGLISH), 6)
+        self.out = torch.nn.Linear(6, 2)
+        pull = torch.tensor([PULL.get(w, 0.0) for w in ENGLISH])
+        with torch.no_grad():
+            self.hidden.weight.copy_(0.05 * torch.randn(6, len(ENGLISH), generator=torch.Generator().manual_seed(0)))
+            self.hidden.weight[0] = pull
+            self.hidden.bias.zero_()
+            self.out.weight.copy_(torch.tensor([[-1.0] + [0.0] * 5, [1.0] + [0.0] * 5]))
+
+    def forward(self, counts: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.hidden(counts)))
+
+
+def count(texts: Sequence[str]) -> Tensor:
+    split = [text.replace(",", "").split() for text in texts]
+    return torch.tensor([[words.count(w) for w in ENGLISH] for words in split]).float()
+
+
+class Speaker:
+    """Says two or three words of the asked word's group (random words to unknown ones); nothing to `mute` words.
+
+    With `silent`, an adapted speaker says nothing any more; with `stutter`, it says nothing to odd seeds.
+    """
+
+    kind: Kind = "text"
+    fingerprint = "speaker"
+
+    def __init__(self, mute: Sequence[str] = (), silent: bool = False, stutter: bool = False) -> None:
+        self.mute, self.silent, self.stutter = mute, silent, stutter
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
+        lists: list[tuple[str, ...]] = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            pool = next((g for g in GROUPS if prompt in g), ENGLISH[len(WORDS) :])
+            rng = torch.Generator().manual_seed(seed % 2**40)
+            order = torch.randperm(len(pool), generator=rng)[: 2 + seed % 2].tolist()
+            quiet = prompt in self.mute or (self.silent and adapter is not None) or (self.stutter and seed % 2)
+            lists.append(() if quiet else tuple(pool[i] for i in order))
+        ids = tuple(f"{p}/{s}" for p, s in zip(prompts, seeds, strict=True))
+        meta = {"prompt": tuple(prompts), "words": tuple(lists), "answer": ("I do not know.",) * len(lists)}
+        return Samples("text", tuple(", ".join(words) for words in lists), ids, meta=meta)
+
+    def adapt(
+        self, adapter: Adapter | None, preferred: Samples, rejected: Samples, *, seed: int, options: Mapping[str, Any]
+    ) -> tuple[Adapter, Mapping[str, float]]:
+        assert len(preferred) == len(rejected) >= 2
+        assert all(preferred.texts)
+        assert all(rejected.texts)
+        return Adapter({"x": torch.zeros(1)}, {}, f"after {adapter.digest if adapter else 'nothing'}"), {"margin": 0.0}
+
+
+class Counts:
+    """A text embedder that counts words."""
+
+    name = "counts"
+
+    def embed(self, samples: Samples) -> Tensor:
+        return count(samples.texts) + 0.01
+
+
+def explain(tmp_path: Path, speaker: Speaker, **options: Any) -> Explanation:
+    samples = Samples("text", TEXTS, tuple(f"t/{i}" for i in range(len(TEXTS))))
+    data = LiveData(samples, "yes", None, ENGLISH)
+    task = Task(
+        classifier=TorchClassifier(Bag(), ("no", "yes"), preprocess=count, kind="text", default_layer="hidden"),
+        layer="hidden",
+        target=1,
+        samples=samples,
+        contrast=Contrast(data, "yes", "train", seed=0, generator=Speaker(), vocabulary=ENGLISH, pool_size=40),
+        data=data,
+        seed=0,
+        vocabulary=words_of(samples),
+        generator=speaker,
+        model=lambda role: {"text-embedder": Counts()}[role],
+        workdir=tmp_path,
+    )
+    return Rlpo(Options(**{"steps": 6, "n": 6, "negatives": 8, "shown": 4, "policy": "random", **options})).explain(
+        task
+    )
+
+
+def test_words_of_the_texts_become_concepts_and_the_planted_ones_lead(tmp_path: Path) -> None:
+    found = explain(tmp_path, Speaker())
+    names = [c.name for c in found.concepts]
+    assert set(names) == {w for text in TEXTS for w in text.split()} - {"a", "an", "the", "on", "but"}
+    assert set(names[:2]) == {"superb", "great"}
+    assert names[-1] == "awful"
+    first, last = found.concepts[0], found.concepts[-1]
+    assert first.importance > 0.3 > -0.3 > last.importance
+    assert set(first.words) == {"superb", "great", "fine"}
+    assert first.words[0] == first.name
+    assert first.samples is not None
+    assert first.samples.kind == "text"
+    assert first.maps is None
+    assert first.render == "generated:speaker"
+    assert first.local is not None
+    assert first.local.shape == (len(TEXTS),)
+    assert float(first.local.mean()) == pytest.approx(first.importance, abs=0.1)
+
+
+def test_words_without_an_answer_are_left_out_and_told(tmp_path: Path) -> None:
+    found = explain(tmp_path, Speaker(mute=("film", "monday")))
+    assert not {"film", "monday"} & {c.name for c in found.concepts}
+    assert any("2 seed words (film, monday) left out: the generator has no words" in note for note in found.notes)
+
+
+def test_a_generator_without_any_answer_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no list of words for any of 8 seed words; to .* it said 'I do not know.'"):
+        explain(tmp_path, Speaker(mute=WORDS))
+
+
+def test_answers_that_are_missing_now_and_then_are_dropped_in_pairs(tmp_path: Path) -> None:
+    found = explain(tmp_path, Speaker(stutter=True))  # Speaker.adapt asserts that pairs are whole
+    assert {c.name for c in found.concepts[:2]} == {"superb", "great"}
+    assert all(text for c in found.concepts if c.samples for text in c.samples.texts)
+
+
+def test_a_generator_that_its_updates_silence_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(XcoreError, match=r"after 1 updates the generator has no list of words for any"):
+        explain(tmp_path, Speaker(silent=True), update_rule="always", steps=3)
+
+
+def test_a_step_without_words_pays_nothing_and_says_so(tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = []
+    speaker = Speaker()
+    generate = speaker.generate
+
+    def once(prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
+        drawn = generate(prompts, seeds, adapter)
+        said.append({})
+        if len(said) != 3:  # the second step: after the words that are asked first, and the first step
+            return drawn
+        return Samples("text", ("",) * len(drawn), drawn.ids, meta={**drawn.meta, "words": ((),) * len(drawn)})
+
+    speaker.generate = once  # type: ignore[method-assign]
+    found = explain(tmp_path, speaker, update=False)
+    assert [row["rule"] == NO_WORDS for row in found.trace] == [False, True, False, False, False, False]
+    assert found.trace[1]["reward"] == 0.0
+    assert not found.trace[1]["updated"]
