@@ -39,7 +39,9 @@ NOTES = {
     "guidance 2.5; coded.* are autoencoder round trips.",
     "oracle-a": "The first 944 steps without autoencoder round trips and with finer coats.",
     "clip": "Text tower: clip-text, 2,092 steps of 160, seed 20. The schedule was restarted once, at step 1,563.",
-    "vit": "Throw-away heads of shape, pattern and colours helped the training.",
+    "vit": "Throw-away heads of shape, pattern and colours helped the training. The schedule was restarted once, at"
+    " step 1,726; before that no more scenes were drawn of the class other than of the rest.",
+    "vit-birds": "The schedule was restarted once, at step 383, when it told the birds by their background alone.",
     "blip": "The image tower started from that of minizoo/clip. Figures are of sentences drawn at top_p 0.9.",
     "vqa": "The image tower started from that of minizoo/blip. Figures are of answers for which enough can be seen.",
     "resnet": "The schedule was restarted once, at step 1,307.",

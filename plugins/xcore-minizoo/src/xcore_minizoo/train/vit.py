@@ -40,8 +40,12 @@ HELPED = ("shape", "pattern")
 
 
 def batch(collection: Collection, start: int, n: int, seed: int) -> tuple[Tensor, Tensor, list[Scene]]:
-    """Training scenes start..start+n: images (n, 3, 64, 64) in [0, 1], labels (n,) and the scenes."""
-    drawn = [collection.draw_scene(None, "train", i, seed) for i in range(start, start + n)]
+    """Training scenes start..start+n: images (n, 3, 64, 64) in [0, 1], labels (n,) and the scenes.
+
+    Of the clean classes one scene in four more is an "other", whose near misses take longest to learn.
+    """
+    asked = ["other" if collection is CLEAN and i % 4 == 0 else None for i in range(start, start + n)]
+    drawn = [collection.draw_scene(cls, "train", i, seed) for i, cls in enumerate(asked, start)]
     images = np.stack([draw(scene, key).image for scene, _, key in drawn])
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return x, torch.tensor([label for _, label, _ in drawn]), [scene for scene, _, _ in drawn]
