@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +122,12 @@ def weigh(own: Counted, shuffled: Counted, mean: Counted, resamples: int, seed: 
     }
     rows = [Word(w, **{name: float(values[i]) for name, values in figures.items()}) for i, w in enumerate(words)]
     return sorted(rows, key=lambda row: (-row.over, row.word))
+
+
+def read_table(path: Path) -> list[Word]:
+    """Words from the CSV file of their figures."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [Word(row.pop("word"), **{k: float(v) for k, v in row.items()}) for row in csv.DictReader(file)]
 
 
 @dataclass(frozen=True)

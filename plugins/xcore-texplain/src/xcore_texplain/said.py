@@ -64,7 +64,7 @@ def read(path: Path) -> list[Said]:
         There is no such file, there are several, or it holds something else.
     """
     if path.is_dir():
-        found = sorted(path.rglob(FILE))
+        found = [path / FILE] if (path / FILE).is_file() else sorted(path.rglob(FILE))
         if len(found) != 1:
             hint = "make one with `xcore texplain explain --out DIR`" if not found else f"name one: {found[0]}"
             raise MissingError(f"{str(path)!r} holds {len(found)} files {FILE}, not one", hint)

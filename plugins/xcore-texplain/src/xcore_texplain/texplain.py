@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xcore.errors import MissingError, NotApplicable, UsageError
-from xcore.identity import digest
+from xcore.errors import MissingError, NotApplicable
 from xcore.protocols import Probe, Task
 from xcore.roles import TextDecoder
 from xcore.samples import Samples
@@ -21,12 +20,11 @@ from xcore.types import Concept, Cost, Explanation
 from xcore_texplain import said
 from xcore_texplain.cloud import changes, cloud, table
 from xcore_texplain.counts import Counted, Word, compare, count, weigh
-from xcore_texplain.features import features, fingerprint, open_probe
-from xcore_texplain.options import Options, TranslatorOptions
-from xcore_texplain.pairs import source
+from xcore_texplain.features import features, open_probe
+from xcore_texplain.options import Options
 from xcore_texplain.said import Said
-from xcore_texplain.train import clear, gather, train
-from xcore_texplain.translator import Translator, load_translator
+from xcore_texplain.trained import obtain
+from xcore_texplain.translator import Translator
 from xcore_texplain.words import dropped
 
 IMPORTANCE = "share of sentences with the word, less the share with features of all classes (language prior)"
@@ -61,9 +59,9 @@ class TExplain:
             raise MissingError("texplain.draw needs a generator that paints the words", "name one with --generator REF")
         decoder: TextDecoder = task.model("text-decoder")
         probe = open_probe(task.classifier, task.layer)
-        translator, about, shared = self.translator(task, probe, decoder)
-        prior, spent = self._prior(task, probe, decoder, translator, about)
-        shared += spent
+        translator, about, found = obtain(task, probe, decoder, o)
+        prior = self._prior(task, probe, decoder, translator, found)
+        shared = time.perf_counter() - begun
 
         states = translate(translator, features(probe, task.samples))
         sentences = said.say(decoder, states, task.samples, o.sentences, task.seed, task.progress)
@@ -104,7 +102,7 @@ class TExplain:
             concepts=concepts,
             parts=tuple(parts) if len(parts) > 1 else (),
             files=files,
-            notes=tuple(self._notes(task, about, translator)),
+            notes=tuple(_notes(task, about, translator, found)),
             cost=Cost(
                 seconds=time.perf_counter() - begun - shared,
                 shared_seconds=shared,
@@ -113,54 +111,15 @@ class TExplain:
             ),
         )
 
-    def translator(self, task: Task, probe: Probe, decoder: TextDecoder) -> tuple[Translator, dict[str, Any], float]:
-        """The translator of the option, or the one of this classifier, layer, decoder and pairs, trained once.
-
-        Returns
-        -------
-        The translator, what is known of it, and the seconds that making it took.
-        """
-        o, begun = self.options, time.perf_counter()
-        size = (task.samples.images.shape[-2], task.samples.images.shape[-1])
-        z_digest = fingerprint(probe, size)
-        if o.translator:
-            translator, about = load_translator(Path(o.translator).expanduser())
-        else:
-            settings = o.model_dump(include=set(TranslatorOptions.model_fields) - {"pairs"}) | {"seed": o.seed}
-            pairs = source(o, task.data, size)
-            key = {"features": z_digest, "decoder": decoder.fingerprint, "pairs": pairs.identity, **settings}
-
-            def make(directory: Path) -> None:
-                # Beside the artifact, under the name of its key: an interrupted training is found again.
-                work = directory.parent / f".texplain-{digest(key)}"
-                made, figures = train(gather(probe, pairs.load, work, task.progress), decoder, o, work, task.progress)
-                made.save(
-                    directory,
-                    {
-                        "layer": task.layer,
-                        "features_digest": z_digest,
-                        "decoder": decoder.name,
-                        "decoder_fingerprint": decoder.fingerprint,
-                        **figures,
-                    },
-                )
-                clear(work)
-
-            translator, about = load_translator(task.artifact("texplain-translator", key, make))
-        _check(translator, about, probe, task, decoder)
-        return translator, {**about, "digest": z_digest}, time.perf_counter() - begun
-
-    def _prior(
-        self, task: Task, probe: Probe, decoder: TextDecoder, translator: Translator, about: dict[str, Any]
-    ) -> tuple[list[Said], float]:
+    def _prior(self, task: Task, probe: Probe, decoder: TextDecoder, translator: Translator, found: str) -> list[Said]:
         """Sentences about features of images of all classes, and their mean; the same for all classes and seeds."""
-        o, begun = self.options, time.perf_counter()
+        o = self.options
         images = everyone(task, o.prior_images, o.seed)
         key = {
             "translator": _weights(translator),
             "decoder": decoder.fingerprint,
             "images": images.digest,
-            "features": about["digest"],
+            "features": found,
             "sentences": [o.sentences, o.prior_sentences, o.seed],
         }
 
@@ -175,8 +134,7 @@ class TExplain:
             rows = [Said("shuffled", "", i, "", tuple(s)) for i, s in zip(images.ids, shuffled, strict=True)]
             said.write(directory / said.FILE, [*rows, Said("mean", "", "", "", tuple(mean[0]))])
 
-        rows = said.read(task.artifact("texplain-prior", key, make) / said.FILE)
-        return rows, time.perf_counter() - begun
+        return said.read(task.artifact("texplain-prior", key, make) / said.FILE)
 
     def _explanation(self, task: Task, words: Sequence[Word], own: Counted, target: str) -> Explanation:
         kept = [w for w in words if w.freq >= self.options.least][: self.options.k]
@@ -207,17 +165,6 @@ class TExplain:
             task.progress(i + 1, len(concepts), "words painted")
         return tuple(made), o.drawn * len(concepts)
 
-    def _notes(self, task: Task, about: dict[str, Any], translator: Translator) -> list[str]:
-        notes = [
-            f"{task.target_name} at {task.layer}: translator ({translator.mode}) of {about.get('pairs', '?')} pairs, "
-            f"validation loss {about.get('validation_loss', '?')} after {about.get('steps', '?')} steps"
-        ]
-        if about.get("features_digest") != about["digest"]:
-            notes.append(
-                f"the translator was trained on other features (layer {about.get('layer')!r}): its words may be wrong"
-            )
-        return [*notes, *about.get("notes", ())]
-
 
 def translate(translator: Translator, z: Tensor) -> Tensor:
     """States of features, without gradients."""
@@ -244,21 +191,17 @@ def everyone(task: Task, n: int, seed: int) -> Samples:
     return Samples.concat([part for part in parts if len(part)])
 
 
-def _check(translator: Translator, about: dict[str, Any], probe: Probe, task: Task, decoder: TextDecoder) -> None:
-    """Raise `UsageError` if the translator does not fit between this layer and this decoder."""
-    if translator.width != decoder.width:
-        raise UsageError(
-            f"the translator gives states of width {translator.width}, the decoder {decoder.name} reads "
-            f"{decoder.width}",
-            f"it was trained for {about.get('decoder', 'another decoder')}",
+def _notes(task: Task, about: dict[str, Any], translator: Translator, found: str) -> list[str]:
+    """What a reader must know of the translator."""
+    notes = [
+        f"{task.target_name} at {task.layer}: translator ({translator.mode}) of {about.get('pairs', '?')} pairs, "
+        f"validation loss {about.get('validation_loss', '?')} after {about.get('steps', '?')} steps"
+    ]
+    if about.get("features_digest") != found:
+        notes.append(
+            f"the translator was trained on other features (layer {about.get('layer')!r}): its words may be wrong"
         )
-    z = features(probe, task.samples.take([0]))
-    if z.shape[2] != translator.features or (translator.mode != "tokenwise" and z.shape[1] != translator.positions):
-        raise UsageError(
-            f"layer {task.layer!r} gives {z.shape[1]} positions of width {z.shape[2]}, the translator was trained at "
-            f"layer {about.get('layer', '?')!r} for {translator.positions} of width {translator.features}",
-            "name that layer with --layer, or train a translator for this one",
-        )
+    return [*notes, *about.get("notes", ())]
 
 
 def _groups(samples: Samples) -> list[str]:

@@ -1,0 +1,254 @@
+"""`xcore texplain train | explain | cloud`. Light: every body imports late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xcore.errors import UsageError
+from xcore.flags import Json, names, subject, takes
+
+if TYPE_CHECKING:
+    from xcore.protocols import Task
+    from xcore_texplain.counts import Change, Word
+    from xcore_texplain.texplain import TExplain
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+SHOWN = 12
+
+
+@app.command()
+@takes(subject)
+def train(
+    about: dict[str, Any],
+    pairs: Annotated[
+        str, typer.Option(metavar="FILE", help="JSONL or CSV of image and caption; default: the data set's captions.")
+    ] = "",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training, at most.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a translator from a classifier's layer to a language model. The same command goes on after a stop.
+
+    Example: xcore texplain train --data folder:DIR --classifier timm:vit_base_patch16_384
+    --model text-decoder=blip-decoder:Salesforce/blip-image-captioning-base --pairs captions.jsonl --out translator
+    """
+    from xcore.store import read_json
+    from xcore_texplain.features import open_probe
+    from xcore_texplain.trained import Recipe
+    from xcore_texplain.translator import CONFIG
+
+    out = Path(about["out"] or "translator")
+    given = {"pairs": pairs} if pairs else {}
+    given |= {"steps": steps} if steps else {}  # type: ignore[dict-item]
+    with _tasks({**about, "out": str(out)}, given, one=True) as tasks:
+        _, task, explainer = next(iter(tasks))
+        recipe = Recipe(task, open_probe(task.classifier, task.layer), task.model("text-decoder"), explainer.options)
+        key, file = recipe.key, out / CONFIG
+        if file.is_file() and read_json(file).get("key") == key:
+            figures = read_json(file)
+            typer.echo(f"{out} is trained already", err=True)
+        elif file.is_file():
+            raise UsageError(f"{out} holds a translator of something else", "name another folder with --out")
+        else:
+            figures = recipe.make(out, out / "training")
+    if as_json:
+        from xcore.listing import print_line
+
+        print_line({"translator": str(out), **figures})
+        return
+    for note in figures["notes"]:
+        typer.echo(note, err=True)
+    typer.echo(
+        f"{figures['pairs']} pairs, {figures['steps']} steps in {figures['seconds']:.0f} s, "
+        f"validation loss {figures['validation_loss']:.3f}"
+    )
+    typer.echo(f"saved {out}  xcore texplain explain --set texplain.translator={out} ...")
+
+
+@app.command()
+@takes(subject)
+def explain(
+    about: dict[str, Any],
+    translator: Annotated[
+        str, typer.Option(metavar="DIR", help="What `train` wrote; default: train one, kept below --out.")
+    ] = "",
+    sentences: Annotated[int | None, typer.Option(min=1, help="Sentences for an image.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Say what is in the features of a class: its words, sentences and word cloud. No metrics; see xcore explain.
+
+    Example: xcore texplain explain --class zebra --out words
+    """
+    from dataclasses import replace
+
+    from xcore.guard import seeded
+    from xcore_texplain.counts import read_table
+
+    out = Path(about["out"] or "texplain")
+    given = {"translator": translator} if translator else {}
+    given |= {"sentences": sentences} if sentences else {}  # type: ignore[dict-item]
+    with _tasks({**about, "out": str(out), "seed": seed}, given) as tasks:
+        for folder, task, explainer in tasks:
+            folder.mkdir(parents=True, exist_ok=True)
+            with seeded(seed):
+                made = explainer.explain(replace(task, workdir=folder))
+            words = read_table(made.files["words.csv"])
+            if as_json:
+                from xcore.listing import print_line
+
+                for word in words:
+                    print_line({"class": task.target_name, **vars(word)})
+                continue
+            typer.echo(f"{task.target_name}: {'; '.join(made.notes)}")
+            _show_words(words)
+            typer.echo(f"saved {folder}/cloud.png, cloud.svg, words.csv, sentences.jsonl")
+
+
+@app.command()
+def cloud(
+    sentences: Annotated[str, typer.Argument(metavar="SENTENCES", help="sentences.jsonl, or a folder that holds one.")],
+    against: Annotated[
+        str, typer.Option(metavar="SENTENCES", help="A second group: words that it gains and loses.")
+    ] = "",
+    group: Annotated[str, typer.Option(metavar="A[,B]", help="Only this group of images, or A against B.")] = "",
+    drop: Annotated[str, typer.Option(metavar="A,B", help="Words that are no concepts.")] = "",
+    least: Annotated[float, typer.Option(min=0, max=1, help="Leave out words in a smaller share of sentences.")] = 0.02,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where to write; default: here.")] = ".",
+    as_json: Json = False,
+) -> None:
+    """Draw the word cloud of kept sentences again, or compare two groups.
+
+    Examples: xcore texplain cloud words/zebra --drop animal --out zebra
+    xcore texplain cloud train/waterbird --against test/waterbird --out change
+    """
+    from xcore_texplain import cloud as draw
+    from xcore_texplain.said import read
+
+    folder, parts = Path(out), names(group)
+    if len(parts) > 2 or (against and len(parts) > 1):
+        raise UsageError(f"--group {group!r} names too many groups", "one, or two without --against")
+    folder.mkdir(parents=True, exist_ok=True)
+    first = _part(read(Path(sentences)), parts[0] if parts else "")
+    if against or len(parts) == 2:
+        other = read(Path(against)) if against else read(Path(sentences))
+        second = _part(other, parts[-1] if parts else "")
+        labels = (parts[0], parts[1]) if len(parts) == 2 else (sentences, against)
+        changed = _compare(first, second, drop, least)
+        draw.table(changed, folder / "changes.csv")
+        draw.changes(changed, labels, folder / "changes.png")
+        _show_changes(changed, as_json)
+        return _saved(folder, ["changes.png", "changes.csv"], as_json)
+    words = _weigh(first, drop)
+    draw.table(words, folder / "words.csv")
+    files = draw.cloud(words, next((r.cls for r in first if r.of == "class"), ""), folder, least)
+    if not files:
+        raise UsageError(f"no word is in {least:.0%} of the sentences", "lower --least")
+    if as_json:
+        from xcore.listing import print_line
+
+        for word in words:
+            print_line(vars(word))
+    else:
+        _show_words([w for w in words if w.freq >= least])
+    return _saved(folder, [*files, "words.csv"], as_json)
+
+
+@contextmanager
+def _tasks(
+    about: dict[str, Any], given: dict[str, Any], one: bool = False
+) -> Iterator[Iterator[tuple[Path, Task, TExplain]]]:
+    """Tasks of the classes that were asked for, each with its folder and its explainer; one is enough to train."""
+    from xcore.api import request
+    from xcore.plan import make_plan
+    from xcore.progress import for_stderr
+    from xcore.registry import load_registry
+    from xcore.store import Store, slug
+    from xcore.task import Workbench
+
+    registry = load_registry(about.pop("plugins"))
+    out, seed = Path(about.pop("out")), about.pop("seed", 0)
+    about["set"].setdefault("texplain", {}).update(given)
+    if about["data"] and one:
+        about["classes"] = about["classes"] or ["all"]
+    suite = "" if about["data"] else "default"
+    plan = make_plan(request(["texplain"], suite, {**about, "seeds": [seed], "baselines": []}), registry)
+    bench = Workbench(registry, Store(out / "work"))
+    cells = plan.cells[:1] if one else plan.cells
+    with for_stderr() as reporter:
+        reporter.begin(len(cells), 0)
+
+        def tasks() -> Iterator[tuple[Path, Task, TExplain]]:
+            for cell in cells:
+                bench.check(cell)
+                reporter.begin_cell(cell)
+                folder = out / slug(cell.cls) if len(cells) > 1 else out
+                yield folder, bench.task(cell, folder, reporter.step), registry.create("explainer", cell.method)
+
+        yield tasks()
+
+
+def _part(rows: list[Any], group: str) -> list[Any]:
+    """Rows of a group; those of the prior stay."""
+    known = {row.group for row in rows if row.of == "class"}
+    if group and known == {""}:
+        raise UsageError("these sentences name no groups", "the data set they were made from has none")
+    if group and group not in known:
+        from xcore.errors import unknown
+
+        raise unknown("group", group, known)
+    return [row for row in rows if row.of != "class" or not group or row.group == group]
+
+
+def _weigh(rows: list[Any], drop: str) -> list[Word]:
+    from xcore_texplain.counts import count, weigh
+    from xcore_texplain.words import dropped
+
+    counted = {
+        of: count([row.sentences for row in rows if row.of == of], dropped([drop]))
+        for of in ("class", "shuffled", "mean")
+    }
+    return weigh(counted["class"], counted["shuffled"], counted["mean"], 1000, 0)
+
+
+def _compare(one: list[Any], two: list[Any], drop: str, least: float) -> list[Change]:
+    from xcore_texplain.counts import compare, count
+    from xcore_texplain.words import dropped
+
+    before, after = (
+        count([row.sentences for row in rows if row.of == "class"], dropped([drop])) for rows in (one, two)
+    )
+    return [change for change in compare(before, after) if max(change.before, change.after) >= least]
+
+
+def _show_words(words: list[Word]) -> None:
+    typer.echo(f"{'word':<20} share of sentences    over prior            lift over shuffled, mean feature")
+    for w in words[:SHOWN]:
+        freq = f"{w.freq:.2f} [{w.lo:.2f}, {w.hi:.2f}]"
+        over = f"{w.over:+.2f} [{w.over_lo:+.2f}, {w.over_hi:+.2f}]"
+        typer.echo(f"{w.word:<20} {freq:<21} {over:<21} {w.lift_shuffled:6.1f} {w.lift_mean:6.1f}")
+
+
+def _show_changes(changed: list[Change], as_json: bool) -> None:
+    if as_json:
+        from xcore.listing import print_line
+
+        for row in changed:
+            print_line({**vars(row), "sure": row.sure})
+        return
+    for title, rows in (("gained", changed), ("lost", changed[::-1])):
+        sign = 1 if title == "gained" else -1
+        typer.echo(f"{title:<20} before  after  change")
+        for row in [r for r in rows if sign * r.change > 0][:SHOWN]:
+            mark = "" if row.sure else "  (interval holds 0)"
+            bounds = f"[{row.lo:+.2f}, {row.hi:+.2f}]"
+            typer.echo(f"{row.word:<20} {row.before:.2f}    {row.after:.2f}   {row.change:+.2f} {bounds}{mark}")
+
+
+def _saved(folder: Path, files: list[str], as_json: bool) -> None:
+    if not as_json:
+        typer.echo(f"saved {', '.join(str(folder / name) for name in files)}")

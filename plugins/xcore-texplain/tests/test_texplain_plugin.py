@@ -1,0 +1,228 @@
+"""The card, the commands, and what every explainer must keep."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+from xcore_texplain import plugin
+from xcore_texplain.blip import BlipDecoder
+from xcore_texplain.options import DecoderOptions, Options
+from xcore_texplain.testing import save_blip
+from xcore_texplain.texplain import TExplain
+
+from xcore.contrast import Contrast
+from xcore.errors import MissingError, NotApplicable, UsageError
+from xcore.live import LiveData
+from xcore.protocols import Task
+from xcore.samples import Samples
+from xcore.store import Store
+from xcore.task import TrainingData
+from xcore.testing import ExplainerTests, OptionsTests, blobs, stripes
+from xcore.types import Budget
+
+WORDS = ("zebra", "stripe", "blob", "grass", "soft", "red", "blue", "line")
+
+
+def test_the_cards() -> None:
+    cards: dict[str, Any] = {}
+    for hook in (plugin.register_explainers, plugin.register_models, plugin.register_commands):
+        hook(lambda name, factory, **card: cards.update({(name, card.get("role")): card}))
+    assert set(cards) == {
+        ("texplain", None),
+        ("blip-decoder", "text-decoder"),
+        ("prefix-decoder", "text-decoder"),
+    }
+    assert plugin.uses(Options()) == ("text-decoder",)
+    assert plugin.uses(Options(draw=True)) == ("text-decoder", "generator")
+
+
+def test_the_cards_and_commands_import_nothing_heavy() -> None:
+    code = (
+        "import sys, xcore_texplain.plugin, xcore_texplain.commands\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'simplemma', 'wordcloud', 'PIL', 'pydantic'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "import xcore_texplain.options\n"
+        "heavy.discard('pydantic')\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small decoder, and pictures with captions."""
+    folder = tmp_path_factory.mktemp("made")
+    save_blip(folder / "blip", WORDS, layers=1, states=16)
+    rows = []
+    for name, samples in (("stripe", stripes(8, 11)), ("blob", blobs(8, 12))):
+        for i, image in enumerate(samples.images):
+            file = folder / name / f"{i}.png"
+            file.parent.mkdir(exist_ok=True)
+            from PIL import Image
+
+            Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(file)
+            rows.append({"image": f"{name}/{i}.png", "caption": f"{name} line"})
+    (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+class Painter:
+    """A generator that paints noise."""
+
+    kind = "image"
+    fingerprint = "noise"
+
+    def generate(self, prompts: Any, seeds: Any, adapter: Any = None) -> Samples:
+        images = [torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        return Samples("image", torch.stack(images), tuple(f"{p}/{s}" for p, s in zip(prompts, seeds, strict=True)))
+
+
+SMALL: dict[str, Any] = {
+    "steps": 4, "every": 2, "batch": 4, "validation": 4, "sentences": 6, "prior_images": 4, "prior_sentences": 10,
+    "bootstrap": 50, "k": 5,
+}  # fmt: skip
+
+
+class TestTExplain(ExplainerTests):
+    @pytest.fixture(params=["tokenwise", "flatten_bottleneck"])
+    def explainer(self, request: pytest.FixtureRequest, made: Path) -> Any:
+        return TExplain(Options(mode=request.param, pairs=str(made), **SMALL))
+
+    @pytest.fixture
+    def models(self, made: Path) -> Mapping[str, Any]:
+        return {"text-decoder": BlipDecoder(made / "blip", DecoderOptions(max_words=6, tokens=3))}
+
+    @pytest.fixture
+    def task(self, classifier: Any, models: Any, tmp_path: Path) -> Task:
+        samples = stripes(4, 1)
+        data = LiveData(samples, "stripes", blobs(20, 2), ())
+        (tmp_path / "work").mkdir()
+        return Task(
+            classifier=classifier,
+            layer="4",
+            target=0,
+            samples=samples,
+            contrast=Contrast(data, "stripes", "train", seed=0, pool_size=10),
+            data=TrainingData(data),
+            seed=3,
+            generator=Painter(),  # type: ignore[arg-type]
+            model=lambda role: models[role],
+            artifact=Store(tmp_path / "store").artifact,
+            workdir=tmp_path / "work",
+            budget=Budget(samples=4),
+        )
+
+    def test_words_are_painted_on_request(self, task: Task, made: Path) -> None:
+        explanation = TExplain(Options(pairs=str(made), draw=True, drawn=3, **SMALL)).explain(task)
+        for concept in explanation.concepts:
+            assert concept.samples is not None
+            assert len(concept.samples) == 3
+            assert concept.render == "generated:noise"
+            assert concept.samples.ids[0].startswith(f"{concept.name}/")
+
+    def test_what_is_missing_is_told(self, task: Task, made: Path) -> None:
+        from dataclasses import replace
+
+        with pytest.raises(MissingError, match=r"generator .*--generator"):
+            TExplain(Options(draw=True)).explain(replace(task, generator=None))
+        with pytest.raises(MissingError, match="no captions"):
+            TExplain(Options(**SMALL)).explain(task)
+
+        from xcore.classifier import FunctionClassifier
+
+        black = FunctionClassifier(lambda x: torch.zeros(len(x), 3), ("stripes", "blobs", "other"))
+        with pytest.raises(NotApplicable, match="shows none"):
+            TExplain(Options(pairs=str(made), **SMALL)).explain(replace(task, classifier=black))
+
+
+class TestOptions(OptionsTests):
+    @pytest.fixture
+    def options_model(self) -> Any:
+        return Options
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+
+def run(*words: str) -> Any:
+    from xcore_texplain.commands import app
+
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.fixture
+def subject(made: Path, tmp_path: Path) -> list[str]:
+    """What the commands are about: a data set and a classifier of a plugin file."""
+    file = tmp_path / "shop.py"
+    file.write_text(
+        "from xcore import hookimpl\n"
+        "@hookimpl\n"
+        "def register_datasets(register):\n"
+        "    register('shop', lambda o: data(), summary='stripes')\n"
+        "@hookimpl\n"
+        "def register_classifiers(register):\n"
+        "    register('tiny', lambda o: model(), summary='tiny')\n"
+        "def data():\n"
+        "    from xcore.live import LiveData\n"
+        "    from xcore.testing import blobs, stripes\n"
+        "    return LiveData(stripes(4, 1), 'stripes', blobs(20, 2), ())\n"
+        "def model():\n"
+        "    from xcore.classifier import TorchClassifier\n"
+        "    from xcore.testing import tiny_network\n"
+        "    return TorchClassifier(tiny_network(), ('stripes', 'contrast', 'other'))\n"
+    )
+    settings = [f"--set=texplain.{k}={v}" for k, v in SMALL.items() if k not in ("steps", "sentences")]
+    decoder = f"text-decoder=blip-decoder:{made / 'blip'}"
+    return ["--plugin", str(file), "--data", "shop", "--classifier", "tiny", "--model", decoder, *settings]
+
+
+def test_train_then_explain_then_draw(subject: list[str], made: Path, tmp_path: Path) -> None:
+    out, words = tmp_path / "translator", tmp_path / "words"
+    train = ["train", *subject, "--pairs", str(made), "--steps", "4", "--out", str(out)]
+    done = run(*train)
+    assert done.exit_code == 0, done.output
+    assert "13 pairs, 4 steps" in done.output
+    assert sorted(p.name for p in out.iterdir() if p.name != "work") == ["config.json", "translator.safetensors"]
+    assert "is trained already" in run(*train).output
+    assert isinstance(run(*train, "--set", "texplain.lr=0.5").exception, UsageError)
+
+    asked = ["--class", "stripes", "--sentences", "6", "--translator", str(out), "--out", str(words)]
+    done = run("explain", *subject, *asked)
+    assert done.exit_code == 0, done.output
+    assert "stripes: stripes at" in done.output
+    rows = [json.loads(line) for line in run("explain", *subject, *asked, "--json").stdout.splitlines()]
+    assert {"class", "word", "freq", "lift_shuffled"} <= set(rows[0])
+
+    done = run("cloud", str(words), "--drop", rows[0]["word"], "--out", str(tmp_path / "cloud"))
+    assert done.exit_code == 0, done.output
+    assert rows[0]["word"] not in (tmp_path / "cloud" / "words.csv").read_text()
+    assert (tmp_path / "cloud" / "cloud.png").is_file()
+    done = run("cloud", str(words), "--against", str(words), "--out", str(tmp_path / "changes"))
+    assert done.exit_code == 0, done.output
+    assert "gained" in done.output
+    assert "lost" in done.output
+    assert isinstance(run("cloud", str(words), "--group", "x").exception, UsageError)
+
+
+def test_the_decoder_is_asked_for_by_its_flag(subject: list[str], made: Path, tmp_path: Path) -> None:
+    at = subject.index("--model")
+    done = run("train", *subject[:at], *subject[at + 2 :], "--pairs", str(made), "--out", str(tmp_path / "out"))
+    assert isinstance(done.exception, MissingError)
+    assert "--model text-decoder=REF" in str(done.exception)
+
+
+def test_the_commands_are_subcommands_of_xcore() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "xcore", "texplain", "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(name in done.stdout for name in ("train", "explain", "cloud"))
+    listed = subprocess.run([sys.executable, "-m", "xcore", "list", "commands"], capture_output=True, text=True)
+    assert "texplain" in listed.stdout

@@ -1,0 +1,235 @@
+"""The translator and its training: affine, resumable, alone in learning; pairs from files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from xcore_texplain.blip import BlipDecoder
+from xcore_texplain.options import DecoderOptions, TranslatorOptions
+from xcore_texplain.pairs import source
+from xcore_texplain.testing import save_blip
+from xcore_texplain.train import CHECKPOINT, Gathered, gather, train
+from xcore_texplain.translator import Translator, load_translator
+
+from xcore.errors import MissingError, UsageError, XcoreError
+from xcore.live import LiveData
+from xcore.testing import stripes
+
+WORDS = ("red", "green", "blue", "thing")
+MODES = ("tokenwise", "flatten_bottleneck")
+
+
+def translator(mode: Any, positions: int = 4, features: int = 6, seed: int = 1) -> Translator:
+    made = Translator(mode, positions, features, 3, 8, None, seed)
+    rng = torch.Generator().manual_seed(seed)
+    made.mean.copy_(torch.randn(features, generator=rng))
+    made.scale.copy_(torch.rand(features, generator=rng) + 0.5)
+    return made.requires_grad_(False)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_map_is_affine_and_one_layer(mode: Any) -> None:
+    made, (x, y) = translator(mode), torch.randn(2, 5, 4, 6, generator=torch.Generator().manual_seed(2))
+    for alpha in (-0.7, 0.3, 2.0):
+        mixed = made(alpha * x + (1 - alpha) * y)
+        torch.testing.assert_close(mixed, alpha * made(x) + (1 - alpha) * made(y), atol=1e-4, rtol=1e-4)
+    fused = made.fused()
+    one = fused(x) if mode == "tokenwise" else fused(x.flatten(1)).unflatten(1, (3, 8))
+    torch.testing.assert_close(one, made(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_saved_translator_is_the_same(mode: Any, tmp_path: Path) -> None:
+    made, x = translator(mode), torch.randn(2, 4, 6)
+    made.save(tmp_path, {"layer": "a"})
+    back, about = load_translator(tmp_path)
+    assert torch.equal(back(x), made(x))
+    assert about["layer"] == "a"
+    with pytest.raises(UsageError, match="the layer gives 4 positions of width 5, the translator takes 4 of width 6"):
+        back(torch.zeros(1, 4, 5))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="damaged"):
+        load_translator(tmp_path)
+    with pytest.raises(MissingError, match="no translator"):
+        load_translator(tmp_path / "nothing")
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> BlipDecoder:
+    folder = save_blip(tmp_path_factory.mktemp("blip"), WORDS, states=8, layers=1)
+    return BlipDecoder(folder, DecoderOptions(max_words=4))
+
+
+def gathered(n: int = 30) -> Gathered:
+    """A feature for each colour, beside noise."""
+    rng = np.random.default_rng(0)
+    colour = np.arange(n) % 3
+    z = 0.1 * rng.standard_normal((n, 2, 6)).astype(np.float32)
+    z[np.arange(n), :, colour] += 1
+    return Gathered(z, tuple(f"{WORDS[c]} thing" for c in colour), ())
+
+
+def options(**given: Any) -> TranslatorOptions:
+    base = {"steps": 60, "every": 20, "batch": 16, "lr": 3e-3, "validation": 6}
+    return TranslatorOptions(**{**base, **given})
+
+
+def quiet(step: int, total: int, note: str = "") -> None: ...
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_loss_falls_on_few_pairs_and_the_decoder_stays(mode: Any, decoder: BlipDecoder, tmp_path: Path) -> None:
+    before = {k: v.clone() for k, v in decoder.model.state_dict().items()}
+    data = gathered()
+    z = torch.from_numpy(data.z)
+    _, figures = train(data, decoder, options(mode=mode, steps=200, every=40, hidden=16), tmp_path, quiet)
+    first = Translator(mode, 2, 6, decoder.tokens, 8, 16)
+    start = float(decoder.loss(first(z), data.texts).mean().detach())
+    assert figures["validation_loss"] < 0.8 * start
+    assert [entry[0] for entry in figures["log"]] == [40, 80, 120, 160, 200]
+    assert all(torch.equal(before[k], v) for k, v in decoder.model.state_dict().items())
+
+
+def test_an_interrupted_training_ends_like_a_whole_one(decoder: BlipDecoder, tmp_path: Path) -> None:
+    for name in ("whole", "halved"):
+        (tmp_path / name).mkdir()
+    whole, _ = train(gathered(), decoder, options(), tmp_path / "whole", quiet)
+
+    def stop(step: int, total: int, note: str = "") -> None:
+        if step == 47:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(gathered(), decoder, options(), tmp_path / "halved", stop)
+    assert (tmp_path / "halved" / CHECKPOINT).is_file()
+    steps: list[int] = []
+    halved, figures = train(
+        gathered(), decoder, options(), tmp_path / "halved", lambda step, total, note="": steps.append(step)
+    )
+    assert steps[0] == 41  # from the checkpoint on
+    assert figures["steps"] == 60
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, halved.state_dict()[name]), name
+
+
+def test_training_stops_when_nothing_is_learned(decoder: BlipDecoder, tmp_path: Path) -> None:
+    _, figures = train(gathered(), decoder, options(lr=1e-12, steps=1000, every=5, patience=2), tmp_path, quiet)
+    assert figures["steps"] < 1000
+
+
+# -- pairs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(4):
+        Image.new("RGB", (20 + i, 16), (60 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    return tmp_path
+
+
+def data() -> Any:
+    return LiveData(stripes(4, 0), "stripes", None, ())
+
+
+def write(path: Path, rows: list[Any]) -> str:
+    if path.suffix == ".csv":
+        head = list(rows[0])
+        path.write_text("\n".join([",".join(head), *(",".join(str(r[k]) for k in head) for r in rows)]) + "\n")
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def pairs(n: int = 4) -> list[dict[str, str]]:
+    return [{"image": f"{i}.png", "caption": f"shade {i}"} for i in range(n)]
+
+
+class Mean:
+    """A probe: the mean colour."""
+
+    layout = "NC"
+
+    def activations(self, x: Any) -> torch.Tensor:
+        return x.images.mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", "captions.csv"])
+def test_pairs_of_a_file_or_its_folder(name: str, folder: Path) -> None:
+    write(folder / name, pairs())
+    found = source(options(pairs=str(folder)), data(), (8, 12))
+    assert found.load().texts == ("shade 0", "shade 1", "shade 2", "shade 3")
+    images, kept = found.load().read([2, 0])
+    assert kept == [2, 0]
+    assert images.images.shape == (2, 3, 8, 12)
+    assert images.images[0, 0].mean() == pytest.approx(120 / 255)
+    assert source(options(pairs=str(folder / name)), data(), (8, 12)).identity == found.identity
+    Image.new("RGB", (90, 90), (9, 8, 7)).save(folder / "1.png")
+    assert source(options(pairs=str(folder)), data(), (8, 12)).identity != found.identity
+
+
+def test_what_is_wrong_in_a_file_is_left_out_and_counted(folder: Path, tmp_path_factory: Any) -> None:
+    rows = [
+        *pairs(),
+        {"image": "none.png", "caption": "x"},
+        {"image": "0.png", "caption": "  "},
+        {"image": "broken.png", "caption": "y"},
+    ]
+    path = write(folder / "captions.jsonl", rows)
+    found = gather(Mean(), source(options(pairs=path), data(), (8, 8)).load, tmp_path_factory.mktemp("work"), quiet)  # type: ignore[arg-type]
+    assert found.texts == ("shade 0", "shade 1", "shade 2", "shade 3")
+    assert found.notes == (
+        "captions.jsonl: 1 empty captions were left out",
+        "captions.jsonl: 1 images are not there and were left out, first 'none.png'",
+        "1 images of pairs cannot be read and were left out",
+    )
+    assert found.z.shape == (4, 1, 3)
+    np.testing.assert_allclose(found.z[:, 0, 0], np.arange(4) * 60 / 255, rtol=1e-5)
+
+
+def test_features_that_were_computed_are_read_back(folder: Path, tmp_path_factory: Any) -> None:
+    work = tmp_path_factory.mktemp("work")
+    found = source(options(pairs=write(folder / "captions.csv", pairs())), data(), (8, 8))
+    one = gather(Mean(), found.load, work, quiet)  # type: ignore[arg-type]
+
+    def never() -> Any:
+        raise AssertionError("read twice")
+
+    two = gather(Mean(), never, work, quiet)  # type: ignore[arg-type]
+    assert np.array_equal(one.z, two.z)
+    assert one.texts == two.texts
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "told"),
+    [
+        ("a.csv", [{"file": "0.png", "caption": "x"}], r"line 1: no column 'image' \(columns: file, caption\)"),
+        ("a.jsonl", [{"image": "0.png", "text": "x"}], r"line 1: no column 'caption' \(columns: image, text\)"),
+        ("a.jsonl", [["0.png", "x"]], r"line 1: no column 'image'"),
+        ("a.jsonl", [{"image": "no.png", "caption": "x"}], r"has 0 pairs .*1 images are not there"),
+        ("a.jsonl", [{"image": "0.png", "caption": ""}], r"has 0 pairs .*1 empty captions"),
+    ],
+)
+def test_files_that_are_no_pairs_are_told_in_one_line(folder: Path, name: str, rows: Any, told: str) -> None:
+    path = write(folder / name, rows)
+    with pytest.raises(UsageError, match=told) as error:
+        source(options(pairs=path), data(), (8, 8)).load()
+    assert "\n" not in str(error.value)
+
+
+def test_other_ways_to_have_no_pairs(folder: Path) -> None:
+    (folder / "bad.jsonl").write_text("{no json\n")
+    for given, told in (
+        (str(folder / "bad.jsonl"), "is no file of pairs"),
+        (str(folder / "gone.csv"), "no file of pairs"),
+        (str(folder), "has neither captions.jsonl nor captions.csv"),
+        ("", r"this data set has no captions \(long_caption, caption\)"),
+    ):
+        with pytest.raises(XcoreError, match=told):
+            source(options(pairs=given), data(), (8, 8)).load()

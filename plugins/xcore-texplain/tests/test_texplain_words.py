@@ -1,0 +1,101 @@
+"""Words, frequencies, priors, changes and pictures."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from xcore_texplain.cloud import changes, cloud, names, table
+from xcore_texplain.counts import Word, compare, count, read_table, weigh
+from xcore_texplain.words import content, dropped
+
+
+def test_content_is_lemmas_without_grammar_and_boilerplate() -> None:
+    sentence = "This photo shows two Zebras with black stripes, standing on the grass; a zebra's picture."
+    assert content(sentence) >= {"zebra", "black", "stripe", "grass"}
+    assert not content(sentence) & {"this", "photo", "show", "picture", "with", "the", "a"}
+    assert content("striped and stripes") == {"stripe"}
+    assert "grass" not in content(sentence, dropped(["grasses"]))
+    assert content("12 !? a") == frozenset()
+
+
+def test_counts_are_shares_of_sentences_whatever_their_order() -> None:
+    said = [["a cat on grass", "a cat, the cat", "grass"], ["a dog", "cats"]]
+    counted = count(said)
+    assert counted.words == ("cat", "dog", "grass")
+    np.testing.assert_allclose(counted.shares, [[2 / 3, 0, 2 / 3], [0.5, 0.5, 0]])  # twice in a sentence is once
+    shuffled = count([random.Random(1).sample(sentences, len(sentences)) for sentences in said])
+    np.testing.assert_array_equal(counted.counts, shuffled.counts)
+    assert counted.of(["grass", "sea"])[0].tolist() == [pytest.approx(2 / 3), 0]
+
+
+def test_class_frequency_is_the_mean_of_images() -> None:
+    own = count([["cat"] * 10, ["dog"] * 5 + ["cat"] * 5, ["dog"] * 2])
+    prior = count([["cat", "dog"]] * 4)
+    rows = {w.word: w for w in weigh(own, prior, count([["cat"] * 3 + ["dog"]]), 400, 0)}
+    assert rows["cat"].freq == pytest.approx((1 + 0.5 + 0) / 3)
+    assert rows["cat"].shuffled == 0.5
+    assert rows["cat"].over == pytest.approx(0)
+    assert rows["cat"].mean == 0.75
+    assert rows["cat"].lift_mean == pytest.approx((0.5 * 22 + 0.5) / 23 / ((0.75 * 4 + 0.5) / 5))
+    assert 0 <= rows["cat"].lo < 0.5 < rows["cat"].hi <= 1
+
+
+def test_lifts_are_finite_for_words_that_a_prior_never_says() -> None:
+    (row,) = weigh(count([["apple"]] * 5), count([["pear"]] * 5), count([["pear"]]), 50, 0)
+    assert row.lift_shuffled == pytest.approx((5 + 0.5) / 6 / (0.5 / 6))
+    assert np.isfinite(list(row.evidence.values())).all()
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(100):
+        said = [["cat" if u < p else "dog" for u in rng.random(20)] for p in rng.beta(2, 3, size=40)]
+        rows = {w.word: w for w in weigh(count(said), count([["dog"]] * 40), count([["dog"]]), 200, 0)}
+        held += rows["cat"].lo <= 0.4 <= rows["cat"].hi
+    assert 88 <= held <= 99
+
+
+def test_gained_and_lost_words() -> None:
+    before = count([["cat on grass", "cat on grass"]] * 20)
+    after = count([["cat on sand", "cat on grass"]] * 20)
+    rows = compare(before, after, 200)
+    assert [(r.word, r.change) for r in rows] == [("sand", 0.5), ("cat", 0.0), ("grass", -0.5)]
+    assert [r.sure for r in rows] == [True, False, True]
+
+
+def word(name: str, freq: float, over: float) -> Word:
+    return Word(name, freq, freq, freq, freq - over, 0.1, over, over - 0.01, over + 0.01, 1.5, 1.0, 2.0, 1.5)
+
+
+def test_clouds_colour_the_name_of_the_class(tmp_path: Path) -> None:
+    words = [word("zebra", 0.9, 0.5), word("grass", 0.5, 0.2), word("paint", 0.5, 0.0), word("rare", 0.001, 0.001)]
+    files = cloud(words, "zebras", tmp_path)
+    svg = files["cloud.svg"].read_text()
+    assert svg.startswith("<svg")
+    assert {w: svg[: svg.index(f">{w}<")].rsplit("fill:", 1)[1][:7] for w in ("zebra", "grass", "paint")} == {
+        "zebra": "#c0392b",
+        "grass": "#1f4e79",
+        "paint": "#b5bcc4",
+    }
+    assert ">rare<" not in svg
+    first = files["cloud.png"].read_bytes()
+    assert Image.open(files["cloud.png"]).size == (800, 500)
+    assert cloud(words, "zebras", tmp_path)["cloud.png"].read_bytes() == first
+    assert cloud([words[-1]], "zebra", tmp_path) == {}
+    assert names("polar_bear") == {"polar", "bear"}
+
+
+def test_tables_are_read_back(tmp_path: Path) -> None:
+    words = [word("zebra", 0.5, 0.25), word("grass", 0.125, -0.5)]
+    assert read_table(table(words, tmp_path / "words.csv")) == words
+
+
+def test_changes_are_drawn(tmp_path: Path) -> None:
+    rows = compare(count([["cat on grass"]] * 5), count([["cat on sand"]] * 5), 50)
+    with Image.open(changes(rows, ("one", "two"), tmp_path / "a.png")) as picture:
+        assert picture.width > 400
+    changes([], ("one", "two"), tmp_path / "b.png")
