@@ -173,13 +173,21 @@ def _command() -> str:
 
 
 def _add_plugin_commands(name: str) -> None:
-    """Add the plugins' subcommands, if `name` is none of ours: plugins are not loaded for nothing."""
+    """Add the plugins' subcommand of this name, or all of them to the overview; not loaded for a command of ours."""
     ours = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
-    if name and not name.startswith("-") and name not in ours:
-        from xcore.registry import load_registry, resolve
+    overview = name in ("", "--help")
+    if name in ours or (name.startswith("-") and not overview):
+        return
+    from xcore.registry import load_registry, resolve
 
-        for card in load_registry().cards("command"):
-            app.add_typer(resolve(card.factory), name=card.name, help=card.summary)
+    for card in load_registry().cards("command"):
+        if overview or name == card.name:
+            try:
+                app.add_typer(resolve(card.factory), name=card.name, help=card.summary)
+            except XcoreError as error:
+                if not overview:
+                    raise
+                typer.echo(f"xcore: command {card.name!r} is left out: {error}", err=True)  # the others still help
 
 
 def _version(value: bool) -> None:
