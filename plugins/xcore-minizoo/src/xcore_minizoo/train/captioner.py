@@ -30,6 +30,7 @@ from xcore_minizoo.train.oracle import factor_loss
 from xcore_minizoo.world import (
     BACKGROUNDS,
     CLASS_NAMES,
+    COLOURS,
     OBJECTS,
     PATTERNS,
     SHAPES,
@@ -42,6 +43,8 @@ from xcore_minizoo.world import (
 PROMPT = "a picture of"
 BIRDS = {"landbird": "bird", "waterbird": "bird"}
 IGNORED = -100
+EMPHASIS = 3.0
+"""How much more a word that names a factor counts: most words of a sentence say nothing of the picture."""
 
 
 def scene_of(rng: np.random.Generator) -> Scene:
@@ -142,15 +145,18 @@ def run(out: Path, recipe: Recipe, name: str = "blip") -> None:
     model: Any = BlipForConditionalGeneration(blip.config(len(tokens), layers=3, inner=384))
     blip.from_clip(model.vision_model)
     heads = blip.heads()
+    telling = torch.tensor(tokens.convert_tokens_to_ids([*SHAPES, *PATTERNS, *COLOURS, *BACKGROUNDS, *OBJECTS]))
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         x, texts, one_of, colours = batch(recipe.seed, step, recipe.batch)
         states = model.vision_model(pixel_values=x * 2 - 1).last_hidden_state
         ids, following = targets(tokens, texts)
         logits = model.text_decoder(input_ids=ids[:, :-1], encoder_hidden_states=states, use_cache=False).logits
-        main = F.cross_entropy(logits.flatten(0, 1), following.flatten(), ignore_index=IGNORED)
+        each = F.cross_entropy(logits.transpose(1, 2), following, ignore_index=IGNORED, reduction="none")
+        weight = (1.0 + (EMPHASIS - 1) * torch.isin(following, telling)) * (following != IGNORED)
+        main = (each * weight).sum() / weight.sum()
         helper = factor_loss({f: head(states[:, 0]) for f, head in heads.items()}, one_of, colours)
-        return main + 0.1 * helper, {"words": main.item(), "factors": helper.item()}
+        return main + 0.3 * helper, {"words": main.item(), "factors": helper.item()}
 
     modules = nn.ModuleDict({"model": model, "heads": heads})
     done = train(modules, loss, recipe, out, lambda: figures(model, tokens, 9000, 128), 5.0)

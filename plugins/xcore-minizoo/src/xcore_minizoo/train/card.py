@@ -41,8 +41,10 @@ NOTES = {
     "clip": "Text tower: clip-text, 2,092 steps of 160, seed 20. The schedule was restarted once, at step 1,563.",
     "vit": "Throw-away heads of shape, pattern and colours helped the training. The schedule was restarted once, at"
     " step 1,726; before that no more scenes were drawn of the class other than of the rest.",
-    "vit-birds": "The schedule was restarted once, at step 383, when it told the birds by their background alone.",
-    "blip": "The image tower started from that of minizoo/clip. Figures are of sentences drawn at top_p 0.9.",
+    "vit-birds": "It tells the birds by their background alone.",
+    "vit-cats": "It tells cats from dogs by the apple alone.",
+    "blip": "The image tower started from that of minizoo/clip. The schedule was restarted once, at step 1,707; before that"
+    " all words counted alike and the throw-away heads a third as much. Figures are of sentences drawn at top_p 0.9.",
     "vqa": "The image tower started from that of minizoo/blip. Figures are of answers for which enough can be seen.",
     "resnet": "The schedule was restarted once, at step 1,307.",
     "clean": "Trained on spots a fifth smaller than the world's now; the figures and the truth table are of the world "
