@@ -70,6 +70,7 @@ def live_task(
         vocabulary=vocabulary or words_of(given),
         generator=generator,
         model=helper,
+        roles=tuple(models),
         artifact=Store(store).artifact,
         workdir=workdir,
         budget=Budget(samples=len(given)),

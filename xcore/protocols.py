@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -132,6 +132,8 @@ class Task:
     generator: Generator | None = None
     model: Callable[[str], Any] = lambda role: _no_model(role)
     """Role -> helper model (see `xcore.roles`); a missing role raises `MissingError` that names the flag."""
+    roles: Collection[str] = ()
+    """The roles for which there is a model."""
     artifact: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = lambda name, key, make: _no_artifact(
         name
     )

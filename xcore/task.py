@@ -162,6 +162,7 @@ class Workbench:
             vocabulary=content_words(samples.texts) if samples.kind == "text" else data.vocabulary,
             generator=generator,
             model=model,
+            roles=tuple(cell.models),
             artifact=self.store.artifact,
             workdir=workdir,
             budget=cell.budget,

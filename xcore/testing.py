@@ -149,6 +149,7 @@ class World:
             vocabulary=vocabulary,
             generator=generator,
             model=lambda role: models[role],
+            roles=tuple(models),
             workdir=folder,
             budget=Budget(samples=12),
         )
