@@ -44,7 +44,7 @@ def folder(options: Any, directory: str) -> str:
     return digest([_code(), [_listing(root) for root in roots], words])
 
 
-def clipseg(options: Any, argument: str) -> str:
+def pretrained(options: Any, argument: str) -> str:
     folder = model_directory(argument, ("config.json", "preprocessor_config.json"))
     return digest([_code(), directory_digest(folder)])
 

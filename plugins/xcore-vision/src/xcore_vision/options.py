@@ -83,6 +83,24 @@ class ClipSegOptions(Options):
     batch_size: int = Field(16, ge=1, description="images per forward pass")
 
 
+class BlipOptions(Options):
+    """Options of ``blip-vqa:``."""
+
+    device: str | None = Field(None, description="torch device; none = as --device says")
+    batch_size: int = Field(32, ge=1, description="images per forward pass")
+    max_tokens: int = Field(20, ge=1, description="longest text in tokens")
+
+
+class CaptionOptions(BlipOptions):
+    """Options of ``blip:``."""
+
+    max_tokens: int = Field(40, ge=1, description="longest text in tokens, the prompt left out")
+    prompt: str = Field("", description="what every caption begins with, for example 'a picture of'")
+    top_p: float = Field(
+        0.9, ge=0, le=1, description="mass of the likeliest tokens from which the next one is drawn; 0 = greedy"
+    )
+
+
 class FolderOptions(Options):
     """Options of ``folder:``."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from xcore import hookimpl
 from xcore.hookspecs import Register
 
+BLIP = "Li et al., BLIP: Bootstrapping Language-Image Pre-training, ICML 2022"
+
 
 @hookimpl
 def register_classifiers(register: Register) -> None:
@@ -62,7 +64,27 @@ def register_models(register: Register) -> None:
         role="localiser",
         summary="CLIPSeg from a directory or a hub id: where example images' content is in other images",
         options="xcore_vision.options:ClipSegOptions",
-        fingerprint="xcore_vision.fingerprint:clipseg",
+        fingerprint="xcore_vision.fingerprint:pretrained",
         argument="ID",
         paper="Lueddecke and Ecker, Image Segmentation Using Text and Image Prompts, CVPR 2022",
+    )
+    register(
+        "blip",
+        "xcore_vision.blip:Captioner",
+        role="captioner",
+        summary="BLIP from a directory or a hub id: says what an image shows",
+        options="xcore_vision.options:CaptionOptions",
+        fingerprint="xcore_vision.fingerprint:pretrained",
+        argument="ID",
+        paper=BLIP,
+    )
+    register(
+        "blip-vqa",
+        "xcore_vision.blip:Answerer",
+        role="vqa",
+        summary="BLIP from a directory or a hub id: answers questions about images",
+        options="xcore_vision.options:BlipOptions",
+        fingerprint="xcore_vision.fingerprint:pretrained",
+        argument="ID",
+        paper=BLIP,
     )

@@ -1,0 +1,199 @@
+"""``blip:MODEL`` says what an image shows, ``blip-vqa:MODEL`` answers questions about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from xcore import device
+from xcore.errors import MissingError, UsageError
+from xcore.guard import seeded
+from xcore.hub import model_directory, quiet, read_json
+from xcore.samples import Samples
+from xcore_vision.processor import FILE, Processor
+
+if TYPE_CHECKING:
+    from xcore_vision.options import BlipOptions, CaptionOptions
+
+NEEDS = ("config.json", FILE)
+
+
+class Blip:
+    """A BLIP model of a directory that `save_pretrained` wrote, or of the hub.
+
+    Parameters
+    ----------
+    options
+        Where it runs, and how long its texts may be.
+    argument
+        The directory or hub id.
+    kind
+        Its class in transformers.
+
+    Raises
+    ------
+    MissingError
+        There is no such model, or it has no tokenizer.
+    UsageError
+        The directory is damaged or holds another kind of model.
+
+    References
+    ----------
+    Li et al.: BLIP: Bootstrapping Language-Image Pre-training for Unified Vision-Language Understanding and
+    Generation, ICML 2022.
+    """
+
+    def __init__(self, options: BlipOptions, argument: str, kind: str) -> None:
+        folder = model_directory(argument, NEEDS)
+        self._device = torch.device(options.device or device.current())
+        self._model = _model(folder, kind).to(self._device)
+        self._tokens = _tokenizer(folder)
+        size = int(self._model.config.vision_config.image_size)
+        self._processor = Processor(folder, size, options.batch_size, self._device)
+        self._longest = options.max_tokens
+        text = self._model.config.text_config
+        self._start, self._end, self._pad = int(text.bos_token_id), int(text.sep_token_id), int(text.pad_token_id)
+        self._room = int(text.max_position_embeddings)
+
+    def _looked_at(self, images: Tensor) -> list[Tensor]:
+        """Encoder states (b, T, d), batch by batch."""
+        return [self._model.vision_model(pixel_values=x).last_hidden_state for x in self._processor.batches(images)]
+
+    def _written(self, start: Sequence[int], states: Tensor, **how: Any) -> list[str]:
+        """One text for each row of states (n, T, d); `start` are the tokens that all begin with."""
+        ids = torch.tensor([start] * len(states), device=self._device)
+        out = self._model.text_decoder.generate(
+            input_ids=ids,
+            encoder_hidden_states=states,
+            max_length=min(len(start) + self._longest, self._room),
+            do_sample=False,
+            eos_token_id=self._end,
+            pad_token_id=self._pad,
+            **how,
+        )
+        return [text.strip() for text in self._tokens.batch_decode(out, skip_special_tokens=True)]
+
+
+class Answerer(Blip):
+    """Role ``vqa``: a `BlipForQuestionAnswering`; an answer is made of the likeliest tokens, one after another."""
+
+    def __init__(self, options: BlipOptions, argument: str) -> None:
+        super().__init__(options, argument, "BlipForQuestionAnswering")
+        self.name = f"blip-vqa:{argument}"
+
+    @torch.no_grad()
+    def answer(self, images: Samples, questions: Sequence[str]) -> list[str]:
+        """One answer an image, to its question; an image that is asked several things is looked at once."""
+        if len(questions) != len(images):
+            raise UsageError(f"{len(questions)} questions about {len(images)} images")
+        if not len(images):
+            return []
+        rows: dict[bytes, int] = {}
+        shown = [rows.setdefault(image.cpu().numpy().tobytes(), len(rows)) for image in images.images]
+        first = [shown.index(i) for i in range(len(rows))]
+        states = torch.cat(self._looked_at(images.images[first]))
+        answers = [""] * len(images)
+        for question in dict.fromkeys(questions):
+            # Questions go one by one, so that none is padded: BLIP's decoder would read the padding.
+            ids = self._tokens(question, truncation=True, max_length=self._room)["input_ids"]
+            rows_of = [i for i, q in enumerate(questions) if q == question]
+            for at in range(0, len(rows_of), self._processor.batch):
+                some = rows_of[at : at + self._processor.batch]
+                asked = torch.tensor([ids] * len(some), device=self._device)
+                read = self._model.text_encoder(
+                    input_ids=asked, encoder_hidden_states=states[[shown[i] for i in some]]
+                ).last_hidden_state
+                for i, text in zip(some, self._written([self._start], read), strict=True):
+                    answers[i] = text
+        return answers
+
+
+class Captioner(Blip):
+    """Role ``captioner``: a `BlipForConditionalGeneration`."""
+
+    def __init__(self, options: CaptionOptions, argument: str) -> None:
+        super().__init__(options, argument, "BlipForConditionalGeneration")
+        self.name = f"blip:{argument}"
+        self._given = [self._start, *self._tokens(options.prompt, add_special_tokens=False)["input_ids"]]
+        self._top_p = options.top_p
+
+    @torch.no_grad()
+    def caption(self, images: Samples, seeds: Sequence[int]) -> list[str]:
+        """One sentence an image, drawn with its seed alone, whatever else is in the batch."""
+        if len(seeds) != len(images):
+            raise UsageError(f"{len(seeds)} seeds for {len(images)} images")
+        said: list[str] = []
+        for states in self._looked_at(images.images):
+            drawn = Nucleus(seeds[len(said) : len(said) + len(states)], self._top_p, self._room)
+            said += self._written(self._given, states, logits_processor=[drawn])
+        return said
+
+
+class Nucleus:
+    """A logits processor of transformers that draws each row's next token with random numbers of the row's own.
+
+    Only the drawn token keeps a finite score, so greedy decoding takes it and no global random state is used.
+
+    Parameters
+    ----------
+    seeds
+        One a row.
+    top_p
+        Tokens are drawn from the likeliest ones that together have this probability; 0 = the likeliest one.
+    longest
+        Tokens that a text may have.
+
+    References
+    ----------
+    Holtzman et al.: The Curious Case of Neural Text Degeneration, ICLR 2020, section 3.1.
+    """
+
+    def __init__(self, seeds: Sequence[int], top_p: float, longest: int) -> None:
+        self._luck = torch.stack([torch.rand(longest, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        self._top_p = top_p
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (n, V) of which one a row is left."""
+        likely, tokens = scores.softmax(1).sort(dim=1, descending=True, stable=True)
+        before = likely.cumsum(1) - likely
+        inside = before < self._top_p
+        inside[:, 0] = True
+        mass = (likely * inside).cumsum(1)
+        u = self._luck[:, input_ids.shape[1]].to(scores.device)
+        place = torch.searchsorted(mass, u[:, None] * mass[:, -1:], right=True)
+        drawn = tokens.gather(1, torch.minimum(place, inside.sum(1, keepdim=True) - 1))
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)
+
+
+def _model(folder: Path, kind: str) -> Any:
+    """The model in float32, frozen, with all of its weights."""
+    import transformers
+    from safetensors import SafetensorError
+
+    if (found := read_json(folder / "config.json").get("model_type")) != "blip":
+        raise UsageError(f"{str(folder)!r} holds a model of type {found!r}, not blip")
+    try:
+        with seeded(0), quiet("transformers"):  # what is lacking is drawn at random before it is reported
+            model, report = getattr(transformers, kind).from_pretrained(
+                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UsageError(f"{str(folder)!r} holds no {kind}: {' '.join(str(error).split())[:300]}") from error
+    if lacking := sorted(report["missing_keys"]):
+        raise UsageError(f"{str(folder)!r} holds no {kind}: it lacks {len(lacking)} tensors, first {lacking[0]!r}")
+    return model.eval().requires_grad_(False)
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet("transformers"):
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        line = " ".join(str(error).split())[:300]
+        raise MissingError(f"no tokenizer can be read from {str(folder)!r}: {line}") from error
