@@ -148,10 +148,11 @@ def test_a_policy_that_cannot_learn_is_refused_by_name() -> None:
 
 
 def test_roles_follow_the_options() -> None:
-    assert uses(Options()) == ("image-text", "text-embedder")
+    assert uses(Options()) == ("image-text", "text-embedder", "vqa")
+    assert uses(Options(seeds="vocabulary")) == ("image-text", "text-embedder")
     assert uses(Options(prompts=("a",))) == ()
     assert uses(Options(prompts=("a",), state="embedding")) == ("image-text", "text-embedder")
-    assert uses(Options(prompts=("a",), policy="ranking")) == ("image-text", "text-embedder")
+    assert uses(Options(prompts=("a",), policy="ranking", seeds="vqa")) == ("image-text", "text-embedder")
     assert uses(Options(seeds="vqa")) == ("image-text", "text-embedder", "vqa")
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 from xcore_rlpo.options import Options
-from xcore_rlpo.seeds import choose, distinct, pieces, probabilities, without_class_name
+from xcore_rlpo.patches import pieces
+from xcore_rlpo.seeds import choose, distinct, probabilities, without_class_name
 
 from xcore.classifier import FunctionClassifier
 from xcore.errors import MissingError, NotApplicable
@@ -96,5 +97,3 @@ def test_what_is_missing_is_said() -> None:
         choose(task([]), Options())
     with pytest.raises(MissingError, match="class name"):
         choose(task(["GREEN TEA"]), Options())
-    with pytest.raises(NotApplicable, match="visual question answering"):
-        choose(task(["red"]), Options(seeds="vqa"))

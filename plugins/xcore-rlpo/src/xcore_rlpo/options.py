@@ -42,7 +42,14 @@ class Options(Base):
     preset: Literal["default", "parity"] = Field("default", description="parity: as the released code does")
 
     prompts: tuple[str, ...] = Field((), description="seed prompts, in this order; empty = see `seeds`")
-    seeds: Literal["vocabulary", "vqa"] = Field("vocabulary", description="where seed prompts come from")
+    seeds: Literal["auto", "vocabulary", "vqa"] = Field(
+        "auto",
+        description="where seed prompts come from: the data set's vocabulary (of texts, their words), or answers of a "
+        "model of the role `vqa` about patches of the class images; auto = such a model where one is given",
+    )
+    questions: tuple[str, ...] = Field((), description="asked of every patch after the seven usual questions")
+    vqa_images: int = Field(20, ge=1, description="class images that are asked about, the first ones")
+    vqa_grid: int = Field(3, ge=1, description="ask about grid x grid patches of each of them")
     actions: int = Field(20, ge=1, description="seed prompts that are kept of those that were ranked")
     grid: int = Field(1, ge=1, description="rank on whole images (1) or on grid x grid patches of them")
     dedup: float = Field(0.95, gt=0, le=1, description="phrases with a cosine above this are one")
@@ -114,12 +121,12 @@ class Options(Base):
             return {**PARITY, **given}
         return given
 
-    @field_validator("prompts")
+    @field_validator("prompts", "questions")
     @classmethod
-    def _each_once(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(prompts)) < len(prompts):
-            raise ValueError("a prompt is given twice")
-        return prompts
+    def _each_once(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [text for i, text in enumerate(given) if text in given[:i]]:
+            raise ValueError(f"{twice[0]!r} is given twice")
+        return given
 
     @field_validator("folds")
     @classmethod

@@ -28,6 +28,6 @@ def register_explainers(register: Register) -> None:
 
 def uses(options: Options) -> tuple[str, ...]:
     """The roles that these options ask for."""
-    vqa = ("vqa",) if options.seeds == "vqa" and not options.prompts else ()
+    vqa = ("vqa",) if options.seeds != "vocabulary" and not options.prompts else ()
     localiser = ("localiser",) if options.places == "localiser" and options.maps else ()
     return (*(("image-text", "text-embedder") if options.embeds else ()), *vqa, *localiser)

@@ -1,4 +1,4 @@
-"""Seed prompts, the actions of the policy: the user's, or a vocabulary ranked on the class samples."""
+"""Seed prompts, the actions of the policy: the user's, or phrases that are ranked on the class samples."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import normalize
 
 from xcore.errors import MissingError, NotApplicable
 from xcore.protocols import Generator, Task
-from xcore.roles import Embedder, ImageText
+from xcore.roles import Embedder, ImageText, VisualQuestionAnswering
 from xcore.samples import Samples
+from xcore_rlpo import vqa
 from xcore_rlpo.options import Options
+from xcore_rlpo.patches import pieces
 
 
 @dataclass(frozen=True)
@@ -32,28 +34,77 @@ def choose(task: Task, options: Options) -> Seeds:
     Raises
     ------
     NotApplicable
-        For ``seeds="vqa"``, which is not there yet.
+        For ``seeds="vqa"`` on texts.
     MissingError
-        If there is no vocabulary, or the class name is in all of it.
+        If there is no vocabulary or nothing was said, or the class name is in all of it; for ``seeds="vqa"`` without a
+        model that can be asked.
     """
     if options.prompts and not options.ranks:
         return Seeds(options.prompts)
-    if options.seeds == "vqa" and not options.prompts:
-        raise NotApplicable(
-            "seed prompts from visual question answering are not there yet", "use rlpo.seeds=vocabulary or rlpo.prompts"
-        )
-    phrases = options.prompts or without_class_name(task.vocabulary, task.target_name)
-    if not phrases:
-        what = "the class name is in all of its phrases" if task.vocabulary else "it has no vocabulary"
-        raise MissingError(f"the data set offers no seed prompts: {what}", "give some with --set rlpo.prompts=[...]")
+    asked = not options.prompts and _asks(task, options)
+    notes: tuple[str, ...] = ()
+    if asked:
+        phrases, notes = said(task, options)
+    else:
+        phrases = options.prompts or _vocabulary(task)
     embed = embedding(task)
-    texts = normalize(embed(Samples("text", tuple(phrases), tuple(phrases))), dim=1)
+    texts = normalize(embed(Samples("text", phrases, phrases)), dim=1)
+    if asked:  # of two answers that are one, the one that was given more often stays
+        kept = distinct(texts, options.dedup)
+        phrases, texts = tuple(phrases[i] for i in kept), texts[kept]
     scores = probabilities(embed(pieces(task.samples, options.grid)), texts, options.logit_scale)
     order = torch.argsort(scores, descending=True, stable=True).tolist()
     if not options.prompts:
         kept = distinct(texts[order], options.dedup)[: options.actions]
         order = [order[i] for i in kept]
-    return Seeds(tuple(phrases[i] for i in order), tuple(float(scores[i]) for i in order))
+    return Seeds(tuple(phrases[i] for i in order), tuple(float(scores[i]) for i in order), notes)
+
+
+def _asks(task: Task, options: Options) -> bool:
+    """Whether a model is asked what the class images show."""
+    if options.seeds == "auto":
+        return task.samples.kind == "image" and "vqa" in task.roles
+    if options.seeds == "vqa" and task.samples.kind != "image":
+        raise NotApplicable("rlpo.seeds=vqa asks about images, these samples are texts", "use rlpo.seeds=vocabulary")
+    return options.seeds == "vqa"
+
+
+def _vocabulary(task: Task) -> tuple[str, ...]:
+    """The phrases of the data set without the class name."""
+    phrases = without_class_name(task.vocabulary, task.target_name)
+    if not phrases:
+        what = "the class name is in all of its phrases" if task.vocabulary else "it has no vocabulary"
+        raise MissingError(f"the data set offers no seed prompts: {what}", "give some with --set rlpo.prompts=[...]")
+    return phrases
+
+
+def said(task: Task, options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a model answers about the class images, and a note of how much of it is left; most frequent phrases first.
+
+    Answers with the class name go before forms of one phrase are merged, as in the released code of the paper.
+    """
+    model: VisualQuestionAnswering = task.model("vqa")
+    images = task.samples.take(range(min(len(task.samples), options.vqa_images)))
+    questions = tuple(dict.fromkeys((*vqa.QUESTIONS, *options.questions)))
+
+    def told(done: int) -> None:
+        task.progress(0, options.steps + 2, f"asked about {done} of {len(images)} images")
+
+    counts = vqa.ask(model, images, questions, options.vqa_grid, told)
+    answers = {text: n for text, n in counts.items() if vqa.says_something(text)}
+    others = {text: answers[text] for text in without_class_name(tuple(answers), task.target_name)}
+    phrases = tuple(vqa.merged(others))
+    total, telling, usable = (sum(c.values()) for c in (counts, answers, others))
+    story = (
+        f"{total} answers about {len(images)} images: {total - telling} name nothing, {telling - usable} have the "
+        f"class name, {len(phrases)} phrases are left"
+    )
+    if not phrases:
+        raise MissingError(
+            f"visual question answering offers no seed prompts: {story}",
+            "use rlpo.seeds=vocabulary, give rlpo.prompts, or ask more with rlpo.questions",
+        )
+    return phrases, (f"seed prompts from {story}",)
 
 
 def without_class_name(phrases: Sequence[str], name: str) -> tuple[str, ...]:
@@ -80,24 +131,6 @@ def distinct(texts: Tensor, threshold: float) -> list[int]:
 def probabilities(samples: Tensor, texts: Tensor, scale: float) -> Tensor:
     """(k,) softmax over k phrases of scaled cosines, averaged over samples."""
     return (scale * normalize(samples, dim=1) @ texts.T).softmax(1).mean(0)
-
-
-def pieces(samples: Samples, grid: int) -> Samples:
-    """What the phrases are compared with: images whole or cut into grid x grid patches, texts as they are."""
-    if samples.kind == "text" or grid == 1:
-        return samples
-    images = samples.images
-    height, width = images.shape[-2] // grid, images.shape[-1] // grid
-    if not height or not width:
-        raise NotApplicable(f"images of {images.shape[-2]}x{images.shape[-1]} have no {grid}x{grid} patches")
-    cut = [
-        images[:, :, r * height : (r + 1) * height, c * width : (c + 1) * width]
-        for c in range(grid)
-        for r in range(grid)
-    ]
-    ids = tuple(f"{i}#patch{p}" for p in range(len(cut)) for i in samples.ids)
-    grown = interpolate(torch.cat(cut), size=images.shape[-2:], mode="bilinear", align_corners=False)
-    return Samples("image", grown.clamp(0, 1), ids)
 
 
 def embedding(task: Task) -> Callable[[Samples], Tensor]:
