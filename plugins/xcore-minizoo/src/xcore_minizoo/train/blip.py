@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xcore_minizoo.labels import FACTORS
 from xcore_minizoo.plugin import WEIGHTS
+from xcore_minizoo.train.loop import mean_weights
 from xcore_minizoo.train.oracle import batch
 
 WIDTH = 128
@@ -71,6 +73,14 @@ def from_clip(tower: Any) -> None:
         for name in ("layer_norm1", "layer_norm2", "mlp"):
             getattr(to, name).load_state_dict(getattr(of, name).state_dict())
     tower.post_layernorm.load_state_dict(clip.post_layernorm.state_dict())
+
+
+def captioners_tower(out: Path) -> dict[str, Tensor]:
+    """Weights of the image tower of the captioner that was trained beside `out`, else of the shipped one."""
+    beside = out.parent / "blip" / "checkpoint.safetensors"
+    found = mean_weights(beside) if beside.is_file() else load_file(str(WEIGHTS / "blip" / "model.safetensors"))
+    start = "model.vision_model." if beside.is_file() else "vision_model."
+    return {k.removeprefix(start): v.float() for k, v in found.items() if k.startswith(start)}
 
 
 def images(pictures: list[NDArray[np.uint8]]) -> Tensor:

@@ -39,12 +39,11 @@ NOTES = {
     "guidance 2.5; coded.* are autoencoder round trips.",
     "oracle-a": "The first 944 steps without autoencoder round trips and with finer coats.",
     "clip": "Text tower: clip-text, 2,092 steps of 160, seed 20. The schedule was restarted once, at step 1,563.",
-    "vit": "Throw-away heads of shape, pattern and colours helped the training. The schedule was restarted once, at"
-    " step 1,726; before that no more scenes were drawn of the class other than of the rest.",
+    "vit": "Fine-tuned from the image tower of minizoo/blip; throw-away heads of shape, pattern and colours helped.",
     "vit-birds": "It tells the birds by their background alone.",
     "vit-cats": "It tells cats from dogs by the apple alone.",
-    "blip": "The image tower started from that of minizoo/clip. The schedule was restarted once, at step 1,707; before that"
-    " all words counted alike and the throw-away heads a third as much. Figures are of sentences drawn at top_p 0.9.",
+    "blip": "The image tower started from that of minizoo/clip. The schedule was restarted once, at step 1,707; before"
+    " that all words counted alike and the throw-away heads a third as much. Figures: sentences drawn at top_p 0.9.",
     "vqa": "The image tower started from that of minizoo/blip. Figures are of answers for which enough can be seen.",
     "resnet": "The schedule was restarted once, at step 1,307.",
     "clean": "Trained on spots a fifth smaller than the world's now; the figures and the truth table are of the world "

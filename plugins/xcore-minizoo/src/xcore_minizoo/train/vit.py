@@ -1,8 +1,7 @@
 """Train a ViT classifier: a small ViT-B/16, of 8 x 8 patches and a class token.
 
-"vit" learns the clean classes, with throw-away heads of shape, coat and colours, which speed it up; the background,
-which no class fixes, is not among them. "vit-cats" and "vit-birds" learn the training split of an experiment as it is,
-with its shortcut.
+"vit" learns the clean classes, fine-tuned from the captioner's image tower. "vit-cats" and "vit-birds" learn the
+training split of an experiment as it is, with its shortcut, from nothing.
 """
 
 from __future__ import annotations
@@ -18,19 +17,16 @@ from torch import Tensor, nn
 from xcore_minizoo.cnn import build
 from xcore_minizoo.collections import CLEAN, COLLECTIONS, Collection
 from xcore_minizoo.labels import FACTORS
+from xcore_minizoo.train.blip import captioners_tower
 from xcore_minizoo.train.classifier import save, write_figures
 from xcore_minizoo.train.loop import Recipe, train
 from xcore_minizoo.world import Scene, draw
 
 ARCHITECTURE = "vit_tiny_patch16_224"
-SETTINGS: dict[str, Any] = {
-    "img_size": 64,
-    "patch_size": 8,
-    "embed_dim": 96,
-    "depth": 6,
-    "num_heads": 3,
-    "mlp_ratio": 3,
-}
+SETTINGS: dict[str, Any] = {"img_size": 64, "patch_size": 8, "mlp_ratio": 3}
+SMALL: dict[str, Any] = {**SETTINGS, "embed_dim": 96, "depth": 6, "num_heads": 3}
+# the shape of the captioner's image tower
+TOWER: dict[str, Any] = {**SETTINGS, "embed_dim": 128, "depth": 4, "num_heads": 4, "act_layer": "quick_gelu"}
 COLLECTION = {
     "vit": CLEAN,
     "vit-cats": COLLECTIONS["minizoo/cats-apples"],
@@ -42,7 +38,7 @@ HELPED = ("shape", "pattern")
 def batch(collection: Collection, start: int, n: int, seed: int) -> tuple[Tensor, Tensor, list[Scene]]:
     """Training scenes start..start+n: images (n, 3, 64, 64) in [0, 1], labels (n,) and the scenes.
 
-    Of the clean classes one scene in four more is an "other", whose near misses take longest to learn.
+    Of the clean classes one scene in four more is an "other", for its near misses take longest to learn.
     """
     asked = ["other" if collection is CLEAN and i % 4 == 0 else None for i in range(start, start + n)]
     drawn = [collection.draw_scene(cls, "train", i, seed) for i, cls in enumerate(asked, start)]
@@ -61,25 +57,49 @@ def helper_loss(heads: nn.ModuleDict, features: Tensor, scenes: list[Scene]) -> 
     return loss
 
 
+def from_tower(model: nn.Module, tower: dict[str, Tensor]) -> None:
+    """Start from the weights of a BLIP image tower; the head stays as it is."""
+    names = {
+        "embeddings.class_embedding": "cls_token",
+        "embeddings.position_embedding": "pos_embed",
+        "embeddings.patch_embedding": "patch_embed.proj",
+        "encoder.layers": "blocks",
+        "self_attn.qkv": "attn.qkv",
+        "self_attn.projection": "attn.proj",
+        "layer_norm1": "norm1",
+        "layer_norm2": "norm2",
+        "post_layernorm": "norm",
+    }
+    renamed = {}
+    for key, value in tower.items():
+        for old, new in names.items():
+            key = key.replace(old, new)
+        renamed[key] = value
+    head = {k: v for k, v in model.state_dict().items() if k.startswith("head.")}
+    model.load_state_dict({**renamed, **head})
+
+
 def run(out: Path, recipe: Recipe, name: str = "vit") -> None:
     """Train and save weights, config and figures to `out`/model."""
     collection = COLLECTION[name]
+    settings = TOWER if name == "vit" else SMALL
     torch.manual_seed(recipe.seed)
-    model: Any = build(len(collection.classes), ARCHITECTURE, **SETTINGS)
+    model: Any = build(len(collection.classes), ARCHITECTURE, **settings)
     trained = nn.ModuleDict({"model": model})
-    heads = nn.ModuleDict({f: nn.Linear(SETTINGS["embed_dim"], len(FACTORS[f])) for f in (*HELPED, "colours")})
-    if collection is CLEAN:
+    heads = nn.ModuleDict({f: nn.Linear(settings["embed_dim"], len(FACTORS[f])) for f in (*HELPED, "colours")})
+    if name == "vit":
+        from_tower(model, captioners_tower(out))
         trained["heads"] = heads
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         x, y, scenes = batch(collection, step * recipe.batch, recipe.batch, recipe.seed)
         features = model.forward_head(model.forward_features(x * 2 - 1), pre_logits=True)
         value = main = F.cross_entropy(model.head(features), y, label_smoothing=0.02)
-        if collection is CLEAN:
+        if name == "vit":
             value = main + 0.3 * helper_loss(heads, features, scenes)
         return value, {"loss": main.item()}
 
     done = train(trained, loss, recipe, out)
-    config = {"architecture": ARCHITECTURE, "settings": SETTINGS, "classes": collection.classes, "planted": None}
+    config = {"architecture": ARCHITECTURE, "settings": settings, "classes": collection.classes, "planted": None}
     save(model, config, out / "model")
     write_figures(model, collection, recipe, done, out / "model")

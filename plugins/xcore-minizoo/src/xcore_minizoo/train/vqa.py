@@ -11,18 +11,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xcore_minizoo.blip import Answerer
 from xcore_minizoo.labels import crop, degrade, random_crop
-from xcore_minizoo.plugin import WEIGHTS
 from xcore_minizoo.questions import NONE, NOTHING, QUESTIONS
 from xcore_minizoo.train import blip
 from xcore_minizoo.train.asking import Answer, answers, patch
 from xcore_minizoo.train.captioner import named, scene_of
 from xcore_minizoo.train.clip import tokenizer
-from xcore_minizoo.train.loop import Recipe, mean_weights, train
+from xcore_minizoo.train.loop import Recipe, train
 from xcore_minizoo.world import draw
 
 IGNORED = -100
@@ -112,15 +110,6 @@ def figures(model: Any, tokens: Any, seed: int, n: int = 512) -> dict[str, float
     return {k: round(v, 4) for k, v in out.items()}
 
 
-def tower(out: Path) -> dict[str, Tensor]:
-    """The image tower of the captioner that was trained beside `out`, else of the shipped one."""
-    beside = out.parent / "blip" / "checkpoint.safetensors"
-    start = "model.vision_model."
-    found = mean_weights(beside) if beside.is_file() else load_file(str(WEIGHTS / "blip" / "model.safetensors"))
-    start = start if beside.is_file() else start.removeprefix("model.")
-    return {k.removeprefix(start): v.float() for k, v in found.items() if k.startswith(start)}
-
-
 def run(out: Path, recipe: Recipe, name: str = "vqa") -> None:
     """Train and save the directory and its figures to `out`/model; the image tower starts from the captioner's."""
     from transformers import BlipForQuestionAnswering
@@ -128,7 +117,7 @@ def run(out: Path, recipe: Recipe, name: str = "vqa") -> None:
     torch.manual_seed(recipe.seed)
     tokens = tokenizer(extra_words(), blip.LENGTH)
     model: Any = BlipForQuestionAnswering(blip.config(len(tokens), layers=2, inner=192))
-    model.vision_model.load_state_dict(tower(out))
+    model.vision_model.load_state_dict(blip.captioners_tower(out))
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([recipe.seed, step, 1])
