@@ -44,6 +44,16 @@ def test_the_cards() -> None:
     assert plugin.uses(Options(draw=True)) == ("text-decoder", "generator")
 
 
+def test_files_that_options_name_are_part_of_the_identity(tmp_path: Path) -> None:
+    seen = [plugin.files_fingerprint(Options())]
+    for text in ("one", "two"):
+        (tmp_path / "captions.csv").write_text(text)
+        seen += [plugin.files_fingerprint(Options(pairs=str(tmp_path)))]
+        assert plugin.files_fingerprint(Options(pairs=str(tmp_path / "captions.csv"))) == seen[-1]
+    assert len(set(seen)) == 3
+    assert plugin.files_fingerprint(Options(translator=str(tmp_path / "gone"))) == seen[0]
+
+
 def test_the_cards_and_commands_import_nothing_heavy() -> None:
     code = (
         "import sys, xcore_texplain.plugin, xcore_texplain.commands\n"

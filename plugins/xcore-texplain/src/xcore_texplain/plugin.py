@@ -22,6 +22,7 @@ def register_explainers(register: Register) -> None:
         options="xcore_texplain.options:Options",
         needs=("activations",),
         uses="xcore_texplain.plugin:uses",
+        fingerprint="xcore_texplain.plugin:files_fingerprint",
         kinds=("image",),
         paper=PAPER,
     )
@@ -65,6 +66,18 @@ def register_commands(register: Register) -> None:
 def uses(options: Options) -> tuple[str, ...]:
     """The roles that these options ask for."""
     return ("text-decoder", "generator") if options.draw else ("text-decoder",)
+
+
+def files_fingerprint(options: Options, argument: str | None = None) -> str:
+    """Digest of the files that the options name: the translator's, and the list of pairs."""
+    from pathlib import Path
+
+    from xcore.identity import digest, file_digest
+
+    named = [Path(name).expanduser() for name in (options.translator, options.pairs) if name]
+    inside = ("translator.safetensors", "config.json", "captions.jsonl", "captions.csv")
+    files = [file for path in named for file in (path, *(path / name for name in inside)) if file.is_file()]
+    return digest([(file.name, file_digest(file)) for file in files])
 
 
 def decoder_fingerprint(options: DecoderOptions, argument: str) -> str:
