@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import xcore
 from xcore.classifier import TorchClassifier
 from xcore.errors import UsageError
 from xcore.live import as_samples, live_task
@@ -65,3 +66,38 @@ def test_one_string_is_refused():
 def test_samples_of_another_kind_are_refused(tmp_path):
     with pytest.raises(UsageError, match="the classifier reads text, the samples are of kind image"):
         task(torch.rand(2, 3, 4, 4), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"samples": []}, "samples is an empty list"),
+        ({"samples": ["a film", 5]}, "text 1 is of type int"),
+        ({"contrast": []}, "contrast is an empty list"),
+        ({"contrast": torch.rand(2, 3, 4, 4)}, "the contrast are of kind image"),
+        ({"vocabulary": "good"}, "must be a list of strings"),
+        ({"vocabulary": ["good", 1]}, "must be a list of strings"),
+    ],
+)
+def test_what_cannot_be_right_is_one_line(changed, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        task(**{"samples": ["a good film"], "tmp_path": tmp_path, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": -1}, "the seed is -1"),
+        ({"seed": "a"}, "the seed is 'a'"),
+        ({"seed": 2**70}, "the seed is"),
+        ({"target": None}, "the target is a NoneType"),
+        ({"models": {"nonsense": None}}, "unknown role 'nonsense'"),
+    ],
+)
+def test_wrong_requests_are_one_line(changed, message):
+    def count(texts):
+        return torch.tensor([[text.split().count(w) for w in WORDS] for text in texts]).float()
+
+    model = TorchClassifier(Bag(), ("no", "yes"), preprocess=count, kind="text")
+    with pytest.raises(UsageError, match=message):
+        xcore.explain("tcav", model, ["a good film"], **{"target": "yes", **changed})

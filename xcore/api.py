@@ -192,6 +192,8 @@ def explain(
     from xcore.guard import seeded
     from xcore.live import live_task
 
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UsageError(f"the seed is {seed!r}", "pass a whole number from 0 to 2**32 - 1")
     registry = registry or load_registry()
     ref = Ref(method, dict(options or {}))
     explainer = registry.create("explainer", ref)
@@ -208,7 +210,7 @@ def explain(
         seed=seed,
         generator=generator,
         models=helpers,
-        vocabulary=tuple(vocabulary),
+        vocabulary=vocabulary,
         workdir=Path(workdir or tempfile.mkdtemp(prefix="xcore-")),
         store=Path(tempfile.gettempdir()) / "xcore-artifacts",
     )

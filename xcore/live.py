@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xcore.contrast import Contrast
 from xcore.errors import MissingError, UsageError, unknown
 from xcore.protocols import Classifier, Task
+from xcore.roles import ROLES
 from xcore.store import Store
 from xcore.task import TrainingData
 from xcore.types import Budget, Kind, Samples, Split, Truth
@@ -32,17 +33,21 @@ def live_task(
     seed: int,
     generator: Any,
     models: Mapping[str, Any],
-    vocabulary: tuple[str, ...],
+    vocabulary: Sequence[str],
     workdir: Path,
     store: Path,
 ) -> Task:
     """Build the task of `xcore.explain` (see there)."""
     model = as_classifier(classifier, class_names)
     index = _target(model, target)
-    given = as_samples(samples)
-    if model.kind != given.kind:
-        raise UsageError(f"the classifier reads {model.kind}, the samples are of kind {given.kind}")
-    others = None if contrast is None else as_samples(contrast)
+    given = _usable(samples, model, "samples")
+    others = None if contrast is None else _usable(contrast, model, "contrast")
+    if isinstance(vocabulary, str) or not all(isinstance(phrase, str) for phrase in vocabulary):
+        raise UsageError("the vocabulary must be a list of strings", "pass vocabulary=[phrase, ...]")
+    vocabulary = tuple(vocabulary)
+    for role in models:
+        if role not in ROLES:
+            raise unknown("role", role, ROLES)
     data = LiveData(given, model.classes[index], others, vocabulary or words_of(given, others))
 
     def helper(role: str) -> Any:
@@ -112,7 +117,19 @@ def as_samples(data: Data) -> Samples:
     return Samples("image", images, tuple(f"image/{i}" for i in range(len(images))))
 
 
+def _usable(data: Data, model: Classifier, what: str) -> Samples:
+    """The data as samples, if there are any and the classifier reads them."""
+    made = as_samples(data)
+    if model.kind != made.kind:
+        raise UsageError(f"the classifier reads {model.kind}, the {what} are of kind {made.kind}")
+    if not len(made):
+        raise UsageError(f"{what} is an empty list", "pass some of the class" if what == "samples" else "or pass None")
+    return made
+
+
 def _target(model: Classifier, target: str | int) -> int:
+    if not isinstance(target, str | int):
+        raise UsageError(f"the target is a {type(target).__name__}", "pass the name or the index of a class")
     if isinstance(target, int):
         if not 0 <= target < len(model.classes):
             raise UsageError(f"target {target} is not one of {len(model.classes)} classes")

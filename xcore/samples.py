@@ -46,6 +46,12 @@ class Samples:
             shape = tuple(getattr(self.data, "shape", ()))
             if len(shape) != 4 or shape[1] != 3:
                 raise UsageError(f"images must have shape (n, 3, H, W), got {shape}")
+        if self.kind == "text":
+            for i, text in enumerate(self.data):
+                if not isinstance(text, str):
+                    raise UsageError(f"text {i} is of type {type(text).__name__}", "each text must be a string")
+                if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+                    raise UsageError(f"text {i} holds lone surrogates, which are no characters", "decode it as UTF-8")
         if len(self.data) != len(self.ids):
             raise UsageError(f"{len(self.data)} samples but {len(self.ids)} ids")
 
@@ -75,7 +81,8 @@ class Samples:
             h.update(self.images.detach().cpu().contiguous().numpy().tobytes())
         else:
             for text in self.texts:
-                h.update(text.encode() + b"\0")
+                content = text.encode()
+                h.update(f"{len(content)}:".encode() + content)  # a text may hold any character, NUL too
         return h.hexdigest()[:24]
 
     def take(self, index: Sequence[int] | slice) -> Samples:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from unicodedata import category, normalize
 
-WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
-"""Letters of any script, joined by apostrophes or hyphens."""
+# Accents that are characters of their own, vowel signs of Hindi or Thai and the like: Python's \w leaves them out.
+_BLOCKS = (range(0x300, 0x3100), range(0xA66F, 0xAC00), range(0xFB1E, 0xFB1F), range(0xFE20, 0xFE30))
+_MARKS = "".join(chr(i) for block in _BLOCKS for i in block if category(chr(i))[0] == "M")
+_LETTERS = rf"[^\W\d_](?:[^\W\d_]|[{_MARKS}])*"
+WORD = re.compile(rf"{_LETTERS}(?:['’\-]{_LETTERS})*")
+"""Letters of any script with their marks, joined by apostrophes or hyphens."""
 
 _GRAMMAR = """
 a about above after again against ago ah all almost along already also although always am among an and another any
@@ -30,8 +35,8 @@ STOPWORDS = frozenset(_GRAMMAR.split())
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in their order, in lower case, without digits and punctuation."""
-    return [match.group().lower().replace("’", "'") for match in WORD.finditer(text)]
+    """The words of a text in their order, in lower case, without digits and punctuation; accents composed (NFC)."""
+    return [normalize("NFC", match.group().lower()).replace("’", "'") for match in WORD.finditer(text)]
 
 
 def content_words(texts: Iterable[str]) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from itertools import takewhile
 
+from xcore.words import WORD
+
 PHRASE = 3
 """Most words of a phrase."""
 SENTENCE = frozenset(
@@ -20,7 +22,7 @@ _BULLET = re.compile(r"^\s*(?:\(?\d{1,2}[.):]|[-*•–—])\s+")
 _NUMBER = re.compile(r"(?:^|(?<=[\s,;]))\(?\d{1,2}[.)]\s*(?=[^\W\d_\"'“‘*])")
 _SPLIT = re.compile(r"[,;|/\n]|\s+(?:and|or|&)\s+|^(?:and|or|&)\s+")
 _END = re.compile(r"(?<=[^\W\d_])[.!?][\"'”’\])]*(?=\s|$)")
-_WORDS = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*(?: [^\W\d_]+(?:['’\-][^\W\d_]+)*)*")
+_WORDS = re.compile(rf"{WORD.pattern}(?: {WORD.pattern})*")
 _EDGE = " \t\r\"'`“”‘’«»*_()[]{}<>.!?:–—-…#"
 
 
