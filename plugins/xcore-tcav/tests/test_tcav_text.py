@@ -191,6 +191,12 @@ def test_synonyms_of_a_linear_bag_have_ts_one_and_zero(tmp_path: Path) -> None:
     assert [s.ts for s in scorer.score_many(sets, "generated:thesaurus")] == [1, 0]
 
 
+def test_texts_that_are_one_to_the_classifier_are_not_called_an_affine_head(tmp_path: Path) -> None:
+    task = made_task(tmp_path)
+    with pytest.raises(NotApplicable, match="all class samples are the same to the classifier"):
+        Scorer(task.classifier.open("bag"), 1, texts(["wug blick", "dax", "wug dax"]), task.contrast)
+
+
 def test_prompts_are_answered(tmp_path: Path) -> None:
     got = run(made_task(tmp_path), prompts="good,bad,film", shown=6)
     assert {c.render for c in got.concepts} == {"generated:thesaurus"}

@@ -190,7 +190,16 @@ def test_quotes_may_be_plain_text(tmp_path: Path) -> None:
 
 def test_bad_json_lines_are_counted(tmp_path: Path) -> None:
     good = [json.dumps({"text": f"text {i}", "label": bool(i % 2)}) for i in range(6)]
-    lines = ["{", "[1]", '{"text": null, "label": "a"}', '{"text": 3, "label": "a"}', '{"text": "x"}', *good]
+    lines = [
+        "[" * 100_000,
+        "{",
+        "[1]",
+        '{"text": "x", "label": [1]}',
+        '{"text": null, "label": "a"}',
+        '{"text": 3, "label": "a"}',
+        '{"text": "x"}',
+        *good,
+    ]
     content = (
         "\n".join(lines).encode() + b'\n{"text": "caf\xe9", "label": "True"}\n\n{"text": "\\ud83d", "label": "True"}\n'
     )
@@ -199,8 +208,10 @@ def test_bad_json_lines_are_counted(tmp_path: Path) -> None:
     assert data.classes == ("False", "True")
     reasons = [line.split(": ", 1)[1] for line in data.skipped]
     assert reasons[0].startswith("not JSON")
-    assert reasons[1:] == [
+    assert reasons[1].startswith("not JSON")
+    assert reasons[2:] == [
         "not a JSON object",
+        "no label in column 'label'",
         "empty text",
         "no text in column 'text'",
         "no label in column 'label'",

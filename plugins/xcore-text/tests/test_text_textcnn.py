@@ -226,6 +226,8 @@ def test_wrong_sizes_are_refused(tmp_path: Path) -> None:
     directory = saved(TextCNN(20, 2, embedding=3, channels=4), tmp_path)
     with pytest.raises(UsageError, match="widest kernel takes 5"):
         TextCNNClassifier(TextOptions(max_length=3), directory)
+    with pytest.raises(UsageError, match="max_length is 99999999, but the model reads 128 words"):
+        TextCNNClassifier(TextOptions(max_length=99_999_999), directory)
     with pytest.raises(UsageError, match="2 logits but there are 3"):
         TextCNNClassifier(TextOptions(classes=("a", "b", "c")), directory)
 

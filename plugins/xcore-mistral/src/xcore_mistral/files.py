@@ -39,7 +39,9 @@ class Source:
 
 
 def model_source(argument: str | None) -> Source:
-    """The files of `mistral:MODEL`; raises as `xcore.hub.model_directory` does."""
+    """The files of `mistral:MODEL`; raises `UsageError` for a file, else as `xcore.hub.model_directory` does."""
+    if argument and Path(argument).expanduser().is_file():
+        raise UsageError(f"{argument!r} is a file, not a model directory", "a GGUF file is named as gguf:FILE")
     return Source(hub.model_directory(argument or DEFAULT, NEEDS))
 
 

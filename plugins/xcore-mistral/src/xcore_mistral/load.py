@@ -51,7 +51,8 @@ def load(source: Source, options: Options) -> tuple[Any, Any]:
             model, info = transformers.AutoModelForCausalLM.from_pretrained(str(source.directory), **common, **wanted)
         except Exception as error:  # libraries raise OSError, ValueError, SafetensorError, ...
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise XcoreError(f"cannot load the language model {str(source.path)!r}: {reason}") from error
+            whole = "is it damaged, or not wholly fetched?" if source.gguf else ""
+            raise XcoreError(f"cannot load the language model {str(source.path)!r}: {reason}", whole) from error
     if lacking := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
         raise XcoreError(
             f"cannot load the language model {str(source.path)!r}: its weights lack {len(lacking)} tensors, "

@@ -130,6 +130,12 @@ class Scorer:
         if not norms.any():
             raise NotApplicable("undefined at this layer: the class logit does not depend on it (all gradients are 0)")
         if not affine and (self.gradients - self.gradients.mean(0)).norm(dim=1).max() <= 1e-5 * norms.max():
+            seen = self.activations(samples)
+            if torch.allclose(seen, seen[:1].expand_as(seen), rtol=_ONE_POINT):
+                raise NotApplicable(
+                    "undefined at this layer: all class samples are the same to the classifier",
+                    "give it samples that differ; texts of words that it does not know look alike",
+                )
             raise NotApplicable(
                 "undefined at this layer: the gradient is the same for all class samples (an affine head)",
                 "TS would be 0 or 1 for every concept; choose an earlier layer",

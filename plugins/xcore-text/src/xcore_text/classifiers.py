@@ -51,6 +51,8 @@ class TextCNNClassifier(TextClassifier):
         length = options.max_length if options.max_length is not None else model.max_length
         if length < model.shortest:
             raise UsageError(f"max_length is {length}, but the widest kernel takes {model.shortest} words")
+        if length > model.max_length:
+            raise UsageError(f"max_length is {length}, but the model reads {model.max_length} words of a text")
         self._cut, self._limit = set(), f"the {length} words that textcnn:{directory} reads"
 
         def preprocess(texts: Sequence[str]) -> tuple[Tensor, Tensor]:

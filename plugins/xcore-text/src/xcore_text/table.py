@@ -99,8 +99,8 @@ def _entry(row: Row, name: str, text: str, label: str, split: str) -> Entry | st
 
 
 def _plain(value: Any) -> str:
-    """A label as text: whole numbers without a fraction, nothing for what is missing."""
-    if value is None or value != value:
+    """A label as text: whole numbers without a fraction, nothing for what is missing or a list of things."""
+    if value is None or isinstance(value, list | dict) or value != value:
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
@@ -181,7 +181,7 @@ def _json_row(line: str) -> Row:
         return "not UTF-8"
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for brackets in brackets in brackets
         return f"not JSON: {error}"
     return row if isinstance(row, dict) else "not a JSON object"
 
