@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from xcore_texplain.cloud import changes, cloud, names, table
 from xcore_texplain.counts import Word, compare, count, read_table, weigh
-from xcore_texplain.words import content, dropped
+from xcore_texplain.words import content, dropped, spoken
 
 
 def test_content_is_lemmas_without_grammar_and_boilerplate() -> None:
@@ -20,6 +20,11 @@ def test_content_is_lemmas_without_grammar_and_boilerplate() -> None:
     assert content("striped and stripes") == {"stripe"}
     assert "grass" not in content(sentence, dropped(["grasses"]))
     assert content("12 !? a") == frozenset()
+
+
+def test_a_lemma_is_spoken_in_its_most_frequent_form() -> None:
+    found = spoken(["a striped horse", "striped cats", "stripes"])
+    assert (found["stripe"], found["cat"]) == ("striped", "cats")
 
 
 def test_counts_are_shares_of_sentences_whatever_their_order() -> None:

@@ -25,7 +25,7 @@ from xcore_texplain.options import Options
 from xcore_texplain.said import Said
 from xcore_texplain.trained import obtain
 from xcore_texplain.translator import Translator
-from xcore_texplain.words import dropped
+from xcore_texplain.words import dropped, spoken
 
 IMPORTANCE = "share of sentences with the word, less the share with features of all classes (language prior)"
 
@@ -96,7 +96,7 @@ class TExplain:
             changed = compare(one, two, o.bootstrap, task.seed)
             files["groups.png"] = changes(changed, (a, b), task.workdir / "groups.png")
             files["groups.csv"] = table(changed, task.workdir / "groups.csv")
-        concepts, painted = self._painted(task, whole.concepts)
+        concepts, painted = self._painted(task, whole.concepts, sentences)
         return replace(
             whole,
             concepts=concepts,
@@ -151,15 +151,20 @@ class TExplain:
         ]
         return Explanation("texplain", target, IMPORTANCE, tuple(concepts))
 
-    def _painted(self, task: Task, concepts: tuple[Concept, ...]) -> tuple[tuple[Concept, ...], int]:
-        """The concepts with pictures of their words, if these were asked for, and how many were painted."""
+    def _painted(
+        self, task: Task, concepts: tuple[Concept, ...], sentences: Sequence[Sequence[str]]
+    ) -> tuple[tuple[Concept, ...], int]:
+        """The concepts with pictures of their words, if these were asked for, and how many were painted.
+
+        The prompt is the form in which the sentences say the word: a generator may know striped and not stripe.
+        """
         o, generator = self.options, task.generator
         if not o.draw or generator is None:
             return concepts, 0
-        made = []
+        made, forms = [], spoken(text for own in sentences for text in own)
         for i, concept in enumerate(concepts):
             seeds = [said.mixed(task.seed, 5, i, j) for j in range(o.drawn)]
-            drawn = generator.generate([concept.name] * o.drawn, seeds)
+            drawn = generator.generate([forms[concept.name]] * o.drawn, seeds)
             render = f"generated:{generator.fingerprint}"
             made.append(replace(concept, samples=drawn, render=render, source=torch.full((len(drawn),), -1)))
             task.progress(i + 1, len(concepts), "words painted")

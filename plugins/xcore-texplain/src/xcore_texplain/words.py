@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -34,6 +35,15 @@ def content(sentence: str, drop: frozenset[str] = frozenset()) -> frozenset[str]
     """
     lemmas = {lemma(word) for word in words(sentence) if word not in STOPWORDS}
     return frozenset(w for w in lemmas if len(w) > 1 and w not in STOPWORDS and w not in BOILERPLATE and w not in drop)
+
+
+def spoken(sentences: Iterable[str]) -> dict[str, str]:
+    """Lemma -> the form in which the sentences say it most often (stripe: striped); ties by the alphabet."""
+    forms = Counter(word for sentence in sentences for word in words(sentence))
+    found: dict[str, str] = {}
+    for word in sorted(forms, key=lambda w: (-forms[w], w)):
+        found.setdefault(lemma(word), word)
+    return found
 
 
 def dropped(given: Iterable[str]) -> frozenset[str]:
