@@ -103,7 +103,7 @@ def test_a_gguf_file_answers_as_its_directory(untrained: Path, tmp_path: Path) -
 
 def test_files_that_are_no_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cut.gguf").write_bytes(b"GGUF" + bytes(20))
-    with pytest.raises(UsageError, match="is a file, not a model directory .*gguf:FILE"):
+    with pytest.raises(UsageError, match=r"is a file, not a model directory .*gguf:FILE"):
         from_model(None, str(tmp_path / "cut.gguf"))
     with pytest.raises(XcoreError, match=r"cannot load the language model .*not wholly fetched\?"):
         from_gguf(None, str(tmp_path / "cut.gguf"))

@@ -155,6 +155,18 @@ def test_a_generator_that_its_updates_silence_is_one_clear_error(tmp_path: Path)
         explain(tmp_path, Speaker(silent=True), update_rule="always", steps=3)
 
 
+def test_a_generator_that_seldom_answers_is_not_told_of_updates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speaker = Speaker()
+    first = speaker.generate(WORDS * 2, range(2 * len(WORDS)))
+    answers = iter([first.take([i // 2 + i % 2 * len(WORDS) for i in range(len(first))])])
+    mute = Speaker(mute=WORDS)
+    monkeypatch.setattr(speaker, "generate", lambda *given: next(answers, None) or mute.generate(*given))
+    with pytest.raises(XcoreError, match=r"after 0 updates .*\(it seldom answers with a list"):
+        explain(tmp_path, speaker, steps=3)
+
+
 def test_a_step_without_words_pays_nothing_and_says_so(tmp_path: Path) -> None:
     said: list[dict[str, Any]] = []
     speaker = Speaker()

@@ -91,10 +91,7 @@ class Rlpo:
         task.progress(steps + 1, steps + 2, "concepts and trajectory")
         shown = self._shown(loop, concepts) if concepts else []
         if not shown:
-            raise XcoreError(
-                f"after {sum(loop.updates)} updates the generator has no list of words for any of the seed words",
-                "the updates are too strong: lower lr or raise beta in rlpo.adapt",
-            )
+            raise _silent(sum(loop.updates))
         mapped, no_maps = self._mapped(task, probe, shown)
         files, followed = follow(task, loop)
         if loop.adapter is not None:
@@ -155,6 +152,13 @@ class Rlpo:
             return tuple(concepts), ("the layer has no grid of positions: no maps",) if samples.kind == "image" else ()
         with_maps = [replace(c, maps=m) for c, m in zip(top, places, strict=True)]
         return (*with_maps, *concepts[len(top) :]), ()
+
+
+def _silent(updates: int) -> XcoreError:
+    """The error where no seed word has two drawn lists."""
+    what = f"after {updates} updates the generator has no list of words for any of the seed words, or a single one"
+    strong = "the updates are too strong: lower lr or raise beta in rlpo.adapt"
+    return XcoreError(what, strong if updates else "it seldom answers with a list: name another generator")
 
 
 def _usable(task: Task) -> Generator:
