@@ -96,6 +96,8 @@ class Workbench:
 
         def make() -> Contrast:
             data, pool = self.dataset(cell.contrast or cell.data), self._kept_pool(cell)
+            if data.kind != (kind := self.dataset(cell.data).kind):
+                raise UsageError(f"the contrast {cell.contrast} is of {data.kind}, {cell.data} is of {kind}")
             cut = partial(self.component, "model", segmenter) if segmenter else None
             return Contrast(data, cell.cls, split, seed=cell.data_seed, pool=pool, segmenter=cut)
 

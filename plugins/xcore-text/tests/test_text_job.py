@@ -13,6 +13,7 @@ from xcore_text.textcnn import TextCNN, save
 from xcore_text.train import fit
 from xcore_text.vocabulary import Vocabulary
 
+from xcore.api import bench
 from xcore.cli import main
 
 WORDS = {
@@ -69,3 +70,19 @@ def test_tcav_explains_a_textcnn_on_a_table(
     table = next((root / "out").glob("table.md")).read_text()
     first, second = table.index("positive words"), table.index("negative words")
     assert first < second, "words of the class come first"
+
+
+def test_pictures_are_no_contrast_of_texts(root: Path) -> None:
+    made = bench(
+        ["tcav"],
+        data=f"table:{root}/reviews.csv",
+        classifiers=[f"textcnn:{root / 'model'}"],
+        classes=["positive"],
+        contrast="minizoo",
+        metrics=["cost"],
+        baselines=[],
+        set={"table": {"concepts": str(root / "concepts")}},
+        out=root / "out",
+    )
+    assert made.result.count("failed") == 1
+    assert "the contrast minizoo is of image, " in (root / "out" / "table.md").read_text()
