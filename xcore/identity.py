@@ -30,6 +30,7 @@ RESULT_MODULES = (
     "graph",
     "guard",
     "lora",
+    "pretrained",
     "probe",
     "samples",
     "task",

@@ -169,7 +169,9 @@ def test_they_are_offered_for_their_roles(asked: Path, telling: Path) -> None:
 def test_bad_directories(tmp_path: Path, asked: Path, telling: Path) -> None:
     with pytest.raises(MissingError, match="no model directory"):
         Answerer(BlipOptions(), str(tmp_path / "none"))
-    with pytest.raises(UsageError, match=r"holds no BlipForQuestionAnswering: it lacks \d+ tensors, first 'text_enc"):
+    with pytest.raises(
+        UsageError, match=r"holds no BlipForQuestionAnswering: its file lacks \d+ tensors, first 'text_enc"
+    ):
         Answerer(BlipOptions(), str(telling))
     for name in ("preprocessor_config.json", "model.safetensors", "tokenizer.json"):
         (tmp_path / name).write_bytes((asked / name).read_bytes())

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from xcore.errors import UsageError
 from xcore.hub import model_directory, read_json
+from xcore.pretrained import load_model
 from xcore_texplain.decoders import Decoder
-from xcore_texplain.load import load_model
 from xcore_texplain.nucleus import Step
 from xcore_texplain.options import DecoderOptions
 

@@ -15,7 +15,8 @@ from xcore import device
 from xcore.errors import UsageError
 from xcore.hub import directory_digest
 from xcore.identity import digest
-from xcore_texplain.load import load_tokenizer, words_on_card
+from xcore.pretrained import load_tokenizer
+from xcore_texplain.card import words_on_card
 from xcore_texplain.nucleus import Rules, Step, openings, uniforms
 from xcore_texplain.options import DecoderOptions
 

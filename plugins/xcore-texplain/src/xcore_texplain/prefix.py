@@ -10,8 +10,8 @@ from torch import Tensor
 
 from xcore.errors import UsageError
 from xcore.hub import model_directory
+from xcore.pretrained import load_model
 from xcore_texplain.decoders import Decoder
-from xcore_texplain.load import load_model
 from xcore_texplain.nucleus import Step
 from xcore_texplain.options import DecoderOptions
 

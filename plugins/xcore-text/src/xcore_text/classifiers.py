@@ -14,8 +14,9 @@ from xcore.classifier import TorchClassifier, checked_classes
 from xcore.errors import UsageError
 from xcore.graph import frozen, main_layer, run, survey, useful_layers
 from xcore.hub import model_directory
+from xcore.pretrained import load_model
 from xcore_text.options import TextOptions
-from xcore_text.pretrained import NEEDS, Tokens, load_pretrained
+from xcore_text.pretrained import NEEDS, Tokens
 from xcore_text.textcnn import load
 
 
@@ -92,7 +93,7 @@ class HuggingFaceClassifier(TextClassifier):
         from transformers import AutoModelForSequenceClassification
 
         folder = model_directory(argument, NEEDS)
-        model = load_pretrained(AutoModelForSequenceClassification, folder, "sequence classifier")
+        model = load_model(AutoModelForSequenceClassification, folder, "sequence classifier")
         tokens = Tokens(folder, model, options.max_length, usual=128)
         self._tokens = tokens
         self._cut, self._limit = tokens.cut, f"the {tokens.max_length} tokens that hf-text:{argument} reads"

@@ -11,10 +11,11 @@ from torch import Tensor
 from xcore import device
 from xcore.errors import UsageError
 from xcore.hub import model_directory
+from xcore.pretrained import load_model
 from xcore.samples import Samples
 from xcore_text.fingerprint import minilm_directory
 from xcore_text.options import EmbedderOptions
-from xcore_text.pretrained import NEEDS, Tokens, load_pretrained
+from xcore_text.pretrained import NEEDS, Tokens
 
 
 class SentenceEmbedder:
@@ -37,7 +38,7 @@ class SentenceEmbedder:
 
         folder = model_directory(argument, NEEDS)
         self.name = f"sentence:{argument}"
-        self._model = load_pretrained(AutoModel, folder, "text encoder", unused="pooler.")
+        self._model = load_model(AutoModel, folder, "text encoder", unused="pooler.")
         if self._model.config.is_encoder_decoder:
             raise UsageError(f"{argument!r} is an encoder with a decoder", "name a model that is an encoder alone")
         self._tokens = Tokens(folder, self._model, options.max_length, usual=256)

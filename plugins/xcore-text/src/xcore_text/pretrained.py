@@ -1,4 +1,4 @@
-"""Models of transformers with their tokenizers: loading, and texts as padded token numbers."""
+"""Texts as padded token numbers of a model of transformers."""
 
 from __future__ import annotations
 
@@ -8,45 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from xcore.errors import UsageError
-from xcore.guard import seeded
-from xcore.hub import quiet
+from xcore.pretrained import load_tokenizer
 
 NEEDS = ("config.json", "tokenizer_config.json")
-
-
-def load_pretrained(auto: Any, folder: Path, what: str, unused: str = "") -> Any:
-    """A model in float32, in evaluation mode, without gradients to its weights.
-
-    Parameters
-    ----------
-    unused
-        Tensors whose names begin so may be missing; empty = none.
-
-    Raises
-    ------
-    UsageError
-        The directory is damaged, holds another kind of model, or lacks weights of this kind (such as a head).
-    """
-    try:
-        with seeded(0), quiet("transformers"):
-            model, report = auto.from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        line = " ".join(str(error).split())[:300]
-        raise UsageError(f"{str(folder)!r} holds no {what}: {line}") from error
-    lacking = sorted(key for key in report["missing_keys"] if not (unused and key.startswith(unused)))
-    if lacking:
-        raise UsageError(
-            f"{str(folder)!r} holds no {what}: its file lacks {len(lacking)} tensors, first {lacking[0]!r}",
-            "it may have been saved without the head that it was trained with",
-        )
-    model.eval().requires_grad_(False)
-    return model
 
 
 class Tokens:
@@ -65,19 +32,14 @@ class Tokens:
 
     Raises
     ------
+    MissingError
+        No tokenizer can be read.
     UsageError
-        No tokenizer can be read, or `max_length` is more than the model takes or less than a text needs.
+         `max_length` is more than the model takes or less than a text needs.
     """
 
     def __init__(self, folder: Path, model: nn.Module, max_length: int | None, usual: int) -> None:
-        from transformers import AutoTokenizer
-
-        try:
-            with quiet("transformers"):
-                self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            line = " ".join(str(error).split())[:300]
-            raise UsageError(f"no tokenizer can be read from {str(folder)!r}: {line}") from error
+        self._tokenizer: Any = load_tokenizer(folder)
         limit = _limit(self._tokenizer, model)
         if max_length is not None and limit is not None and max_length > limit:
             raise UsageError(f"max_length is {max_length}, the model in {str(folder)!r} takes {limit} tokens")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from xcore import device
-from xcore.errors import MissingError, UsageError
-from xcore.guard import seeded
-from xcore.hub import model_directory, quiet, read_json
+from xcore.errors import UsageError
+from xcore.hub import model_directory, read_json
+from xcore.pretrained import load_model, load_tokenizer
 from xcore.samples import Samples
 from xcore_vision.processor import FILE, Processor
 
@@ -48,10 +47,14 @@ class Blip:
     """
 
     def __init__(self, options: BlipOptions, argument: str, kind: str) -> None:
+        import transformers
+
         folder = model_directory(argument, NEEDS)
         self._device = torch.device(options.device or device.current())
-        self._model = _model(folder, kind).to(self._device)
-        self._tokens = _tokenizer(folder)
+        if (found := read_json(folder / "config.json").get("model_type")) != "blip":
+            raise UsageError(f"{str(folder)!r} holds a model of type {found!r}, not blip")
+        self._model = load_model(getattr(transformers, kind), folder, kind).to(self._device)
+        self._tokens = load_tokenizer(folder)
         size = int(self._model.config.vision_config.image_size)
         self._processor = Processor(folder, size, options.batch_size, self._device)
         self._longest = options.max_tokens
@@ -167,33 +170,3 @@ class Nucleus:
         place = torch.searchsorted(mass, u[:, None] * mass[:, -1:], right=True)
         drawn = tokens.gather(1, torch.minimum(place, inside.sum(1, keepdim=True) - 1))
         return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)
-
-
-def _model(folder: Path, kind: str) -> Any:
-    """The model in float32, frozen, with all of its weights."""
-    import transformers
-    from safetensors import SafetensorError
-
-    if (found := read_json(folder / "config.json").get("model_type")) != "blip":
-        raise UsageError(f"{str(folder)!r} holds a model of type {found!r}, not blip")
-    try:
-        with seeded(0), quiet("transformers"):  # what is lacking is drawn at random before it is reported
-            model, report = getattr(transformers, kind).from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"{str(folder)!r} holds no {kind}: {' '.join(str(error).split())[:300]}") from error
-    if lacking := sorted(report["missing_keys"]):
-        raise UsageError(f"{str(folder)!r} holds no {kind}: it lacks {len(lacking)} tensors, first {lacking[0]!r}")
-    return model.eval().requires_grad_(False)
-
-
-def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        with quiet("transformers"):
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        line = " ".join(str(error).split())[:300]
-        raise MissingError(f"no tokenizer can be read from {str(folder)!r}: {line}") from error
