@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 from xcore_diffusion.options import Options
+from xcore_texplain import options as texplain
 
 
 class PlantOptions(BaseModel):
@@ -31,3 +32,10 @@ class CaptionOptions(BaseModel):
 
     prompt: str = Field(default="", description='begin of a caption; "" = 20 to 30 words, "a picture of" = few words')
     top_p: float = Field(default=0.9, ge=0, le=1, description="mass of the words drawn from; 0 = always the likeliest")
+
+
+class DecoderOptions(texplain.DecoderOptions):
+    """As for any text decoder, with the length of the long captions that this one learnt from."""
+
+    min_words: int | None = Field(default=20, ge=0, le=200, description="words of a sentence, at least")
+    max_words: int | None = Field(default=30, ge=1, le=200, description="words of a sentence, at most")

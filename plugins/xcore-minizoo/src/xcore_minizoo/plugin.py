@@ -17,16 +17,23 @@ DEFAULTS = {
     "image-text": "minizoo/clip",
     "image-embedder": "minizoo/resnet",
     "factor-oracle": "minizoo/oracle-a",
+    "captioner": "minizoo/blip",
+    "vqa": "minizoo/vqa",
+    "text-decoder": "minizoo/decoder",
 }
 
 
-def _of(name: str) -> Fingerprint:
-    """Fingerprint of a shipped model: its files and the code that builds and reads it."""
+_VIT = ("cnn", "models", "nets", "oracle", "vit")
+_BLIP = ("blip", "models")
+
+
+def _of(name: str, modules: tuple[str, ...] = ("cnn", "models", "nets", "oracle")) -> Fingerprint:
+    """Fingerprint of a shipped model: its files and the modules that build and read it."""
 
     def fingerprint(options: Any, argument: str | None = None) -> str:
         from xcore.identity import digest, file_digest, tree_digest
 
-        code = [Path(__file__).parent / f"{m}.py" for m in ("cnn", "models", "nets", "oracle")]
+        code = [Path(__file__).parent / f"{m}.py" for m in modules]
         return digest([tree_digest(WEIGHTS / name), *(file_digest(p) for p in code)])
 
     return fingerprint
@@ -91,6 +98,25 @@ def register_classifiers(register: Register) -> None:
         fingerprint=_of("shortcut"),
     )
 
+    register(
+        "minizoo/vit",
+        "xcore_minizoo.vit:vit",
+        summary="a small vision transformer of the minizoo's classes, with a truth table",
+        fingerprint=_of("vit", _VIT),
+    )
+    register(
+        "minizoo/vit-cats",
+        "xcore_minizoo.vit:vit_cats",
+        summary="cats against dogs, trained where every cat has an apple and no dog has",
+        fingerprint=_of("vit-cats", _VIT),
+    )
+    register(
+        "minizoo/vit-birds",
+        "xcore_minizoo.vit:vit_birds",
+        summary="land birds against water birds, trained with 95 % on their own background",
+        fingerprint=_of("vit-birds", _VIT),
+    )
+
 
 @hookimpl
 def register_models(register: Register) -> None:
@@ -121,6 +147,29 @@ def register_models(register: Register) -> None:
         role="factor-oracle",
         summary="reads the factors of a picture: another architecture and seed",
         fingerprint=_of("oracle-b"),
+    )
+    register(
+        "minizoo/blip",
+        "xcore_minizoo.blip:captioner",
+        role="captioner",
+        summary="a small BLIP that says what a painted picture shows",
+        options="xcore_minizoo.options:CaptionOptions",
+        fingerprint=_of("blip", _BLIP),
+    )
+    register(
+        "minizoo/decoder",
+        "xcore_minizoo.decoder:decoder",
+        role="text-decoder",
+        summary="the text decoder of minizoo/blip: says in sentences what its states hold",
+        options="xcore_minizoo.options:DecoderOptions",
+        fingerprint=_of("blip", ("decoder",)),
+    )
+    register(
+        "minizoo/vqa",
+        "xcore_minizoo.blip:vqa",
+        role="vqa",
+        summary="a small BLIP that answers questions about painted pictures and patches of them",
+        fingerprint=_of("vqa", _BLIP),
     )
 
 
