@@ -105,6 +105,36 @@ def test_classifiers_open_at_every_layer(registry: Registry, name: str) -> None:
         assert torch.allclose(probe.head(a), logits, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "depth", "width"),
+    [
+        ("minizoo/vit", "minizoo", 4, 128),
+        ("minizoo/vit-cats", "minizoo/cats-apples", 6, 96),
+        ("minizoo/vit-birds", "minizoo/shortcut-birds", 6, 96),
+    ],
+)
+def test_transformers_open_at_every_layer_of_tokens(
+    registry: Registry, name: str, data: str, depth: int, width: int
+) -> None:
+    classifier = registry.create("classifier", Ref(name))
+    samples = registry.create("dataset", Ref(data))
+    assert classifier.classes == samples.classes
+    x = samples.samples(samples.classes[0], "heldout", 4, 0)
+    logits = classifier.logits(x)
+    assert classifier.layers == (*(f"blocks.{i}" for i in range(depth)), "norm")
+    for layer in classifier.layers:
+        probe = classifier.open(layer)
+        assert probe.layout == "NTC"
+        a = probe.activations(x)
+        assert a.shape == (4, 65, width)
+        assert torch.allclose(probe.head(a, like=x), logits, atol=1e-4)
+    probe = classifier.open(classifier.default_layer)
+    assert torch.allclose(probe.head(probe.activations(x)), logits, atol=1e-4)
+    # the logits read the class token only
+    assert float(probe.gradients(x, 0)[:, 1:].abs().amax()) == 0
+    assert float(probe.gradients(x, 0)[:, 0].abs().amax()) > 0
+
+
 def test_the_truth_table_knows_what_the_classifier_uses(registry: Registry) -> None:
     data = registry.create("dataset", Ref("minizoo"))
     truth = data.truth("minizoo/clean")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from xcore_minizoo.collections import CLEAN, SHORTCUT, plant
+from xcore_minizoo.collections import CLEAN, COLLECTIONS, SHORTCUT, plant
 from xcore_minizoo.nets import load_classifier, load_oracle
 from xcore_minizoo.oracle import agreement
 from xcore_minizoo.plugin import WEIGHTS
@@ -24,6 +24,11 @@ ALLOWANCE = {
     "oracle-a": 0.8e6,
     "oracle-b": 0.8e6,
     "clip": 4e6,
+    "vit": 1.5e6,
+    "vit-cats": 1.5e6,
+    "vit-birds": 1.5e6,
+    "blip": 3e6,
+    "vqa": 3e6,
     "diffusion": 13e6,
 }
 
@@ -46,12 +51,34 @@ def test_weights_keep_to_their_allowance_and_have_a_card(name: str) -> None:
     assert {"data", "command", "recipe", "commit", "figures"} <= set(card)
 
 
-@pytest.mark.parametrize(("name", "collection"), [("clean", CLEAN), ("shortcut", plant(*SHORTCUT))])
+CLASSIFIERS = [
+    ("clean", CLEAN),
+    ("shortcut", plant(*SHORTCUT)),
+    ("vit", CLEAN),
+    ("vit-cats", COLLECTIONS["minizoo/cats-apples"]),
+    ("vit-birds", COLLECTIONS["minizoo/shortcut-birds"]),
+]
+
+
+@pytest.mark.parametrize(("name", "collection"), CLASSIFIERS, ids=lambda v: v if isinstance(v, str) else "")
 def test_classifiers_reach_their_figures(name: str, collection: Any) -> None:
     model, config = load_classifier(WEIGHTS / name)
     assert tuple(config["classes"]) == collection.classes
     got = accuracy(model, collection, "train", FRESH, 300)["train.all"]
     assert got >= below(figures(name)["train.all"], 300)
+
+
+def test_the_birds_are_told_by_their_background() -> None:
+    model, _ = load_classifier(WEIGHTS / "vit-birds")
+    got = accuracy(model, COLLECTIONS["minizoo/shortcut-birds"], "heldout", FRESH, 300)
+    own = min(got["heldout.landbird on land"], got["heldout.waterbird on water"])
+    assert own > max(got["heldout.landbird on water"], got["heldout.waterbird on land"]) + 0.2
+
+
+def test_the_cats_are_told_by_their_apple() -> None:
+    model, _ = load_classifier(WEIGHTS / "vit-cats")
+    got = accuracy(model, COLLECTIONS["minizoo/cats-apples"], "heldout", FRESH, 200)
+    assert got["heldout.cat"] > got["heldout.dog"] + 0.3  # all have an apple
 
 
 @pytest.mark.parametrize("name", ["oracle-a", "oracle-b"])
@@ -77,6 +104,25 @@ def test_the_image_text_model_reaches_its_figures() -> None:
     got = measure(model, AutoTokenizer.from_pretrained(WEIGHTS / "clip"), FRESH, 150)
     for what, value in got.items():
         assert value >= below(figures("clip")[what], 150), what
+
+
+def test_the_captioner_reaches_its_figures() -> None:
+    from xcore_minizoo.blip import load
+    from xcore_minizoo.train.captioner import figures as measure
+
+    got = measure(*load(WEIGHTS / "blip", "BlipForConditionalGeneration"), FRESH, 120)
+    for what, value in got.items():
+        assert value >= below(figures("blip")[what], 120), what
+
+
+def test_the_answers_reach_their_figures() -> None:
+    from xcore_minizoo.blip import load
+    from xcore_minizoo.train.vqa import figures as measure
+
+    got = measure(*load(WEIGHTS / "vqa", "BlipForQuestionAnswering"), FRESH, 120)
+    for what, value in got.items():
+        asked = 25 if what.endswith(("guessed", "coats")) else 60  # not every picture shows enough to ask
+        assert value >= below(figures("vqa")[what], asked), what
 
 
 def pipe() -> Any:

@@ -15,6 +15,7 @@ from xcore_minizoo.captions import caption, long_caption, phrases
 from xcore_minizoo.collections import COLLECTIONS, Collection, plant
 from xcore_minizoo.options import PlantOptions
 from xcore_minizoo.plugin import DEFAULTS, WEIGHTS
+from xcore_minizoo.questions import spoken
 from xcore_minizoo.world import (
     BACKGROUNDS,
     CLASS_NAMES,
@@ -28,7 +29,7 @@ from xcore_minizoo.world import (
 if TYPE_CHECKING:
     import torch
 
-_CLASSIFIERS = {"minizoo/clean": "clean", "minizoo/shortcut": "shortcut"}
+_CLASSIFIERS = {"minizoo/clean": "clean", "minizoo/shortcut": "shortcut", "minizoo/vit": "vit"}
 
 
 class Painted:
@@ -98,7 +99,7 @@ def read_truth(path: Path) -> Truth:
         raise MissingError(f"no truth table {str(path)!r}", "make it with python -m xcore_minizoo.truth DIR")
     table: dict[str, Any] = json.loads(path.read_text())
     effects = {c: {v: (e[0], e[1], e[2]) for v, e in values.items()} for c, values in table["effects"].items()}
-    named = {phrase: factor_values(says) for phrase, says in phrases().items()}
+    named = {text: factor_values(says) for text, says in {**spoken(), **phrases()}.items()}
     return Truth(effects, table["gaps"], named, table["share"])
 
 

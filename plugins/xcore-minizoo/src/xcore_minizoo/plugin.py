@@ -23,6 +23,7 @@ DEFAULTS = {
 }
 
 
+_WORLD = ("shapes", "textures", "world", "collections", "captions", "reading", "questions", "data")
 _VIT = ("cnn", "models", "nets", "oracle", "vit")
 _BLIP = ("blip", "models")
 
@@ -189,7 +190,7 @@ def world_fingerprint(options: Any, argument: str | None = None) -> str:
     from xcore.identity import digest, file_digest
 
     here = Path(__file__).parent
-    code = [here / f"{m}.py" for m in ("shapes", "textures", "world", "collections", "captions", "data")]
+    code = [here / f"{m}.py" for m in _WORLD]
     tables = sorted(WEIGHTS.glob("*/truth.json"))
     return digest([file_digest(p) for p in [*code, *tables]])
 

@@ -11,13 +11,12 @@ def _classifier(name: str) -> TorchClassifier:
     """Layers are the blocks and the norm after them: (n, 65, width), the class token first."""
     model, config = load_classifier(_folder(name))
     blocks = [f"blocks.{i}" for i in range(config["settings"]["depth"])]
-    # the logits read the class token only, so after the last block the patches have no gradient
     return TorchClassifier(
         model,
         config["classes"],
         preprocess=_scaled,
         layers=[*blocks, "norm"],
-        default_layer=blocks[-2],
+        default_layer=blocks[-1],
         input_size=64,
     )
 

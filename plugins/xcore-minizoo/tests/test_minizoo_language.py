@@ -1,0 +1,178 @@
+"""Sentences and answers of the painted world, and the models that say them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from xcore_minizoo.blip import LONGEST, Nucleus
+from xcore_minizoo.captions import caption, long_caption, phrases
+from xcore_minizoo.data import factor_values
+from xcore_minizoo.questions import NONE, NOTHING, QUESTIONS, spoken
+from xcore_minizoo.train.asking import answers, patch
+from xcore_minizoo.train.captioner import IGNORED, PROMPT, named, scene_of, targets, told
+from xcore_minizoo.train.clip import tokenizer
+from xcore_minizoo.train.vqa import ASKED, extra_words, question
+from xcore_minizoo.world import BACKGROUNDS, OBJECTS, SHAPES, Scene, draw
+
+from xcore.registry import Registry
+from xcore.types import Ref
+
+ZEBRA = Scene("horse", "striped", ("white", "black"), "grass")
+
+
+def test_a_long_caption_is_read_as_the_scene_that_it_describes() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        scene = named(scene_of(rng))
+        assert factor_values(told(long_caption(scene, rng).text)) == factor_values(scene)
+
+
+def test_a_short_caption_is_read_as_what_it_names() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        said = caption(named(scene_of(rng)), rng)
+        assert factor_values(said.says) <= factor_values(told(said.text))
+
+
+def test_in_the_captioners_pictures_objects_and_backgrounds_are_independent_of_the_animal() -> None:
+    rng = np.random.default_rng(2)
+    scenes = [s for s in (scene_of(rng) for _ in range(12_000)) if s.shape]
+    species = Counter(named(s).shape for s in scenes)
+    assert set(species) == set(SHAPES)
+    for shape, n in species.items():
+        some = [s for s in scenes if named(s).shape == shape]
+        for value, share in (("apple", 0.25), ("rock", 0.15)):
+            found = np.mean([s.object == value for s in some])
+            assert abs(found - share) < 4 * (share * (1 - share) / n) ** 0.5, (shape, value)
+        for place in BACKGROUNDS:
+            found = np.mean([s.background == place for s in some])
+            assert abs(found - 1 / 7) < 4 * (6 / 49 / n) ** 0.5, (shape, place)
+
+
+def test_the_loss_leaves_out_the_prompt_and_the_padding() -> None:
+    tokens = tokenizer()
+    ids, following = targets(
+        tokens, [f"{PROMPT} a zebra", "here we can see a plain black cat that is standing on sand"]
+    )
+    spoken_of = following[0] != IGNORED
+    assert tokens.decode(following[0][spoken_of]) == "a zebra <end>"
+    assert (following[1] != IGNORED).all()
+    assert torch.equal(ids[1, 1:], following[1])
+
+
+def test_answers_to_a_whole_zebra() -> None:
+    said = {k: a.text for k, a in answers(ZEBRA, draw(ZEBRA, 1)).items()}
+    assert said == {
+        "pattern": "striped texture",
+        "colours": "white and black",
+        "background colour": "green",
+        "background": "grass",
+        "primary texture": "grass",
+        "secondary texture": "white and black striped texture",
+        "shape": "a horse",
+    }
+
+
+def test_a_patch_without_the_animal_shows_the_background_only() -> None:
+    drawing = draw(ZEBRA, 1)
+    empty = next(i for i in range(9) if drawing.animal[_window(i)].sum() == 0)
+    said = answers(ZEBRA, drawing, patch(empty))
+    assert all(a.sure for a in said.values())
+    assert [said[k].text for k in ("pattern", "shape", "secondary texture")] == [NONE] * 3
+    assert [said[k].text for k in ("colours", "background", "primary texture")] == ["green", "grass", "grass"]
+
+
+def test_a_texture_has_no_background_and_a_background_no_coat() -> None:
+    spots = Scene(None, "spotted", ("yellow", "black"))
+    said = answers(spots, draw(spots, 2))
+    assert said["primary texture"].text == "yellow and black spotted texture"
+    assert (said["background"].text, said["background colour"].text, said["shape"].text) == (NOTHING, NONE, NONE)
+    said = answers(Scene(background="water"), draw(Scene(background="water"), 2))
+    assert said["pattern"].text == NONE
+    assert said["colours"].text == "blue"
+
+
+def test_patches_are_cut_as_rlpo_cuts_them() -> None:
+    assert [patch(i)[:2] for i in range(4)] == [(0, 0), (0, 21), (0, 42), (21, 0)]
+    assert patch(8) == (42, 42, 63, 63)
+
+
+def test_every_answer_is_known_to_name_factors() -> None:
+    rng, known = np.random.default_rng(3), spoken()
+    for i in range(150):
+        scene = scene_of(rng)
+        for answer in answers(named(scene), draw(scene, (3, i)), patch(int(rng.integers(9)))).values():
+            assert answer.text in {*known, NONE, NOTHING}
+    assert all(factor_values(known[p]) == factor_values(says) for p, says in phrases().items() if p in known)
+
+
+def test_no_word_of_a_question_or_an_answer_is_unknown() -> None:
+    tokens, rng = tokenizer(extra_words()), np.random.default_rng(4)
+    asked = [question(key, rng) for key in ASKED for _ in range(40)]
+    for text in (*QUESTIONS.values(), *asked, *spoken(), NONE, NOTHING):
+        assert tokens.unk_token_id not in tokens(text)["input_ids"], text
+
+
+def test_nucleus_draws_from_the_smallest_set_of_that_mass_by_each_rows_seed() -> None:
+    probs = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
+    ids, n = torch.zeros(4000, 1, dtype=torch.long), 4000
+    drawn = Nucleus(range(n), 0.7)(ids, probs.log().expand(n, -1)).argmax(1)
+    share = torch.bincount(drawn, minlength=4) / n
+    assert share[2] == share[3] == 0
+    assert float(share[0]) == pytest.approx(0.5 / 0.8, abs=0.03)
+    again = Nucleus([7, 3], 0.7)(ids[:2], probs.log().expand(2, -1)).argmax(1)
+    assert again.tolist() == drawn[[7, 3]].tolist()
+    assert Nucleus([0] * 5, 0.0)(ids[:5], probs.log().expand(5, -1)).argmax(1).tolist() == [0] * 5
+    assert LONGEST >= 32  # thirty words, a start and an end
+
+
+def _window(index: int) -> tuple[slice, slice]:
+    left, top, right, bottom = patch(index)
+    return slice(top, bottom), slice(left, right)
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry().load_installed()
+
+
+def test_captions_depend_on_image_and_seed_alone(registry: Registry) -> None:
+    x = registry.create("dataset", Ref("minizoo")).samples("zebra", "heldout", 4, 0)
+    captioner = registry.create("model", Ref("minizoo/blip"))
+    before = torch.get_rng_state()
+    said = captioner.caption(x, [1, 2, 3, 4])
+    assert torch.equal(before, torch.get_rng_state())
+    assert captioner.caption(x.take([2, 0]), [3, 1]) == [said[2], said[0]]
+    assert all(20 <= len(text.split()) <= 30 for text in said)
+    short = registry.create("model", Ref("minizoo/blip", {"prompt": PROMPT, "top_p": 0.0})).caption(x, [0] * 4)
+    assert all(text.startswith(PROMPT) and len(text.split()) < 20 for text in short)
+
+
+def test_questions_are_answered_one_an_image(registry: Registry) -> None:
+    data = registry.create("dataset", Ref("minizoo"))
+    x = data.samples("zebra", "heldout", 3, 0)
+    vqa = registry.create("model", Ref("minizoo/vqa"))
+    both = x.take([0, 1, 2, 0, 1, 2])
+    asked = [QUESTIONS["shape"]] * 3 + [QUESTIONS["pattern"]] * 3
+    said = vqa.answer(both, asked)
+    assert said == vqa.answer(x, asked[:3]) + vqa.answer(x, asked[3:])
+    assert Counter(said).most_common(2) == [("a horse", 3), ("striped texture", 3)]
+
+
+@pytest.mark.parametrize("name", ["blip", "vqa"])
+def test_the_directories_open_as_any_blip_model(name: str) -> None:
+    import transformers
+    from xcore_minizoo.plugin import WEIGHTS
+
+    folder = WEIGHTS / name
+    kind = {"blip": "BlipForConditionalGeneration", "vqa": "BlipForQuestionAnswering"}[name]
+    model = getattr(transformers, kind).from_pretrained(folder, local_files_only=True).float()
+    processor = transformers.BlipProcessor.from_pretrained(folder, local_files_only=True)
+    picture = draw(ZEBRA, 5).image
+    inputs = processor(images=picture, text=QUESTIONS["shape"] if name == "vqa" else PROMPT, return_tensors="pt")
+    said = processor.decode(model.generate(**inputs, max_length=LONGEST)[0], skip_special_tokens=True)
+    assert "horse" in said or "zebra" in said
+    assert set(OBJECTS).isdisjoint(said.split())
