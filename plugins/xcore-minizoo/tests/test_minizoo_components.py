@@ -146,6 +146,14 @@ def test_the_truth_table_knows_what_the_classifier_uses(registry: Registry) -> N
     assert data.truth("somebody/else") is None
 
 
+def test_the_truth_of_the_transformer_is_that_of_the_classes(registry: Registry) -> None:
+    truth = registry.create("dataset", Ref("minizoo")).truth("minizoo/vit")
+    assert truth is not None
+    assert truth.used("zebra") == {"shape=horse", "pattern=striped", "colour=white", "colour=black"}
+    assert truth.phrases["a horse"] == truth.phrases["horse"] == {"shape=horse"}
+    assert truth.phrases["white and black"] == {"colour=white", "colour=black"}
+
+
 def test_the_shortcut_classifier_uses_its_shortcut() -> None:
     clean, shortcut = (read_truth(WEIGHTS / name / "truth.json") for name in ("clean", "shortcut"))
     assert "background=grass" in shortcut.used("cow")
