@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from xcore_texplain.translator import Translator, load_translator
 
 from xcore.types import Samples
 
-PAIRS, HELD, SENTENCES = 3000, 256, 50
+PAIRS, HELD = 3000, 256
 SHARED = 0.5  # how often an apple is there if it goes with no class
 Draws = Callable[[np.random.Generator], Scene]
 
@@ -31,13 +32,13 @@ Draws = Callable[[np.random.Generator], Scene]
 class Reader:
     """A decoder with a translator to it: samples in, counted words out."""
 
-    def __init__(self, decoder: Any, probe: Any, translator: Translator) -> None:
-        self.decoder, self.probe, self.translator = decoder, probe, translator
+    def __init__(self, decoder: Any, probe: Any, translator: Translator, about: dict[str, Any]) -> None:
+        self.decoder, self.probe, self.translator, self.about = decoder, probe, translator, about
 
-    def count(self, samples: Samples, seed: int = 0) -> Counted:
-        """Words of SENTENCES sentences about each sample."""
+    def count(self, samples: Samples, seed: int, sentences: int) -> Counted:
+        """Words of so many sentences about each sample."""
         states = translate(self.translator, features(self.probe, samples))
-        return count(said.say(self.decoder, states, samples, SENTENCES, seed, quiet))
+        return count(said.say(self.decoder, states, samples, sentences, seed, quiet))
 
     def mean(self, samples: Samples) -> Counted:
         """Words of sentences about the mean feature."""
@@ -49,24 +50,25 @@ def obtain(
     decoder: Any, probe: Any, one: Draws, out: Path, *, pairs: int = PAIRS, options: TranslatorOptions | None = None
 ) -> Reader:
     """The translator of a probe, trained on pictures that `one` draws, unless it is there."""
-    folder, work = out / "translator", out / "training"
+    of = fingerprint(probe, (64, 64))  # other weights or another layer: another translator
+    folder, work = out / f"translator-{of}", out / f"training-{of}"
     if not (folder / "config.json").is_file():
         o = options or TranslatorOptions()
         made, figures = train(gather(probe, lambda: painted(one, pairs + HELD), work, quiet), decoder, o, work, quiet)
-        made.save(folder, {"features_digest": fingerprint(probe, (64, 64)), **figures})
+        made.save(folder, {"features_digest": of, **figures})
         clear(work)
-    return Reader(decoder, probe, load_translator(folder)[0])
+    return Reader(decoder, probe, *load_translator(folder))
 
 
+@lru_cache(maxsize=2)
 def painted(one: Draws, n: int) -> Pairs:
-    """n pictures with captions of 20 to 30 words; painted when they are read."""
+    """n pictures with captions of 20 to 30 words."""
     scenes = [one(np.random.default_rng([77, i])) for i in range(n)]
     texts = tuple(long_caption(named(s), np.random.default_rng([78, i])).text for i, s in enumerate(scenes))
+    images = torch.from_numpy(np.stack([draw(s, (77, i)).image for i, s in enumerate(scenes)])).permute(0, 3, 1, 2)
 
     def read(rows: Sequence[int]) -> tuple[Samples, list[int]]:
-        x = np.stack([draw(scenes[i], (77, i)).image for i in rows])
-        images = torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255
-        return Samples("image", images, tuple(f"pair/{i}" for i in rows)), list(rows)
+        return Samples("image", images[list(rows)].float() / 255, tuple(f"pair/{i}" for i in rows)), list(rows)
 
     return Pairs(texts, read, ())
 

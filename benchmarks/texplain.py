@@ -7,7 +7,6 @@ in which the words that are asked for are independent of the class, and is kept 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from apples import LAYER, cats, classifier, learn
 from numpy.typing import NDArray
-from reading import SENTENCES, bird, obtain, pet, quiet, whole
+from reading import bird, obtain, pet, quiet, whole
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
@@ -25,20 +24,18 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from xcore_minizoo.collections import LAND, WATER
 from xcore_minizoo.data import Painted
-from xcore_minizoo.plugin import WEIGHTS
 from xcore_minizoo.world import BACKGROUNDS
 from xcore_texplain import said
-from xcore_texplain.blip import BlipDecoder
 from xcore_texplain.cloud import changes, cloud
 from xcore_texplain.counts import Counted, Word, compare, count, weigh
 from xcore_texplain.features import features
-from xcore_texplain.options import DecoderOptions, TranslatorOptions
+from xcore_texplain.options import TranslatorOptions
 from xcore_texplain.texplain import translate
 
 from xcore.api import load_registry
 from xcore.types import Ref, Samples
 
-IMAGES = 60
+IMAGES, SENTENCES, PETS = 150, 20, 40
 NEVER = Word("", *[0.0] * 12)
 
 
@@ -53,12 +50,9 @@ def main() -> None:
     ask.add_argument("--out", type=Path, default=Path("runs/texplain"))
     flags = ask.parse_args()
     asked = [name for name in sections if getattr(flags, name)] or list(sections)
-    card = json.loads((WEIGHTS / "blip" / "card.json").read_text())
-    decoder = BlipDecoder(WEIGHTS / "blip", DecoderOptions(min_words=20, max_words=30), "minizoo/blip")
-    print(
-        f"Command: `python benchmarks/texplain.py {' '.join('--' + a for a in asked)}`; decoder: that of minizoo/blip"
-    )
-    print(f"({card['command']}), {torch.get_num_threads()} threads\n")
+    decoder = load_registry().create("model", Ref("minizoo/decoder"))
+    command = " ".join(["python benchmarks/texplain.py", *(f"--{name}" for name in asked)])
+    print(f"Command: `{command}`, {torch.get_num_threads()} threads\n")
     for name in asked:
         sections[name](decoder, flags.out / name)
 
@@ -70,19 +64,18 @@ def birds(decoder: Any, out: Path) -> None:
         registry.create(kind, Ref(ref))
         for kind, ref in (("dataset", "minizoo/shortcut-birds"), ("classifier", "minizoo/vit-birds"))
     )
-
     read = obtain(decoder, model.open(model.default_layer), bird, out)
     prior = Samples.concat([data.samples(cls, "train", IMAGES // 2, 1) for cls in data.classes])
-    shuffled, mean = read.count(prior, 1), read.mean(prior)
+    shuffled, mean = read.count(prior, 1, SENTENCES), read.mean(prior)
     print(f"## Shortcut birds: minizoo/vit-birds at {model.default_layer}\n")
     print(
-        f"{IMAGES} images of a class and split, {SENTENCES} sentences each. Share of sentences with the word, and 95 %"
+        f"{IMAGES} images of a class and split, {SENTENCES} sentences each. Share of sentences with the word, with its"
     )
-    print("interval over images; the balanced split is `heldout`.\n")
+    print("95 % interval over images; the balanced split is `heldout`.\n")
     print(f"| class | word | own | balanced | with the shortcut | change | apart |\n|{'---|' * 7}")
     for cls in data.classes:
         own = LAND if cls == "landbird" else WATER
-        counted = {s: read.count(data.samples(cls, s, IMAGES, 2), 2) for s in ("heldout", "train")}
+        counted = {s: read.count(data.samples(cls, s, IMAGES, 2), 2, SENTENCES) for s in ("heldout", "train")}
         words = {s: weigh(c, shuffled, mean, 1000, 0) for s, c in counted.items()}
         by_word = {s: {w.word: w for w in rows} for s, rows in words.items()}
         for word in (*WATER, *LAND, *[b for b in BACKGROUNDS if b not in (*LAND, *WATER)], "bird"):
@@ -112,7 +105,7 @@ def speed(decoder: Any, out: Path) -> None:
     print("## Speed\n")
     print(f"- 1,000 sentences ({min(lengths)} to {max(lengths)} words, {len(set(sentences))} different) of one image:"
           f" {took:.1f} s by the clock, {used:.1f} s of processor")  # fmt: skip
-    about = json.loads((out / "translator" / "config.json").read_text())
+    about = made.about
     whole_time = f"{trained:.0f} s with painting and features" if trained > 1 else "trained before"
     print(f"- translator: {about['pairs']} pairs, {about['steps']} steps in {about['seconds']:.0f} s ({whole_time}), "
           f"validation loss {about['validation_loss']:.3f}\n")  # fmt: skip
@@ -123,29 +116,28 @@ def apples(decoder: Any, out: Path) -> None:
     print(f"## Apples: small ViTs of cats and dogs at {LAYER} (the class token)\n")
     print("| rho | seed | held-out accuracy | class | probe's AUC | share with apple | without | prior | lift |")
     print("|---|---|---|---|---|---|---|---|---|")
+    data = Painted(cats(0))
+    prior = Samples.concat([data.samples(cls, "train", PETS, 1) for cls in data.classes])
+    fit, held = ({cls: data.samples(cls, split, 400, 4) for cls in data.classes} for split in ("explain", "heldout"))
     aucs, lifts = [], []
-    for rho in (0.0, 0.5, 1.0):
-        for seed in (0, 1):
-            folder = out / f"{rho:g}-{seed}"
-            accuracy = learn(folder, rho, seed)["heldout.all"]
-            probe = classifier(folder).open(LAYER)
-            options = TranslatorOptions(mode="flatten_bottleneck", steps=1200)
-            read = obtain(decoder, probe, pet, folder, options=options)
-            balanced = Painted(cats(0))
-            prior = Samples.concat([balanced.samples(cls, "train", IMAGES, 1) for cls in balanced.classes])
-            shuffled = read.count(prior, 1)
-            base = float(shuffled.of(["apple"]).mean())
-            for cls in balanced.classes:
-                auc = probed(probe, balanced, cls)
-                with_it, without = (only(balanced, cls, there) for there in (True, False))
-                words = weigh(read.count(with_it, 2), shuffled, shuffled, 1000, 0)
-                apple = next((w for w in words if w.word == "apple"), NEVER)
-                lift = apple.lift_shuffled
-                aucs.append(auc)
-                lifts.append(lift)
-                bare = float(read.count(without, 2).of(["apple"]).mean())
-                print(f"| {rho:g} | {seed} | {accuracy:.2f} | {cls} | {auc:.2f} | {level(apple)} | {bare:.2f} | "
-                      f"{base:.2f} | {lift:.2f} |", flush=True)  # fmt: skip
+    for rho, seed in [(rho, seed) for seed in (0, 1) for rho in (0.0, 0.5, 1.0)]:
+        folder = out / f"{rho:g}-{seed}"
+        accuracy = learn(folder, rho, seed)["heldout.all"]
+        probe = classifier(folder).open(LAYER)
+        options = TranslatorOptions(mode="flatten_bottleneck", steps=1000)
+        read = obtain(decoder, probe, pet, folder, options=options)
+        shuffled = read.count(prior, 1, SENTENCES)
+        base = float(shuffled.of(["apple"]).mean())
+        for cls in data.classes:
+            there = apple_in(held[cls])
+            with_it, without = ([i for i, found in enumerate(there) if found == want][:PETS] for want in (True, False))
+            words = weigh(read.count(held[cls].take(with_it), 2, SENTENCES), shuffled, shuffled, 1000, 0)
+            apple = next((w for w in words if w.word == "apple"), NEVER)
+            bare = float(read.count(held[cls].take(without), 2, SENTENCES).of(["apple"]).mean())
+            aucs.append(probed(probe, fit[cls], held[cls]))
+            lifts.append(apple.lift_shuffled)
+            print(f"| {rho:g} | {seed} | {accuracy:.2f} | {cls} | {aucs[-1]:.3f} | {level(apple)} | {bare:.2f} | "
+                  f"{base:.2f} | {lifts[-1]:.2f} |", flush=True)  # fmt: skip
     print(f"\nSpearman of AUC and lift over class x seed x rho ({len(aucs)} points): {spearmanr(aucs, lifts)[0]:.2f}\n")
 
 
@@ -171,7 +163,7 @@ def latents(decoder: Any, out: Path, n: int = 30) -> None:
     read = obtain(decoder, Latents(), whole, out, options=options)
     classes = registry.create("dataset", Ref("minizoo")).classes[:3]
     drawn = {c: generator.generate([f"a {c}"] * n, range(n)) for c in classes}
-    ours = {c: read.count(s) for c, s in drawn.items()}
+    ours = {c: read.count(s, 0, SENTENCES) for c, s in drawn.items()}
     theirs = {}
     for c, samples in drawn.items():
         each = [captioner.caption(samples, [1000 * i + j for i in range(n)]) for j in range(10)]
@@ -192,23 +184,17 @@ def latents(decoder: Any, out: Path, n: int = 30) -> None:
     )
 
 
-def only(data: Painted, cls: str, apple: bool) -> Samples:
-    """IMAGES pictures of a class, all with an apple or all without."""
-    samples = data.samples(cls, "heldout", 4 * IMAGES, 3)
-    return samples.take([i for i, f in enumerate(samples.meta["factors"]) if bool(f["object"]) == apple][:IMAGES])
+def apple_in(samples: Samples) -> list[bool]:
+    """Whether there is an apple, picture by picture."""
+    return [bool(factors["object"]) for factors in samples.meta["factors"]]
 
 
-def probed(probe: Any, data: Painted, cls: str, n: int = 400) -> float:
-    """Held-out AUC of a linear probe for "apple" among the pictures of a class."""
-
-    def half(split: Any) -> tuple[NDArray[np.float32], list[bool]]:
-        samples = data.samples(cls, split, n, 4)
-        return features(probe, samples).flatten(1).numpy(), [bool(f["object"]) for f in samples.meta["factors"]]
-
-    (x, y), (x2, y2) = half("explain"), half("heldout")
+def probed(probe: Any, fit: Samples, held: Samples) -> float:
+    """Held-out AUC of a linear probe for "apple"."""
+    x, x2 = (features(probe, samples).flatten(1).numpy() for samples in (fit, held))
     scale = x.std(0) + 1e-6
-    fit = LogisticRegression(C=0.1, max_iter=1000).fit((x - x.mean(0)) / scale, y)
-    return float(roc_auc_score(y2, fit.decision_function((x2 - x.mean(0)) / scale)))
+    made = LogisticRegression(C=0.1, max_iter=1000).fit((x - x.mean(0)) / scale, apple_in(fit))
+    return float(roc_auc_score(apple_in(held), made.decision_function((x2 - x.mean(0)) / scale)))
 
 
 def spread(counted: Counted, words: Sequence[str]) -> NDArray[np.float64]:
