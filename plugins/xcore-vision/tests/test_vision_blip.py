@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from xcore_vision.blip import Answerer, Captioner, Nucleus
+from xcore_vision.blip import Answerer, Captioner, Nucleus, answerer, captioner, load
 from xcore_vision.options import BlipOptions, CaptionOptions
+from xcore_vision.processor import Processor
 
 from xcore.api import load_registry
 from xcore.errors import MissingError, UsageError
@@ -84,14 +85,14 @@ def normalised(x: Samples) -> torch.Tensor:
 def test_questions_are_asked_as_transformers_asks_them(asked: Path) -> None:
     model = transformers.BlipForQuestionAnswering.from_pretrained(asked).eval()
     tokens, seen = tokenizer(), images(4)
-    found = Answerer(BlipOptions(), str(asked)).answer(seen, [QUESTIONS[0]] * 4)
+    found = answerer(BlipOptions(), str(asked)).answer(seen, [QUESTIONS[0]] * 4)
     for i in range(4):
         ids = model.generate(
             input_ids=tokens(QUESTIONS[0], return_tensors="pt")["input_ids"],
             pixel_values=normalised(seen.take([i])),
             max_length=21,
         )
-        assert found[i] == tokens.decode(ids[0], skip_special_tokens=True).strip()
+        assert found[i] == tokens.decode(ids[0], skip_special_tokens=True, clean_up_tokenization_spaces=True).strip()
     assert len(set(found)) > 1, "answers depend on the image"
 
 
@@ -99,19 +100,19 @@ def test_answers_depend_on_image_and_question_alone(asked: Path) -> None:
     seen = images(5, 20, 44)
     pairs, questions = seen.take([0, 0, 1, 1, 2, 3, 4]), [*QUESTIONS, *QUESTIONS, QUESTIONS[1], *QUESTIONS]
     before = torch.get_rng_state()
-    vqa = Answerer(BlipOptions(batch_size=2), str(asked))
+    vqa = answerer(BlipOptions(batch_size=2), str(asked))
     found = vqa.answer(pairs, questions)
     assert torch.equal(before, torch.get_rng_state())
-    one = Answerer(BlipOptions(), str(asked))
+    one = answerer(BlipOptions(), str(asked))
     assert found == [one.answer(pairs.take([i]), [q])[0] for i, q in enumerate(questions)]
     assert one.answer(seen.take([]), []) == []
-    assert all(len(a.split()) <= 2 for a in Answerer(BlipOptions(max_tokens=2), str(asked)).answer(pairs, questions))
+    assert all(len(a.split()) <= 2 for a in answerer(BlipOptions(max_tokens=2), str(asked)).answer(pairs, questions))
     with pytest.raises(UsageError, match="2 questions about 5 images"):
         one.answer(seen, QUESTIONS)
 
 
 def test_an_image_is_looked_at_once(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vqa, looked = Answerer(BlipOptions(), str(asked)), []
+    vqa, looked = answerer(BlipOptions(), str(asked)), []
     seen, inner = images(2), vqa._model.vision_model.forward
 
     def look(pixel_values: torch.Tensor) -> Any:
@@ -127,23 +128,24 @@ def test_captions_are_greedy_at_zero_as_those_of_transformers(telling: Path) -> 
     model = transformers.BlipForConditionalGeneration.from_pretrained(telling).eval()
     tokens, seen = tokenizer(), images(4)
     for prompt in ("", "a red"):
-        captioner = Captioner(CaptionOptions(top_p=0.0, prompt=prompt, batch_size=3), str(telling))
+        found = captioner(CaptionOptions(top_p=0.0, prompt=prompt, batch_size=3), str(telling))
         ids = tokens([prompt] * 4, return_tensors="pt")["input_ids"]
         wanted = model.generate(pixel_values=normalised(seen), input_ids=ids, max_length=24)
-        said = captioner.caption(seen, [0] * 4)
-        assert said == [t.strip() for t in tokens.batch_decode(wanted, skip_special_tokens=True)]
+        said = found.caption(seen, [0] * 4)
+        texts = tokens.batch_decode(wanted, skip_special_tokens=True, clean_up_tokenization_spaces=True)
+        assert said == [t.strip() for t in texts]
         assert all(text.startswith(prompt) for text in said)
 
 
 def test_captions_depend_on_image_and_seed_alone(telling: Path) -> None:
-    captioner, seen = Captioner(CaptionOptions(batch_size=2), str(telling)), images(3)
+    found, seen = captioner(CaptionOptions(batch_size=2), str(telling)), images(3)
     before = torch.get_rng_state()
-    said = captioner.caption(seen, [5, 6, 7])
+    said = found.caption(seen, [5, 6, 7])
     assert torch.equal(before, torch.get_rng_state())
-    assert captioner.caption(seen.take([2, 0]), [7, 5]) == [said[2], said[0]]
-    assert len({captioner.caption(seen.take([0]), [s])[0] for s in range(6)}) > 1
+    assert found.caption(seen.take([2, 0]), [7, 5]) == [said[2], said[0]]
+    assert len({found.caption(seen.take([0]), [s])[0] for s in range(6)}) > 1
     with pytest.raises(UsageError, match="1 seeds for 3 images"):
-        captioner.caption(seen, [1])
+        found.caption(seen, [1])
 
 
 def test_the_nucleus_is_drawn_from_in_proportion() -> None:
@@ -154,6 +156,36 @@ def test_the_nucleus_is_drawn_from_in_proportion() -> None:
     assert float(share[1]) == pytest.approx(0.5 / 0.8, abs=0.03)
     whole = torch.bincount(Nucleus(range(n), 1.0, 9)(ids, probs.log().expand(n, -1)).argmax(1), minlength=4) / n
     torch.testing.assert_close(whole, probs[0], atol=0.03, rtol=0)
+
+
+def test_a_model_in_training_is_asked_where_it_is(telling: Path) -> None:
+    model, tokens = load(telling, "BlipForConditionalGeneration")
+    model.requires_grad_(True)
+    options, seen = CaptionOptions(), images(3)
+    made = Captioner("mine", model, tokens, Processor.of(telling, SIDE, 2), options)
+    assert made.caption(seen, [5, 6, 7]) == captioner(options, str(telling)).caption(seen, [5, 6, 7])
+    assert made.name == "mine"
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize("resample", [2, 3])
+def test_pictures_are_resized_with_the_processors_filter(resample: int, tmp_path: Path) -> None:
+    own = transformers.BlipImageProcessor(
+        size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3, resample=resample
+    )
+    own.save_pretrained(tmp_path)
+    seen = images(2, 11, 50).images
+    wanted = own(images=list(seen), do_rescale=False, return_tensors="pt")["pixel_values"]
+    (found,) = Processor.of(tmp_path, SIDE, 2).batches(seen, torch.device("cpu"))
+    torch.testing.assert_close(found, wanted.clamp(-1, 1), atol=1e-5, rtol=0)
+
+
+def test_a_filter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_mean": [0, 0, 0], "image_std": [1, 1, 1], "resample": 1}'
+    )
+    with pytest.raises(UsageError, match="resample = 1"):
+        Processor.of(tmp_path, SIDE, 2)
 
 
 def test_they_are_offered_for_their_roles(asked: Path, telling: Path) -> None:
@@ -168,17 +200,17 @@ def test_they_are_offered_for_their_roles(asked: Path, telling: Path) -> None:
 
 def test_bad_directories(tmp_path: Path, asked: Path, telling: Path) -> None:
     with pytest.raises(MissingError, match="no model directory"):
-        Answerer(BlipOptions(), str(tmp_path / "none"))
+        answerer(BlipOptions(), str(tmp_path / "none"))
     with pytest.raises(
         UsageError, match=r"holds no BlipForQuestionAnswering: its file lacks \d+ tensors, first 'text_enc"
     ):
-        Answerer(BlipOptions(), str(telling))
+        answerer(BlipOptions(), str(telling))
     for name in ("preprocessor_config.json", "model.safetensors", "tokenizer.json"):
         (tmp_path / name).write_bytes((asked / name).read_bytes())
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
     with pytest.raises(UsageError, match="'clip', not blip"):
-        Answerer(BlipOptions(), str(tmp_path))
+        answerer(BlipOptions(), str(tmp_path))
     (tmp_path / "config.json").write_bytes((asked / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"x" * 30)
     with pytest.raises(UsageError, match="holds no BlipForQuestionAnswering"):
-        Answerer(BlipOptions(), str(tmp_path))
+        answerer(BlipOptions(), str(tmp_path))

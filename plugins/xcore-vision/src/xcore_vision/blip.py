@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,13 +22,23 @@ if TYPE_CHECKING:
 NEEDS = ("config.json", FILE)
 
 
-class Blip:
-    """A BLIP model of a directory that `save_pretrained` wrote, or of the hub.
+def captioner(options: CaptionOptions, argument: str) -> Captioner:
+    """``blip:MODEL``; raises as `opened` does."""
+    return Captioner(f"blip:{argument}", *opened(options, argument, "BlipForConditionalGeneration"), options)
+
+
+def answerer(options: BlipOptions, argument: str) -> Answerer:
+    """``blip-vqa:MODEL``; raises as `opened` does."""
+    return Answerer(f"blip-vqa:{argument}", *opened(options, argument, "BlipForQuestionAnswering"), options)
+
+
+def opened(options: BlipOptions, argument: str, kind: str) -> tuple[Any, Any, Processor]:
+    """Model, tokenizer and processor of a directory that `save_pretrained` wrote, or of the hub.
 
     Parameters
     ----------
     options
-        Where it runs, and how long its texts may be.
+        Where it runs, and how many images at a time.
     argument
         The directory or hub id.
     kind
@@ -39,6 +50,35 @@ class Blip:
         There is no such model, or it has no tokenizer.
     UsageError
         The directory is damaged or holds another kind of model.
+    """
+    folder = model_directory(argument, NEEDS)
+    if (found := read_json(folder / "config.json").get("model_type")) != "blip":
+        raise UsageError(f"{str(folder)!r} holds a model of type {found!r}, not blip")
+    model, tokens = load(folder, kind, options.device)
+    return model, tokens, Processor.of(folder, int(model.config.vision_config.image_size), options.batch_size)
+
+
+def load(folder: Path, kind: str, where: str | None = None) -> tuple[Any, Any]:
+    """Model, by its class in transformers, and tokenizer of a directory; raises as `opened` does."""
+    import transformers
+
+    model = load_model(getattr(transformers, kind), folder, kind).to(where or device.current())
+    return model, load_tokenizer(folder)
+
+
+class Blip:
+    """A BLIP model in memory: one that was opened, or one in training.
+
+    Parameters
+    ----------
+    name
+        What results call it.
+    model, tokens
+        Of transformers. The model stays as it is: on its device, in its mode.
+    processor
+        Prepares the images.
+    options
+        How long its texts may be.
 
     References
     ----------
@@ -46,29 +86,22 @@ class Blip:
     Generation, ICML 2022.
     """
 
-    def __init__(self, options: BlipOptions, argument: str, kind: str) -> None:
-        import transformers
-
-        folder = model_directory(argument, NEEDS)
-        self._device = torch.device(options.device or device.current())
-        if (found := read_json(folder / "config.json").get("model_type")) != "blip":
-            raise UsageError(f"{str(folder)!r} holds a model of type {found!r}, not blip")
-        self._model = load_model(getattr(transformers, kind), folder, kind).to(self._device)
-        self._tokens = load_tokenizer(folder)
-        size = int(self._model.config.vision_config.image_size)
-        self._processor = Processor(folder, size, options.batch_size, self._device)
+    def __init__(self, name: str, model: Any, tokens: Any, processor: Processor, options: BlipOptions) -> None:
+        self.name = name
+        self._model, self._tokens, self._processor = model, tokens, processor
         self._longest = options.max_tokens
-        text = self._model.config.text_config
+        text = model.config.text_config
         self._start, self._end, self._pad = int(text.bos_token_id), int(text.sep_token_id), int(text.pad_token_id)
         self._room = int(text.max_position_embeddings)
 
     def _looked_at(self, images: Tensor) -> list[Tensor]:
         """Encoder states (b, T, d), batch by batch."""
-        return [self._model.vision_model(pixel_values=x).last_hidden_state for x in self._processor.batches(images)]
+        batches = self._processor.batches(images, self._model.device)
+        return [self._model.vision_model(pixel_values=x).last_hidden_state for x in batches]
 
     def _written(self, start: Sequence[int], states: Tensor, **how: Any) -> list[str]:
         """One text for each row of states (n, T, d); `start` are the tokens that all begin with."""
-        ids = torch.tensor([start] * len(states), device=self._device)
+        ids = torch.tensor([start] * len(states), device=states.device)
         out = self._model.text_decoder.generate(
             input_ids=ids,
             encoder_hidden_states=states,
@@ -78,15 +111,12 @@ class Blip:
             pad_token_id=self._pad,
             **how,
         )
-        return [text.strip() for text in self._tokens.batch_decode(out, skip_special_tokens=True)]
+        texts = self._tokens.batch_decode(out, skip_special_tokens=True, clean_up_tokenization_spaces=True)
+        return [text.strip() for text in texts]
 
 
 class Answerer(Blip):
     """Role ``vqa``: a `BlipForQuestionAnswering`; an answer is made of the likeliest tokens, one after another."""
-
-    def __init__(self, options: BlipOptions, argument: str) -> None:
-        super().__init__(options, argument, "BlipForQuestionAnswering")
-        self.name = f"blip-vqa:{argument}"
 
     @torch.no_grad()
     def answer(self, images: Samples, questions: Sequence[str]) -> list[str]:
@@ -106,7 +136,7 @@ class Answerer(Blip):
             rows_of = [i for i, q in enumerate(questions) if q == question]
             for at in range(0, len(rows_of), self._processor.batch):
                 some = rows_of[at : at + self._processor.batch]
-                asked = torch.tensor([ids] * len(some), device=self._device)
+                asked = torch.tensor([ids] * len(some), device=states.device)
                 read = self._model.text_encoder(
                     input_ids=asked, encoder_hidden_states=states[[shown[i] for i in some]]
                 ).last_hidden_state
@@ -118,9 +148,8 @@ class Answerer(Blip):
 class Captioner(Blip):
     """Role ``captioner``: a `BlipForConditionalGeneration`."""
 
-    def __init__(self, options: CaptionOptions, argument: str) -> None:
-        super().__init__(options, argument, "BlipForConditionalGeneration")
-        self.name = f"blip:{argument}"
+    def __init__(self, name: str, model: Any, tokens: Any, processor: Processor, options: CaptionOptions) -> None:
+        super().__init__(name, model, tokens, processor, options)
         self._given = [self._start, *self._tokens(options.prompt, add_special_tokens=False)["input_ids"]]
         self._top_p = options.top_p
 

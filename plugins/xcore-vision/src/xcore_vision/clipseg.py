@@ -44,18 +44,18 @@ class ClipSeg:
         self._model: Any = CLIPSegForImageSegmentation.from_pretrained(folder, use_safetensors=True)
         self._model.eval().requires_grad_(False).to(self._device)
         size = int(self._model.config.vision_config.image_size)
-        self._processor = Processor(folder, size, options.batch_size, self._device)
+        self._processor = Processor.of(folder, size, options.batch_size)
 
     def locate(self, images: Samples, examples: Samples) -> Tensor:
         """(n, H, W) probability of every pixel of `images` to show what the examples show."""
         with torch.no_grad():
             conditions = [
                 self._model.get_conditional_embeddings(len(x), conditional_pixel_values=x)
-                for x in self._processor.batches(examples.images)
+                for x in self._processor.batches(examples.images, self._device)
             ]
             condition = torch.cat(conditions).mean(0, keepdim=True)
             maps = []
-            for x in self._processor.batches(images.images):
+            for x in self._processor.batches(images.images, self._device):
                 logits = self._model(pixel_values=x, conditional_embeddings=condition.expand(len(x), -1)).logits
                 maps.append(torch.sigmoid(logits.reshape(len(x), 1, *logits.shape[-2:])).float().cpu())
         size = images.images.shape[-2:]

@@ -27,13 +27,13 @@ def weights_file(options: Any, path: str) -> str:
     file = existing_file(path, "model file")
     beside = sidecar(file)
     truth = file.with_name("truth.json")  # what a data set may know of this classifier; results are judged by it
-    parts = [_code(), *(file_digest(p) if p and p.is_file() else None for p in (file, beside, truth))]
+    parts = [code(), *(file_digest(p) if p and p.is_file() else None for p in (file, beside, truth))]
     architecture = options.architecture or ""
     return digest([*parts, _installed("timm"), _installed("torchvision"), _source(architecture)])
 
 
 def function(options: Any, target: str) -> str:
-    return digest([_code(), target, _source(f"python:{target}")])
+    return digest([code(), target, _source(f"python:{target}")])
 
 
 def folder(options: Any, directory: str) -> str:
@@ -41,20 +41,20 @@ def folder(options: Any, directory: str) -> str:
     if options.concepts:
         roots.append(existing_folder(options.concepts, "concept folder"))
     words = file_digest(existing_file(options.vocabulary, "vocabulary file")) if options.vocabulary else None
-    return digest([_code(), [_listing(root) for root in roots], words])
+    return digest([code(), [_listing(root) for root in roots], words])
 
 
 def pretrained(options: Any, argument: str) -> str:
     folder = model_directory(argument, ("config.json", "preprocessor_config.json"))
-    return digest([_code(), directory_digest(folder)])
+    return digest([code(), directory_digest(folder)])
 
 
 def _zoo(package: str, options: Any, model: str) -> str:
     checkpoint = file_digest(existing_file(options.checkpoint, "checkpoint")) if options.checkpoint else None
-    return digest([_code(), package, _installed(package), model, checkpoint])
+    return digest([code(), package, _installed(package), model, checkpoint])
 
 
-def _code() -> str:
+def code() -> str:
     """How pictures are read and normalised is our code, so an edit of it changes every fingerprint."""
     return tree_digest(Path(__file__).parent, (".py",))
 

@@ -70,7 +70,7 @@ def register_models(register: Register) -> None:
     )
     register(
         "blip",
-        "xcore_vision.blip:Captioner",
+        "xcore_vision.blip:captioner",
         role="captioner",
         summary="BLIP from a directory or a hub id: says what an image shows",
         options="xcore_vision.options:CaptionOptions",
@@ -80,7 +80,7 @@ def register_models(register: Register) -> None:
     )
     register(
         "blip-vqa",
-        "xcore_vision.blip:Answerer",
+        "xcore_vision.blip:answerer",
         role="vqa",
         summary="BLIP from a directory or a hub id: answers questions about images",
         options="xcore_vision.options:BlipOptions",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -15,36 +15,52 @@ from xcore.hub import read_json
 FILE = "preprocessor_config.json"
 
 
+MODES = {2: "bilinear", 3: "bicubic"}
+"""Names in torch of the resampling filters of Pillow."""
+
+
 class Processor:
-    """What ``preprocessor_config.json`` says of normalisation, for a model of square inputs.
+    """Size and normalisation of images for a model of square inputs.
 
     Parameters
     ----------
-    folder
-        The model's directory.
+    mean, std
+        Of the channels, (3,).
     size
         Side of the model's input in pixels.
     batch
         Images at a time.
-
-    Raises
-    ------
-    UsageError
-        The file has no mean or no standard deviation.
+    mode
+        How images of other sizes are resized: "bilinear" or "bicubic".
     """
 
-    def __init__(self, folder: Path, size: int, batch: int, device: torch.device) -> None:
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], size: int, batch: int, mode: str = "bicubic"
+    ) -> None:
+        self._mean, self._std = (torch.tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+        self._size, self.batch, self._mode = (size, size), batch, mode
+
+    @classmethod
+    def of(cls, folder: Path, size: int, batch: int) -> Processor:
+        """What ``preprocessor_config.json`` in a model's directory says.
+
+        Raises
+        ------
+        UsageError
+            The file has no mean or no standard deviation, or names another filter than bilinear and bicubic.
+        """
         read = read_json(folder / FILE)
         try:
-            mean, std = (torch.tensor(read[name]).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
+            mean, std = read["image_mean"], read["image_std"]
         except KeyError as error:
             raise UsageError(f"{folder / FILE} has no {error}") from error
-        self._mean, self._std, self._size = mean, std, (size, size)
-        self.batch, self._device = batch, device
+        if (resample := read.get("resample", 3)) not in MODES:
+            raise UsageError(f"{folder / FILE} has resample = {resample!r}", "2 is bilinear, 3 bicubic")
+        return cls(mean, std, size, batch, MODES[resample])
 
-    def batches(self, images: Tensor) -> Iterator[Tensor]:
-        """Batches (b, 3, size, size) on the model's device of images (n, 3, H, W) in [0, 1]."""
+    def batches(self, images: Tensor, device: torch.device) -> Iterator[Tensor]:
+        """Batches (b, 3, size, size) on a device of images (n, 3, H, W) in [0, 1]."""
         for x in images.split(self.batch):
             if x.shape[-2:] != self._size:
-                x = F.interpolate(x, self._size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-            yield ((x - self._mean) / self._std).to(self._device)
+                x = F.interpolate(x, self._size, mode=self._mode, antialias=True, align_corners=False).clamp(0, 1)
+            yield ((x - self._mean) / self._std).to(device)
