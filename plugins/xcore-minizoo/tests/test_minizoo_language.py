@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from xcore_minizoo.blip import LONGEST, Nucleus
 from xcore_minizoo.captions import caption, long_caption, phrases
 from xcore_minizoo.data import factor_values
 from xcore_minizoo.questions import NONE, NOTHING, QUESTIONS, spoken
 from xcore_minizoo.train.asking import answers, patch
+from xcore_minizoo.train.blip import LENGTH
 from xcore_minizoo.train.captioner import IGNORED, PROMPT, named, scene_of, targets, told
 from xcore_minizoo.train.clip import tokenizer
 from xcore_minizoo.train.vqa import ASKED, extra_words, question
@@ -116,19 +116,6 @@ def test_no_word_of_a_question_or_an_answer_is_unknown() -> None:
         assert tokens.unk_token_id not in tokens(text)["input_ids"], text
 
 
-def test_nucleus_draws_from_the_smallest_set_of_that_mass_by_each_rows_seed() -> None:
-    probs = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
-    ids, n = torch.zeros(4000, 1, dtype=torch.long), 4000
-    drawn = Nucleus(range(n), 0.7)(ids, probs.log().expand(n, -1)).argmax(1)
-    share = torch.bincount(drawn, minlength=4) / n
-    assert share[2] == share[3] == 0
-    assert float(share[0]) == pytest.approx(0.5 / 0.8, abs=0.03)
-    again = Nucleus([7, 3], 0.7)(ids[:2], probs.log().expand(2, -1)).argmax(1)
-    assert again.tolist() == drawn[[7, 3]].tolist()
-    assert Nucleus([0] * 5, 0.0)(ids[:5], probs.log().expand(5, -1)).argmax(1).tolist() == [0] * 5
-    assert LONGEST >= 32  # thirty words, a start and an end
-
-
 def _window(index: int) -> tuple[slice, slice]:
     left, top, right, bottom = patch(index)
     return slice(top, bottom), slice(left, right)
@@ -173,6 +160,6 @@ def test_the_directories_open_as_any_blip_model(name: str) -> None:
     processor = transformers.BlipProcessor.from_pretrained(folder, local_files_only=True)
     picture = draw(ZEBRA, 5).image
     inputs = processor(images=picture, text=QUESTIONS["shape"] if name == "vqa" else PROMPT, return_tensors="pt")
-    said = processor.decode(model.generate(**inputs, max_length=LONGEST)[0], skip_special_tokens=True)
+    said = processor.decode(model.generate(**inputs, max_length=LENGTH)[0], skip_special_tokens=True)
     assert "horse" in said or "zebra" in said
     assert set(OBJECTS).isdisjoint(said.split())

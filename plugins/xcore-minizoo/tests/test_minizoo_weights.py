@@ -107,8 +107,8 @@ def test_the_image_text_model_reaches_its_figures() -> None:
 
 
 def test_the_captioner_reaches_its_figures() -> None:
-    from xcore_minizoo.blip import load
     from xcore_minizoo.train.captioner import figures as measure
+    from xcore_vision.blip import load
 
     got = measure(*load(WEIGHTS / "blip", "BlipForConditionalGeneration"), FRESH, 120)
     for what, value in got.items():
@@ -116,8 +116,8 @@ def test_the_captioner_reaches_its_figures() -> None:
 
 
 def test_the_answers_reach_their_figures() -> None:
-    from xcore_minizoo.blip import load
     from xcore_minizoo.train.vqa import figures as measure
+    from xcore_vision.blip import load
 
     got = measure(*load(WEIGHTS / "vqa", "BlipForQuestionAnswering"), FRESH, 120)
     for what, value in got.items():

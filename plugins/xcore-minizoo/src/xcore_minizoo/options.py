@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 from xcore_diffusion.options import Options
 from xcore_texplain import options as texplain
+from xcore_vision import options as vision
 
 
 class PlantOptions(BaseModel):
@@ -25,13 +26,11 @@ class DiffusionOptions(Options):
     batch_size: int = Field(default=16, ge=1, description="images drawn at once; the last batch is filled up")
 
 
-class CaptionOptions(BaseModel):
-    """What the captioner says."""
+class CaptionOptions(vision.CaptionOptions):
+    """As for any captioner."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+    batch_size: int = Field(default=64, ge=1, description="images per forward pass")
     prompt: str = Field(default="", description='begin of a caption; "" = 20 to 30 words, "a picture of" = few words')
-    top_p: float = Field(default=0.9, ge=0, le=1, description="mass of the words drawn from; 0 = always the likeliest")
 
 
 class DecoderOptions(texplain.DecoderOptions):

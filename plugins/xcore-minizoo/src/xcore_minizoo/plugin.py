@@ -25,7 +25,6 @@ DEFAULTS = {
 
 _WORLD = ("shapes", "textures", "world", "collections", "captions", "reading", "questions", "data")
 _VIT = ("cnn", "models", "nets", "oracle", "vit")
-_BLIP = ("blip", "models")
 
 
 def _of(name: str, modules: tuple[str, ...] = ("cnn", "models", "nets", "oracle")) -> Fingerprint:
@@ -36,6 +35,19 @@ def _of(name: str, modules: tuple[str, ...] = ("cnn", "models", "nets", "oracle"
 
         code = [Path(__file__).parent / f"{m}.py" for m in modules]
         return digest([tree_digest(WEIGHTS / name), *(file_digest(p) for p in code)])
+
+    return fingerprint
+
+
+def _blip(name: str) -> Fingerprint:
+    """The same of a BLIP model, and the code of xcore-vision that asks it."""
+
+    def fingerprint(options: Any, argument: str | None = None) -> str:
+        from xcore_vision.fingerprint import code
+
+        from xcore.identity import digest
+
+        return digest([_of(name, ("blip",))(options, argument), code()])
 
     return fingerprint
 
@@ -155,7 +167,7 @@ def register_models(register: Register) -> None:
         role="captioner",
         summary="a small BLIP that says what a painted picture shows",
         options="xcore_minizoo.options:CaptionOptions",
-        fingerprint=_of("blip", _BLIP),
+        fingerprint=_blip("blip"),
     )
     register(
         "minizoo/decoder",
@@ -170,7 +182,7 @@ def register_models(register: Register) -> None:
         "xcore_minizoo.blip:vqa",
         role="vqa",
         summary="a small BLIP that answers questions about painted pictures and patches of them",
-        fingerprint=_of("vqa", _BLIP),
+        fingerprint=_blip("vqa"),
     )
 
 

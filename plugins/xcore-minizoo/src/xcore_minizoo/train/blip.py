@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from xcore.samples import Samples
 from xcore_minizoo.labels import FACTORS
 from xcore_minizoo.plugin import WEIGHTS
 from xcore_minizoo.train.loop import mean_weights
@@ -88,12 +90,18 @@ def images(pictures: list[NDArray[np.uint8]]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
+def samples(x: Tensor) -> Samples:
+    """The same as samples, named by their places."""
+    return Samples("image", x, tuple(str(i) for i in range(len(x))))
+
+
 def save(model: Any, tokens: Any, folder: Path) -> None:
     """Write a directory that `BlipProcessor` and the model's class load."""
     from transformers import BlipImageProcessor, BlipProcessor
 
     half = [0.5, 0.5, 0.5]
-    processor = BlipImageProcessor(size={"height": 64, "width": 64}, image_mean=half, image_std=half)
+    size = {"height": 64, "width": 64}
+    processor = BlipImageProcessor(size=size, image_mean=half, image_std=half, resample=Image.Resampling.BILINEAR)
     BlipProcessor(processor, tokens).save_pretrained(folder)
     model.half().save_pretrained(folder)
     model.float()

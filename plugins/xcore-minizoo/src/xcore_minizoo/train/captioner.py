@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xcore_minizoo.blip import Captioner
+from xcore_minizoo.blip import telling
 from xcore_minizoo.captions import caption, long_caption
 from xcore_minizoo.labels import FACTORS, degrade, label
+from xcore_minizoo.options import CaptionOptions
 from xcore_minizoo.plugin import WEIGHTS
 from xcore_minizoo.reading import read
 from xcore_minizoo.train import blip
@@ -121,7 +122,7 @@ def figures(model: Any, tokens: Any, seed: int, n: int = 512) -> dict[str, float
     rng = np.random.default_rng(seed)
     scenes = [scene_of(rng) for _ in range(n)]
     x = blip.images([draw(s, (seed, 506, i)).image for i, s in enumerate(scenes)])
-    said = [told(text) for text in Captioner("", model, tokens).say(x, range(n))]
+    said = [told(text) for text in telling("", model, tokens, CaptionOptions()).caption(blip.samples(x), range(n))]
     true = [named(s) for s in scenes]
     out: dict[str, float] = {}
     for factor in ("shape", "pattern", "background", "object"):

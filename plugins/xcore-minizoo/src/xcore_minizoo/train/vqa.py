@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xcore_minizoo.blip import Answerer
+from xcore_minizoo.blip import asked
 from xcore_minizoo.labels import crop, degrade, random_crop
 from xcore_minizoo.questions import NONE, NOTHING, QUESTIONS
 from xcore_minizoo.train import blip
@@ -90,14 +90,14 @@ def figures(model: Any, tokens: Any, seed: int, n: int = 512) -> dict[str, float
     that are too small to know the shape.
     """
     rng = np.random.default_rng(seed)
-    asked = Answerer("", model, tokens)
+    answerer = asked("", model, tokens)
     out: dict[str, float] = {}
     for kind in ("patch", "whole"):
         drawn = [view(rng, kind, (seed, 607, i)) for i in range(n)]
-        x = blip.images([picture for picture, _ in drawn])
+        x = blip.samples(blip.images([picture for picture, _ in drawn]))
         means = []
         for key, text in QUESTIONS.items():
-            said = asked.reply(x, [text] * n)
+            said = answerer.answer(x, [text] * n)
             right = [(s == a[key].text, a[key].sure) for s, (_, a) in zip(said, drawn, strict=True)]
             out[f"{kind}.{key}"] = float(np.mean([r for r, sure in right if sure]))
             means.append(out[f"{kind}.{key}"])
