@@ -180,6 +180,23 @@ def test_pictures_are_resized_with_the_processors_filter(resample: int, tmp_path
     torch.testing.assert_close(found, wanted.clamp(-1, 1), atol=1e-5, rtol=0)
 
 
+def test_the_file_of_a_whole_processor_is_read_too(tmp_path: Path) -> None:
+    own = transformers.BlipImageProcessor(image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.4], resample=2)
+    seen = images(2, SIDE, SIDE).images
+    for folder in (tmp_path / "own", tmp_path / "whole"):
+        folder.mkdir()
+    own.save_pretrained(tmp_path / "own")
+    transformers.BlipProcessor(own, tokenizer()).save_pretrained(tmp_path / "whole")
+    assert {f.name for f in (tmp_path / "whole").glob("*processor*")} == {"processor_config.json"}
+    one, two = (
+        next(iter(Processor.of(tmp_path / name, SIDE, 2).batches(seen, torch.device("cpu"))))
+        for name in ("own", "whole")
+    )
+    torch.testing.assert_close(one, two)
+    with pytest.raises(MissingError, match=r"lacks preprocessor_config\.json"):
+        Processor.of(tmp_path, SIDE, 2)
+
+
 def test_a_filter_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(
         '{"image_mean": [0, 0, 0], "image_std": [1, 1, 1], "resample": 1}'

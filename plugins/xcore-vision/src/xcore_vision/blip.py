@@ -14,12 +14,10 @@ from xcore.errors import UsageError
 from xcore.hub import model_directory, read_json
 from xcore.pretrained import load_model, load_tokenizer
 from xcore.samples import Samples
-from xcore_vision.processor import FILE, Processor
+from xcore_vision.processor import Processor
 
 if TYPE_CHECKING:
     from xcore_vision.options import BlipOptions, CaptionOptions
-
-NEEDS = ("config.json", FILE)
 
 
 def captioner(options: CaptionOptions, argument: str) -> Captioner:
@@ -51,7 +49,7 @@ def opened(options: BlipOptions, argument: str, kind: str) -> tuple[Any, Any, Pr
     UsageError
         The directory is damaged or holds another kind of model.
     """
-    folder = model_directory(argument, NEEDS)
+    folder = model_directory(argument)
     if (found := read_json(folder / "config.json").get("model_type")) != "blip":
         raise UsageError(f"{str(folder)!r} holds a model of type {found!r}, not blip")
     model, tokens = load(folder, kind, options.device)

@@ -12,12 +12,10 @@ from xcore import device
 from xcore.errors import UsageError
 from xcore.hub import model_directory
 from xcore.samples import Samples
-from xcore_vision.processor import FILE, Processor
+from xcore_vision.processor import Processor
 
 if TYPE_CHECKING:
     from xcore_vision.options import ClipSegOptions
-
-NEEDS = ("config.json", FILE)
 
 
 class ClipSeg:
@@ -33,7 +31,7 @@ class ClipSeg:
     def __init__(self, options: ClipSegOptions, argument: str) -> None:
         from transformers import AutoConfig, CLIPSegForImageSegmentation
 
-        folder = model_directory(argument, NEEDS)
+        folder = model_directory(argument)
         kind = AutoConfig.from_pretrained(folder).model_type
         if kind != "clipseg":
             raise UsageError(

@@ -45,7 +45,7 @@ def folder(options: Any, directory: str) -> str:
 
 
 def pretrained(options: Any, argument: str) -> str:
-    folder = model_directory(argument, ("config.json", "preprocessor_config.json"))
+    folder = model_directory(argument)
     return digest([code(), directory_digest(folder)])
 
 

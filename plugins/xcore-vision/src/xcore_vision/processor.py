@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xcore.errors import UsageError
+from xcore.errors import MissingError, UsageError
 from xcore.hub import read_json
 
-FILE = "preprocessor_config.json"
-
+FILES = ("preprocessor_config.json", "processor_config.json")
+"""What `save_pretrained` writes: an image processor's own file, or that of a whole processor (transformers 5)."""
 
 MODES = {2: "bilinear", 3: "bicubic"}
 """Names in torch of the resampling filters of Pillow."""
@@ -42,20 +42,28 @@ class Processor:
 
     @classmethod
     def of(cls, folder: Path, size: int, batch: int) -> Processor:
-        """What ``preprocessor_config.json`` in a model's directory says.
+        """What the processor's file in a model's directory says.
 
         Raises
         ------
+        MissingError
+            There is no such file.
         UsageError
             The file has no mean or no standard deviation, or names another filter than bilinear and bicubic.
         """
-        read = read_json(folder / FILE)
+        path = next((folder / name for name in FILES if (folder / name).is_file()), None)
+        if path is None:
+            raise MissingError(
+                f"model directory {str(folder)!r} lacks {FILES[0]}", "the processor's save_pretrained writes it"
+            )
+        whole = read_json(path)
+        read = whole.get("image_processor", whole)
         try:
             mean, std = read["image_mean"], read["image_std"]
         except KeyError as error:
-            raise UsageError(f"{folder / FILE} has no {error}") from error
+            raise UsageError(f"{path} has no {error}") from error
         if (resample := read.get("resample", 3)) not in MODES:
-            raise UsageError(f"{folder / FILE} has resample = {resample!r}", "2 is bilinear, 3 bicubic")
+            raise UsageError(f"{path} has resample = {resample!r}", "2 is bilinear, 3 bicubic")
         return cls(mean, std, size, batch, MODES[resample])
 
     def batches(self, images: Tensor, device: torch.device) -> Iterator[Tensor]:
