@@ -62,7 +62,11 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """A model that draws samples from prompts and can be adapted by preference."""
+    """A model that draws samples from prompts and can be adapted by preference.
+
+    A generator may offer `probe() -> Probe`: itself opened at its latents, for samples that it drew and for any others.
+    Where latents lead to no logits, `gradients` and `head` of that probe raise `NotApplicable`.
+    """
 
     kind: Kind
     fingerprint: str

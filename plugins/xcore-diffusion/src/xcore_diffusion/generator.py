@@ -19,6 +19,7 @@ from xcore.options import validate
 from xcore.samples import Kind, Samples
 from xcore.types import Adapter
 from xcore_diffusion import dpo, files
+from xcore_diffusion.latents import LatentProbe
 from xcore_diffusion.load import load, quiet
 from xcore_diffusion.options import AdaptOptions, Options
 
@@ -170,6 +171,10 @@ class DiffusionGenerator:
         images = self._batched(self._decode, self.options.batch_size, latents)
         ids = tuple(f"roundtrip/{self.fingerprint}/{i}" for i in samples.ids)
         return Samples("image", images, ids, samples.labels, {**samples.meta, "latents": latents})
+
+    def probe(self) -> LatentProbe:
+        """The pipeline opened at its latents: those in the meta of samples, else the mode of the encoder."""
+        return LatentProbe(self._latents, self.name)
 
     # --- the parts of the pipeline, each a function of (batch, ...) on the device ------------------------------------
 
