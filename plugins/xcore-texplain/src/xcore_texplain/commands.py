@@ -46,7 +46,8 @@ def train(
     given |= {"steps": steps} if steps else {}  # type: ignore[dict-item]
     with _tasks({**about, "out": str(out)}, given, one=True) as tasks:
         _, task, explainer = next(iter(tasks))
-        recipe = Recipe(task, open_probe(task.classifier, task.layer), task.model("text-decoder"), explainer.options)
+        task, probe = open_probe(task, explainer.options)
+        recipe = Recipe(task, probe, task.model("text-decoder"), explainer.options)
         key, file = recipe.key, out / CONFIG
         if file.is_file() and read_json(file).get("key") == key:
             figures = read_json(file)

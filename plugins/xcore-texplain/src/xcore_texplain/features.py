@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from xcore.errors import NotApplicable
-from xcore.protocols import Classifier, Probe
+from xcore.protocols import Probe, Task
 from xcore.samples import Samples
+from xcore_texplain.drawings import LAYER, open_latents
+from xcore_texplain.options import Options
 
 BATCH = 64
 
 
-def open_probe(classifier: Classifier, layer: str) -> Probe:
-    """The probe at a layer; raises `NotApplicable` for a black box."""
-    if "activations" not in classifier.can:
+def open_probe(task: Task, o: Options) -> tuple[Task, Probe]:
+    """The probe that the options ask for, and the task with the name of its layer.
+
+    Raises
+    ------
+    NotApplicable, MissingError
+        The classifier is a black box; there is no generator, or it offers no probe.
+    """
+    if o.features == "generator":
+        return replace(task, layer=LAYER), open_latents(task)
+    if "activations" not in task.classifier.can:
         raise NotApplicable("texplain reads activations, and this classifier shows none")
-    return classifier.open(layer)
+    return task, task.classifier.open(task.layer)
 
 
 def features(probe: Probe, samples: Samples) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from xcore.options import Options as Base
 
@@ -70,6 +70,14 @@ class TranslatorOptions(Base):
 class Options(TranslatorOptions):
     """Options of `texplain`."""
 
+    features: Literal["classifier", "generator"] = Field(
+        default="classifier",
+        description="what is read: the classifier's layer, or the generator's latents of pictures that it draws "
+        "(best with mode=flatten_bottleneck)",
+    )
+    prompt: str = Field(
+        default="a {class}", description="what the generator draws if its latents are read; {class} is the class's name"
+    )
     translator: str = Field(default="", description="folder of a trained translator; empty = train one, once")
     sentences: int = Field(default=100, ge=1, description="sentences for an image (1000 in the paper)")
     prior_images: int = Field(default=60, ge=2, description="images of all classes behind the shuffled prior")
@@ -80,3 +88,10 @@ class Options(TranslatorOptions):
     bootstrap: int = Field(default=1000, ge=10, description="resamples of the images behind the intervals")
     draw: bool = Field(default=False, description="let the generator paint every word, so that metrics on images apply")
     drawn: int = Field(default=20, ge=1, description="pictures of a word, if they are painted")
+
+    @field_validator("prompt")
+    @classmethod
+    def _names_the_class(cls, prompt: str) -> str:
+        if "{class}" not in prompt:
+            raise ValueError("the prompt must hold {class}, or all classes are drawn alike")
+        return prompt

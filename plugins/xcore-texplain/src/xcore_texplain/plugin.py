@@ -65,7 +65,7 @@ def register_commands(register: Register) -> None:
 
 def uses(options: Options) -> tuple[str, ...]:
     """The roles that these options ask for."""
-    return ("text-decoder", "generator") if options.draw else ("text-decoder",)
+    return ("text-decoder", "generator") if options.draw or options.features == "generator" else ("text-decoder",)
 
 
 def files_fingerprint(options: Options, argument: str | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from xcore.protocols import Probe, Task
 from xcore.roles import TextDecoder
 from xcore.samples import Samples
 from xcore.types import Concept, Cost, Explanation
-from xcore_texplain import said
+from xcore_texplain import drawings, said
 from xcore_texplain.cloud import changes, cloud, table
 from xcore_texplain.counts import Counted, Word, compare, count, weigh
 from xcore_texplain.features import features, open_probe
@@ -41,10 +41,15 @@ class TExplain:
     A difference of shares, not the logarithm of the lift, because it is bounded, tells how many sentences it is about,
     and has a small error for rare words, which a ratio would put first. Both lifts are in the evidence.
 
+    With the option `features="generator"`, Z are latents: of as many pictures as there are samples, which the generator
+    draws of the class, and for the prior of pictures that it draws of all classes. The classifier gives no more than
+    the name of the class, and concepts have no `local`, since the pictures are not the samples of the task.
+
     Raises
     ------
     NotApplicable
-        The classifier shows no activations, or there is one class only, so that there is no prior.
+        What is read cannot be: a classifier without activations, a generator without a probe; or there is one class
+        only, so that there is no prior.
     UsageError, MissingError
         The layer and the translator, or the translator and the decoder, do not fit; there are no captions.
     """
@@ -58,11 +63,14 @@ class TExplain:
         if o.draw and task.generator is None:
             raise MissingError("texplain.draw needs a generator that paints the words", "name one with --generator REF")
         decoder: TextDecoder = task.model("text-decoder")
-        probe = open_probe(task.classifier, task.layer)
+        task, probe = open_probe(task, o)
         translator, about, found = obtain(task, probe, decoder, o)
         prior = self._prior(task, probe, decoder, translator, found)
         shared = time.perf_counter() - begun
 
+        if drawn := o.features == "generator":
+            n = len(task.samples)
+            task = replace(task, samples=drawings.draw(task, o.prompt, [task.target_name], n, task.seed, drawings.OWN))
         states = translate(translator, features(probe, task.samples))
         sentences = said.say(decoder, states, task.samples, o.sentences, task.seed, task.progress)
         drop = dropped(o.drop)
@@ -107,23 +115,24 @@ class TExplain:
                 seconds=time.perf_counter() - begun - shared,
                 shared_seconds=shared,
                 forwards=len(task.samples),
-                generated=sum(map(len, sentences)) + painted,
+                generated=sum(map(len, sentences)) + painted + (len(task.samples) if drawn else 0),
             ),
         )
 
     def _prior(self, task: Task, probe: Probe, decoder: TextDecoder, translator: Translator, found: str) -> list[Said]:
         """Sentences about features of images of all classes, and their mean; the same for all classes and seeds."""
         o = self.options
-        images = everyone(task, o.prior_images, o.seed)
+        identity, load = others(task, o)
         key = {
             "translator": _weights(translator),
             "decoder": decoder.fingerprint,
-            "images": images.digest,
+            "images": identity,
             "features": found,
             "sentences": [o.sentences, o.prior_sentences, o.seed],
         }
 
         def make(directory: Path) -> None:
+            images = load()
             z = features(probe, images)
             shuffled = said.say(
                 decoder, translate(translator, z), images, o.sentences, said.mixed(o.seed, 1), task.progress
@@ -138,13 +147,13 @@ class TExplain:
 
     def _explanation(self, task: Task, words: Sequence[Word], own: Counted, target: str) -> Explanation:
         kept = [w for w in words if w.freq >= self.options.least][: self.options.k]
-        local = own.of([w.word for w in kept])
+        local = own.of([w.word for w in kept]) if self.options.features == "classifier" else None
         concepts = [
             Concept(
                 name=w.word,
                 importance=float(w.over),
                 words=(w.word,),
-                local=torch.from_numpy(local[:, i].copy()).float(),
+                local=None if local is None else torch.from_numpy(local[:, i].copy()).float(),
                 evidence=w.evidence,
             )
             for i, w in enumerate(kept)
@@ -178,22 +187,29 @@ def translate(translator: Translator, z: Tensor) -> Tensor:
     return states
 
 
-def everyone(task: Task, n: int, seed: int) -> Samples:
-    """n training images of all classes, in equal parts.
+def others(task: Task, o: Options) -> tuple[Any, Callable[[], Samples]]:
+    """Images of all classes, in equal parts: what they are known by, and how to get them.
+
+    They are training images; where the generator's latents are read, drawings, made only if they are needed.
 
     Raises
     ------
     NotApplicable
         The data has one class only.
     """
-    if len(task.data.classes) < 2:
+    classes = task.data.classes
+    if len(classes) < 2:
         raise NotApplicable(
             "texplain compares with images of all classes, and there is one class only",
             "pass images of others as contrast",
         )
-    share = -(-n // len(task.data.classes))
-    parts = [task.data.samples(cls, "train", share, seed) for cls in task.data.classes]
-    return Samples.concat([part for part in parts if len(part)])
+    share = -(-o.prior_images // len(classes))
+    if o.features == "generator":
+        identity = [drawings.generator_of(task).fingerprint, o.prompt, *classes, share]
+        return identity, lambda: drawings.draw(task, o.prompt, classes, share, o.seed, drawings.PRIOR)
+    parts = [task.data.samples(cls, "train", share, o.seed) for cls in classes]
+    images = Samples.concat([part for part in parts if len(part)])
+    return images.digest, lambda: images
 
 
 def _notes(task: Task, about: dict[str, Any], translator: Translator, found: str) -> list[str]:
