@@ -21,7 +21,6 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
 from xcore_minizoo.collections import LAND, WATER
 from xcore_minizoo.data import Painted
 from xcore_minizoo.world import BACKGROUNDS
@@ -162,19 +161,8 @@ def latents(decoder: Any, out: Path, n: int = 30) -> None:
         registry.create("generator", Ref("minizoo/diffusion")),
         registry.create("model", Ref("minizoo/blip", {"top_p": 0.95})),
     )
-
-    class Latents:
-        """A probe at the latents: those that were drawn, or those of the encoder for any picture."""
-
-        layout = "NCHW"
-
-        def activations(self, samples: Samples) -> Tensor:
-            drawn = samples.meta.get("latents")
-            found: Tensor = generator.roundtrip(samples).meta["latents"] if drawn is None else drawn
-            return found.float()
-
     options = TranslatorOptions(mode="flatten_bottleneck", steps=2000)
-    read = obtain(decoder, Latents(), whole, out, options=options)
+    read = obtain(decoder, generator.probe(), whole, out, options=options)
     classes = registry.create("dataset", Ref("minizoo")).classes[:3]
     drawn = {c: generator.generate([f"a {c}"] * n, range(n)) for c in classes}
     ours = {c: read.count(s, 0, 50) for c, s in drawn.items()}
