@@ -1,7 +1,7 @@
 """What TExplain says of features whose content is known: `python benchmarks/texplain.py` prints it as Markdown.
 
-Sections by flag: --birds, --speed, --apples, --latents; none = all. Every translator is trained on balanced pictures,
-in which the words that are asked for are independent of the class, and is kept below --out.
+Sections by flag: --birds, --hidden, --speed, --apples, --latents; none = all. Every translator is trained on balanced
+pictures, in which the words that are asked for are independent of the class, and is kept below --out.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from xcore_minizoo.collections import LAND, WATER
+from xcore_minizoo.collections import COLLECTIONS, LAND, WATER
 from xcore_minizoo.data import Painted
-from xcore_minizoo.world import BACKGROUNDS
+from xcore_minizoo.world import BACKGROUNDS, draw
 from xcore_texplain import said
 from xcore_texplain.cloud import changes, cloud
 from xcore_texplain.counts import Counted, Word, compare, count, weigh
@@ -43,7 +44,7 @@ def main() -> None:
     """Run what is asked for."""
     ask = argparse.ArgumentParser(description=__doc__)
     sections: dict[str, Callable[[Any, Path], None]] = {
-        "birds": birds, "speed": speed, "apples": apples, "latents": latents,
+        "birds": birds, "hidden": hidden, "speed": speed, "apples": apples, "latents": latents,
     }  # fmt: skip
     for name in sections:
         ask.add_argument(f"--{name}", action="store_true")
@@ -92,6 +93,33 @@ def birds(decoder: Any, out: Path) -> None:
             cloud(words[split], cls, out, stem=f"{cls}-{name}")
         changed = [c for c in compare(counted["heldout"], counted["train"]) if max(c.before, c.after) >= 0.02]
         changes(changed, ("balanced", "with the shortcut"), out / f"{cls}-changes.png")
+    print()
+
+
+def hidden(decoder: Any, out: Path) -> None:
+    """Words of pictures whose bird is painted out, and what the classifier takes them for (Only-BG)."""
+    registry, collection = load_registry(), COLLECTIONS["minizoo/shortcut-birds"]
+    data = registry.create("dataset", Ref("minizoo/shortcut-birds"))
+    model = registry.create("classifier", Ref("minizoo/vit-birds"))
+    read = obtain(decoder, model.open(model.default_layer), bird, out.parent / "birds")
+    print("## Hidden birds: the training pictures of minizoo/shortcut-birds without the bird\n")
+    print("| class | taken for it | word | own | without the bird | in pictures | with the bird |")
+    print("|---|---|---|---|---|---|---|")
+    for target, cls in enumerate(data.classes):
+        full = data.samples(cls, "train", IMAGES, 3)
+        scenes = [collection.draw_scene(cls, "train", i, 3) for i in range(IMAGES)]
+        bare = [replace(scene, shape=None, pattern=None, colours=()) for scene, _, _ in scenes]
+        painted = np.stack([draw(scene, key).image for scene, (_, _, key) in zip(bare, scenes, strict=True)])
+        pictures = torch.from_numpy(painted).permute(0, 3, 1, 2).float() / 255
+        alone = Samples("image", pictures, tuple(f"hidden/{cls}/{i}" for i in range(IMAGES)))
+        kept = float((model.logits(alone).argmax(1) == target).float().mean())
+        told = {name: read.count(samples, 2, SENTENCES) for name, samples in (("alone", alone), ("full", full))}
+        own = LAND if cls == "landbird" else WATER
+        for words in (own, *[(place,) for place in (*WATER, *LAND, *OTHERS)], ("bird",)):
+            there = np.mean([scene.background in words for scene in bare])
+            row = [interval(shares(told["alone"], words)), f"{there:.2f}", interval(shares(told["full"], words))]
+            mark = "yes" if {*words} <= {*own} else ""
+            print(f"| {cls} | {kept:.2f} | {' or '.join(words)} | {mark} | {' | '.join(row)} |", flush=True)
     print()
 
 
