@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xcore.drawing import check_seeds, drawn_ids, paired_prompts
 from xcore.errors import UsageError
 from xcore.lora import Lora
 from xcore.options import validate
@@ -97,21 +97,14 @@ class DiffusionGenerator:
         Images (n, 3, H, W) in [0, 1]; `meta` holds "prompt" and "seed" (tuples) and "latents" (n, C, h, w), the final
         latents, which `adapt` uses.
         """
-        if len(prompts) != len(seeds) or not prompts:
-            raise UsageError(
-                f"{self.name} was given {len(prompts)} prompts and {len(seeds)} seeds", "one seed a prompt"
-            )
+        check_seeds(self.name, prompts, seeds)
         self._put(adapter)
         size = self.options.batch_size
         noise = torch.stack([self._noise(seed) for seed in seeds])
         context = torch.stack([self._embed(prompt) for prompt in prompts])
         latents = self._batched(self._denoise, size, noise, context)
         images = self._batched(self._decode, size, latents)
-        key = f"{self.fingerprint}\0{adapter.digest if adapter else ''}"
-        ids = tuple(
-            "generated/" + hashlib.sha256(f"{key}\0{prompt}\0{int(seed)}".encode()).hexdigest()[:24]
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        )
+        ids = drawn_ids(self.fingerprint, adapter, prompts, seeds)
         meta = {"prompt": tuple(prompts), "seed": tuple(int(s) for s in seeds), "latents": latents}
         return Samples("image", images, ids, meta=meta)
 
@@ -137,11 +130,7 @@ class DiffusionGenerator:
         The new adapter and the figures of the update (see `xcore_diffusion.dpo.update`).
         """
         chosen = validate(AdaptOptions, options, f"adapt of {self.name}")
-        prompts = preferred.meta.get("prompt")
-        if len(preferred) != len(rejected) or not len(preferred):
-            raise UsageError(f"{len(preferred)} preferred and {len(rejected)} rejected samples do not make pairs")
-        if prompts is None:
-            raise UsageError("the preferred samples have no prompts", "give them in meta['prompt']")
+        prompts = paired_prompts(preferred, rejected)
         scheduler, lora = self.pipe.scheduler, self._lora_layers()
         objective = dpo.Objective(
             scheduler.alphas_cumprod.to(self._device, torch.float32), str(scheduler.config.prediction_type)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xcore.drawing import check_seeds, drawn_ids, paired_prompts
 from xcore.errors import UsageError
 from xcore.lora import Lora
 from xcore.options import validate
@@ -83,10 +84,7 @@ class MistralGenerator:
         n texts: the words of the parsed list joined by ", ", or "" where no answer had a usable word. `meta` holds
         "prompt", "seed", "words" (a tuple per sample) and "answer" (what the model wrote), tuples of length n.
         """
-        if len(prompts) != len(seeds) or not prompts:
-            raise UsageError(
-                f"{self.name} was given {len(prompts)} prompts and {len(seeds)} seeds", "one seed a prompt"
-            )
+        check_seeds(self.name, prompts, seeds)
         tokens = {word: self._prompt(word) for word in dict.fromkeys(prompts)}
         draws = torch.stack([self._draws(word, seed) for word, seed in zip(prompts, seeds, strict=True)])
         answers, words = [""] * len(prompts), [()] * len(prompts)  # type: list[str], list[tuple[str, ...]]
@@ -108,11 +106,7 @@ class MistralGenerator:
             rows = [i for i in rows if not words[i]]
             if not rows:
                 break
-        key = f"{self.fingerprint}\0{adapter.digest if adapter else ''}"
-        names = tuple(
-            "generated/" + hashlib.sha256(f"{key}\0{word}\0{int(seed)}".encode()).hexdigest()[:24]
-            for word, seed in zip(prompts, seeds, strict=True)
-        )
+        names = drawn_ids(self.fingerprint, adapter, prompts, seeds)
         meta = {
             "prompt": tuple(prompts),
             "seed": tuple(int(s) for s in seeds),
@@ -144,11 +138,7 @@ class MistralGenerator:
         Without any usable pair the adapter is the one given (or the fresh one), and no step is taken.
         """
         chosen = validate(AdaptOptions, options, f"adapt of {self.name}")
-        prompts = preferred.meta.get("prompt")
-        if len(preferred) != len(rejected) or not len(preferred):
-            raise UsageError(f"{len(preferred)} preferred and {len(rejected)} rejected samples do not make pairs")
-        if prompts is None:
-            raise UsageError("the preferred samples have no prompts", "give them in meta['prompt']")
+        prompts = paired_prompts(preferred, rejected)
         texts = zip(prompts, preferred.texts, rejected.texts, strict=True)
         pairs = [self._pair(word, yes, no) for word, yes, no in texts if yes and no and yes != no]
         lora = self._lora_layers()
