@@ -18,7 +18,7 @@ from xcore_texplain import plugin, said
 from xcore_texplain.blip import BlipDecoder
 from xcore_texplain.commands import app
 from xcore_texplain.options import DecoderOptions, Options
-from xcore_texplain.testing import save_blip, teach
+from xcore_texplain.testing import save_blip, save_shop, teach
 from xcore_texplain.texplain import TExplain
 
 from xcore.classifier import FunctionClassifier
@@ -171,24 +171,7 @@ def test_the_commands_read_a_pipeline(blip: Path, tmp_path: Path) -> None:
         Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
         rows.append(f"{i}.png,a {CLASSES[i % 3]}\n")
     (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(rows))
-    file = tmp_path / "shop.py"
-    file.write_text(
-        "from xcore import hookimpl\n"
-        "@hookimpl\n"
-        "def register_datasets(register):\n"
-        "    register('shop', lambda o: data(), summary='stripes')\n"
-        "@hookimpl\n"
-        "def register_classifiers(register):\n"
-        "    register('tiny', lambda o: model(), summary='tiny')\n"
-        "def data():\n"
-        "    from xcore.live import LiveData\n"
-        "    from xcore.testing import blobs, stripes\n"
-        "    return LiveData(stripes(4, 1), 'zebra', blobs(20, 2), ())\n"
-        "def model():\n"
-        "    from xcore.classifier import TorchClassifier\n"
-        "    from xcore.testing import tiny_network\n"
-        "    return TorchClassifier(tiny_network(), ('zebra', 'contrast', 'other'))\n"
-    )
+    file = save_shop(tmp_path, "zebra")
     settings = [f"--set=texplain.{k}={v}" for k, v in {**SMALL, "pairs": str(tmp_path)}.items()]
     subject = [
         *(

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from xcore_texplain import plugin
 from xcore_texplain.blip import BlipDecoder
 from xcore_texplain.options import DecoderOptions, Options
-from xcore_texplain.testing import save_blip
+from xcore_texplain.testing import save_blip, save_shop
 from xcore_texplain.texplain import TExplain
 
 from xcore.contrast import Contrast
@@ -171,24 +171,7 @@ def run(*words: str) -> Any:
 @pytest.fixture
 def subject(made: Path, tmp_path: Path) -> list[str]:
     """What the commands are about: a data set and a classifier of a plugin file."""
-    file = tmp_path / "shop.py"
-    file.write_text(
-        "from xcore import hookimpl\n"
-        "@hookimpl\n"
-        "def register_datasets(register):\n"
-        "    register('shop', lambda o: data(), summary='stripes')\n"
-        "@hookimpl\n"
-        "def register_classifiers(register):\n"
-        "    register('tiny', lambda o: model(), summary='tiny')\n"
-        "def data():\n"
-        "    from xcore.live import LiveData\n"
-        "    from xcore.testing import blobs, stripes\n"
-        "    return LiveData(stripes(4, 1), 'stripes', blobs(20, 2), ())\n"
-        "def model():\n"
-        "    from xcore.classifier import TorchClassifier\n"
-        "    from xcore.testing import tiny_network\n"
-        "    return TorchClassifier(tiny_network(), ('stripes', 'contrast', 'other'))\n"
-    )
+    file = save_shop(tmp_path, "stripes")
     settings = [f"--set=texplain.{k}={v}" for k, v in SMALL.items() if k not in ("steps", "sentences")]
     decoder = f"text-decoder=blip-decoder:{made / 'blip'}"
     return ["--plugin", str(file), "--data", "shop", "--classifier", "tiny", "--model", decoder, *settings]

@@ -83,3 +83,26 @@ def teach(decoder: Any, states: torch.Tensor, texts: Sequence[str], steps: int, 
     model.zero_grad()
     model.requires_grad_(False)
     return value
+
+
+def save_shop(folder: Path, cls: str) -> Path:
+    """Write a plugin file with the data set `shop`, stripes of a class beside blobs, and the classifier `tiny`."""
+    file = folder / "shop.py"
+    file.write_text(
+        "from xcore import hookimpl\n"
+        "@hookimpl\n"
+        "def register_datasets(register):\n"
+        "    register('shop', lambda o: data(), summary='stripes')\n"
+        "@hookimpl\n"
+        "def register_classifiers(register):\n"
+        "    register('tiny', lambda o: model(), summary='tiny')\n"
+        "def data():\n"
+        "    from xcore.live import LiveData\n"
+        "    from xcore.testing import blobs, stripes\n"
+        f"    return LiveData(stripes(4, 1), {cls!r}, blobs(20, 2), ())\n"
+        "def model():\n"
+        "    from xcore.classifier import TorchClassifier\n"
+        "    from xcore.testing import tiny_network\n"
+        f"    return TorchClassifier(tiny_network(), ({cls!r}, 'contrast', 'other'))\n"
+    )
+    return file
