@@ -76,7 +76,7 @@ def made(tmp_path_factory):
     table = table_of(root / "classifier", reviews=3)
     (root / "classifier" / "truth.json").write_text(json.dumps(table))
     synonyms = {words[0]: words[1:] for words in [*BLAME.values(), *PRAISE.values()]}
-    save_tiny_model(root / "speaker", synonyms, chat=True, steps=40)
+    save_tiny_model(root / "speaker", synonyms, chat=True, steps=160)
     save_gguf(root / "speaker", root / "speaker.gguf")
     x = data.samples(None, "explain", 240, 0)
     with (root / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
