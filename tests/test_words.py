@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xcore.words import content_words, words
+from xcore.words import content_words, lemma, words
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,11 @@ def normal(word):
 
 def test_content_words_come_by_the_number_of_texts():
     assert content_words(["the good film", "good good", "a film b"]) == ("film", "good")
+
+
+def test_forms_of_a_word_have_one_lemma():
+    assert [lemma(word) for word in ("stripes", "striped", "stripe", "zebra's", "grass")] == [
+        *["stripe"] * 3,
+        "zebra",
+        "grass",
+    ]

@@ -1,10 +1,11 @@
-"""Words in texts: how xcore splits them, and which of them carry content."""
+"""Words in texts: how xcore splits them, what they are forms of, and which of them carry content."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from unicodedata import category, normalize
 
 # Accents that are characters of their own, vowel signs of Hindi or Thai and the like: Python's \w leaves them out.
@@ -37,6 +38,15 @@ STOPWORDS = frozenset(_GRAMMAR.split())
 def words(text: str) -> list[str]:
     """The words of a text in their order, in lower case, without digits and punctuation; accents composed (NFC)."""
     return [normalize("NFC", match.group().lower()).replace("’", "'") for match in WORD.finditer(text)]
+
+
+@lru_cache(maxsize=100_000)
+def lemma(word: str) -> str:
+    """The lemma of an English word in lower case: stripes, striped -> stripe."""
+    from simplemma import lemmatize  # late: its dictionary takes half a second
+
+    found: str = lemmatize(word, lang="en")
+    return found.lower()
 
 
 def content_words(texts: Iterable[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from xcore_metrics.cost import cost
+from xcore_metrics.naming import Names
 from xcore_metrics.recovery import auc, judge, ranking_auc, recovery
 
 from xcore.types import Concept, Cost, Explanation, Samples, Truth
@@ -40,6 +41,7 @@ VALUES = {
     "shape": ("none", "horse"),
     "background": ("none", "grass"),
 }
+NOTHING = "the truth's table knows no word of the concepts, and none of them has images"
 
 
 class Oracle:
@@ -139,6 +141,72 @@ def test_by_pictures_when_a_name_is_no_phrase() -> None:
     assert whole.details["unread"] == 1
 
 
+def worded(*words: str, samples: Samples | None = None) -> list[Concept]:
+    """Concepts that are words, as lemmas, most important first."""
+    return [Concept(w, 1.0 - i / 10, samples, words=(w,)) for i, w in enumerate(words)]
+
+
+def test_words_of_a_methods_own_are_read_by_their_lemmas_and_unknown_ones_name_nothing() -> None:
+    run = run_of(*worded("stripe", "stand", "grass", "striped", "nice"))
+    j = judge(run)
+    assert j.variant == "phrases"
+    assert j.named == ({"pattern=striped"}, set(), {"background=grass"}, {"pattern=striped"}, set())
+    assert j.candidates == j.named  # not the vocabulary, which does not hold these words
+    whole, *each = recovery().score([run])
+    assert (whole.value, whole.variant) == (pytest.approx(1 / 3), "phrases")
+    assert whole.details == pytest.approx(
+        {
+            "chance": 2 / 5,
+            "auc": 4 / 6,  # of six pairs the first correct concept wins three, the fourth one
+            "auc_chance": 0.5,
+            "coverage": 1 / 3,
+            "decoys": 2 / 3,
+            "lenient": 1 / 3,
+            "lenient_chance": 2 / 5,
+            "n_candidates": 5,
+            "unread": 0,
+        }
+    )
+    assert [s.value for s in each] == [1.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_a_lemma_that_stands_for_two_values_names_nothing() -> None:
+    phrases = {"stripes": frozenset({"a=1"}), "striped": frozenset({"a=2"}), "grass": frozenset({"b=1"})}
+    names = Names(Truth({}, {}, phrases))
+    assert names.of(("Stripe",)) == names.of(("stone",)) == frozenset()
+    assert (names.of(("stripes",)), names.of(("striped",))) == ({"a=1"}, {"a=2"})  # as they stand
+    assert names.of(("Grasses", "the stripes")) == {"b=1"}  # a phrase of two words has no lemma
+    assert names.listed(("Grasses",)) == frozenset()
+
+
+def test_without_a_word_that_is_known_the_pictures_are_read_if_there_are_any() -> None:
+    (none,) = recovery().score([run_of(*worded("stand", "nice"))])
+    assert (none.value, none.reason) == (None, NOTHING)
+    shown = judge(run_of(*worded("stand", "nice", samples=showing("pattern=striped"))))
+    assert (shown.variant, shown.named) == ("oracle", ({"pattern=striped"}, {"pattern=striped"}))
+
+
+def test_pictures_with_a_known_word_among_unknown_ones_are_read_by_words() -> None:
+    j = judge(run_of(*worded("stand", "stripe", samples=showing("shape=horse"))))
+    assert (j.variant, j.named) == ("phrases", (set(), {"pattern=striped"}))
+
+
+@pytest.mark.parametrize("other", [Concept("crop 1", 0.1, showing()), *worded("stripes, grass", samples=showing())])
+def test_one_concept_without_words_or_with_an_unknown_phrase_leaves_all_to_the_pictures(other: Concept) -> None:
+    j = judge(run_of(Concept("stripes", 0.9, showing("shape=horse"), words=("stripes",)), other))
+    assert (j.variant, j.named) == ("oracle", ({"shape=horse"}, set()))
+
+
+def test_phrases_that_the_table_lists_have_the_vocabulary_as_chance_whatever_it_holds() -> None:
+    run = run_of(*said("stripes", "grass"))
+    run.task.vocabulary = ("stripes", "a nice day", "horse shape", "mane")
+    assert judge(run).candidates == ({"pattern=striped"}, set(), {"shape=horse"}, set())
+    run.explanation = run_of(*worded("stripes", "mane")).explanation
+    assert len(judge(run).candidates) == 4  # all names are of the vocabulary
+    run.explanation = run_of(*worded("stripe", "mane")).explanation
+    assert len(judge(run).candidates) == 2
+
+
 def test_an_oracle_that_speaks_of_other_factors_is_no_judge() -> None:
     blind = SimpleNamespace(name="blind", factors=lambda x: {"pattern": {"striped": torch.zeros(10)}})
     (only,) = recovery().score([run_of(Concept("x", 1.0, showing()), oracle=blind)])
@@ -171,7 +239,7 @@ def test_a_class_that_the_classifier_takes_for_another_uses_nothing() -> None:
 def test_no_concepts_and_nothing_to_read() -> None:
     assert recovery().score([run_of()])[0].reason == "the explanation has no concepts"
     nothing = run_of(Concept("?", 1.0), Concept("stripes", 0.5))
-    assert recovery().score([nothing])[0].reason == "no concept is a phrase of the vocabulary or has images"
+    assert recovery().score([nothing])[0].reason == NOTHING
 
 
 def test_auc_by_hand() -> None:

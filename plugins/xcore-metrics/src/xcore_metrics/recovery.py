@@ -2,10 +2,10 @@
 
 Where the truth is known (`xcore.types.Truth`, by intervention), each concept is turned into the set of factor values
 that it names. It is *correct* if that set is not empty and the classifier uses every value in it. A concept is read by
-its name if that is in the table of phrases, else by its words. On images that is done if all concepts of the
-explanation can be read so (variant "phrases"); else a judge of pictures reads the concepts' images (variant "oracle").
-The two are never ranked together. On texts there is no such judge, and a word that the table does not list names
-nothing that is known.
+its name if that is in the table of phrases, else by its words (see `xcore_metrics.naming`). On images that is done if
+all concepts of the explanation have words and the table knows one of them at least (variant "phrases"); else a judge of
+pictures reads the concepts' images (variant "oracle"). The two are never ranked together. On texts there is no such
+judge. Words that the table does not know name nothing that is known.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Literal
 
 from xcore.errors import NotApplicable
 from xcore.protocols import Run
-from xcore.types import Concept, Score, Truth
+from xcore.types import Concept, Score
 from xcore_metrics.memory import once
+from xcore_metrics.naming import Names, Values
 from xcore_metrics.options import RecoveryOptions
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 SURE = 0.5
 """A picture set shows a value if the oracle's mean probability of it is above this."""
-
-Values = frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -67,29 +66,21 @@ def judge(run: Run) -> Judgement:
     used = truth.used(cls)
     if not used:
         raise NotApplicable(f"by the truth table the classifier uses no factor value for class {cls!r}")
-    vocabulary = run.task.vocabulary or tuple(sorted(truth.phrases))
-    phrases = [(c.name,) if c.name in truth.phrases else c.words or (c.name,) for c in concepts]
+    names, vocabulary = Names(truth), run.task.vocabulary or tuple(sorted(truth.phrases))
     if run.heldout.kind == "text":
         said = {*truth.phrases, *vocabulary}
-        named = tuple(
-            _of_phrases(truth, words) if c.words or c.name in said else None
-            for c, words in zip(concepts, phrases, strict=True)
-        )
+        named = tuple(names.listed(names.phrases(c)) if c.words or c.name in said else None for c in concepts)
         if all(values is None for values in named):
             raise NotApplicable("no concept is a word of the vocabulary or has words")
-        return Judgement("phrases", used, named, tuple(_of_phrases(truth, (p,)) for p in vocabulary))
-    if all(p in truth.phrases for words in phrases for p in words):
-        named = tuple(_of_phrases(truth, words) for words in phrases)
-        return Judgement("phrases", used, named, tuple(_of_phrases(truth, (p,)) for p in vocabulary))
+        return Judgement("phrases", used, named, tuple(names.listed((p,)) for p in vocabulary))
+    by_words = names.of_all(concepts)
+    if by_words is not None:
+        chosen = {c.name for c in concepts} <= {*vocabulary} or all(names.lists(c) for c in concepts)
+        return Judgement("phrases", used, by_words, tuple(names.of((p,)) for p in vocabulary) if chosen else by_words)
     seen = tuple(_of_pictures(run, concept, used) for concept in concepts)
     if all(values is None for values in seen):
-        raise NotApplicable("no concept is a phrase of the vocabulary or has images")
+        raise NotApplicable("the truth's table knows no word of the concepts, and none of them has images")
     return Judgement("oracle", used, seen, seen)
-
-
-def _of_phrases(truth: Truth, phrases: Sequence[str]) -> Values:
-    # a phrase of the vocabulary that the table does not list names nothing that is known
-    return frozenset().union(*(truth.phrases.get(p, frozenset()) for p in phrases))
 
 
 def _of_pictures(run: Run, concept: Concept, used: Values) -> Values | None:
@@ -128,8 +119,9 @@ class Recovery:
     Precision is the share of correct concepts among the first k = 3, or as many as the option `top` says (among all, if
     there are fewer); the variant names k where it is not 3, as in the tables of the literature. *Chance* is its
     exact expectation if as many were drawn at random, without replacement, from the same candidates: the phrases of
-    the vocabulary, or all concepts of the explanation. In the second case an explanation of three concepts has its
-    own precision as chance: only the ranking of more concepts can beat it.
+    the vocabulary where the concepts are among them, or where the truth's table lists all of their words as they stand;
+    else all concepts of the explanation, be they read from pictures or from words of a method's own. In this second
+    case an explanation of three concepts has its own precision as chance: only the ranking of more can beat it.
 
     Details of the score: ``chance``; ``auc`` (absent where undefined, see `RankingAUC`) and ``auc_chance``;
     ``coverage``, the share of used values that the first k name; ``decoys``, the share of the first k that name

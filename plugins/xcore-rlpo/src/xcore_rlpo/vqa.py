@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from xcore.errors import UsageError
 from xcore.roles import VisualQuestionAnswering
 from xcore.samples import Samples
-from xcore.words import words
+from xcore.words import lemma, words
 from xcore_rlpo.patches import patches
 
 QUESTIONS = (
@@ -84,9 +84,7 @@ def says_something(text: str) -> bool:
 
 def lemmas(text: str) -> str:
     """The English lemmas of a phrase's words, in lower case: zebras' stripes -> zebra stripe."""
-    from simplemma import lemmatize
-
-    return " ".join(str(lemmatize(word, lang="en")).lower() for word in words(text))
+    return " ".join(lemma(word) for word in words(text))
 
 
 def _falling(counts: Mapping[str, int]) -> dict[str, int]:

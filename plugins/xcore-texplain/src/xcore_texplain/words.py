@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import lru_cache
 
-from simplemma import lemmatize
-
-from xcore.words import STOPWORDS, words
+from xcore.words import STOPWORDS, lemma, words
 
 _USUAL = """
 caption close-up closeup depict display illustration image photo photograph photography picture scene shot show
@@ -16,13 +13,6 @@ snapshot view visible
 """
 BOILERPLATE = frozenset(_USUAL.split())
 """What captions say whatever is to be seen, as lemmas."""
-
-
-@lru_cache(maxsize=100_000)
-def lemma(word: str) -> str:
-    """The lemma of an English word in lower case: stripes, striped -> stripe."""
-    found: str = lemmatize(word, lang="en")
-    return found.lower()
 
 
 def content(sentence: str, drop: frozenset[str] = frozenset()) -> frozenset[str]:
