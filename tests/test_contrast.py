@@ -85,8 +85,13 @@ def test_one_clear_line_where_it_cannot_be():
         make()(5, 0, "generated:x")
     with pytest.raises(MissingError, match="vocabulary"):
         make(generator=Painter(), vocabulary=())(5, 0, "generated:x")
-    with pytest.raises(NotApplicable, match="larger than its pool of 50"):
+    with pytest.raises(
+        NotApplicable, match=r"larger than its pool of 50 \(ask for sets of 49 or fewer, by the option n\)"
+    ):
         make()(51, 0, "as-is")
+    assert make()(49, 0, "as-is").ids != make()(49, 1, "as-is").ids
+    with pytest.raises(NotApplicable, match=r"larger than its pool of 2 \(more samples are needed\)"):
+        make(pool_size=2)(3, 0, "as-is")
     with pytest.raises(NotApplicable, match="watercolour"):
         make()(5, 0, "watercolour:x")
     alone = LiveData(stripes(4, 1), "stripes", None, ())

@@ -90,7 +90,9 @@ class Contrast:
         kept = {"generated": "generated", "segment": render}.get(medium, "data")
         pool = self._pool(kept, null=index >= NULL)
         if n > len(pool):
-            raise NotApplicable(f"a random set of {n} samples is larger than its pool of {len(pool)}")
+            most = len(pool) - 1  # sets of the whole pool would all be one
+            hint = f"ask for sets of {most} or fewer, by the option n" if most > 1 else "more samples are needed"
+            raise NotApplicable(f"a random set of {n} samples is larger than its pool of {len(pool)}", hint)
         rng = np.random.default_rng([self._seed, index, n])
         chosen = pool.take(sorted(rng.choice(len(pool), size=n, replace=False).tolist()))
         return crops(chosen, how, rng) if medium == "crop" else chosen

@@ -143,6 +143,12 @@ def test_a_policy_that_cannot_learn_is_refused_by_name() -> None:
     Options(steps=10, learning_starts=10, policy="random")
     with pytest.raises(UsageError, match="given twice"):
         validate(Options, {"prompts": ["a", "a"]}, "method 'rlpo'")
+    for empty in ("", " \n"):
+        with pytest.raises(UsageError, match=r"'prompts': .*text 2 of 2 is empty"):
+            validate(Options, {"prompts": ["a", empty]}, "method 'rlpo'")
+    assert Options(prompts=(" a ", "b c\n")).prompts == ("a", "b c")
+    with pytest.raises(UsageError, match="'a' is given twice"):
+        validate(Options, {"prompts": ["a", " a"]}, "method 'rlpo'")
     with pytest.raises(UsageError, match="epsilon_end"):
         validate(Options, {"epsilon_en": 1}, "method 'rlpo'")
 

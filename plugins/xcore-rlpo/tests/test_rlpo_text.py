@@ -15,7 +15,7 @@ from xcore_rlpo.rlpo import Rlpo
 
 from xcore.classifier import TorchClassifier
 from xcore.contrast import Contrast
-from xcore.errors import MissingError, XcoreError
+from xcore.errors import MissingError, NotApplicable, XcoreError
 from xcore.live import LiveData, words_of
 from xcore.protocols import Task
 from xcore.samples import Kind, Samples
@@ -131,6 +131,12 @@ def test_words_of_the_texts_become_concepts_and_the_planted_ones_lead(tmp_path: 
     assert first.local is not None
     assert first.local.shape == (len(TEXTS),)
     assert float(first.local.mean()) == pytest.approx(first.importance, abs=0.1)
+
+
+@pytest.mark.parametrize("options", [{}, {"prompts": ("great", "boring")}])
+def test_a_grid_of_patches_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(NotApplicable, match=r"rlpo.grid=3 cuts images, these samples are texts"):
+        explain(tmp_path, Speaker(), grid=3, **options)
 
 
 def test_words_without_an_answer_are_left_out_and_told(tmp_path: Path) -> None:

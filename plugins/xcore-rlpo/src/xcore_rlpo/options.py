@@ -51,7 +51,7 @@ class Options(Base):
     vqa_images: int = Field(20, ge=1, description="class images that are asked about, the first ones")
     vqa_grid: int = Field(3, ge=1, description="ask about grid x grid patches of each of them")
     actions: int = Field(20, ge=1, description="seed prompts that are kept of those that were ranked")
-    grid: int = Field(1, ge=1, description="rank on whole images (1) or on grid x grid patches of them")
+    grid: int = Field(1, ge=1, description="rank on whole images (1) or on grid x grid patches of them; not for texts")
     dedup: float = Field(0.95, gt=0, le=1, description="phrases with a cosine above this are one")
     logit_scale: float = Field(
         100.0, gt=0, description="what cosines are multiplied by before the softmax over phrases"
@@ -124,6 +124,9 @@ class Options(Base):
     @field_validator("prompts", "questions")
     @classmethod
     def _each_once(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        given = tuple(text.strip() for text in given)
+        if "" in given:
+            raise ValueError(f"text {given.index('') + 1} of {len(given)} is empty")
         if twice := [text for i, text in enumerate(given) if text in given[:i]]:
             raise ValueError(f"{twice[0]!r} is given twice")
         return given

@@ -34,11 +34,13 @@ def choose(task: Task, options: Options) -> Seeds:
     Raises
     ------
     NotApplicable
-        For ``seeds="vqa"`` on texts.
+        For ``seeds="vqa"`` or a ``grid`` on texts.
     MissingError
         If there is no vocabulary or nothing was said, or the class name is in all of it; for ``seeds="vqa"`` without a
         model that can be asked.
     """
+    if task.samples.kind == "text" and options.grid > 1:
+        raise NotApplicable(f"rlpo.grid={options.grid} cuts images, these samples are texts", "leave rlpo.grid at 1")
     if options.prompts and not options.ranks:
         return Seeds(options.prompts)
     asked = not options.prompts and _asks(task, options)
