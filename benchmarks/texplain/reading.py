@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from xcore_minizoo.captions import long_caption
-from xcore_minizoo.train.captioner import BIRDS, named, scene_of
+from xcore_minizoo.train.captioner import named, scene_of
 from xcore_minizoo.world import Scene, draw
 from xcore_texplain import said
 from xcore_texplain.counts import Counted, count
@@ -25,7 +23,6 @@ from xcore_texplain.translator import Translator, load_translator
 from xcore.types import Samples
 
 PAIRS, HELD = 3000, 256
-SHARED = 0.5  # how often an apple is there if it goes with no class
 Draws = Callable[[np.random.Generator], Scene]
 
 
@@ -47,30 +44,38 @@ class Reader:
 
 
 def obtain(
-    decoder: Any, probe: Any, one: Draws, out: Path, *, pairs: int = PAIRS, options: TranslatorOptions | None = None
+    decoder: Any, probe: Any, pairs: Callable[[], Pairs], out: Path, options: TranslatorOptions | None = None
 ) -> Reader:
-    """The translator of a probe, trained on pictures that `one` draws, unless it is there."""
+    """The translator of a probe, trained on these pairs, unless it is below `out`."""
     of = fingerprint(probe, (64, 64))  # other weights or another layer: another translator
     folder, work = out / f"translator-{of}", out / f"training-{of}"
     if not (folder / "config.json").is_file():
         o = options or TranslatorOptions()
-        made, figures = train(gather(probe, lambda: painted(one, pairs + HELD), work, quiet), decoder, o, work, quiet)
+        made, figures = train(gather(probe, pairs, work, quiet), decoder, o, work, quiet)
         made.save(folder, {"features_digest": of, **figures})
         clear(work)
     return Reader(decoder, probe, *load_translator(folder))
 
 
-@lru_cache(maxsize=2)
-def painted(one: Draws, n: int) -> Pairs:
-    """n pictures with captions of 20 to 30 words."""
-    scenes = [one(np.random.default_rng([77, i])) for i in range(n)]
-    texts = tuple(long_caption(named(s), np.random.default_rng([78, i])).text for i, s in enumerate(scenes))
-    images = torch.from_numpy(np.stack([draw(s, (77, i)).image for i, s in enumerate(scenes)])).permute(0, 3, 1, 2)
+def painted(one: Draws, n: int, seen: Callable[[Scene], Scene] | None = None) -> Pairs:
+    """n pictures, and some to validate with, and their captions of 20 to 30 words.
+
+    Parameters
+    ----------
+    seen
+        What is painted instead of the scene that the caption tells.
+    """
+    texts, pictures = [], []
+    for i in range(n + HELD):
+        scene = one(np.random.default_rng([77, i]))
+        texts.append(long_caption(named(scene), np.random.default_rng([78, i])).text)
+        pictures.append(draw(seen(scene) if seen else scene, (77, i)).image)
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
     def read(rows: Sequence[int]) -> tuple[Samples, list[int]]:
         return Samples("image", images[list(rows)].float() / 255, tuple(f"pair/{i}" for i in rows)), list(rows)
 
-    return Pairs(texts, read, ())
+    return Pairs(tuple(texts), read, ())
 
 
 def whole(rng: np.random.Generator) -> Scene:
@@ -81,20 +86,22 @@ def whole(rng: np.random.Generator) -> Scene:
             return scene
 
 
-def bird(rng: np.random.Generator) -> Scene:
-    """A bird of either kind anywhere."""
-    return replace(whole(rng), shape=pick(rng, tuple(BIRDS)))
-
-
-def pet(rng: np.random.Generator) -> Scene:
-    """A cat or a dog anywhere; every second one has an apple, whichever it is."""
-    base = whole(rng)
-    return replace(base, shape=pick(rng, ("cat", "dog")), object="apple" if rng.random() < SHARED else None)
-
-
 def pick(rng: np.random.Generator, values: Sequence[str]) -> str:
     """One of these."""
     return values[int(rng.integers(len(values)))]
+
+
+def shares(counted: Counted, words: Sequence[str]) -> tuple[float, float, float]:
+    """Share of sentences with one of these words (a sentence names one place), and its interval over images."""
+    each = counted.of(words).sum(1)
+    drawn = np.random.default_rng(0).integers(len(each), size=(1000, len(each)))
+    low, high = np.quantile(each[drawn].mean(1), [0.025, 0.975])
+    return float(each.mean()), float(low), float(high)
+
+
+def interval(figures: tuple[float, float, float]) -> str:
+    """A figure with its interval."""
+    return f"{figures[0]:.2f} [{figures[1]:.2f}, {figures[2]:.2f}]"
 
 
 def quiet(step: int, total: int, note: str = "") -> None:

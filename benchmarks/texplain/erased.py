@@ -1,0 +1,133 @@
+"""What is in the pictures and not in the features: it must not be said of the pictures that have it.
+
+A factor is erased in two ways. *Painted over*: the classifier is shown the same picture with one fixed value of the
+factor, so that its features cannot hold it. *Projected out*: from the features of each position, the directions along
+which they correlate with the factor (Belrose et al., LEACE, 2023), so that no linear map finds it; what is folded into
+them in other ways is left. Captions tell the factor in either case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from reading import PAIRS, Reader, obtain, painted, whole
+from torch import Tensor
+from xcore_minizoo.world import BACKGROUNDS, PATTERNS, Scene, draw
+from xcore_texplain.features import features
+from xcore_texplain.options import TranslatorOptions
+from xcore_texplain.words import content
+
+from xcore.api import load_registry
+from xcore.types import Ref, Samples
+
+IMAGES, SENTENCES, STEPS, PERMUTED = 300, 20, 1000, 2000
+MODEL = "minizoo/vit"
+FACTORS: dict[str, tuple[tuple[str, ...], Callable[[Scene], Scene]]] = {
+    "background": (BACKGROUNDS, lambda scene: replace(scene, background="sand")),
+    "pattern": (PATTERNS, lambda scene: replace(scene, pattern="plain", colours=scene.colours[:1])),
+}
+
+
+def erased(decoder: Any, out: Path) -> None:
+    """Words of a factor that pictures have and features do not."""
+    model = load_registry().create("classifier", Ref(MODEL))
+    probe = model.open(model.default_layer)
+    scenes = [whole(np.random.default_rng([79, i])) for i in range(IMAGES)]
+    pictures = as_samples(scenes)
+    options = TranslatorOptions(steps=STEPS)
+    plain = partial(painted, whole, PAIRS)
+    kept = obtain(decoder, probe, plain, out / "kept", options)
+    print(f"## Erased: {MODEL} at {model.default_layer}\n")
+    print(f"{IMAGES} pictures, {SENTENCES} sentences each. Share of sentences with the word for pictures that have it,")
+    print("less the share for those that have not, with its 95 % interval; p: the largest difference of the factor")
+    print(f"against {PERMUTED} shuffles of its values over the pictures.\n")
+    print(
+        "| factor | word | pictures | features as they are | painted over | projected out |\n|---|---|---|---|---|---|"
+    )
+    for factor, (values, over) in FACTORS.items():
+        blind = obtain(decoder, probe, partial(painted, whole, PAIRS, over), out / f"{factor}-painted", options)
+        bare = Erased(probe, factor, values)
+        linear = obtain(decoder, bare, plain, out / f"{factor}-projected", options)
+        is_there = np.array([[getattr(scene, factor) == v for v in values] for scene in scenes])
+        told = {
+            "as they are": said_of(kept, pictures, values),
+            "painted over": said_of(blind, as_samples([over(scene) for scene in scenes]), values),
+            "projected out": said_of(linear, pictures, values),
+        }
+        for j, value in enumerate(values):
+            row = [difference(x[:, j], is_there[:, j]) for x in told.values()]
+            print(f"| {factor} | {value} | {is_there[:, j].sum()} | {' | '.join(row)} |")
+        row = [f"p = {chance(x, is_there):.4f}" for x in told.values()]
+        print(f"| {factor} | largest | | {' | '.join(row)} |", flush=True)
+    print()
+
+
+class Erased:
+    """A probe without what is linearly known of a factor at any position (`xcore.protocols.Probe`, without a head)."""
+
+    layout: Literal["NTC"] = "NTC"
+
+    def __init__(self, probe: Any, factor: str, values: tuple[str, ...]) -> None:
+        scenes = [whole(np.random.default_rng([80, i])) for i in range(PAIRS)]
+        y = torch.tensor([[float(getattr(scene, factor) == v) for v in values] for scene in scenes])
+        z = features(probe, as_samples(scenes))
+        self._probe, self._mean = probe, z.mean(0)
+        self._kept = torch.stack([eraser(z[:, p].double(), y.double()).float() for p in range(z.shape[1])])
+
+    def activations(self, x: Samples) -> Tensor:
+        """(n, P, D) features without the factor."""
+        z = features(self._probe, x) - self._mean
+        return torch.einsum("npd,pde->npe", z, self._kept) + self._mean
+
+
+def eraser(x: Tensor, y: Tensor) -> Tensor:
+    """(D, D) the map E nearest to the identity for which x E and y are uncorrelated (LEACE, theorem 4.3)."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    values, vectors = torch.linalg.eigh(x.T @ x / len(x))
+    held = values > 1e-9 * values[-1]
+    root = values[held].sqrt()
+    white = vectors[:, held] / root  # x @ white has unit covariance
+    found, strength, _ = torch.linalg.svd(white.T @ (x.T @ y / len(x)), full_matrices=False)
+    found = found[:, strength > 1e-6 * strength[0]]
+    return torch.eye(x.shape[1], dtype=x.dtype) - white @ found @ found.T @ (vectors[:, held] * root).T
+
+
+def as_samples(scenes: list[Scene]) -> Samples:
+    """Pictures of scenes, each in the same pose for the same place."""
+    images = np.stack([draw(scene, (81, i)).image for i, scene in enumerate(scenes)])
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    return Samples("image", x, tuple(f"scene/{i}" for i in range(len(scenes))))
+
+
+def said_of(read: Reader, samples: Samples, values: tuple[str, ...]) -> NDArray[np.float64]:
+    """(N, values) share of sentences about each picture with the word of each value."""
+    lemmas = [next(iter(content(value, frozenset()))) for value in values]
+    return read.count(samples, 3, SENTENCES).of(lemmas)
+
+
+def difference(x: NDArray[np.float64], there: NDArray[np.bool_]) -> str:
+    """Mean with less mean without, and its interval over pictures."""
+    rng = np.random.default_rng(0)
+    sides = [side[rng.integers(len(side), size=(1000, len(side)))].mean(1) for side in (x[there], x[~there])]
+    low, high = np.quantile(sides[0] - sides[1], [0.025, 0.975])
+    return f"{x[there].mean() - x[~there].mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def chance(x: NDArray[np.float64], there: NDArray[np.bool_]) -> float:
+    """How often shuffled values have a difference as large as the largest found."""
+    rng = np.random.default_rng(0)
+
+    def largest(at: NDArray[np.bool_]) -> float:
+        n = at.sum(0)
+        return float(((x * at).sum(0) / n - (x * ~at).sum(0) / (len(x) - n)).max())
+
+    found = largest(there)
+    again = sum(largest(there[rng.permutation(len(there))]) >= found - 1e-12 for _ in range(PERMUTED))
+    return (again + 1) / (PERMUTED + 1)
