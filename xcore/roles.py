@@ -51,6 +51,8 @@ class TextDecoder(Protocol):
 
     def loss(self, states: Tensor, texts: Sequence[str]) -> Tensor: ...  # (n,), differentiable in states (n, T, width)
 
+    def remarks(self, texts: Sequence[str], states: int) -> list[str]: ...  # what it loses of texts, for the reader
+
     def sample(self, states: Tensor, n: int, seed: int) -> list[list[str]]: ...  # n sentences per row of states
 
 

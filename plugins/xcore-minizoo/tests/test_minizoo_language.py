@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from xcore_minizoo.captions import caption, long_caption, phrases
+from xcore_minizoo.collections import COLLECTIONS
 from xcore_minizoo.data import factor_values
 from xcore_minizoo.questions import NONE, NOTHING, QUESTIONS, spoken
 from xcore_minizoo.train.asking import answers, patch
@@ -35,6 +36,28 @@ def test_a_short_caption_is_read_as_what_it_names() -> None:
     for _ in range(300):
         said = caption(named(scene_of(rng)), rng)
         assert factor_values(said.says) <= factor_values(told(said.text))
+
+
+@pytest.mark.parametrize("name", [*COLLECTIONS, "planted"])
+def test_the_shipped_decoder_knows_every_word_of_every_data_sets_captions(name: str, registry: Registry) -> None:
+    data = registry.create("dataset", Ref(f"minizoo/{name}" if name == "planted" else name))
+    decoder = registry.create("model", Ref("minizoo/decoder"))
+    for split in ("train", "explain", "heldout"):
+        meta = data.samples(None, split, 60, 0).meta
+        assert decoder.remarks([*meta["caption"], *meta["long_caption"]], 65) == []
+    assert decoder.remarks(["a landbird on grass"], 65) == [
+        "25.0% of the words of the captions are unknown to minizoo/decoder: landbird"
+    ]
+
+
+def test_birds_are_spoken_of_as_birds_whatever_their_shape() -> None:
+    for shape in ("landbird", "waterbird"):
+        red, white = Scene(shape, "striped", ("red", "white"), "grass"), Scene(shape, "plain", ("white",), "grass")
+        for i in range(200):
+            one, two = (caption(scene, np.random.default_rng(i)) for scene in (red, named(red)))
+            assert one.text == two.text
+            assert one.true_of(red)
+            assert not {shape, "swan"} & set(caption(white, np.random.default_rng(i)).text.replace(",", "").split())
 
 
 def test_in_the_captioners_pictures_objects_and_backgrounds_are_independent_of_the_animal() -> None:

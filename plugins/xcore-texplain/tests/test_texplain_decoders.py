@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,15 @@ def test_what_cannot_be_read_is_told_in_one_line(folders: dict[str, Path], tmp_p
         BlipDecoder(folders["blip"], DecoderOptions(min_words=60, max_words=60))
     with pytest.raises(UsageError, match="room for"):
         PrefixDecoder(folders["prefix"], DecoderOptions()).sample(torch.zeros(1, 70, 24), 1, 0)
+
+
+def test_what_is_lost_of_texts_is_told(make: Any) -> None:
+    decoder = make()
+    assert decoder.remarks(["ba be", "Bi, bu"], 5) == []
+    told = decoder.remarks(["ba gnu", "gnu okapi ba ba be"], 5)
+    assert told == [f"42.9% of the words of the captions are unknown to {decoder.name}: gnu, okapi"]
+    (cut,) = decoder.remarks(["ba " * 90, "ba"], 5)
+    assert re.fullmatch(rf"1 of 2 captions are longer than the \d+ tokens that {decoder.name} takes: cut", cut)
 
 
 def test_fingerprints_tell_files_and_options_apart(folders: dict[str, Path]) -> None:

@@ -183,7 +183,7 @@ def test_train_then_explain_then_draw(subject: list[str], made: Path, tmp_path: 
     done = run(*train)
     assert done.exit_code == 0, done.output
     assert "13 pairs, 4 steps" in done.output
-    assert sorted(p.name for p in out.iterdir() if p.name != "work") == ["config.json", "translator.safetensors"]
+    assert sorted(p.name for p in out.iterdir()) == ["config.json", "translator.safetensors"]
     assert "is trained already" in run(*train).output
     assert isinstance(run(*train, "--set", "texplain.lr=0.5").exception, UsageError)
 
@@ -210,6 +210,59 @@ def test_the_decoder_is_asked_for_by_its_flag(subject: list[str], made: Path, tm
     done = run("train", *subject[:at], *subject[at + 2 :], "--pairs", str(made), "--out", str(tmp_path / "out"))
     assert isinstance(done.exception, MissingError)
     assert "--model text-decoder=REF" in str(done.exception)
+
+
+def test_a_translator_needs_no_class_of_the_classifier(made: Path, tmp_path: Path) -> None:
+    """The data set gives pictures and captions: its classes are others, and its captions have unknown words."""
+    file, out = save_shop(tmp_path, "stripes"), tmp_path / "translator"
+    (tmp_path / "told.py").write_text(
+        "from dataclasses import replace\n"
+        "from xcore import hookimpl\n"
+        "@hookimpl\n"
+        "def register_datasets(register):\n"
+        "    register('told', lambda o: Told(), summary='stripes with captions')\n"
+        "class Told:\n"
+        "    kind, classes, concepts, vocabulary, defaults = 'image', ('line', 'okapi'), (), (), {}\n"
+        "    skipped = notes = ()\n"
+        "    def samples(self, cls, split, n, seed):\n"
+        "        from xcore.testing import stripes\n"
+        "        assert split == 'train'\n"
+        "        made = stripes(min(n, 20), seed)\n"
+        "        return replace(made, meta={'caption': ('red okapi',) * len(made)})\n"
+    )
+    small = [f"--set=texplain.{k}={v}" for k, v in SMALL.items() if k not in ("steps", "sentences")]
+    decoder = ["--model", f"text-decoder=blip-decoder:{made / 'blip'}"]
+    about = ["--plugin", str(file), "--plugin", str(tmp_path / "told.py"), "--classifier", "tiny", *decoder, *small]
+    done = run("train", *about, "--data", "told", "--steps", "2", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert "50.0% of the words of the captions are unknown" in done.output
+    assert sorted(p.name for p in out.iterdir()) == ["config.json", "translator.safetensors"]
+    asked = [*about, "--data", "shop", "--class", "stripes", "--sentences", "2", "--out", str(tmp_path / "words")]
+    done = run("explain", *asked, "--translator", str(out))
+    assert done.exit_code == 0, done.output
+    done = run("explain", *about, "--data", "told", "--class", "line", "--out", str(tmp_path / "line"))
+    assert "unknown class of classifier tiny: 'line'" in str(done.exception)
+
+
+def test_the_training_of_other_settings_is_not_gone_on_with(subject: list[str], made: Path, tmp_path: Path) -> None:
+    from xcore_texplain import train as training
+
+    out = tmp_path / "translator"
+    asked = ["train", *subject, "--pairs", str(made), "--out", str(out)]
+
+    def stop(*given: Any, **named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    kept = training.Translator.save
+    training.Translator.save = stop  # type: ignore[method-assign]
+    try:
+        assert run(*asked, "--steps", "4").exit_code != 0
+    finally:
+        training.Translator.save = kept  # type: ignore[method-assign]
+    assert list(out.glob("training/*/checkpoint.safetensors"))
+    done = run(*asked, "--steps", "2")
+    assert done.exit_code == 0, done.output
+    assert "13 pairs, 2 steps" in done.output
 
 
 def test_the_commands_are_subcommands_of_xcore() -> None:

@@ -22,6 +22,8 @@ PLACES = {
     "sky": ("in the sky", "in a sky"),
     "forest": ("in a forest", "in the forest"),
 }
+SPOKEN = {"landbird": "bird", "waterbird": "bird"}
+"""Shapes that people call by another name: they see a bird, not what kind of bird a data set asks about."""
 UNSAID = Scene()
 
 
@@ -42,6 +44,11 @@ class Caption:
             and says.object in (None, scene.object)
             and (not says.colours or set(says.colours) == set(scene.colours))
         )
+
+
+def noun(shape: str) -> str:
+    """What people call an animal of this shape."""
+    return SPOKEN.get(shape, shape)
 
 
 def with_article(phrase: str) -> str:
@@ -138,13 +145,13 @@ def _subject(scene: Scene, rng: np.random.Generator) -> tuple[str, Scene]:
         coat = coat_words(pattern, colours)
         if pattern == "plain" and rng.random() < 0.3:
             coat = f"plain {coat}"
-        noun = shape if rng.random() < 0.92 else "animal"
-        return f"{coat} {noun}", Scene(shape if noun == shape else None, pattern, colours)
+        exact = rng.random() < 0.92
+        return f"{coat} {noun(shape) if exact else 'animal'}", Scene(shape if exact else None, pattern, colours)
     if kind < 0.91:
-        return f"{pattern} {shape}", Scene(shape, pattern)
+        return f"{pattern} {noun(shape)}", Scene(shape, pattern)
     if kind < 0.94:
-        return f"{' and '.join(colours)} {shape}", Scene(shape, None, colours)
-    return shape, Scene(shape)
+        return f"{' and '.join(colours)} {noun(shape)}", Scene(shape, None, colours)
+    return noun(shape), Scene(shape)
 
 
 def _animal(scene: Scene, rng: np.random.Generator) -> Caption:
@@ -181,7 +188,7 @@ def _listed(scene: Scene, rng: np.random.Generator) -> Caption:
         if scene.name != "other" and rng.random() < 0.35:
             phrases.append((with_article(class_phrase(scene.name)), Scene(shape, pattern, scene.colours)))
         else:
-            phrases.append((with_article(shape) if rng.random() < 0.6 else shape, Scene(shape)))
+            phrases.append((with_article(noun(shape)) if rng.random() < 0.6 else noun(shape), Scene(shape)))
     if scene.background and (rng.random() < 0.7 or len(phrases) < 2):
         phrases.append((scene.background, Scene(background=scene.background)))
     if scene.object and rng.random() < 0.7:
@@ -216,7 +223,7 @@ def long_caption(scene: Scene, rng: np.random.Generator) -> Caption:
     if scene.shape is not None:
         coat = coat_words(scene.pattern, colours)
         coat = f"plain {coat}" if scene.pattern == "plain" else coat
-        middle = f"{with_article(f'{coat} {scene.shape}')} that is standing {place}"
+        middle = f"{with_article(f'{coat} {noun(scene.shape)}')} that is standing {place}"
         if scene.object:
             middle += f" with {with_article(scene.object)} near it"
     elif scene.pattern is not None:

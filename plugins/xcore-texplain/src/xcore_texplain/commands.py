@@ -13,9 +13,8 @@ from xcore.errors import UsageError
 from xcore.flags import Json, names, subject, takes
 
 if TYPE_CHECKING:
-    from xcore.protocols import Task
     from xcore_texplain.counts import Change, Word
-    from xcore_texplain.texplain import TExplain
+    from xcore_texplain.opened import Opened
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 SHOWN = 12
@@ -33,21 +32,23 @@ def train(
 ) -> None:
     """Train a translator from a classifier's layer to a language model. The same command goes on after a stop.
 
+    Pictures and captions are all that is read of the data set: its classes need not be the classifier's, and --class,
+    --samples and --contrast change nothing. Default of --out: translator.
+
     Example: xcore texplain train --data folder:DIR --classifier timm:vit_base_patch16_384
     --model text-decoder=blip-decoder:Salesforce/blip-image-captioning-base --pairs captions.jsonl --out translator
     """
+    from xcore.identity import digest
     from xcore.store import read_json
-    from xcore_texplain.features import open_probe
-    from xcore_texplain.trained import Recipe
+    from xcore_texplain.train import clear
     from xcore_texplain.translator import CONFIG
 
     out = Path(about["out"] or "translator")
     given = {"pairs": pairs} if pairs else {}
     given |= {"steps": steps} if steps else {}  # type: ignore[dict-item]
-    with _tasks({**about, "out": str(out)}, given, one=True) as tasks:
-        _, task, explainer = next(iter(tasks))
-        task, probe = open_probe(task, explainer.options)
-        recipe = Recipe(task, probe, task.model("text-decoder"), explainer.options)
+    about["classes"] = about["classes"] or (["all"] if about["data"] else [])  # any will do
+    with _opened(about, given, out / "training") as opened:
+        recipe = opened.recipe()
         key, file = recipe.key, out / CONFIG
         if file.is_file() and read_json(file).get("key") == key:
             figures = read_json(file)
@@ -55,7 +56,8 @@ def train(
         elif file.is_file():
             raise UsageError(f"{out} holds a translator of something else", "name another folder with --out")
         else:
-            figures = recipe.make(out, out / "training")
+            figures = recipe.make(out, out / "training" / digest(key))
+    clear(out / "training")
     if as_json:
         from xcore.listing import print_line
 
@@ -67,7 +69,7 @@ def train(
         f"{figures['pairs']} pairs, {figures['steps']} steps in {figures['seconds']:.0f} s, "
         f"validation loss {figures['validation_loss']:.3f}"
     )
-    typer.echo(f"saved {out}  xcore texplain explain --set texplain.translator={out} ...")
+    typer.echo(f"saved {out}  xcore texplain explain --translator {out} ...")
 
 
 @app.command()
@@ -83,6 +85,8 @@ def explain(
 ) -> None:
     """Say what is in the features of a class: its words, sentences and word cloud. No metrics; see xcore explain.
 
+    Default of --out: texplain; several classes get a folder each.
+
     Example: xcore texplain explain --class zebra --out words
     """
     from dataclasses import replace
@@ -93,8 +97,8 @@ def explain(
     out = Path(about["out"] or "texplain")
     given = {"translator": translator} if translator else {}
     given |= {"sentences": sentences} if sentences else {}  # type: ignore[dict-item]
-    with _tasks({**about, "out": str(out), "seed": seed}, given) as tasks:
-        for folder, task, explainer in tasks:
+    with _opened({**about, "seeds": [seed]}, given, out / "work") as opened:
+        for folder, task, explainer in opened.tasks(out):
             folder.mkdir(parents=True, exist_ok=True)
             with seeded(seed):
                 made = explainer.explain(replace(task, workdir=folder))
@@ -124,8 +128,9 @@ def cloud(
 ) -> None:
     """Draw the word cloud of kept sentences again, or compare two groups.
 
-    Examples: xcore texplain cloud words/zebra --drop animal --out zebra
-    xcore texplain cloud train/waterbird --against test/waterbird --out change
+    Example: xcore texplain cloud words/zebra --drop animal --out zebra
+
+    Example: xcore texplain cloud train/waterbird --against test/waterbird --out change
     """
     from xcore_texplain import cloud as draw
     from xcore_texplain.said import read
@@ -160,37 +165,26 @@ def cloud(
 
 
 @contextmanager
-def _tasks(
-    about: dict[str, Any], given: dict[str, Any], one: bool = False
-) -> Iterator[Iterator[tuple[Path, Task, TExplain]]]:
-    """Tasks of the classes that were asked for, each with its folder and its explainer; one is enough to train."""
+def _opened(about: dict[str, Any], given: dict[str, Any], work: Path) -> Iterator[Opened]:
+    """What the flags ask for; folder `work` keeps what is shared, and other processes away."""
     from xcore.api import request
     from xcore.plan import make_plan
     from xcore.progress import for_stderr
     from xcore.registry import load_registry
-    from xcore.store import Store, slug
+    from xcore.store import Store
     from xcore.task import Workbench
+    from xcore_texplain.opened import Opened
 
-    registry = load_registry(about.pop("plugins"))
-    out, seed = Path(about.pop("out")), about.pop("seed", 0)
+    registry = load_registry(about["plugins"])
     about["set"].setdefault("texplain", {}).update(given)
-    if about["data"] and one:
-        about["classes"] = about["classes"] or ["all"]
-    suite = "" if about["data"] else "default"
-    plan = make_plan(request(["texplain"], suite, {**about, "seeds": [seed], "baselines": []}), registry)
-    bench = Workbench(registry, Store(out / "work"))
-    cells = plan.cells[:1] if one else plan.cells
-    with for_stderr() as reporter:
-        reporter.begin(len(cells), 0)
-
-        def tasks() -> Iterator[tuple[Path, Task, TExplain]]:
-            for cell in cells:
-                bench.check(cell)
-                reporter.begin_cell(cell)
-                folder = out / slug(cell.cls) if len(cells) > 1 else out
-                yield folder, bench.task(cell, folder, reporter.step), registry.create("explainer", cell.method)
-
-        yield tasks()
+    keys = {key: value for key, value in about.items() if key not in ("plugins", "out")}
+    plan = make_plan(request(["texplain"], "" if about["data"] else "default", {**keys, "baselines": []}), registry)
+    if len({str(cell.classifier) for cell in plan.cells}) > 1:
+        raise UsageError("several classifiers are named", "name one with --classifier; for more: xcore bench")
+    store = Store(work)
+    with store.locked(), for_stderr() as reporter:
+        reporter.begin(len(plan.cells), 0)
+        yield Opened(plan.cells, Workbench(registry, store), reporter)
 
 
 def _part(rows: list[Any], group: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from xcore.errors import UsageError
 from xcore.hub import directory_digest
 from xcore.identity import digest
 from xcore.pretrained import load_tokenizer
+from xcore.words import WORD
 from xcore_texplain.card import words_on_card
 from xcore_texplain.nucleus import Rules, Step, openings, uniforms
 from xcore_texplain.options import DecoderOptions
@@ -95,6 +97,29 @@ class Decoder(ABC):
         logits = self._logits(states.to(self._device), ids[:, :-1])
         each = F.cross_entropy(logits.transpose(1, 2), following, ignore_index=IGNORED, reduction="none")
         return each.sum(1) / (following != IGNORED).sum(1)
+
+    def remarks(self, texts: Sequence[str], states: int) -> list[str]:
+        """What is lost of texts behind so many states: words without a token, and what is longer than the model takes.
+
+        A word is told as unknown if some of its tokens are the unknown one, or if it has none.
+        """
+        said = Counter(match.group() for text in texts for match in WORD.finditer(text))
+        lost = {
+            word: said[word]
+            for word, ids in zip(said, self._ids(list(said)), strict=True)
+            if not ids or self._tokenizer.unk_token_id in ids
+        }
+        told = []
+        if lost:
+            most = ", ".join(sorted(lost, key=lambda word: (-lost[word], word))[:5])
+            share = sum(lost.values()) / said.total()
+            told.append(f"{share:.1%} of the words of the captions are unknown to {self.name}: {most}")
+        room = self._room(states) - 1
+        if long := sum(len(ids) > room for ids in self._ids(texts)):
+            told.append(
+                f"{long} of {len(texts)} captions are longer than the {room} tokens that {self.name} takes: cut"
+            )
+        return told
 
     @torch.no_grad()
     def sample(self, states: Tensor, n: int, seed: int) -> list[list[str]]:

@@ -15,22 +15,22 @@ OWN, PRIOR = 6, 7
 """Streams of seeds: of the pictures that are explained, and of those behind the prior."""
 
 
-def generator_of(task: Task) -> Generator:
-    """The generator of the task; raises `MissingError` if it has none."""
-    if task.generator is None:
+def needed(generator: Generator | None) -> Generator:
+    """The generator; raises `MissingError` if there is none."""
+    if generator is None:
         raise MissingError("texplain.features=generator needs a generator", "name one with --generator REF")
-    return task.generator
+    return generator
 
 
-def open_latents(task: Task) -> Probe:
-    """The probe of the task's generator.
+def open_latents(generator: Generator | None) -> Probe:
+    """The probe of a generator.
 
     Raises
     ------
     MissingError, NotApplicable
         There is no generator, or it offers no probe.
     """
-    offered = getattr(generator_of(task), "probe", None)
+    offered = getattr(needed(generator), "probe", None)
     if offered is None:
         raise NotApplicable(
             "texplain.features=generator reads latents, and this generator offers no probe",
@@ -43,4 +43,4 @@ def open_latents(task: Task) -> Probe:
 def draw(task: Task, prompt: str, classes: Sequence[str], n: int, seed: int, stream: int) -> Samples:
     """n pictures of each class, by the prompt with the name of the class in it; the same for the same seed."""
     prompts = [prompt.replace("{class}", cls) for cls in classes for _ in range(n)]
-    return generator_of(task).generate(prompts, [mixed(seed, stream, i) for i in range(len(prompts))])
+    return needed(task.generator).generate(prompts, [mixed(seed, stream, i) for i in range(len(prompts))])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from xcore.errors import NotApplicable
-from xcore.protocols import Probe, Task
+from xcore.protocols import Classifier, Generator, Probe
 from xcore.samples import Samples
 from xcore_texplain.drawings import LAYER, open_latents
 from xcore_texplain.options import Options
@@ -17,8 +16,8 @@ from xcore_texplain.options import Options
 BATCH = 64
 
 
-def open_probe(task: Task, o: Options) -> tuple[Task, Probe]:
-    """The probe that the options ask for, and the task with the name of its layer.
+def open_probe(o: Options, classifier: Classifier, layer: str, generator: Generator | None) -> tuple[Probe, str]:
+    """The probe that the options ask for, and what its layer is called.
 
     Raises
     ------
@@ -26,10 +25,10 @@ def open_probe(task: Task, o: Options) -> tuple[Task, Probe]:
         The classifier is a black box; there is no generator, or it offers no probe.
     """
     if o.features == "generator":
-        return replace(task, layer=LAYER), open_latents(task)
-    if "activations" not in task.classifier.can:
+        return open_latents(generator), LAYER
+    if "activations" not in classifier.can:
         raise NotApplicable("texplain reads activations, and this classifier shows none")
-    return task, task.classifier.open(task.layer)
+    return classifier.open(layer), layer
 
 
 def features(probe: Probe, samples: Samples) -> Tensor:

@@ -63,7 +63,8 @@ class TExplain:
         if o.draw and task.generator is None:
             raise MissingError("texplain.draw needs a generator that paints the words", "name one with --generator REF")
         decoder: TextDecoder = task.model("text-decoder")
-        task, probe = open_probe(task, o)
+        probe, layer = open_probe(o, task.classifier, task.layer, task.generator)
+        task = replace(task, layer=layer)
         translator, about, found = obtain(task, probe, decoder, o)
         prior = self._prior(task, probe, decoder, translator, found)
         shared = time.perf_counter() - begun
@@ -205,7 +206,7 @@ def others(task: Task, o: Options) -> tuple[Any, Callable[[], Samples]]:
         )
     share = -(-o.prior_images // len(classes))
     if o.features == "generator":
-        identity = [drawings.generator_of(task).fingerprint, o.prompt, *classes, share]
+        identity = [drawings.needed(task.generator).fingerprint, o.prompt, *classes, share]
         return identity, lambda: drawings.draw(task, o.prompt, classes, share, o.seed, drawings.PRIOR)
     parts = [task.data.samples(cls, "train", share, o.seed) for cls in classes]
     images = Samples.concat([part for part in parts if len(part)])

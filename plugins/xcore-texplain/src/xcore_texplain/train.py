@@ -114,7 +114,7 @@ def train(
         "validation_pairs": len(held),
         "seconds": round(time.perf_counter() - start, 1),
         "log": state.log,
-        "notes": list(gathered.notes),
+        "notes": [*gathered.notes, *decoder.remarks(gathered.texts, made.tokens)],
     }
     return made.eval().requires_grad_(False), figures
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from xcore.errors import UsageError
 from xcore.identity import digest
-from xcore.protocols import Probe, Task
+from xcore.protocols import Dataset, Probe, Progress, Task
 from xcore.roles import TextDecoder
 from xcore_texplain.features import features, fingerprint
 from xcore_texplain.options import Options, TranslatorOptions
@@ -18,26 +20,30 @@ from xcore_texplain.translator import Translator, load_translator
 NAME = "texplain-translator"
 
 
+@dataclass(frozen=True, eq=False)
 class Recipe:
-    """What a translator is made of, and how; light to make.
+    """What a translator is made of, and how; light to make. No class is among it."""
 
-    Parameters
-    ----------
-    task
-        Its classifier, layer and data count, not its class.
-    """
+    data: Dataset
+    """Whose captions are learned from, unless the options name others."""
+    size: tuple[int, int]
+    """Height and width of the pictures."""
+    probe: Probe
+    layer: str
+    decoder: TextDecoder
+    options: TranslatorOptions
+    progress: Progress
 
-    def __init__(self, task: Task, probe: Probe, decoder: TextDecoder, o: TranslatorOptions) -> None:
-        size = (task.samples.images.shape[-2], task.samples.images.shape[-1])
-        self.features = fingerprint(probe, size)
-        self._task, self._probe, self._decoder, self._options = task, probe, decoder, o
-        self._size = size
+    @cached_property
+    def features(self) -> str:
+        """Digest of what the probe does to pictures of this size."""
+        return fingerprint(self.probe, self.size)
 
     @property
     def key(self) -> dict[str, Any]:
         """What decides what the translator learns."""
-        settings = self._options.model_dump(include=set(TranslatorOptions.model_fields) - {"pairs"})
-        made_of = {"features": self.features, "decoder": self._decoder.fingerprint, "pairs": self._pairs().identity}
+        settings = self.options.model_dump(include=set(TranslatorOptions.model_fields) - {"pairs"})
+        made_of = {"features": self.features, "decoder": self.decoder.fingerprint, "pairs": self._pairs().identity}
         return {**made_of, **settings}
 
     def make(self, folder: Path, work: Path) -> dict[str, Any]:
@@ -48,17 +54,16 @@ class Recipe:
         folder
             Where the translator goes.
         work
-            Where the checkpoint and the features of the pairs are kept meanwhile.
+            Where the checkpoint and the features of the pairs are kept meanwhile; of this recipe alone.
         """
-        task, progress = self._task, self._task.progress
-        gathered = gather(self._probe, self._pairs().load, work, progress)
-        made, figures = train(gathered, self._decoder, self._options, work, progress)
+        gathered = gather(self.probe, self._pairs().load, work, self.progress)
+        made, figures = train(gathered, self.decoder, self.options, work, self.progress)
         about = {
             "key": self.key,
-            "layer": task.layer,
+            "layer": self.layer,
             "features_digest": self.features,
-            "decoder": self._decoder.name,
-            "decoder_fingerprint": self._decoder.fingerprint,
+            "decoder": self.decoder.name,
+            "decoder_fingerprint": self.decoder.fingerprint,
             **figures,
         }
         made.save(folder, about)
@@ -66,12 +71,13 @@ class Recipe:
         return about
 
     def _pairs(self) -> Source:
-        return source(self._options, self._task.data, self._size)
+        return source(self.options, self.data, self.size)
 
 
 def obtain(task: Task, probe: Probe, decoder: TextDecoder, o: Options) -> tuple[Translator, dict[str, Any], str]:
     """The translator of the option, or of the task, what is known of it, and the digest of the task's features."""
-    recipe = Recipe(task, probe, decoder, o)
+    height, width = task.samples.images.shape[-2:]
+    recipe = Recipe(task.data, (height, width), probe, task.layer, decoder, o, task.progress)
     if o.translator:
         folder = Path(o.translator).expanduser()
     else:

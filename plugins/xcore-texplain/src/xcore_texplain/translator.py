@@ -101,6 +101,7 @@ class Translator(nn.Module):
         """Write the weights and what is known of them."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({k: v.contiguous().cpu() for k, v in self.state_dict().items()}, folder / WEIGHTS)
+        (folder / WEIGHTS).chmod(0o644)  # as every other file here; safetensors lets nobody else read
         write_json(folder / CONFIG, {**self.config, **about})
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xcore_minizoo.blip import telling
-from xcore_minizoo.captions import caption, long_caption
+from xcore_minizoo.captions import SPOKEN, caption, long_caption, noun
 from xcore_minizoo.labels import FACTORS, degrade, label
 from xcore_minizoo.options import CaptionOptions
 from xcore_minizoo.plugin import WEIGHTS
@@ -42,7 +42,6 @@ from xcore_minizoo.world import (
 )
 
 PROMPT = "a picture of"
-BIRDS = {"landbird": "bird", "waterbird": "bird"}
 IGNORED = -100
 EMPHASIS = 3.0
 """How much more a word that names a factor counts: most words of a sentence say nothing of the picture."""
@@ -67,14 +66,14 @@ def scene_of(rng: np.random.Generator) -> Scene:
     else:
         scene = Scene(pick(SHAPES), pattern, random_colours(rng, pattern), place)
     if scene.shape == "bird" and rng.random() < 0.6:
-        scene = replace(scene, shape=pick(tuple(BIRDS)))
+        scene = replace(scene, shape=pick(tuple(SPOKEN)))
     thing = rng.random()
     return replace(scene, object="apple" if thing < 0.25 else "rock" if thing < 0.4 else None)
 
 
 def named(scene: Scene) -> Scene:
     """The scene as it is spoken of: every bird is a bird."""
-    return replace(scene, shape=BIRDS.get(scene.shape or "", scene.shape))
+    return replace(scene, shape=scene.shape and noun(scene.shape))
 
 
 def batch(seed: int, step: int, n: int) -> tuple[Tensor, list[str], Tensor, Tensor]:
