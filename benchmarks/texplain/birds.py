@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from reading import PAIRS, Reader, interval, obtain, painted, pick, quiet, scene_of, shares
+from xcore_minizoo.captions import SPOKEN
 from xcore_minizoo.collections import COLLECTIONS, LAND, WATER
-from xcore_minizoo.train.captioner import BIRDS
 from xcore_minizoo.world import BACKGROUNDS, Scene, draw
 from xcore_texplain import said
 from xcore_texplain.cloud import changes, cloud
@@ -109,4 +109,4 @@ def opened(decoder: Any, out: Path) -> tuple[Dataset, Any, Reader]:
 def bird(rng: np.random.Generator) -> Scene:
     """Every second time a bird of either kind anywhere, else any scene: else no sentence could do without the bird."""
     scene = scene_of(rng)
-    return scene if scene.shape is None or rng.random() < 1 / 3 else replace(scene, shape=pick(rng, tuple(BIRDS)))
+    return scene if scene.shape is None or rng.random() < 1 / 3 else replace(scene, shape=pick(rng, tuple(SPOKEN)))
