@@ -89,6 +89,9 @@ def test_one_clear_line_where_it_cannot_be():
         NotApplicable, match=r"larger than its pool of 50 \(ask for sets of 49 or fewer, by the option n\)"
     ):
         make()(51, 0, "as-is")
+    assert len(make()(50, 0, "as-is")) == 50
+    with pytest.raises(NotApplicable, match=r"of 50 samples are all the same, .* \(ask for sets of 49 or fewer"):
+        make()(50, 1, "as-is")
     assert make()(49, 0, "as-is").ids != make()(49, 1, "as-is").ids
     with pytest.raises(NotApplicable, match=r"larger than its pool of 2 \(more samples are needed\)"):
         make(pool_size=2)(3, 0, "as-is")

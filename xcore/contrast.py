@@ -78,7 +78,7 @@ class Contrast:
         Raises
         ------
         NotApplicable
-            If the rendering is not known, or the pool is smaller than n.
+            If the rendering is not known, or the pool is smaller than n, or no larger for more than one set.
         MissingError
             If there is no other class to draw from, or no generator for a generated rendering.
         """
@@ -89,10 +89,13 @@ class Contrast:
             raise NotApplicable(f"no contrast can be rendered as {render!r}")
         kept = {"generated": "generated", "segment": render}.get(medium, "data")
         pool = self._pool(kept, null=index >= NULL)
-        if n > len(pool):
-            most = len(pool) - 1  # sets of the whole pool would all be one
+        if n > len(pool) or (n == len(pool) and index not in (0, NULL)):
+            said = f"a random set of {n} samples is larger than its pool of {len(pool)}"
+            if n == len(pool):
+                said = f"random sets of {n} samples are all the same, since their pool has no more"
+            most = len(pool) - 1
             hint = f"ask for sets of {most} or fewer, by the option n" if most > 1 else "more samples are needed"
-            raise NotApplicable(f"a random set of {n} samples is larger than its pool of {len(pool)}", hint)
+            raise NotApplicable(said, hint)
         rng = np.random.default_rng([self._seed, index, n])
         chosen = pool.take(sorted(rng.choice(len(pool), size=n, replace=False).tolist()))
         return crops(chosen, how, rng) if medium == "crop" else chosen
