@@ -245,6 +245,39 @@ def test_a_report_finds_what_the_run_kept_whatever_code_changed_since(tmp_path):
     assert int(done.stdout) == len(first.rows) == 6
 
 
+FILED = """
+from pathlib import Path
+from xcore import hookimpl
+from xcore.errors import UsageError
+
+def fingerprint(options, argument=None):
+    if not Path("colours.txt").is_file():
+        raise UsageError("no file 'colours.txt'")
+    return "colours"
+
+@hookimpl
+def register_datasets(register):
+    register("filed", "toy_plugin:make_data", summary="colours of a file", fingerprint=fingerprint)
+"""
+
+
+def test_a_report_from_another_folder_needs_no_file_or_says_where_they_are(tmp_path, monkeypatch):
+    began, elsewhere = tmp_path / "began", tmp_path / "elsewhere"
+    began.mkdir()
+    elsewhere.mkdir()
+    (began / "colours.txt").touch()
+    (tmp_path / "filed.py").write_text(FILED)
+    monkeypatch.chdir(began)
+    first = run(tmp_path, ["toy"], plugins=[TOY, tmp_path / "filed.py"], data="filed")
+    monkeypatch.chdir(elsewhere)
+    assert [r["scores"] for r in report(tmp_path / "run").rows] == [r["scores"] for r in first.rows]
+    (tmp_path / "run" / "identities.json").unlink()
+    with pytest.raises(UsageError, match=r"no file 'colours.txt' \(run it in .*began, where the run was started\)"):
+        report(tmp_path / "run")
+    monkeypatch.chdir(began)
+    assert len(report(tmp_path / "run").rows) == len(first.rows)
+
+
 def test_a_contrast_that_cannot_be_made_is_found_before_anything_runs(tmp_path):
     with pytest.raises(PluginError, match="'crash' of hostile_plugin cannot be made"):
         run(tmp_path, ["toy"], contrast="crash")

@@ -9,7 +9,8 @@ import pytest
 
 from xcore.api import request
 from xcore.errors import UsageError
-from xcore.plan import Suite, load_suite, make_plan, parse_seeds, parse_settings
+from xcore.flags import parse_seeds, parse_settings
+from xcore.plan import Suite, load_suite, make_plan
 from xcore.registry import Card, Registry
 from xcore.types import Ref
 
@@ -73,10 +74,24 @@ def test_seeds():
 
 def test_names_of_classes_may_hold_commas(registry):
     assert [c.cls for c in make_plan(suite(classes=["red, blue"]), registry).cells] == ["red", "blue"]
-    known = {"id": "x", "kind": "image", "classes": ["red, blue", "red"], "defaults": {"classifier": "toy-net"}}
     facts = make_plan(suite(), registry).facts
-    plan = make_plan(suite(classes=["red, blue"]), registry, dict.fromkeys(facts, known))
+    known = {name: {**about, "classes": ["red, blue", "red"]} for name, about in facts.items()}
+    plan = make_plan(suite(classes=["red, blue"]), registry, known)
     assert [c.cls for c in plan.cells] == ["red, blue"]
+
+
+def test_a_run_forgets_the_defaults_of_a_data_set_whose_code_changed(registry, monkeypatch):
+    """Its identity may stay, since it stands for the samples."""
+    (name, about), *_ = make_plan(suite(), registry).facts.items()
+    known = {name: {**about, "defaults": {"classifier": "an-older-net"}}}
+    with pytest.raises(UsageError, match="an-older-net"):
+        make_plan(suite(), registry, known)
+    monkeypatch.setattr("xcore.plan.card_digest", lambda card: "changed")
+    assert make_plan(suite(), registry, known).cells[0].classifier.text == "toy-net"
+    with pytest.raises(UsageError, match="an-older-net"):  # a report shows the run as it was made
+        make_plan(suite(), registry, known, as_made=True)
+    del known[name]["code"]  # a run of before the code was noted
+    assert make_plan(suite(), registry, known).cells[0].classifier.text == "toy-net"
 
 
 def test_flags_win_over_the_suite(tmp_path):

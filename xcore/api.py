@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xcore import gate
 from xcore.baseline import Baseline, Comparison
 from xcore.bench import IDENTITIES, Bench, Result
-from xcore.errors import UsageError
+from xcore.errors import MissingError, UsageError
 from xcore.machine import record
 from xcore.marked import explained
 from xcore.plan import Plan, Suite, load_suite, make_plan
@@ -128,12 +128,17 @@ def report(
     suite = validate(Suite, about["plan"].get("suite", {}), str(path / "run.json"))
     gate.check(gates, suite.labels, suite.metrics)
     suite = suite.model_copy(update={"gates": gate.merge(suite.gates, gates)})
-    plan = make_plan(suite, registry, _known(path))
-    judging = _Judging(plan, gates, compare)
     known = read_json(path / IDENTITIES) if (path / IDENTITIES).is_file() else {}
-    loop = Bench(plan, registry, Store(path), reporter or Reporter(), identities=known)
-    outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
-    return _report(loop, Result(outcomes, loop.unscored()), judging)
+    try:
+        plan = make_plan(suite, registry, _known(path), as_made=True)
+        judging = _Judging(plan, gates, compare)
+        loop = Bench(plan, registry, Store(path), reporter or Reporter(), identities=known)
+        outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
+        return _report(loop, Result(outcomes, loop.unscored()), judging)
+    except (UsageError, MissingError) as error:  # relative paths may lead nowhere from here
+        if error.hint or not (began := about.get("folder")) or Path(began) == Path.cwd():
+            raise
+        raise type(error)(error.message, f"run it in {began}, where the run was started") from error
 
 
 def explain(
@@ -253,7 +258,8 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suit
 def _open_run(plan: Plan, registry: Registry, store: Store) -> None:
     """Write run.json."""
     now = record(plan.threads, [c.distribution for c in registry.cards()])
-    about = {"schema": SCHEMA, "plan": plan.as_plain(), "plugins": registry.files, "written": time.time(), **now}
+    about = {"schema": SCHEMA, "plan": plan.as_plain(), "plugins": registry.files, "folder": str(Path.cwd())}
+    about |= {"written": time.time(), **now}
     write_json(store.root / "run.json", about)
 
 

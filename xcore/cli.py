@@ -10,7 +10,7 @@ import typer
 
 from xcore import __version__
 from xcore.errors import UsageError, XcoreError
-from xcore.flags import Json, Judging, Plugin, judging, names, subject, takes
+from xcore.flags import Json, Judging, Plugin, judging, names, parse_seeds, subject, takes
 
 if TYPE_CHECKING:
     from xcore.api import BenchResult
@@ -44,7 +44,6 @@ def bench(
 ) -> None:
     """Compare methods: the table of TS, CS, ED, RCS, RED and more. Finished work is never computed again."""
     from xcore.api import bench as run
-    from xcore.plan import parse_seeds
     from xcore.progress import for_stderr
 
     if methods is not None and not names(methods):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,7 +86,6 @@ def subject(
     device: Device = "",
 ) -> dict[str, Any]:
     """What is explained, and with what: arguments of `xcore.api.bench`."""
-    from xcore.plan import parse_settings
 
     if device:
         from xcore.device import use
@@ -168,3 +168,35 @@ def _roles(pairs: list[str]) -> dict[str, str]:
             raise UsageError(f"--model {pair!r} is not of the form ROLE=REF", "e.g. --model image-text=minizoo/clip")
         roles[role] = ref
     return roles
+
+
+MANY_SEEDS = 1000
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """``["craft.k=10"]`` -> ``{"craft": {"k": 10}}``; values are TOML or null where they can be, else strings."""
+    settings: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        component, dot, option = name.rpartition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {pair!r} is not of the form NAME.OPTION=VALUE", "e.g. --set craft.k=10")
+        try:
+            parsed = tomllib.loads(f"v = {value}")["v"] if value != "null" else None
+        except tomllib.TOMLDecodeError:
+            parsed = value
+        settings.setdefault(component, {})[option] = parsed
+    return settings
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3`` -> [0, 1, 2] (a number of seeds); ``0,1,5`` -> [0, 1, 5]; ``5,`` -> [5]."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f"--seeds {text!r} is no number of seeds and no list of them", "e.g. 3 or 0,1,2") from None
+    if not numbers or min(numbers) < 0 or (numbers == [0] and "," not in text):
+        raise UsageError(f"--seeds {text!r} names no seed", "e.g. 3 or 0,1,2")
+    if "," not in text and numbers[0] > MANY_SEEDS:
+        raise UsageError(f"--seeds {text} asks for that many seeds", f"for the one seed write --seeds {numbers[0]},")
+    return list(range(numbers[0])) if "," not in text else numbers

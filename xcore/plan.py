@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from xcore.errors import UsageError, unknown
-from xcore.identity import Identity
+from xcore.identity import Identity, card_digest
 from xcore.options import Options, validate
 from xcore.registry import Registry
 from xcore.roles import SAMPLES
@@ -24,7 +24,6 @@ SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every random generator takes."""
-MANY_SEEDS = 1000
 MAX_THREADS = 512
 """torch crashes the process when it is asked for many thousands."""
 
@@ -124,13 +123,18 @@ def load_suite(name: str) -> Suite:
     return validate(Suite, {"name": path.stem, **values}, f"suite {path}")
 
 
-def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(
+    suite: Suite, registry: Registry, known: Mapping[str, Any] | None = None, *, as_made: bool = False
+) -> Plan:
     """Resolve every reference of a suite, with the data set's defaults for what it leaves open.
 
     Parameters
     ----------
     known
-        `Plan.facts` of an earlier plan: a data set whose identity is among them is not opened.
+        `Plan.facts` of an earlier plan: a data set whose identity is among them, and whose code is still the same, is
+        not opened.
+    as_made
+        The facts hold whatever became of the data set: a report shows a run as it was made.
 
     Raises
     ------
@@ -152,7 +156,8 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     data = settings.ref(suite.data)
     registry.find("dataset", data)
     registry.options("dataset", data)
-    facts = _facts(registry, data, known or {})
+    made: dict[str, Any] = next(iter((known or {}).values()), {}) if as_made else {}
+    facts = made if "kind" in made else _facts(registry, data, known or {})
     defaults = facts["defaults"]
     classifiers = suite.classifiers or [defaults.get("classifier") or _no_classifier(data)]
     classes = _classes(suite.classes, facts["classes"])
@@ -213,35 +218,6 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     return Plan(suite.name, tuple(cells), metrics, suite.threads, suite.model_dump(mode="json"), {facts["id"]: facts})
 
 
-def parse_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """``["craft.k=10"]`` -> ``{"craft": {"k": 10}}``; values are TOML or null where they can be, else strings."""
-    settings: dict[str, dict[str, Any]] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        component, dot, option = name.rpartition(".")
-        if not equals or not dot:
-            raise UsageError(f"--set {pair!r} is not of the form NAME.OPTION=VALUE", "e.g. --set craft.k=10")
-        try:
-            parsed = tomllib.loads(f"v = {value}")["v"] if value != "null" else None
-        except tomllib.TOMLDecodeError:
-            parsed = value
-        settings.setdefault(component, {})[option] = parsed
-    return settings
-
-
-def parse_seeds(text: str) -> list[int]:
-    """``3`` -> [0, 1, 2] (a number of seeds); ``0,1,5`` -> [0, 1, 5]; ``5,`` -> [5]."""
-    try:
-        numbers = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UsageError(f"--seeds {text!r} is no number of seeds and no list of them", "e.g. 3 or 0,1,2") from None
-    if not numbers or min(numbers) < 0 or (numbers == [0] and "," not in text):
-        raise UsageError(f"--seeds {text!r} names no seed", "e.g. 3 or 0,1,2")
-    if "," not in text and numbers[0] > MANY_SEEDS:
-        raise UsageError(f"--seeds {text} asks for that many seeds", f"for the one seed write --seeds {numbers[0]},")
-    return list(range(numbers[0])) if "," not in text else numbers
-
-
 class _Settings:
     """Options by component name (or label); remembers which were used."""
 
@@ -264,12 +240,16 @@ class _Settings:
 
 
 def _facts(registry: Registry, data: Ref, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Classes and defaults of a data set: known ones, since opening it may import much for a run that is finished."""
-    identity = Identity(registry).component("dataset", data)
-    if "kind" in known.get(identity, {}):
-        return dict(known[identity])
+    """Classes and defaults of a data set: known ones, since opening it may import much for a run that is finished.
+
+    The identity stands for its samples alone, so the code that names its defaults is compared beside it.
+    """
+    identity, code = Identity(registry).component("dataset", data), card_digest(registry.find("dataset", data)[0])
+    if (facts := known.get(identity, {})).get("code") == code:
+        return dict(facts)
     made = registry.create("dataset", data)
-    return {"id": identity, "kind": made.kind, "classes": list(made.classes), "defaults": dict(made.defaults)}
+    about = {"kind": made.kind, "classes": list(made.classes), "defaults": dict(made.defaults)}
+    return {"id": identity, "code": code, **about}
 
 
 def _no_classifier(data: Ref) -> str:
