@@ -214,6 +214,13 @@ def test_features_that_were_computed_are_read_back(folder: Path, tmp_path_factor
         ("a.jsonl", [["0.png", "x"]], r"line 1: no column 'image'"),
         ("a.jsonl", [{"image": "no.png", "caption": "x"}], r"has 0 pairs .*1 images are not there"),
         ("a.jsonl", [{"image": "0.png", "caption": ""}], r"has 0 pairs .*1 empty captions"),
+        ("a.jsonl", [], r"has 0 pairs of images and captions .*two at least"),
+        (
+            "a.jsonl",
+            [{"image": "z" * 5000, "caption": "x"}, {"image": "a\0b", "caption": "x"}],
+            r"2 images are not there",
+        ),
+        ("a.jsonl", [{"image": "0.png", "caption": ["x"]}], r"line 1: caption is \['x'\] and no text"),
     ],
 )
 def test_files_that_are_no_pairs_are_told_in_one_line(folder: Path, name: str, rows: Any, told: str) -> None:
@@ -224,9 +231,13 @@ def test_files_that_are_no_pairs_are_told_in_one_line(folder: Path, name: str, r
 
 
 def test_other_ways_to_have_no_pairs(folder: Path) -> None:
-    (folder / "bad.jsonl").write_text("{no json\n")
+    (folder / "bad.jsonl").write_text('{"image": "0.png", "caption": "x"}\n{no json\n')
+    (folder / "latin.csv").write_bytes(b"image,caption\n0.png,caf\xe9\n")
+    (folder / "commas.csv").write_text("image,caption\n0.png,a zebra, on grass\n")
     for given, told in (
-        (str(folder / "bad.jsonl"), "is no file of pairs"),
+        (str(folder / "bad.jsonl"), r"bad.jsonl', line 2: no JSON, Expecting"),
+        (str(folder / "latin.csv"), "is no file of pairs: 'utf-8' codec"),
+        (str(folder / "commas.csv"), "line 2: more values than columns .*quotes"),
         (str(folder / "gone.csv"), "no file of pairs"),
         (str(folder), "has neither captions.jsonl nor captions.csv"),
         ("", r"this data set has no captions \(long_caption, caption\)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from xcore_texplain.options import TranslatorOptions
 
 FILES = ("captions.jsonl", "captions.csv")
 COLUMNS = ("image", "caption")
+EXAMPLE = 'a line of JSONL is {"image": "a.jpg", "caption": "a zebra"}; a CSV has the columns image,caption'
 PEEK = 16
 """Samples of a data set that tell whether it is the same as before."""
 
@@ -94,19 +96,21 @@ def _from_file(path: Path, n: int, size: tuple[int, int]) -> Source:
     def load() -> Pairs:
         files, texts, missing, empty = [], [], [], 0
         for row in _rows(path):
-            image = path.parent / str(row["image"])
-            if not str(row["caption"] or "").strip():
+            image = path.parent / row["image"]
+            if not row["caption"]:
                 empty += 1
-            elif not image.is_file():
-                missing.append(str(row["image"]))
+            elif not os.path.isfile(image):  # unlike Path.is_file false for a name that no file can have
+                missing.append(row["image"])
             else:
                 files.append(image)
-                texts.append(str(row["caption"]).strip())
+                texts.append(row["caption"])
         notes = []
         if empty:
             notes.append(f"{path.name}: {empty} empty captions were left out")
         if missing:
-            notes.append(f"{path.name}: {len(missing)} images are not there and were left out, first {missing[0]!r}")
+            notes.append(
+                f"{path.name}: {len(missing)} images are not there and were left out, first {_short(missing[0])}"
+            )
         _refuse_few(files, str(path), notes)
         if len(files) > n:
             chosen = sorted(np.random.default_rng(0).choice(len(files), n, replace=False).tolist())
@@ -125,40 +129,61 @@ def _from_file(path: Path, n: int, size: tuple[int, int]) -> Source:
 
 def _sizes(path: Path) -> list[tuple[str, int]]:
     """The images of a file of pairs with their sizes in bytes, -1 for those that are not there."""
-    images = (path.parent / str(row["image"]) for row in _rows(path))
-    return [(image.name, image.stat().st_size if image.is_file() else -1) for image in images]
+    images = [path.parent / row["image"] for row in _rows(path)]
+    return [(image.name, image.stat().st_size if os.path.isfile(image) else -1) for image in images]
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Rows with the two columns; raises `UsageError` for a file that has not these."""
+def _rows(path: Path) -> Iterator[Mapping[str, str]]:
+    """The two columns of every row, stripped; raises `UsageError` for a file that has not these."""
+    line = 0
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() == ".csv":
                 reader = csv.DictReader(file)
                 _check(reader.fieldnames or (), path, 1)
-                yield from reader
+                for row in reader:
+                    line = reader.line_num
+                    if None in row:
+                        raise UsageError(
+                            f"{str(path)!r}, line {line}: more values than columns",
+                            "put captions that hold commas in quotes",
+                        )
+                    yield {name: _text(row[name], name, path, line) for name in COLUMNS}
             else:
-                for number, line in enumerate(file, start=1):
-                    if line.strip():
-                        row = json.loads(line)
-                        _check(row if isinstance(row, dict) else (), path, number)
-                        yield row
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
-        raise UsageError(
-            f"{str(path)!r} is no file of pairs: {error}", "JSONL or CSV with image and caption"
-        ) from error
+                for line, text in enumerate(file, start=1):
+                    if text.strip():
+                        row = json.loads(text)
+                        _check(row if isinstance(row, dict) else (), path, line)
+                        yield {name: _text(row[name], name, path, line) for name in COLUMNS}
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{str(path)!r}, line {line}: no JSON, {error.msg}", EXAMPLE) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{str(path)!r} is no file of pairs: {error}", "JSONL or CSV in UTF-8") from error
+
+
+def _text(value: Any, name: str, path: Path, line: int) -> str:
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{str(path)!r}, line {line}: {name} is {_short(value)} and no text", EXAMPLE)
+    return (value or "").strip()
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _check(columns: Sequence[str] | Mapping[str, Any], path: Path, line: int) -> None:
     lacking = [name for name in COLUMNS if name not in columns]
     if lacking:
-        has = ", ".join(map(str, columns)) or "none"
-        raise UsageError(f"{str(path)!r}, line {line}: no column {lacking[0]!r} (columns: {has})", "rename the column")
+        has = _short(", ".join(map(str, columns)))[1:-1] or "none"
+        raise UsageError(f"{str(path)!r}, line {line}: no column {lacking[0]!r} (columns: {has})", EXAMPLE)
 
 
 def _refuse_few(kept: Sequence[Any], where: str, notes: Sequence[str]) -> None:
     if len(kept) < 2:
-        raise UsageError(f"{where} has {len(kept)} pairs of images and captions", "; ".join(notes) or "two at least")
+        why = "".join(f"; {note}" for note in notes)
+        hint = "name images relative to that file" if "not there" in why else "it needs two at least"
+        raise UsageError(f"{where} has {len(kept)} pairs of images and captions{why}", hint)
 
 
 def _picture(path: Path, size: tuple[int, int]) -> torch.Tensor | None:

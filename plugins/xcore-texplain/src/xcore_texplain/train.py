@@ -67,7 +67,10 @@ def gather(probe: Probe, load: Callable[[], Pairs], folder: Path, progress: Prog
                 texts += [pairs.texts[i] for i in kept]
             progress(rows[-1] + 1, len(pairs), "features of the pairs")
         if z is None or len(texts) < 2:
-            raise UsageError("none of the images of the pairs can be read", "; ".join(pairs.notes))
+            why = "".join(f"; {note}" for note in pairs.notes)
+            raise UsageError(
+                f"{len(texts)} of {len(pairs)} images of the pairs can be read{why}", "it needs two at least"
+            )
         z.flush()
         unread = (f"{unreadable} images of pairs cannot be read and were left out",) if unreadable else ()
         write_json(index, {"texts": texts, "notes": [*pairs.notes, *unread]})
