@@ -10,6 +10,7 @@ import pytest
 from xcore.api import request
 from xcore.errors import UsageError
 from xcore.flags import parse_seeds, parse_settings
+from xcore.options import Options
 from xcore.plan import Suite, load_suite, make_plan
 from xcore.registry import Card, Registry
 from xcore.types import Ref
@@ -22,6 +23,10 @@ def registry():
     reg = Registry()
     reg.load_file(Path(__file__).parent / "toy_plugin.py")
     return reg
+
+
+class ToyOptions(Options):
+    k: int = 1
 
 
 def suite(**keys):
@@ -78,6 +83,15 @@ def test_names_of_classes_may_hold_commas(registry):
     known = {name: {**about, "classes": ["red, blue", "red"]} for name, about in facts.items()}
     plan = make_plan(suite(classes=["red, blue"]), registry, known)
     assert [c.cls for c in plan.cells] == ["red, blue"]
+
+
+@pytest.mark.parametrize("name", ["crash", "toy_plugin/crash"])
+def test_options_reach_a_component_by_either_of_its_names(registry, name):
+    registry._cards["explainer", "crash"] = [replace(registry.find("explainer", "crash")[0], options=ToyOptions)]
+    plan = make_plan(suite(methods=[name], set={"crash": {"k": 3}}), registry)
+    assert [c.method.options for c in plan.cells] == [{"k": 3}]
+    plan = make_plan(suite(methods=[name], set={"crash": {"k": 3}, "toy_plugin/crash": {"k": 4}}), registry)
+    assert [c.method.options["k"] for c in plan.cells] == [4]
 
 
 def test_a_run_forgets_the_defaults_of_a_data_set_whose_code_changed(registry, monkeypatch):

@@ -152,10 +152,9 @@ def make_plan(
     _refuse_doubles("metric", suite.metrics)
     _refuse_doubles("classifier", suite.classifiers)
 
-    settings = _Settings(suite.set)
-    data = settings.ref(suite.data)
-    registry.find("dataset", data)
-    registry.options("dataset", data)
+    settings = _Settings(suite.set, registry)
+    checked = settings.ref
+    data = checked("dataset", suite.data)
     made: dict[str, Any] = next(iter((known or {}).values()), {}) if as_made else {}
     facts = made if "kind" in made else _facts(registry, data, known or {})
     defaults = facts["defaults"]
@@ -164,12 +163,6 @@ def make_plan(
     generator = suite.generator or defaults.get("generator", "")
     contrast = suite.contrast or defaults.get("contrast", "")
     models = {k: v for k, v in defaults.items() if k not in AXES} | suite.models
-
-    def checked(kind: str, text: str, extra: Mapping[str, Any] | None = None, *also: str) -> Ref:
-        ref = settings.ref(text, extra, *also)
-        registry.find(kind, ref)
-        registry.options(kind, ref)
-        return ref
 
     methods = [(arm, checked("explainer", arm.method, arm.set, arm.label)) for arm in arms]
     for role in models:
@@ -214,28 +207,31 @@ def make_plan(
                     )
     if suite.engine:
         checked("engine", suite.engine)
-    settings.refuse_unused(registry)
+    settings.refuse_unused()
     return Plan(suite.name, tuple(cells), metrics, suite.threads, suite.model_dump(mode="json"), {facts["id"]: facts})
 
 
 class _Settings:
     """Options by component name (or label); remembers which were used."""
 
-    def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
-        self._settings, self._used = settings, set[str]()
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]], registry: Registry) -> None:
+        self._settings, self._registry, self._used = settings, registry, set[str]()
 
-    def ref(self, text: str, extra: Mapping[str, Any] | None = None, *also: str) -> Ref:
-        name = text.partition(":")[0]
-        names = dict.fromkeys((name, *also))
+    def ref(self, kind: str, text: str, extra: Mapping[str, Any] | None = None, *also: str) -> Ref:
+        """The reference with its options, which are checked; both names of a component count, whichever is used."""
+        card, _ = self._registry.find(kind, text)
+        names = dict.fromkeys((card.name, card.full_name, *also))
         self._used.update(names)
         merged: dict[str, Any] = {}
         for n in names:
             merged.update(self._settings.get(n, {}))
-        return Ref(text, {**merged, **(extra or {})})
+        ref = Ref(text, {**merged, **(extra or {})})
+        self._registry.options(kind, ref)
+        return ref
 
-    def refuse_unused(self, registry: Registry) -> None:
+    def refuse_unused(self) -> None:
         for name in self._settings:
-            if name not in self._used and not any(c.name == name for c in registry.cards()):
+            if name not in self._used and not any(c.name == name for c in self._registry.cards()):
                 raise unknown("component in --set", name, self._used)
 
 
