@@ -94,6 +94,17 @@ def test_files_outside_of_the_record_are_refused(tmp_path, explanation):
     assert not list((tmp_path / "run" / "explanations").iterdir())
 
 
+def test_two_files_of_one_name_are_refused_before_one_is_lost(tmp_path, explanation):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.txt").write_text(folder)
+    part = Explanation("m", "p", "u", explanation.concepts, files={"x.txt": tmp_path / "b" / "x.txt"})
+    whole = Explanation("m", "t", "u", explanation.concepts, parts=(part,), files={"x.txt": tmp_path / "a" / "x.txt"})
+    with pytest.raises(XcoreError, match="method 'm' names two files 'x.txt'"):
+        Store(tmp_path / "run").write("x.1", {}, whole)
+    assert [(tmp_path / folder / "x.txt").read_text() for folder in ("a", "b")] == ["a", "b"]
+
+
 def test_a_failed_write_leaves_nothing(tmp_path):
     store = Store(tmp_path / "run")
 

@@ -176,9 +176,11 @@ def _put(tensors: Tensors, key: str, value: Tensor) -> None:
 
 
 def _all_files(explanation: Explanation) -> list[tuple[str, Path]]:
-    """Names and paths of all files, of parts too; a name that leaves the record's folder is refused."""
+    """Names and paths of all files, of parts too; a name that leaves the record's folder or comes twice is refused."""
     files = [*explanation.files.items(), *(f for p in explanation.parts for f in p.files.items())]
-    for name, _ in files:
+    for i, (name, _) in enumerate(files):
+        if any(Path(name) == Path(other) for other, _ in files[:i]):
+            raise XcoreError(f"method {explanation.method!r} names two files {name!r}", "parts share the record's folder")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise XcoreError(f"method {explanation.method!r} names a file outside of its record: {name!r}")
     return files
