@@ -100,7 +100,7 @@ def test_two_files_of_one_name_are_refused_before_one_is_lost(tmp_path, explanat
         (tmp_path / folder / "x.txt").write_text(folder)
     part = Explanation("m", "p", "u", explanation.concepts, files={"x.txt": tmp_path / "b" / "x.txt"})
     whole = Explanation("m", "t", "u", explanation.concepts, parts=(part,), files={"x.txt": tmp_path / "a" / "x.txt"})
-    with pytest.raises(XcoreError, match="method 'm' names two files 'x.txt'"):
+    with pytest.raises(XcoreError, match=r"method 'm' names two files 'x.txt'"):
         Store(tmp_path / "run").write("x.1", {}, whole)
     assert [(tmp_path / folder / "x.txt").read_text() for folder in ("a", "b")] == ["a", "b"]
 

@@ -180,7 +180,7 @@ def _all_files(explanation: Explanation) -> list[tuple[str, Path]]:
     files = [*explanation.files.items(), *(f for p in explanation.parts for f in p.files.items())]
     for i, (name, _) in enumerate(files):
         if any(Path(name) == Path(other) for other, _ in files[:i]):
-            raise XcoreError(f"method {explanation.method!r} names two files {name!r}", "parts share the record's folder")
+            raise XcoreError(f"method {explanation.method!r} names two files {name!r}", "parts share a folder")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise XcoreError(f"method {explanation.method!r} names a file outside of its record: {name!r}")
     return files
