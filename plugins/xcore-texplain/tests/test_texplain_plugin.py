@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -194,6 +195,10 @@ def test_train_then_explain_then_draw(subject: list[str], made: Path, tmp_path: 
     rows = [json.loads(line) for line in run("explain", *subject, *asked, "--json").stdout.splitlines()]
     assert {"class", "word", "freq", "lift_shuffled"} <= set(rows[0])
 
+    other = f"text-decoder=blip-decoder:{save_blip(tmp_path / 'other', WORDS, layers=1, states=16, seed=1)}"
+    done = run("explain", *subject, *asked, "--model", other)
+    assert f"trained for blip-decoder:{made / 'blip'} and blip-decoder:{tmp_path / 'other'} reads it" in done.output
+
     done = run("cloud", str(words), "--drop", rows[0]["word"], "--out", str(tmp_path / "cloud"))
     assert done.exit_code == 0, done.output
     assert rows[0]["word"] not in (tmp_path / "cloud" / "words.csv").read_text()
@@ -202,7 +207,20 @@ def test_train_then_explain_then_draw(subject: list[str], made: Path, tmp_path: 
     assert done.exit_code == 0, done.output
     assert "gained" in done.output
     assert "lost" in done.output
-    assert isinstance(run("cloud", str(words), "--group", "x").exception, UsageError)
+    every = ",".join(row["word"] for row in rows)
+    for wrong, told in (
+        (["--group", "x"], "these sentences name no groups"),
+        (["--group", "x,y,z"], "too many groups"),
+        (["--drop", every], "no word that is kept .*--drop fewer"),
+        (["--against", str(words), "--drop", every], "no word that is kept"),
+        (["--out", str(words / "words.csv")], "cannot write to .*--out"),
+    ):
+        done = run("cloud", str(words), "--out", str(tmp_path / "wrong"), *wrong)
+        assert isinstance(done.exception, UsageError)
+        assert re.search(told, str(done.exception)), done.exception
+        assert not (tmp_path / "wrong").exists()
+    assert isinstance(run("cloud", str(tmp_path / "translator")).exception, MissingError)
+    assert isinstance(run(*train, "--classifier", "tiny,shop").exception, UsageError)
 
 
 def test_the_decoder_is_asked_for_by_its_flag(subject: list[str], made: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -135,25 +135,24 @@ def cloud(
     from xcore_texplain import cloud as draw
     from xcore_texplain.said import read
 
-    folder, parts = Path(out), names(group)
+    parts = names(group)
     if len(parts) > 2 or (against and len(parts) > 1):
         raise UsageError(f"--group {group!r} names too many groups", "one, or two without --against")
-    folder.mkdir(parents=True, exist_ok=True)
     first = _part(read(Path(sentences)), parts[0] if parts else "")
     if against or len(parts) == 2:
         other = read(Path(against)) if against else read(Path(sentences))
         second = _part(other, parts[-1] if parts else "")
         labels = (parts[0], parts[1]) if len(parts) == 2 else (sentences, against)
         changed = _compare(first, second, drop, least)
+        folder = _folder(out, changed, least)
         draw.table(changed, folder / "changes.csv")
         draw.changes(changed, labels, folder / "changes.png")
         _show_changes(changed, as_json)
         return _saved(folder, ["changes.png", "changes.csv"], as_json)
     words = _weigh(first, drop)
+    folder = _folder(out, [w for w in words if w.freq >= least], least)
     draw.table(words, folder / "words.csv")
     files = draw.cloud(words, next((r.cls for r in first if r.of == "class"), ""), folder, least)
-    if not files:
-        raise UsageError(f"no word is in {least:.0%} of the sentences", "lower --least")
     if as_json:
         from xcore.listing import print_line
 
@@ -185,6 +184,18 @@ def _opened(about: dict[str, Any], given: dict[str, Any], work: Path) -> Iterato
     with store.locked(), for_stderr() as reporter:
         reporter.begin(len(plan.cells), 0)
         yield Opened(plan.cells, Workbench(registry, store), reporter)
+
+
+def _folder(out: str, words: Sequence[Any], least: float) -> Path:
+    """The folder that pictures go to, if there are words for them."""
+    if not words:
+        raise UsageError(f"no word that is kept is in {least:.0%} of the sentences", "lower --least, or --drop fewer")
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror}", "choose another folder with --out") from error
+    return folder
 
 
 def _part(rows: list[Any], group: str) -> list[Any]:

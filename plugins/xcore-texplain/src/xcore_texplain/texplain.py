@@ -111,7 +111,7 @@ class TExplain:
             concepts=concepts,
             parts=tuple(parts) if len(parts) > 1 else (),
             files=files,
-            notes=tuple(_notes(task, about, translator, found)),
+            notes=tuple(_notes(task, about, translator, found, decoder)),
             cost=Cost(
                 seconds=time.perf_counter() - begun - shared,
                 shared_seconds=shared,
@@ -213,7 +213,7 @@ def others(task: Task, o: Options) -> tuple[Any, Callable[[], Samples]]:
     return images.digest, lambda: images
 
 
-def _notes(task: Task, about: dict[str, Any], translator: Translator, found: str) -> list[str]:
+def _notes(task: Task, about: dict[str, Any], translator: Translator, found: str, decoder: TextDecoder) -> list[str]:
     """What a reader must know of the translator."""
     notes = [
         f"{task.target_name} at {task.layer}: translator ({translator.mode}) of {about.get('pairs', '?')} pairs, "
@@ -223,6 +223,10 @@ def _notes(task: Task, about: dict[str, Any], translator: Translator, found: str
         notes.append(
             f"the translator was trained on other features (layer {about.get('layer')!r}): its words may be wrong"
         )
+    if about.get("decoder_fingerprint") != decoder.fingerprint:
+        own = about.get("decoder")
+        other = "with other weights or options" if own == decoder.name else f"and {decoder.name} reads it"
+        notes.append(f"the translator was trained for {own} {other}: its words may be wrong")
     return [*notes, *about.get("notes", ())]
 
 
