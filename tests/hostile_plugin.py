@@ -47,6 +47,18 @@ def odd_evidence(options: object) -> object:
     return Returns(with_first(evidence={"p": float("nan")}))
 
 
+def holes(options: object) -> object:
+    import torch
+
+    return Returns(with_first(local=torch.tensor([1.0, float("nan")])))
+
+
+def steep(options: object) -> object:
+    import torch
+
+    return Returns(with_first(directions={"2": torch.full((8,), float("inf"))}))
+
+
 def small_maps(options: object) -> object:
     import torch
 
@@ -102,7 +114,18 @@ def blind(options: object) -> object:
 
 @hookimpl
 def register_explainers(register: object) -> None:
-    for factory in (nothing, concept_free, infinite, odd_evidence, small_maps, leaves, interrupted, crash):
+    for factory in (
+        nothing,
+        concept_free,
+        infinite,
+        odd_evidence,
+        holes,
+        steep,
+        small_maps,
+        leaves,
+        interrupted,
+        crash,
+    ):
         register(factory.__name__, factory, summary="a bad method")
     register("lost", "xcore.types:NotThere", summary="a name that is not there")
 

@@ -51,6 +51,8 @@ def command(tmp_path, *words):
         ("nothing", "method 'nothing' returned NoneType, not an Explanation"),
         ("infinite", "concept 0 ('part 0') of method 'infinite': importance is inf"),
         ("odd_evidence", "concept 0 ('part 0') of method 'odd_evidence': p is nan"),
+        ("holes", "method 'holes': local holds numbers that are not finite"),
+        ("steep", "method 'steep': direction at '2' holds numbers that are not finite"),
         ("small_maps", "maps have shape (60, 4, 4), the samples ask for (60, 16, 16)"),
         ("leaves", "SystemExit: 5"),
         ("crash", "cannot be made: ValueError: cannot make it"),

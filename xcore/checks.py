@@ -20,6 +20,14 @@ def checked(made: Any, label: str, samples: Samples) -> Explanation:
         for what, number in (("importance", concept.importance), *concept.evidence.items()):
             if not math.isfinite(number):
                 raise XcoreError(f"{where}: {what} is {number}")
+        tensors = {
+            "maps (kept as 16-bit floats)": None if concept.maps is None else concept.maps.half(),
+            "local": concept.local,
+            **{f"direction at {layer!r}": v for layer, v in concept.directions.items()},
+        }
+        for what, values in tensors.items():
+            if values is not None and not bool(values.isfinite().all()):
+                raise XcoreError(f"{where}: {what} holds numbers that are not finite")
         if concept.maps is not None and samples.kind == "image":
             wanted = (len(samples), *samples.images.shape[2:])
             if tuple(concept.maps.shape) != wanted:
