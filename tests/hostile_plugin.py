@@ -59,6 +59,12 @@ def steep(options: object) -> object:
     return Returns(with_first(directions={"2": torch.full((8,), float("inf"))}))
 
 
+def huge_maps(options: object) -> object:
+    import torch
+
+    return Returns(with_first(maps=torch.full((60, 16, 16), 1e5)))
+
+
 def small_maps(options: object) -> object:
     import torch
 
@@ -114,18 +120,8 @@ def blind(options: object) -> object:
 
 @hookimpl
 def register_explainers(register: object) -> None:
-    for factory in (
-        nothing,
-        concept_free,
-        infinite,
-        odd_evidence,
-        holes,
-        steep,
-        small_maps,
-        leaves,
-        interrupted,
-        crash,
-    ):
+    numbers = (infinite, odd_evidence, holes, steep, huge_maps, small_maps)
+    for factory in (nothing, concept_free, *numbers, leaves, interrupted, crash):
         register(factory.__name__, factory, summary="a bad method")
     register("lost", "xcore.types:NotThere", summary="a name that is not there")
 
