@@ -26,7 +26,7 @@ MODELS: dict[str, tuple[str, Recipe]] = {
     "vit-birds": ("vit", Recipe(minutes=2, lr=1e-3, batch=64, seed=62, weight_decay=0.05, ema=0.995)),
     "vit-cats": ("vit", Recipe(minutes=2, lr=1e-3, batch=64, seed=63, weight_decay=0.05, ema=0.995)),
     "blip": ("captioner", Recipe(minutes=22, lr=1.2e-3, batch=48, seed=71, weight_decay=0.05, ema=0.997)),
-    "vqa": ("vqa", Recipe(minutes=8, lr=1.2e-3, batch=32, seed=81, weight_decay=0.05, ema=0.997)),
+    "vqa": ("vqa", Recipe(minutes=25, lr=1.2e-3, batch=32, seed=81, weight_decay=0.05, ema=0.997)),
     "oracle-b": ("oracle", Recipe(minutes=4, lr=3e-3, batch=64, seed=12, ema=0.998)),
 }
 
