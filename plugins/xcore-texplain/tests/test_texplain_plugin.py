@@ -192,7 +192,9 @@ def test_train_then_explain_then_draw(subject: list[str], made: Path, tmp_path: 
     done = run("explain", *subject, *asked)
     assert done.exit_code == 0, done.output
     assert "stripes: stripes at" in done.output
-    rows = [json.loads(line) for line in run("explain", *subject, *asked, "--json").stdout.splitlines()]
+    done = run("explain", *subject, *asked, "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "4 image(s) were read" in done.stderr
     assert {"class", "word", "freq", "lift_shuffled"} <= set(rows[0])
 
     other = f"text-decoder=blip-decoder:{save_blip(tmp_path / 'other', WORDS, layers=1, states=16, seed=1)}"

@@ -106,6 +106,7 @@ def explain(
             if as_json:
                 from xcore.listing import print_line
 
+                typer.echo("\n".join(made.notes), err=True)
                 for word in words:
                     print_line({"class": task.target_name, **vars(word)})
                 continue

@@ -68,7 +68,7 @@ def _from_data(options: TranslatorOptions, data: Dataset, n: int) -> Source:
     if name is None:
         raise MissingError(
             f"this data set has no captions ({', '.join(names)})",
-            "name pairs of images and captions: texplain.pairs=FILE",
+            "name a file of images and captions: texplain.pairs=FILE, or --pairs FILE of xcore texplain train",
         )
 
     def load() -> Pairs:

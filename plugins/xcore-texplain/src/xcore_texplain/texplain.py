@@ -29,6 +29,9 @@ from xcore_texplain.words import dropped, spoken
 
 IMPORTANCE = "share of sentences with the word, less the share with features of all classes (language prior)"
 
+FEW = 10
+"""Images under which the notes warn of the bootstrap."""
+
 
 class TExplain:
     """Words that a frozen language model finds in the features of a class.
@@ -223,6 +226,8 @@ def _notes(task: Task, about: dict[str, Any], translator: Translator, found: str
         notes.append(
             f"the translator was trained on other features (layer {about.get('layer')!r}): its words may be wrong"
         )
+    if (n := len(task.samples)) < FEW:
+        notes.append(f"{n} image(s) were read: intervals over so few are too narrow")
     if about.get("decoder_fingerprint") != decoder.fingerprint:
         own = about.get("decoder")
         other = "with other weights or options" if own == decoder.name else f"and {decoder.name} reads it"
