@@ -17,7 +17,7 @@ from xcore.rows import Row
 from xcore.store import Store
 from xcore.types import Outcome
 
-ARM, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "rlpo-untuned", "craft")
+ARM, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "rlpo-untuned", "rlpo-questions", "craft")
 
 
 def main(runs: Sequence[str]) -> None:
