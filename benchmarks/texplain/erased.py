@@ -17,9 +17,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from reading import PAIRS, Reader, obtain, painted, whole
+from reading import PAIRS, Reader, obtain, painted, pick
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from torch import Tensor
-from xcore_minizoo.world import BACKGROUNDS, PATTERNS, Scene, draw
+from xcore_minizoo.world import BACKGROUNDS, PATTERNS, SHAPES, Scene, draw, random_colours
 from xcore_texplain.features import features
 from xcore_texplain.options import TranslatorOptions
 from xcore_texplain.words import content
@@ -31,7 +36,7 @@ IMAGES, SENTENCES, STEPS, PERMUTED = 300, 20, 1000, 2000
 MODEL = "minizoo/vit"
 FACTORS: dict[str, tuple[tuple[str, ...], Callable[[Scene], Scene]]] = {
     "background": (BACKGROUNDS, lambda scene: replace(scene, background="sand")),
-    "pattern": (PATTERNS, lambda scene: replace(scene, pattern="plain", colours=scene.colours[:1])),
+    "pattern": (PATTERNS, lambda scene: replace(scene, pattern="plain", colours=("brown",))),
 }
 
 
@@ -39,20 +44,20 @@ def erased(decoder: Any, out: Path) -> None:
     """Words of a factor that pictures have and features do not."""
     model = load_registry().create("classifier", Ref(MODEL))
     probe = model.open(model.default_layer)
-    scenes = [whole(np.random.default_rng([79, i])) for i in range(IMAGES)]
+    scenes = [free(np.random.default_rng([79, i])) for i in range(IMAGES)]
     pictures = as_samples(scenes)
     options = TranslatorOptions(steps=STEPS)
-    plain = partial(painted, whole, PAIRS)
+    plain = partial(painted, free, PAIRS)
     kept = obtain(decoder, probe, plain, out / "kept", options)
     print(f"## Erased: {MODEL} at {model.default_layer}\n")
     print(f"{IMAGES} pictures, {SENTENCES} sentences each. Share of sentences with the word for pictures that have it,")
     print("less the share for those that have not, with its 95 % interval; p: the largest difference of the factor")
-    print(f"against {PERMUTED} shuffles of its values over the pictures.\n")
+    print(f"against {PERMUTED} shuffles of its values over the pictures. Probes: held-out accuracy.\n")
     print(
         "| factor | word | pictures | features as they are | painted over | projected out |\n|---|---|---|---|---|---|"
     )
     for factor, (values, over) in FACTORS.items():
-        blind = obtain(decoder, probe, partial(painted, whole, PAIRS, over), out / f"{factor}-painted", options)
+        blind = obtain(decoder, probe, partial(painted, free, PAIRS, over), out / f"{factor}-painted", options)
         bare = Erased(probe, factor, values)
         linear = obtain(decoder, bare, plain, out / f"{factor}-projected", options)
         is_there = np.array([[getattr(scene, factor) == v for v in values] for scene in scenes])
@@ -65,8 +70,17 @@ def erased(decoder: Any, out: Path) -> None:
             row = [difference(x[:, j], is_there[:, j]) for x in told.values()]
             print(f"| {factor} | {value} | {is_there[:, j].sum()} | {' | '.join(row)} |")
         row = [f"p = {chance(x, is_there):.4f}" for x in told.values()]
-        print(f"| {factor} | largest | | {' | '.join(row)} |", flush=True)
+        print(f"| {factor} | largest | | {' | '.join(row)} |")
+        shown = ((probe, lambda scene: scene), (probe, over), (bare, lambda scene: scene))
+        row = [known(seen, [paint(scene) for scene in scenes], is_there.argmax(1)) for seen, paint in shown]
+        print(f"| {factor} | linear probe, support vectors | | {' | '.join(row)} |", flush=True)
     print()
+
+
+def free(rng: np.random.Generator) -> Scene:
+    """An animal whose factors say nothing of one another, but for the number of colours of a pattern."""
+    pattern = pick(rng, PATTERNS)
+    return Scene(pick(rng, SHAPES), pattern, random_colours(rng, pattern), pick(rng, BACKGROUNDS))
 
 
 class Erased:
@@ -75,7 +89,7 @@ class Erased:
     layout: Literal["NTC"] = "NTC"
 
     def __init__(self, probe: Any, factor: str, values: tuple[str, ...]) -> None:
-        scenes = [whole(np.random.default_rng([80, i])) for i in range(PAIRS)]
+        scenes = [free(np.random.default_rng([80, i])) for i in range(PAIRS)]
         y = torch.tensor([[float(getattr(scene, factor) == v) for v in values] for scene in scenes])
         z = features(probe, as_samples(scenes))
         self._probe, self._mean = probe, z.mean(0)
@@ -110,6 +124,17 @@ def said_of(read: Reader, samples: Samples, values: tuple[str, ...]) -> NDArray[
     """(N, values) share of sentences about each picture with the word of each value."""
     lemmas = [next(iter(content(value, frozenset()))) for value in values]
     return read.count(samples, 3, SENTENCES).of(lemmas)
+
+
+def known(probe: Any, seen: list[Scene], values: NDArray[np.intp]) -> str:
+    """Held-out accuracy (five folds) of two classifiers of the factor, a linear one and one that is not.
+
+    They read the class token and the mean of the patches.
+    """
+    z = features(probe, as_samples(seen)).numpy()
+    x = np.concatenate([z[:, 0], z[:, 1:].mean(1)], 1)
+    made = LogisticRegression(C=0.1, max_iter=2000), SVC()
+    return ", ".join(f"{cross_val_score(make_pipeline(StandardScaler(), m), x, values).mean():.2f}" for m in made)
 
 
 def difference(x: NDArray[np.float64], there: NDArray[np.bool_]) -> str:
