@@ -285,6 +285,21 @@ def test_the_training_of_other_settings_is_not_gone_on_with(subject: list[str], 
     assert "13 pairs, 2 steps" in done.output
 
 
+@pytest.mark.parametrize(
+    ("data", "classifier", "told"),
+    [
+        ("reviews", "tiny", "data set reviews is text"),
+        ("shop", "reviews/textcnn", "classifier reviews/textcnn reads text"),
+    ],
+)
+def test_texts_are_refused(data: str, classifier: str, told: str, made: Path, tmp_path: Path) -> None:
+    decoder = f"text-decoder=blip-decoder:{made / 'blip'}"
+    about = ["--plugin", str(save_shop(tmp_path, "stripes")), "--data", data, "--classifier", classifier]
+    done = run("train", *about, "--model", decoder, "--pairs", str(made), "--out", str(tmp_path / "out"))
+    assert isinstance(done.exception, UsageError)
+    assert told in str(done.exception)
+
+
 def test_the_commands_are_subcommands_of_xcore() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "xcore", "texplain", "--help"], capture_output=True, text=True, check=True

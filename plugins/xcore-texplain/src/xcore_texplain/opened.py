@@ -52,6 +52,9 @@ class Opened:
     def _explainer(self, cell: Cell) -> TExplain:
         if (kind := self.bench.dataset(cell.data).kind) != "image":
             raise UsageError(f"texplain reads images, and data set {cell.data} is {kind}", "name another with --data")
+        if (kind := self.bench.classifier(cell).kind) != "image":
+            hint = "name another with --classifier"
+            raise UsageError(f"texplain reads images, and classifier {cell.classifier} reads {kind}", hint)
         made: TExplain = self.bench.registry.create("explainer", cell.method)
         return made
 
