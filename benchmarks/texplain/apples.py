@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from reading import PAIRS, interval, obtain, painted, pick, shares, whole
+from reading import PAIRS, interval, obtain, painted, pick, shares, strip, whole
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -25,6 +25,7 @@ from xcore_minizoo.train.classifier import save, write_figures
 from xcore_minizoo.train.loop import Recipe, train
 from xcore_minizoo.train.vit import ARCHITECTURE, SMALL, batch
 from xcore_minizoo.world import Scene
+from xcore_texplain.cloud import cloud
 from xcore_texplain.counts import weigh
 from xcore_texplain.features import features
 from xcore_texplain.options import TranslatorOptions
@@ -51,6 +52,7 @@ def apples(decoder: Any, out: Path) -> None:
     prior = Samples.concat([data.samples(cls, "train", PETS, 1) for cls in data.classes])
     fit, held = ({cls: data.samples(cls, s, PROBED, 4) for cls in data.classes} for s in ("explain", "heldout"))
     pairs = partial(painted, pet, PAIRS)
+    strip([held[cls] for cls in data.classes], out / "held-out.png")
     aucs, lifts = [], []
     for rho, seed in [(rho, seed) for rho in RHO for seed in SEEDS]:
         folder = out / f"{rho:g}-{seed}"
@@ -65,7 +67,9 @@ def apples(decoder: Any, out: Path) -> None:
             there = apple_in(held[cls])
             with_it, without = ([i for i, found in enumerate(there) if found == want][:PETS] for want in (True, False))
             own = read.count(held[cls].take(with_it), 2, SENTENCES)
-            lift = next((w.lift_shuffled for w in weigh(own, shuffled, shuffled, 1000, 0) if w.word == "apple"), 0.0)
+            words = weigh(own, shuffled, shuffled, 1000, 0)
+            lift = next((w.lift_shuffled for w in words if w.word == "apple"), 0.0)
+            cloud(words, cls, folder, stem=cls)
             bare = read.count(held[cls].take(without), 2, SENTENCES).of(["apple"]).mean()
             aucs.append(probed(read.probe, fit[cls], held[cls]))
             lifts.append(lift)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from reading import PAIRS, Reader, interval, obtain, painted, pick, quiet, scene_of, shares
+from reading import PAIRS, Reader, interval, obtain, painted, pick, quiet, scene_of, shares, strip
 from xcore_minizoo.captions import SPOKEN
 from xcore_minizoo.collections import COLLECTIONS, LAND, WATER
 from xcore_minizoo.world import BACKGROUNDS, Scene, draw
@@ -74,6 +74,9 @@ def hidden(decoder: Any, out: Path) -> None:
         alone = Samples("image", pictures, tuple(f"hidden/{cls}/{i}" for i in range(IMAGES)))
         kept = float((model.logits(alone).argmax(1) == target).float().mean())
         told = {name: read.count(samples, 2, SENTENCES) for name, samples in (("alone", alone), ("full", full))}
+        strip([full, alone], out / f"{cls}.png")
+        changed = [c for c in compare(told["full"], told["alone"]) if max(c.before, c.after) >= 0.02]
+        changes(changed, ("with the bird", "without it"), out / f"{cls}-changes.png")
         own = LAND if cls == "landbird" else WATER
         for words in dict.fromkeys([own, *ASKED]):
             there = np.mean([scene.background in words for scene in bare])

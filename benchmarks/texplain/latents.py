@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reading import obtain, painted, whole
+from reading import obtain, painted, strip, whole
 from scipy.spatial.distance import jensenshannon
-from xcore_texplain.counts import count
+from xcore_texplain.cloud import changes
+from xcore_texplain.counts import compare, count
 from xcore_texplain.options import TranslatorOptions
 
 from xcore.api import load_registry
@@ -30,14 +31,18 @@ def latents(decoder: Any, out: Path) -> None:
     generator = registry.create("generator", Ref("minizoo/diffusion"))
     captioner = registry.create("model", Ref("minizoo/blip", {"top_p": 0.95}))
     options = TranslatorOptions(mode="flatten_bottleneck", steps=3000, train_pairs=PAIRS)
-    read = obtain(decoder, generator.probe(), partial(painted, whole, PAIRS), out, options)
+    read = obtain(decoder, generator.probe(), partial(painted, strip, whole, PAIRS), out, options)
     classes = [c for c in registry.create("dataset", Ref("minizoo")).classes if c != "other"]
-    ours, theirs = [], []
+    ours, theirs, drawn = [], [], []
     for c in classes:
         samples = generator.generate([f"a {c}"] * DRAWN, range(DRAWN))
         ours.append(read.count(samples, 0, SENTENCES))
         each = [captioner.caption(samples, [1000 * i + j for i in range(DRAWN)]) for j in range(CAPTIONS)]
         theirs.append(count(list(zip(*each, strict=True))))
+        told = [w for w in compare(theirs[-1], ours[-1]) if max(w.before, w.after) >= 0.02]
+        changes(told, ("the captioner", "TExplain on the latents"), out / f"{c}-changes.png")
+        drawn.append(samples)
+    strip(drawn, out / "drawn.png")
     words = sorted({w for told in (*ours, *theirs) for w in told.words})
     a, b = ([told.of(words) for told in side] for side in (ours, theirs))
     found = distances([x.mean(0) for x in a], [x.mean(0) for x in b])

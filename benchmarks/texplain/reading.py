@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torchvision.utils import save_image
 from xcore_minizoo.captions import long_caption
 from xcore_minizoo.train.captioner import named, scene_of
 from xcore_minizoo.world import Scene, draw
@@ -102,6 +104,13 @@ def shares(counted: Counted, words: Sequence[str]) -> tuple[float, float, float]
 def interval(figures: tuple[float, float, float]) -> str:
     """A figure with its interval."""
     return f"{figures[0]:.2f} [{figures[1]:.2f}, {figures[2]:.2f}]"
+
+
+def strip(rows: Sequence[Samples], path: Path, n: int = 8) -> None:
+    """The first pictures of each of these, a row each, twice as large."""
+    shown = torch.cat([row.images[:n] for row in rows])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image(F.interpolate(shown, scale_factor=2, mode="nearest"), path, nrow=n, padding=4, pad_value=1.0)
 
 
 def quiet(step: int, total: int, note: str = "") -> None:
