@@ -54,7 +54,8 @@ def latents(decoder: Any, out: Path) -> None:
     print(f"ratio: own over the mean of the others, 95 % interval over {RESAMPLES} resamples of the drawings.\n")
     print(f"| | {' | '.join(classes)} | others | ratio |\n|---|{'---|' * (len(classes) + 2)}")
     rng = np.random.default_rng(0)
-    again = np.array([distances(*(resampled(side, rng) for side in (a, b))) for _ in range(RESAMPLES)])
+    draws = (rng.integers(DRAWN, size=DRAWN) for _ in range(RESAMPLES))  # the same drawings on both sides
+    again = np.array([distances([x[i].mean(0) for x in a], [x[i].mean(0) for x in b]) for i in draws])
     for i, c in enumerate(classes):
         row = [f"{d:.3f}" for d in found[i]]
         print(f"| {c} | {' | '.join(row)} | {others(found)[i]:.3f} | {shown(found, again, [i])} |")
@@ -85,8 +86,3 @@ def shown(found: Spread, again: Spread, rows: list[int]) -> str:
 
     low, high = np.quantile(ratio(again), [0.025, 0.975])
     return f"{ratio(found):.2f} [{low:.2f}, {high:.2f}]"
-
-
-def resampled(side: Sequence[Spread], rng: np.random.Generator) -> list[Spread]:
-    """Mean frequencies over pictures drawn again."""
-    return [x[rng.integers(len(x), size=len(x))].mean(0) for x in side]
