@@ -31,7 +31,7 @@ def latents(decoder: Any, out: Path) -> None:
     generator = registry.create("generator", Ref("minizoo/diffusion"))
     captioner = registry.create("model", Ref("minizoo/blip", {"top_p": 0.95}))
     options = TranslatorOptions(mode="flatten_bottleneck", steps=3000, train_pairs=PAIRS)
-    read = obtain(decoder, generator.probe(), partial(painted, strip, whole, PAIRS), out, options)
+    read = obtain(decoder, generator.probe(), partial(painted, whole, PAIRS), out, options)
     classes = [c for c in registry.create("dataset", Ref("minizoo")).classes if c != "other"]
     ours, theirs, drawn = [], [], []
     for c in classes:
