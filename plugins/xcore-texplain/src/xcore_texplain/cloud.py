@@ -10,8 +10,8 @@ from xcore.store import write_text
 from xcore_texplain.counts import Change, Word
 from xcore_texplain.words import dropped
 
-NAME, WORD, COMMON = "#c0392b", "#1f4e79", "#b5bcc4"
-"""Colours of the class's name, of other words, and of words that the prior says as often."""
+NAME, WORD, UNSURE, COMMON = "#c0392b", "#1f4e79", "#7fa8cc", "#b5bcc4"
+"""Colours of the class's name, of other words, of such without an interval, and of words that the prior says as often."""
 MOST = 60
 SHOWN = 12
 
@@ -19,15 +19,15 @@ SHOWN = 12
 def cloud(words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, stem: str = "cloud") -> dict[str, Path]:
     """Write STEM.png and STEM.svg: a word's size goes with its frequency.
 
-    The words of the class's name are red; words that the shuffled prior says as often are grey.
+    The words of the class's name are red, others blue; words that the shuffled prior says as often are grey. Over one
+    image there is no interval to tell: words that it says more often than the prior are light blue.
     """
     from wordcloud import WordCloud
 
     sizes = {w.word: w.freq for w in words if w.freq >= least and w.freq > 0}
     if not sizes:
         return {}
-    own = {w.word for w in words if w.over_lo > 0}
-    colours = {w: NAME if w in names(cls) else WORD if w in own else COMMON for w in sizes}
+    colours = {w.word: NAME if w.word in names(cls) else _shade(w) for w in words if w.word in sizes}
 
     def colour(word: str, **_: Any) -> str:
         return colours[word]
@@ -42,13 +42,19 @@ def cloud(words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, st
     return {png.name: png, svg.name: svg}
 
 
+def _shade(word: Word) -> str:
+    if word.over_lo is None:
+        return UNSURE if word.over > 0 else COMMON
+    return WORD if word.over_lo > 0 else COMMON
+
+
 def names(cls: str) -> frozenset[str]:
     """The lemmas in the name of a class."""
     return dropped([cls.replace("_", " ")])
 
 
 def changes(rows: Sequence[Change], labels: tuple[str, str], path: Path) -> Path:
-    """Draw the words that the second group gained most and lost most as bars with their intervals."""
+    """Draw the words that the second group gained most and lost most as bars with their intervals, if they have any."""
     from PIL import Image, ImageDraw, ImageFont
 
     gained = [r for r in rows if r.change > 0][:SHOWN]
@@ -58,7 +64,7 @@ def changes(rows: Sequence[Change], labels: tuple[str, str], path: Path) -> Path
     picture = Image.new("RGB", (left + wide + 20, (len(shown) + 2) * line + 10), "white")
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
     pen.text((8, 6), f"share of sentences, {labels[1]} less {labels[0]}", "black", font)
-    top = max([0.01, *(max(abs(r.lo), abs(r.hi)) for r in shown)])
+    top = max([0.01, *(abs(value) for r in shown for value in (r.change, r.lo, r.hi) if value is not None)])
 
     def at(value: float) -> float:
         return left + wide * (value / top + 1) / 2
@@ -68,15 +74,18 @@ def changes(rows: Sequence[Change], labels: tuple[str, str], path: Path) -> Path
         pen.text((8, y), row.word[:20], "black", font)
         ends = sorted((at(0), at(row.change)))
         pen.rectangle((ends[0], y + 2, ends[1], y + line - 6), WORD if row.change > 0 else NAME)
-        pen.line((at(row.lo), y + line / 2 - 2, at(row.hi), y + line / 2 - 2), "black" if row.sure else COMMON, 2)
+        if row.lo is not None and row.hi is not None:
+            pen.line((at(row.lo), y + line / 2 - 2, at(row.hi), y + line / 2 - 2), "black" if row.sure else COMMON, 2)
         pen.text((at(0) + 4 if row.change < 0 else at(0) - 48, y), f"{row.change:+.2f}", "black", font)
     pen.line((at(0), line, at(0), picture.height - 6), "black")
+    if any(row.lo is None for row in shown):
+        pen.text((8, picture.height - line), "no intervals: a single image on one side", "black", font)
     picture.save(path)
     return path
 
 
 def table(rows: Sequence[Word] | Sequence[Change], path: Path) -> Path:
-    """Write the figures of all words as CSV."""
+    """Write the figures of all words as CSV; nothing where there is no interval."""
     fields: list[Mapping[str, Any]] = [vars(row) for row in rows]
     head = list(fields[0]) if fields else ["word"]
     lines = [",".join(head), *(",".join(_plain(row[name]) for name in head) for row in fields)]
@@ -85,4 +94,4 @@ def table(rows: Sequence[Word] | Sequence[Change], path: Path) -> Path:
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else f"{float(value):.5g}"
+    return value if isinstance(value, str) else "" if value is None else f"{float(value):.5g}"

@@ -235,8 +235,8 @@ def _compare(one: list[Any], two: list[Any], drop: str, least: float) -> list[Ch
 def _show_words(words: list[Word]) -> None:
     typer.echo(f"{'word':<20} share of sentences    over prior            lift over shuffled, mean feature")
     for w in words[:SHOWN]:
-        freq = f"{w.freq:.2f} [{w.lo:.2f}, {w.hi:.2f}]"
-        over = f"{w.over:+.2f} [{w.over_lo:+.2f}, {w.over_hi:+.2f}]"
+        freq = f"{w.freq:.2f} {_interval(w.lo, w.hi, '.2f')}"
+        over = f"{w.over:+.2f} {_interval(w.over_lo, w.over_hi)}"
         typer.echo(f"{w.word:<20} {freq:<21} {over:<21} {w.lift_shuffled:6.1f} {w.lift_mean:6.1f}")
 
 
@@ -251,9 +251,13 @@ def _show_changes(changed: list[Change], as_json: bool) -> None:
         sign = 1 if title == "gained" else -1
         typer.echo(f"{title:<20} before  after  change")
         for row in [r for r in rows if sign * r.change > 0][:SHOWN]:
-            mark = "" if row.sure else "  (interval holds 0)"
-            bounds = f"[{row.lo:+.2f}, {row.hi:+.2f}]"
+            mark = "" if row.sure or row.lo is None else "  (interval holds 0)"
+            bounds = _interval(row.lo, row.hi)
             typer.echo(f"{row.word:<20} {row.before:.2f}    {row.after:.2f}   {row.change:+.2f} {bounds}{mark}")
+
+
+def _interval(lo: float | None, hi: float | None, spec: str = "+.2f") -> str:
+    return "no interval" if lo is None or hi is None else f"[{lo:{spec}}, {hi:{spec}}]"
 
 
 def _saved(folder: Path, files: list[str], as_json: bool) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from xcore_texplain.words import content
 
 Array = NDArray[np.float64]
 LEVEL = (0.025, 0.975)
+Bound = float | None
+"""An end of an interval; None where there is no interval, since resampling a single image always gives the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,25 +72,25 @@ class Word:
     word: str
     freq: float
     """Mean over images of the share of their sentences with the word."""
-    lo: float
-    hi: float
+    lo: Bound
+    hi: Bound
     shuffled: float
     """The same with the features of images of all classes."""
     mean: float
     """Share of the sentences about the mean feature."""
     over: float
     """freq - shuffled."""
-    over_lo: float
-    over_hi: float
+    over_lo: Bound
+    over_hi: Bound
     lift_shuffled: float
-    lift_lo: float
-    lift_hi: float
+    lift_lo: Bound
+    lift_hi: Bound
     lift_mean: float
 
     @property
     def evidence(self) -> dict[str, float]:
-        """The figures by name."""
-        return {k: v for k, v in vars(self).items() if k != "word"}
+        """The figures by name, without those that are not there."""
+        return {k: v for k, v in vars(self).items() if k != "word" and v is not None}
 
 
 def weigh(own: Counted, shuffled: Counted, mean: Counted, resamples: int, seed: int) -> list[Word]:
@@ -95,7 +98,7 @@ def weigh(own: Counted, shuffled: Counted, mean: Counted, resamples: int, seed: 
 
     freq(w) is the mean over images of shares, lifts are ratios of frequencies with half a sentence added to both
     sides, so that a word that a prior never says has a finite lift. Intervals: percentiles over resampled images of the
-    class and, independently, of the prior.
+    class and, independently, of the prior; none (`Bound`) of a side with fewer than two images.
     """
     words = own.words
     a, b, c = own.of(words), shuffled.of(words), mean.of(words).mean(0)
@@ -103,10 +106,10 @@ def weigh(own: Counted, shuffled: Counted, mean: Counted, resamples: int, seed: 
     one, two = _resampled(a, resamples, rng), _resampled(b, resamples, rng)
     sizes = [float(x.sentences.sum()) for x in (own, shuffled, mean)]
     f, g = a.mean(0), b.mean(0)
-    lo, hi = np.quantile(one, LEVEL, axis=0)
-    over_lo, over_hi = np.quantile(one - two, LEVEL, axis=0)
-    lift_lo, lift_hi = np.quantile(_lift(one, two, sizes[0], sizes[1]), LEVEL, axis=0)
-    figures = {
+    lo, hi = _bounds(one, a)
+    over_lo, over_hi = _bounds(one - two, a, b)
+    lift_lo, lift_hi = _bounds(_lift(one, two, sizes[0], sizes[1]), a, b)
+    figures: dict[str, Sequence[Any] | Array] = {
         "freq": f,
         "lo": lo,
         "hi": hi,
@@ -120,14 +123,14 @@ def weigh(own: Counted, shuffled: Counted, mean: Counted, resamples: int, seed: 
         "lift_hi": lift_hi,
         "lift_mean": _lift(f, c, sizes[0], sizes[2]),
     }
-    rows = [Word(w, **{name: float(values[i]) for name, values in figures.items()}) for i, w in enumerate(words)]
+    rows = [Word(w, **{name: _plain(values[i]) for name, values in figures.items()}) for i, w in enumerate(words)]
     return sorted(rows, key=lambda row: (-row.over, row.word))
 
 
 def read_table(path: Path) -> list[Word]:
     """Words from the CSV file of their figures."""
     with open(path, encoding="utf-8", newline="") as file:
-        return [Word(row.pop("word"), **{k: float(v) for k, v in row.items()}) for row in csv.DictReader(file)]
+        return [Word(row.pop("word"), **{k: _plain(v) for k, v in row.items()}) for row in csv.DictReader(file)]
 
 
 @dataclass(frozen=True)
@@ -138,23 +141,26 @@ class Change:
     before: float
     after: float
     change: float
-    lo: float
-    hi: float
+    lo: Bound
+    hi: Bound
 
     @property
     def sure(self) -> bool:
-        """Whether the interval is on one side of zero."""
-        return self.lo > 0 or self.hi < 0
+        """Whether there is an interval, and on one side of zero."""
+        return self.lo is not None and self.hi is not None and (self.lo > 0 or self.hi < 0)
 
 
 def compare(before: Counted, after: Counted, resamples: int = 1000, seed: int = 0) -> list[Change]:
-    """Words by how much more the second group says them: gained first, lost last."""
+    """Words by how much more the second group says them: gained first, lost last.
+
+    There is no interval if a group has fewer than two images.
+    """
     words = sorted({*before.words, *after.words})
     a, b = before.of(words), after.of(words)
     rng = np.random.default_rng([seed, 4])
-    low, high = np.quantile(_resampled(b, resamples, rng) - _resampled(a, resamples, rng), LEVEL, axis=0)
+    low, high = _bounds(_resampled(b, resamples, rng) - _resampled(a, resamples, rng), a, b)
     f, g = a.mean(0), b.mean(0)
-    sides = np.stack([f, g, g - f, low, high], 1).tolist()
+    sides = zip(f.tolist(), g.tolist(), (g - f).tolist(), low, high, strict=True)
     rows = [Change(w, *side) for w, side in zip(words, sides, strict=True)]
     return sorted(rows, key=lambda row: (-row.change, row.word))
 
@@ -164,6 +170,20 @@ def _resampled(shares: Array, resamples: int, rng: np.random.Generator) -> Array
     n = len(shares)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n
     return np.asarray(weights @ shares)
+
+
+def _bounds(drawn: Array, *shares: Array) -> tuple[Sequence[Bound], Sequence[Bound]]:
+    """Ends of the intervals of W words, from resampled figures (resamples, W) of these images; none over one image."""
+    if min(map(len, shares)) < 2:
+        nothing = [None] * drawn.shape[1]
+        return nothing, nothing
+    low, high = np.quantile(drawn, LEVEL, axis=0).tolist()
+    return low, high
+
+
+def _plain(figure: Any) -> Any:
+    """A figure as a number; None where there is none, which a table shows as nothing."""
+    return None if figure is None or figure == "" else float(figure)
 
 
 def _lift(f: Array, g: Array, own: float, other: float) -> Array:

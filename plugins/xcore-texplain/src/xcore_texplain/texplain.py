@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,19 +102,23 @@ class TExplain:
                 task, weigh(part, shuffled, mean, o.bootstrap, task.seed), own, f"{task.target_name}, group {name}"
             )
             for name, part in by_group.items()
+            if len(by_group) > 1
         ]
         if len(by_group) == 2:
             (a, one), (b, two) = by_group.items()
             changed = compare(one, two, o.bootstrap, task.seed)
             files["groups.png"] = changes(changed, (a, b), task.workdir / "groups.png")
             files["groups.csv"] = table(changed, task.workdir / "groups.csv")
+        read = {"": own, " of all classes": shuffled}
+        if parts:
+            read |= {f" of group {name}": part for name, part in by_group.items()}
         concepts, painted = self._painted(task, whole.concepts, sentences)
         return replace(
             whole,
             concepts=concepts,
-            parts=tuple(parts) if len(parts) > 1 else (),
+            parts=tuple(parts),
             files=files,
-            notes=tuple(_notes(task, about, translator, found, decoder)),
+            notes=(*_notes(task, about, translator, found, decoder), *few(read)),
             cost=Cost(
                 seconds=time.perf_counter() - begun - shared,
                 shared_seconds=shared,
@@ -226,13 +230,21 @@ def _notes(task: Task, about: dict[str, Any], translator: Translator, found: str
         notes.append(
             f"the translator was trained on other features (layer {about.get('layer')!r}): its words may be wrong"
         )
-    if (n := len(task.samples)) < FEW:
-        notes.append(f"{n} image(s) were read: intervals over so few are too narrow")
     if about.get("decoder_fingerprint") != decoder.fingerprint:
         own = about.get("decoder")
         other = "with other weights or options" if own == decoder.name else f"and {decoder.name} reads it"
         notes.append(f"the translator was trained for {own} {other}: its words may be wrong")
     return [*notes, *about.get("notes", ())]
+
+
+def few(read: Mapping[str, Counted]) -> list[str]:
+    """Whose intervals are over too few images to be believed, or over one, so that there are none."""
+    told = []
+    for of, counted in read.items():
+        if (n := len(counted.sentences)) < FEW:
+            why = "intervals over so few are too narrow" if n > 1 else "there are no intervals over one"
+            told.append(f"{n} image(s){of} were read: {why}")
+    return told
 
 
 def _groups(samples: Samples) -> list[str]:
