@@ -209,6 +209,19 @@ def test_train_then_explain_then_draw(subject: list[str], made: Path, tmp_path: 
     assert done.exit_code == 0, done.output
     assert "gained" in done.output
     assert "lost" in done.output
+    lines = (words / "sentences.jsonl").read_text().splitlines()
+    own = [line for line in lines if json.loads(line)["of"] == "class"]
+    (tmp_path / "one.jsonl").write_text("\n".join([own[0], *(line for line in lines if line not in own)]))
+    done = run("cloud", str(tmp_path / "one.jsonl"), "--out", str(tmp_path / "changes"))
+    assert "no interval" in done.output, done.output
+    done = run("cloud", str(tmp_path / "one.jsonl"), "--against", str(words), "--out", str(tmp_path / "changes"))
+    assert "no interval" in done.output, done.output
+    (tmp_path / "bare.jsonl").write_text("\n".join(own))
+    (tmp_path / "prior.jsonl").write_text("\n".join(line for line in lines if line not in own))
+    for name, told in (("bare", "no sentences of 'shuffled'"), ("prior", "no sentences about images of a class")):
+        done = run("cloud", str(tmp_path / f"{name}.jsonl"), "--out", str(tmp_path / "wrong"))
+        assert isinstance(done.exception, UsageError), done.exception
+        assert told in str(done.exception)
     every = ",".join(row["word"] for row in rows)
     for wrong, told in (
         (["--group", "x"], "these sentences name no groups"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from xcore_texplain.cloud import changes, cloud, names, table
 from xcore_texplain.counts import Word, compare, count, read_table, weigh
+from xcore_texplain.texplain import few
 from xcore_texplain.words import content, dropped, spoken
 
 
@@ -72,6 +74,24 @@ def test_gained_and_lost_words() -> None:
     assert [r.sure for r in rows] == [True, False, True]
 
 
+def test_over_one_image_there_is_no_interval() -> None:
+    one, two = count([["cat on grass"] * 4]), count([["cat on sand"] * 4, ["cat"] * 4])
+    for before, after in ((one, two), (two, one)):
+        rows = compare(before, after, 50)
+        assert {r.word: abs(r.change) for r in rows} == {"cat": 0, "grass": 1, "sand": 0.5}
+        assert {(r.lo, r.hi, r.sure) for r in rows} == {(None, None, False)}
+    alone = {w.word: w for w in weigh(one, two, count([["cat"]]), 50, 0)}
+    assert set(alone["grass"].evidence) == {"freq", "shuffled", "mean", "over", "lift_shuffled", "lift_mean"}
+    against_one = {w.word: w for w in weigh(two, one, count([["cat"]]), 50, 0)}
+    assert (against_one["sand"].lo, against_one["sand"].hi) == (0, 1)  # of its own frequency there is one
+    assert (against_one["sand"].over_lo, against_one["sand"].lift_hi) == (None, None)
+    assert few({"": one, " of group a": two}) == [
+        "1 image(s) were read: there are no intervals over one",
+        "2 image(s) of group a were read: intervals over so few are too narrow",
+    ]
+    assert few({"": count([["cat"]] * 10)}) == []
+
+
 def word(name: str, freq: float, over: float) -> Word:
     return Word(name, freq, freq, freq, freq - over, 0.1, over, over - 0.01, over + 0.01, 1.5, 1.0, 2.0, 1.5)
 
@@ -95,7 +115,8 @@ def test_clouds_colour_the_name_of_the_class(tmp_path: Path) -> None:
 
 
 def test_tables_are_read_back(tmp_path: Path) -> None:
-    words = [word("zebra", 0.5, 0.25), word("grass", 0.125, -0.5)]
+    alone = replace(word("sand", 0.5, 0.5), lo=None, hi=None, over_lo=None)
+    words = [word("zebra", 0.5, 0.25), word("grass", 0.125, -0.5), alone]
     assert read_table(table(words, tmp_path / "words.csv")) == words
 
 
@@ -104,3 +125,18 @@ def test_changes_are_drawn(tmp_path: Path) -> None:
     with Image.open(changes(rows, ("one", "two"), tmp_path / "a.png")) as picture:
         assert picture.width > 400
     changes([], ("one", "two"), tmp_path / "b.png")
+
+
+def test_pictures_say_that_there_is_no_interval(tmp_path: Path) -> None:
+    def last_line(images: int) -> np.ndarray:
+        rows = compare(count([["cat on grass"]] * images), count([["cat on sand"]] * 5), 50)
+        with Image.open(changes(rows, ("one", "two"), tmp_path / "a.png")) as picture:
+            return np.array(picture)[-20:, :300]
+
+    assert (last_line(5) == 255).mean() > 0.99 > (last_line(1) == 255).mean()
+    words = [word("grass", 0.5, 0.2), word("sand", 0.5, -0.2)]
+    svg = cloud([replace(w, over_lo=None, over_hi=None) for w in words], "zebra", tmp_path)["cloud.svg"].read_text()
+    assert {w: svg[: svg.index(f">{w}<")].rsplit("fill:", 1)[1][:7] for w in ("grass", "sand")} == {
+        "grass": "#7fa8cc",
+        "sand": "#b5bcc4",
+    }

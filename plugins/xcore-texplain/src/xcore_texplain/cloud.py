@@ -11,7 +11,7 @@ from xcore_texplain.counts import Change, Word
 from xcore_texplain.words import dropped
 
 NAME, WORD, UNSURE, COMMON = "#c0392b", "#1f4e79", "#7fa8cc", "#b5bcc4"
-"""Colours of the class's name, of other words, of such without an interval, and of words that the prior says as often."""
+"""Colours: the name of the class, other words, such without an interval, words that the prior says as often."""
 MOST = 60
 SHOWN = 12
 

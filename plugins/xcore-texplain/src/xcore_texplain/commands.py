@@ -112,7 +112,7 @@ def explain(
                 continue
             typer.echo(f"{task.target_name}: {'; '.join(made.notes)}")
             _show_words(words)
-            typer.echo(f"saved {folder}/cloud.png, cloud.svg, words.csv, sentences.jsonl")
+            _saved(folder, sorted(made.files), as_json)
 
 
 @app.command()
@@ -202,6 +202,8 @@ def _folder(out: str, words: Sequence[Any], least: float) -> Path:
 def _part(rows: list[Any], group: str) -> list[Any]:
     """Rows of a group; those of the prior stay."""
     known = {row.group for row in rows if row.of == "class"}
+    if not known:
+        raise UsageError("there are no sentences about images of a class", "name what texplain wrote")
     if group and known == {""}:
         raise UsageError("these sentences name no groups", "the data set they were made from has none")
     if group and group not in known:
@@ -219,6 +221,8 @@ def _weigh(rows: list[Any], drop: str) -> list[Word]:
         of: count([row.sentences for row in rows if row.of == of], dropped([drop]))
         for of in ("class", "shuffled", "mean")
     }
+    if lacking := [of for of, found in counted.items() if not len(found.sentences)]:
+        raise UsageError(f"there are no sentences of {lacking[0]!r} to compare with", "name what texplain wrote")
     return weigh(counted["class"], counted["shuffled"], counted["mean"], 1000, 0)
 
 

@@ -196,14 +196,14 @@ def translate(translator: Translator, z: Tensor) -> Tensor:
 
 
 def others(task: Task, o: Options) -> tuple[Any, Callable[[], Samples]]:
-    """Images of all classes, in equal parts: what they are known by, and how to get them.
+    """Images of all classes, in equal parts as far as there are so many: what they are known by, and how to get them.
 
     They are training images; where the generator's latents are read, drawings, made only if they are needed.
 
     Raises
     ------
     NotApplicable
-        The data has one class only.
+        The data has one class only, or training images of one.
     """
     classes = task.data.classes
     if len(classes) < 2:
@@ -215,8 +215,12 @@ def others(task: Task, o: Options) -> tuple[Any, Callable[[], Samples]]:
     if o.features == "generator":
         identity = [drawings.needed(task.generator).fingerprint, o.prompt, *classes, share]
         return identity, lambda: drawings.draw(task, o.prompt, classes, share, o.seed, drawings.PRIOR)
-    parts = [task.data.samples(cls, "train", share, o.seed) for cls in classes]
-    images = Samples.concat([part for part in parts if len(part)])
+    parts = [part for cls in classes if len(part := task.data.samples(cls, "train", share, o.seed))]
+    if len(parts) < 2:
+        raise NotApplicable(
+            "texplain compares with training images of all classes, and one class at most has any", "add images"
+        )
+    images = Samples.concat(parts)
     return images.digest, lambda: images
 
 
