@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,35 @@ def test_pairs_of_a_file_or_its_folder(name: str, folder: Path) -> None:
     assert source(options(pairs=str(folder / name)), data(), (8, 12)).identity == found.identity
     Image.new("RGB", (90, 90), (9, 8, 7)).save(folder / "1.png")
     assert source(options(pairs=str(folder)), data(), (8, 12)).identity != found.identity
+
+
+def test_pictures_of_pairs_are_those_of_a_folder_of_images(folder: Path) -> None:
+    """Transparent parts are white and 16-bit grey keeps its range, as the classifier sees them in `folder:`."""
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(folder / "0.png")
+    Image.fromarray(np.full((9, 9), 13107, np.uint16)).save(folder / "1.png")
+    images, _ = source(options(pairs=write(folder / "captions.csv", pairs())), data(), (8, 12)).load().read([0, 1])
+    torch.testing.assert_close(images.images[0], torch.ones(3, 8, 12))
+    torch.testing.assert_close(images.images[1], torch.full((3, 8, 12), 0.2), atol=1e-4, rtol=0)
+
+
+def test_the_seed_decides_which_pairs_of_a_long_file_are_taken(folder: Path) -> None:
+    path = write(folder / "captions.csv", [{"image": "0.png", "caption": f"shade {i}"} for i in range(40)])
+    few = {seed: options(pairs=path, train_pairs=6, validation=2, seed=seed) for seed in (0, 1)}
+    taken = {seed: source(o, data(), (8, 8)).load().texts for seed, o in few.items()}
+    assert all(len(set(texts)) == 8 for texts in taken.values())
+    assert taken[0] != taken[1]
+    assert source(few[0], data(), (8, 8)).load().texts == taken[0]
+    assert source(few[0], data(), (8, 8)).identity != source(few[1], data(), (8, 8)).identity
+
+
+def test_captions_that_are_not_there_are_empty() -> None:
+    class Told:
+        def samples(self, cls: Any, split: Any, n: int, seed: int) -> Any:
+            return replace(stripes(4, 0), meta={"caption": ("a", None, " ", "b")})
+
+    found = source(options(), Told(), (32, 32)).load()  # type: ignore[arg-type]
+    assert found.texts == ("a", "b")
+    assert found.notes == ("2 of 4 captions are empty and were left out",)
 
 
 def test_what_is_wrong_in_a_file_is_left_out_and_counted(folder: Path, tmp_path_factory: Any) -> None:

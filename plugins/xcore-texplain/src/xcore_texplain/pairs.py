@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from xcore.errors import MissingError, UsageError
 from xcore.identity import digest, file_digest
+from xcore.imagefile import Unreadable, read_picture
 from xcore.protocols import Dataset
 from xcore.samples import Samples
 from xcore_texplain.options import TranslatorOptions
@@ -58,7 +58,9 @@ def source(options: TranslatorOptions, data: Dataset, size: tuple[int, int]) -> 
         No such file, other columns, no caption at all; in one line.
     """
     n = options.train_pairs + options.validation
-    return _from_file(Path(options.pairs).expanduser(), n, size) if options.pairs else _from_data(options, data, n)
+    if options.pairs:
+        return _from_file(Path(options.pairs).expanduser(), n, size, options.seed)
+    return _from_data(options, data, n)
 
 
 def _from_data(options: TranslatorOptions, data: Dataset, n: int) -> Source:
@@ -73,7 +75,7 @@ def _from_data(options: TranslatorOptions, data: Dataset, n: int) -> Source:
 
     def load() -> Pairs:
         samples = data.samples(None, "train", n, options.seed)
-        texts = [str(text).strip() for text in samples.meta[name]]
+        texts = ["" if text is None else str(text).strip() for text in samples.meta[name]]
         kept = [i for i, text in enumerate(texts) if text]
         samples, left = samples.take(kept), len(texts) - len(kept)
         notes = (f"{left} of {len(texts)} captions are empty and were left out",) if left else ()
@@ -84,7 +86,7 @@ def _from_data(options: TranslatorOptions, data: Dataset, n: int) -> Source:
     return Source(digest(["data", first.digest, captions, name, n, options.seed]), load)
 
 
-def _from_file(path: Path, n: int, size: tuple[int, int]) -> Source:
+def _from_file(path: Path, n: int, size: tuple[int, int], seed: int) -> Source:
     if path.is_dir():
         found = next((path / name for name in FILES if (path / name).is_file()), None)
         if found is None:
@@ -113,7 +115,7 @@ def _from_file(path: Path, n: int, size: tuple[int, int]) -> Source:
             )
         _refuse_few(files, str(path), notes)
         if len(files) > n:
-            chosen = sorted(np.random.default_rng(0).choice(len(files), n, replace=False).tolist())
+            chosen = sorted(np.random.default_rng(seed).choice(len(files), n, replace=False).tolist())
             files, texts = [files[i] for i in chosen], [texts[i] for i in chosen]
 
         def read(rows: Sequence[int]) -> tuple[Samples, list[int]]:
@@ -124,7 +126,7 @@ def _from_file(path: Path, n: int, size: tuple[int, int]) -> Source:
 
         return Pairs(tuple(texts), read, tuple(notes))
 
-    return Source(digest(["file", file_digest(path), _sizes(path), n, size]), load)
+    return Source(digest(["file", file_digest(path), _sizes(path), n, size, seed]), load)
 
 
 def _sizes(path: Path) -> list[tuple[str, int]]:
@@ -189,9 +191,6 @@ def _refuse_few(kept: Sequence[Any], where: str, notes: Sequence[str]) -> None:
 def _picture(path: Path, size: tuple[int, int]) -> torch.Tensor | None:
     """(3, height, width) in [0, 1], fitted and cut at the centre; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            fitted = ImageOps.fit(upright, (size[1], size[0]), method=Image.Resampling.BICUBIC)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return read_picture(path, size)
+    except Unreadable:
         return None
-    return torch.from_numpy(np.array(fitted, dtype=np.uint8)).permute(2, 0, 1).float().div(255)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from xcore.errors import UsageError, unknown
+from xcore.imagefile import SUFFIXES, Unreadable, read_picture
 from xcore.paths import existing_file, existing_folder
 from xcore.samples import Kind, Samples
 from xcore.torchmodel import TensorCache
 from xcore.types import Split, Truth
 from xcore_vision.options import FolderOptions
-from xcore_vision.pictures import SUFFIXES, Unreadable, read_picture
 
 _TURNS: tuple[Split, ...] = ("explain", "heldout", "train")
 
@@ -124,7 +124,7 @@ class Folder:
         image = self._cache.get(path)
         if image is None:
             try:
-                image = read_picture(path, self._options.size, self._options.max_pixels)
+                image = read_picture(path, (self._options.size, self._options.size), self._options.max_pixels)
             except Unreadable as error:
                 self._skipped[path] = str(error)
                 return None

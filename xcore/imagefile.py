@@ -20,8 +20,12 @@ class Unreadable(Exception):
     """Why a file gives no picture, in a few words."""
 
 
-def read_picture(path: Path, size: int, max_pixels: int) -> Tensor:
-    """One picture as (3, size, size) float32 in [0, 1]: resized to cover the square, then cropped at the centre.
+MAX_PIXELS = 100_000_000
+"""Of a picture that is read."""
+
+
+def read_picture(path: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> Tensor:
+    """One picture as (3, *size) float32 in [0, 1]: resized to cover (height, width), then cropped at the centre.
 
     Orientation (EXIF) is applied; transparent parts are shown on white; grey, CMYK and palette pictures become RGB;
     16-bit grey keeps its range; of an animation the first frame is taken.
@@ -39,9 +43,10 @@ def read_picture(path: Path, size: int, max_pixels: int) -> Tensor:
             with Image.open(path) as image:
                 if image.width * image.height > max_pixels:
                     raise Unreadable(f"{image.width}x{image.height} pixels, more than max_pixels={max_pixels}")
-                image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at a fraction of a huge size
+                side = 2 * max(size)
+                image.draft("RGB", (side, side))  # JPEG only: decodes at a fraction of a huge size
                 image.load()
-                return _square(ImageOps.exif_transpose(image), size)
+                return _fitted(ImageOps.exif_transpose(image), size)
     except Image.DecompressionBombError:
         raise Unreadable(f"more than max_pixels={max_pixels} pixels") from None
     except UnidentifiedImageError:
@@ -52,14 +57,15 @@ def read_picture(path: Path, size: int, max_pixels: int) -> Tensor:
         raise Unreadable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
-def _square(image: Image.Image, size: int) -> Tensor:
+def _fitted(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    height, width = size
     if image.mode.startswith("I") or image.mode == "F":
         # Kept as floats: Pillow would clip 16-bit values at 255.
         values = _deep(image)
-        grey = ImageOps.fit(Image.fromarray(values, mode="F"), (size, size), method=Image.Resampling.BICUBIC)
+        grey = ImageOps.fit(Image.fromarray(values, mode="F"), (width, height), method=Image.Resampling.BICUBIC)
         data = torch.from_numpy(np.array(grey, dtype=np.float32)).clamp(0, 1)
-        return data.expand(3, size, size).clone()
-    fitted = ImageOps.fit(_rgb(image), (size, size), method=Image.Resampling.BICUBIC)
+        return data.expand(3, height, width).clone()
+    fitted = ImageOps.fit(_rgb(image), (width, height), method=Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(fitted, dtype=np.uint8)).permute(2, 0, 1).float().div(255)
 
 
