@@ -58,6 +58,8 @@ def test_order_decides_and_removed_phrases_remove_none() -> None:
 
 def test_class_name_is_removed_whatever_its_case() -> None:
     assert without_class_name(["Zebra skin", "a ZEBRA", "stripes", "stripes", "zeb"], "zebra") == ("stripes", "zeb")
+    said = ["a Polar bear", "polar_bear", "bear", "polar"]
+    assert without_class_name(said, "polar_bear") == without_class_name(said, "Polar bear")[1:] == ("bear", "polar")
 
 
 def test_patches_cover_the_grid_column_by_column() -> None:

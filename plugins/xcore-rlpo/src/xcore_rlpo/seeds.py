@@ -110,8 +110,12 @@ def said(task: Task, options: Options) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def without_class_name(phrases: Sequence[str], name: str) -> tuple[str, ...]:
-    """The phrases that do not contain the class name, upper and lower case alike; each once."""
-    return tuple(dict.fromkeys(p for p in phrases if name.lower() not in p.lower()))
+    """The phrases that do not contain the class name, upper and lower case alike; each once.
+
+    A name with underscores (polar_bear) is looked for with spaces, too: so people and models write it.
+    """
+    names = {name.lower(), name.lower().replace("_", " ")}
+    return tuple(dict.fromkeys(p for p in phrases if not any(n in p.lower() for n in names)))
 
 
 def distinct(texts: Tensor, threshold: float) -> list[int]:
