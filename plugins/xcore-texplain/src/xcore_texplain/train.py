@@ -128,7 +128,7 @@ def clear(folder: Path) -> None:
 
 
 def _batch(learned: NDArray[np.intp], o: TranslatorOptions, step: int) -> NDArray[np.intp]:
-    """The pairs of a step: every pair comes once an epoch."""
+    """The pairs of a step: each at most once an epoch, since a last batch that is not full is left out."""
     size = min(o.batch, len(learned))
     per_epoch = len(learned) // size
     epoch, place = divmod(step, per_epoch)

@@ -82,10 +82,12 @@ def obtain(task: Task, probe: Probe, decoder: TextDecoder, o: Options) -> tuple[
         folder = Path(o.translator).expanduser()
     else:
         key = recipe.key
-        # Beside the artifact, under the name of its key: an interrupted training is found again.
-        folder = task.artifact(
-            NAME, key, lambda directory: _ignore(recipe.make(directory, directory.parent / f".texplain-{digest(key)}"))
-        )
+
+        def make(directory: Path) -> None:
+            # Beside the artifact, under the name of its key: an interrupted training is found again.
+            recipe.make(directory, directory.parent / f".texplain-{digest(key)}")
+
+        folder = task.artifact(NAME, key, make)
     translator, about = load_translator(folder)
     check(translator, about, probe, task, decoder)
     return translator, about, recipe.features
@@ -105,7 +107,3 @@ def check(translator: Translator, about: dict[str, Any], probe: Probe, task: Tas
             f"layer {about.get('layer', '?')!r} for {translator.positions} of width {translator.features}",
             "name that layer with --layer, or train a translator for this one",
         )
-
-
-def _ignore(made: object) -> None:
-    """An artifact's maker returns nothing."""
