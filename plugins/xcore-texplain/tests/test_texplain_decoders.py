@@ -12,10 +12,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from xcore_texplain.blip import BlipDecoder, blip_decoder
-from xcore_texplain.nucleus import nucleus, openings, pick, uniforms
 from xcore_texplain.options import DecoderOptions
 from xcore_texplain.plugin import decoder_fingerprint
 from xcore_texplain.prefix import PrefixDecoder, prefix_decoder
+from xcore_texplain.rules import openings
 from xcore_texplain.testing import save_blip, save_causal, word_tokenizer
 
 from xcore.errors import UsageError
@@ -138,35 +138,6 @@ def test_a_thousand_sentences_in_seconds(tmp_path: Path) -> None:
     (sentences,) = decoder.sample(z, 1000, 0)
     assert time.process_time() - begun < 20
     assert len(sentences) == 1000
-
-
-@pytest.mark.parametrize("p", [1e-6, 0.3, 0.9, 0.95, 1.0])
-def test_nucleus_equals_the_warper_of_transformers(p: float) -> None:
-    from transformers import TopPLogitsWarper
-
-    logits = 3 * torch.randn(50, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    kept, tokens = nucleus(logits.softmax(-1), p)
-    back = torch.zeros_like(kept).scatter(-1, tokens, kept)
-    expected = logits.softmax(-1) if p == 1 else TopPLogitsWarper(p)(None, logits.clone()).softmax(-1)
-    torch.testing.assert_close(back, expected)
-    torch.testing.assert_close(kept.sum(-1), torch.ones(50, dtype=torch.float64))
-    count = (kept > 0).sum(-1)
-    assert int(count.min()) >= 1
-    ordered = logits.softmax(-1).sort(descending=True).values
-    for row, n in zip(ordered, count, strict=True):
-        assert float(row[:n].sum()) >= p - 1e-9  # enough
-        assert n == 1 or float(row[: n - 1].sum()) < p  # and no more
-
-
-def test_picks_follow_the_probabilities() -> None:
-    probabilities = torch.tensor([[0.5, 0.1, 0.3, 0.1]], dtype=torch.float64)
-    kept, tokens = nucleus(probabilities, 0.85)
-    u = uniforms(1, 20_000, 3)[0]
-    picked = pick(kept.expand(len(u), -1), tokens.expand(len(u), -1), u)
-    shares = torch.bincount(picked, minlength=4) / len(u)
-    torch.testing.assert_close(shares, torch.tensor([5, 1, 3, 0]) / 9, atol=0.015, rtol=0)  # ties: the first token
-    ends = pick(kept.expand(2, -1), tokens.expand(2, -1), torch.tensor([0.0, 1 - 1e-12], dtype=torch.float64))
-    assert ends.tolist() == [0, 1]
 
 
 def test_words_begin_where_pieces_say() -> None:

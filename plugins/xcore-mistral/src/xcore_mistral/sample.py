@@ -7,11 +7,11 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from xcore.errors import UsageError
+from xcore.nucleus import nucleus, pick
 
 
 def start(model: Any, prompt: Sequence[int]) -> tuple[Tensor, Any]:
@@ -33,24 +33,6 @@ def join(caches: Sequence[Any]) -> Any:
             if isinstance(value, Tensor) and value.ndim > 1:
                 setattr(layer, name, torch.cat([getattr(c.layers[i], name) for c in caches]))
     return joined
-
-
-def pick(probabilities: np.ndarray[Any, Any], u: float, top_p: float) -> int:
-    """The token at quantile u of the likeliest tokens that together have probability `top_p` (Holtzman et al. 2020).
-
-    Parameters
-    ----------
-    probabilities
-        (V,) float64.
-    u
-        In [0, 1).
-    """
-    # Tokens below (1 - top_p) / V have less than 1 - top_p together, so the nucleus is complete without them.
-    some = np.flatnonzero(probabilities >= (1 - top_p) / len(probabilities))
-    some = some[np.argsort(-probabilities[some], kind="stable")]
-    mass = np.cumsum(probabilities[some])
-    last = min(int(np.searchsorted(mass, top_p * mass[-1] if top_p == 1 else top_p)), len(some) - 1)
-    return int(some[min(int(np.searchsorted(mass[: last + 1], u * mass[last], side="right")), last)])
 
 
 @torch.no_grad()
@@ -107,17 +89,17 @@ def _write(
     logits = torch.stack([read[tuple(prompts[i])][0] for i in filled])
     cache = join([read[tuple(prompts[i])][1] for i in filled])
     del read
-    quantiles = draws[list(rows)].tolist()
-    open_rows = set(range(len(rows)))
+    quantiles = draws[list(rows)]
+    open_rows = list(range(len(rows)))
     total = draws.shape[1]
     for t in range(total):
-        probabilities = torch.softmax(logits.float().cpu().double() / temperature, -1).numpy()
+        probabilities = torch.softmax(logits.float().cpu().double() / temperature, -1)
         chosen = [0] * batch
-        for r in sorted(open_rows):
-            chosen[r] = pick(probabilities[r], quantiles[r][t], top_p)
-            answers[rows[r]].append(chosen[r])
-            if chosen[r] in stops:
-                open_rows.discard(r)
+        drawn = pick(*nucleus(probabilities[open_rows], top_p), quantiles[open_rows, t])
+        for r, token in zip(open_rows, drawn.tolist(), strict=True):
+            chosen[r] = token
+            answers[rows[r]].append(token)
+        open_rows = [r for r in open_rows if chosen[r] not in stops]
         if not open_rows or t + 1 == total:
             return
         out = model(

@@ -13,8 +13,8 @@ from xcore.errors import UsageError
 from xcore.hub import model_directory, read_json
 from xcore.pretrained import load_model
 from xcore_texplain.decoders import Decoder
-from xcore_texplain.nucleus import Step
 from xcore_texplain.options import DecoderOptions
+from xcore_texplain.rules import Step
 
 
 def blip_decoder(options: DecoderOptions | None, argument: str) -> Decoder:

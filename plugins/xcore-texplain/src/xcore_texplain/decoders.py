@@ -19,8 +19,8 @@ from xcore.identity import digest
 from xcore.pretrained import load_tokenizer
 from xcore.words import WORD
 from xcore_texplain.card import words_on_card
-from xcore_texplain.nucleus import Rules, Step, openings, uniforms
 from xcore_texplain.options import DecoderOptions
+from xcore_texplain.rules import Rules, Step, openings, uniforms
 
 IGNORED = -100
 USUAL = (0, 30)

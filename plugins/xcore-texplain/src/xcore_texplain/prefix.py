@@ -12,8 +12,8 @@ from xcore.errors import UsageError
 from xcore.hub import model_directory
 from xcore.pretrained import load_model
 from xcore_texplain.decoders import Decoder
-from xcore_texplain.nucleus import Step
 from xcore_texplain.options import DecoderOptions
+from xcore_texplain.rules import Step
 
 PREFIX = 10
 """States in front of a sentence if nobody says how many, as in ClipCap."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from xcore import device
 from xcore.errors import UsageError
 from xcore.hub import model_directory, read_json
+from xcore.nucleus import nucleus, pick
 from xcore.pretrained import load_model, load_tokenizer
 from xcore.samples import Samples
 from xcore_vision.processor import Processor
@@ -176,10 +177,6 @@ class Nucleus:
         Tokens are drawn from the likeliest ones that together have this probability; 0 = the likeliest one.
     longest
         Tokens that a text may have.
-
-    References
-    ----------
-    Holtzman et al.: The Curious Case of Neural Text Degeneration, ICLR 2020, section 3.1.
     """
 
     def __init__(self, seeds: Sequence[int], top_p: float, longest: int) -> None:
@@ -188,12 +185,6 @@ class Nucleus:
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores (n, V) of which one a row is left."""
-        likely, tokens = scores.softmax(1).sort(dim=1, descending=True, stable=True)
-        before = likely.cumsum(1) - likely
-        inside = before < self._top_p
-        inside[:, 0] = True
-        mass = (likely * inside).cumsum(1)
         u = self._luck[:, input_ids.shape[1]].to(scores.device)
-        place = torch.searchsorted(mass, u[:, None] * mass[:, -1:], right=True)
-        drawn = tokens.gather(1, torch.minimum(place, inside.sum(1, keepdim=True) - 1))
-        return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)
+        drawn = pick(*nucleus(scores.softmax(1), self._top_p), u)
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn[:, None], 0.0)

@@ -1,4 +1,4 @@
-"""Nucleus sampling with limits on the number of words, all sentences of one batch step by step."""
+"""Sentences with limits on the number of words, all of one batch step by step."""
 
 from __future__ import annotations
 
@@ -10,41 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xcore.nucleus import nucleus, pick
+
 Step = Callable[[Tensor], Tensor]
 """Last tokens (n,) -> logits (n, V) of the next ones; keeps what came before."""
-
-
-def nucleus(probabilities: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """The likeliest tokens that together have probability p (Holtzman et al., ICLR 2020, section 3.1).
-
-    Parameters
-    ----------
-    probabilities
-        (n, V), rows sum to 1.
-    p
-        In (0, 1]; at least one token is kept.
-
-    Returns
-    -------
-    kept : (n, V)
-        Probabilities in falling order, zero outside of the nucleus, renormalised.
-    tokens : (n, V)
-        The token of each place; equal probabilities in the order of tokens.
-    """
-    ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
-    before = ordered.cumsum(-1) - ordered
-    inside = before < p if p < 1 else torch.ones_like(before, dtype=torch.bool)
-    inside[:, 0] = True
-    kept = ordered * inside
-    return kept / kept.sum(-1, keepdim=True), tokens
-
-
-def pick(kept: Tensor, tokens: Tensor, u: Tensor) -> Tensor:
-    """The tokens (n,) at the quantiles u (n,) in [0, 1) of what `nucleus` kept."""
-    mass = kept.cumsum(-1)
-    place = torch.searchsorted(mass, u[:, None] * mass[:, -1:], right=True)
-    last = (kept > 0).sum(-1, keepdim=True) - 1
-    return tokens.gather(-1, torch.minimum(place, last)).squeeze(-1)
 
 
 @dataclass(frozen=True, eq=False)
