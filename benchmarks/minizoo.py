@@ -1,4 +1,4 @@
-"""What the whole table shows: `python benchmarks/minizoo.py runs/minizoo` prints it as Markdown.
+"""What a whole table shows: `python benchmarks/minizoo.py runs/minizoo` prints it as Markdown.
 
 Means are over classes and seeds; intervals are 95 % percentile intervals of 10,000 bootstrap resamples of the classes,
 since the seeds of one class are not independent.
@@ -19,9 +19,10 @@ from xcore.rows import Row
 
 def main(run: str) -> None:
     """Print all sections for a run directory."""
-    rows = [r for r in report(run).rows if r["status"] == "ok"]
+    made = report(run)
+    rows = [r for r in made.rows if r["status"] == "ok"]
     labels = list(dict.fromkeys(r["label"] for r in rows))
-    print(f"Command: `xcore bench --suite minizoo`, then `python benchmarks/minizoo.py {run}`\n")
+    print(f"Command: `xcore bench --suite {made.suite}`, then `python benchmarks/minizoo.py {run}`\n")
     per_concept(rows, labels)
     whole(rows, labels)
     paper_order(rows, "rlpo", [label for label in ("eac", "lens", "craft") if label in labels])
