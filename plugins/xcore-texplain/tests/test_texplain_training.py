@@ -223,6 +223,16 @@ def test_what_is_wrong_in_a_file_is_left_out_and_counted(folder: Path, tmp_path_
     np.testing.assert_allclose(found.z[:, 0, 0], np.arange(4) * 60 / 255, rtol=1e-5)
 
 
+def test_features_that_are_no_numbers_are_refused(folder: Path, tmp_path_factory: Any) -> None:
+    class Broken(Mean):
+        def activations(self, x: Any) -> torch.Tensor:
+            return super().activations(x) / 0
+
+    found = source(options(pairs=write(folder / "captions.csv", pairs())), data(), (8, 8))
+    with pytest.raises(UsageError, match="features hold numbers that are not finite"):
+        gather(Broken(), found.load, tmp_path_factory.mktemp("work"), quiet)  # type: ignore[arg-type]
+
+
 def test_features_that_were_computed_are_read_back(folder: Path, tmp_path_factory: Any) -> None:
     work = tmp_path_factory.mktemp("work")
     found = source(options(pairs=write(folder / "captions.csv", pairs())), data(), (8, 8))

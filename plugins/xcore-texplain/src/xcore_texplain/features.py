@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from xcore.errors import NotApplicable
+from xcore.errors import NotApplicable, UsageError
 from xcore.protocols import Classifier, Generator, Probe
 from xcore.samples import Samples
 from xcore_texplain.drawings import LAYER, open_latents
@@ -32,8 +32,18 @@ def open_probe(o: Options, classifier: Classifier, layer: str, generator: Genera
 
 
 def features(probe: Probe, samples: Samples) -> Tensor:
-    """(n, P, D) float32: P positions of width D; a layer without positions has one."""
+    """(n, P, D) float32: P positions of width D; a layer without positions has one.
+
+    Raises
+    ------
+    UsageError
+        They hold numbers that are none.
+    """
     a = probe.activations(samples).float()
+    if not bool(a.isfinite().all()):
+        raise UsageError(
+            "the features hold numbers that are not finite", "look at the model's weights, or name another --layer"
+        )
     if probe.layout == "NC":
         return a[:, None]
     return a.flatten(2).transpose(1, 2).contiguous() if probe.layout == "NCHW" else a
