@@ -97,14 +97,16 @@ def word(name: str, freq: float, over: float) -> Word:
 
 
 def test_clouds_colour_the_name_of_the_class(tmp_path: Path) -> None:
-    words = [word("zebra", 0.9, 0.5), word("grass", 0.5, 0.2), word("paint", 0.5, 0.0), word("rare", 0.001, 0.001)]
+    words = [word("zebra", 0.9, 0.5), word("grass", 0.5, 0.2), word("paint", 0.5, 0.0)]
+    words += [word("stand", 1.0, 0.015), word("rare", 0.001, 0.001)]
     files = cloud(words, "zebras", tmp_path)
     svg = files["cloud.svg"].read_text()
     assert svg.startswith("<svg")
-    assert {w: svg[: svg.index(f">{w}<")].rsplit("fill:", 1)[1][:7] for w in ("zebra", "grass", "paint")} == {
+    assert {w: svg[: svg.index(f">{w}<")].rsplit("fill:", 1)[1][:7] for w in ("zebra", "grass", "paint", "stand")} == {
         "zebra": "#c0392b",
         "grass": "#1f4e79",
         "paint": "#b5bcc4",
+        "stand": "#b5bcc4",  # over its prior, interval and all, by less than what counts as a word
     }
     assert ">rare<" not in svg
     first = files["cloud.png"].read_bytes()

@@ -19,15 +19,15 @@ SHOWN = 12
 def cloud(words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, stem: str = "cloud") -> dict[str, Path]:
     """Write STEM.png and STEM.svg: a word's size goes with its frequency.
 
-    The words of the class's name are red, others blue; words that the shuffled prior says as often are grey. Over one
-    image there is no interval to tell: words that it says more often than the prior are light blue.
+    The words of the class's name are red, others blue; words that the shuffled prior says as often, or less than `least`
+    less often, are grey. Over one image there is no interval to tell: words that it says more often are light blue.
     """
     from wordcloud import WordCloud
 
     sizes = {w.word: w.freq for w in words if w.freq >= least and w.freq > 0}
     if not sizes:
         return {}
-    colours = {w.word: NAME if w.word in names(cls) else _shade(w) for w in words if w.word in sizes}
+    colours = {w.word: NAME if w.word in names(cls) else _shade(w, least) for w in words if w.word in sizes}
 
     def colour(word: str, **_: Any) -> str:
         return colours[word]
@@ -42,9 +42,11 @@ def cloud(words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, st
     return {png.name: png, svg.name: svg}
 
 
-def _shade(word: Word) -> str:
+def _shade(word: Word, least: float) -> str:
+    if word.over <= 0 or word.over < least:  # a word of nearly every sentence may be surely, and by a thousandth, over its prior
+        return COMMON
     if word.over_lo is None:
-        return UNSURE if word.over > 0 else COMMON
+        return UNSURE
     return WORD if word.over_lo > 0 else COMMON
 
 
