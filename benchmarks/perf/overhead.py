@@ -27,6 +27,16 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 OWN = ("explain", "score")
 REST = "the loop, and imports"
+START, MAKE, PLAN, TABLE, END = (
+    "the interpreter's start",
+    "things made",
+    "plan made",
+    "table built",
+    "the interpreter's end",
+)
+ONCE = (START, MAKE, PLAN, TABLE, END)
+"""Parts that do not grow with the cells; made are models, data sets, methods and metrics, with their imports."""
+CALLS = (("explainer", "explain", "explain"), ("metric", "score", "score"), ("dataset", "samples", "samples drawn"))
 NOTHING = ["--plugin", str(HERE / "nothing.py"), "--methods", "nothing", "--baselines", "", "--metrics", "cost"]
 
 
@@ -67,7 +77,7 @@ class Counted:
 def child(out: str, started: float, command: list[str]) -> None:
     """Run `xcore` with everything counted, also the interpreter's start."""
     counted = Counted()
-    counted.seconds["the interpreter's start"] = time.time() - started
+    counted.seconds[START] = time.time() - started
     from xcore import api
     from xcore.cli import main
     from xcore.registry import Registry
@@ -80,20 +90,20 @@ def child(out: str, started: float, command: list[str]) -> None:
     def created(self: Registry, kind: str, ref: Any) -> Any:
         made[kind] += 1
         component = create(self, kind, ref)
-        for role, method in (("explainer", "explain"), ("metric", "score")):
+        for role, method, part in CALLS:
             if kind == role:
-                counted.wrap(component, method, method)
+                counted.wrap(component, method, part)
         return component
 
     Registry.create = created  # type: ignore[method-assign]
-    counted.wrap(Registry, "create", "models, data sets and methods made")
+    counted.wrap(Registry, "create", MAKE)  # around the function above
     for name in ("task", "run"):
-        counted.wrap(Workbench, name, "samples and contrast drawn")
+        counted.wrap(Workbench, name, "tasks built")
     counted.wrap(Store, "write", "records and pictures written")
     counted.wrap(Store, "write_scores", "scores written")
     counted.wrap(Store, "load", "records read")
-    counted.wrap(api, "make_plan", "plan made")
-    counted.wrap(api, "_report", "table built")
+    counted.wrap(api, "make_plan", PLAN)
+    counted.wrap(api, "_report", TABLE)
     sys.argv = ["xcore", *command]
     try:
         main()
@@ -119,7 +129,7 @@ def counted_run(command: list[str], folder: Path) -> tuple[float, dict[str, Any]
     out = folder / "counted.json"
     total = run([sys.executable, str(HERE / "overhead.py"), "--child", str(out), str(time.time()), *command])
     told = json.loads(out.read_text())
-    told["seconds"]["the interpreter's end"] = total - sum(told["seconds"].values())
+    told["seconds"][END] = total - sum(told["seconds"].values())
     return total, told
 
 
@@ -151,9 +161,9 @@ def first(command: list[str], folder: Path) -> None:
     print("|---|---|---|---|")
     for part, spent in sorted(seconds.items(), key=lambda item: (item[0] not in OWN, -item[1])):
         print(f"| {part} | {spent:.2f} | {calls.get(part, '')} | {spent / own:.1%} |")
-    loading = seconds.get("models, data sets and methods made", 0.0)
-    print(f"| **overhead** | {total - own:.2f} | | {(total - own) / own:.1%} |")
-    print(f"| overhead without making models | {total - own - loading:.2f} | | {(total - own - loading) / own:.1%} |")
+    once = sum(seconds.get(part, 0.0) for part in ONCE)
+    for what, spent in (("in all", total - own), ("once a run", once), ("of the cells", total - own - once)):
+        print(f"| **overhead {what}** | {spent:.2f} | | {spent / own:.1%} |")
     print(f"| in all | {total:.2f} | | |\n")
 
 
@@ -170,11 +180,12 @@ def nothing(folder: Path, cells: int) -> None:
     few = max(1, cells // 10)
     commands = (["bench", *NOTHING, "--seeds", str(n), "--out", str(folder / f"nothing-{n}")] for n in (few, cells))
     (short, less), (long, more) = (counted_run(command, folder) for command in commands)
-    price = {part: (s - less["seconds"].get(part, 0.0)) / (cells - few) for part, s in more["seconds"].items()}
-    print(f"A method that does nothing: {short:.2f} s for {few} cells, {long:.2f} s for {cells}: ", end="")
-    print(f"{1000 * (long - short) / (cells - few):.0f} ms a cell. Of it, in ms: ", end="")
+    grown = {part: s - less["seconds"].get(part, 0.0) for part, s in more["seconds"].items() if part not in ONCE}
+    price = {part: 1000 * s / (cells - few) for part, s in grown.items()}
+    print(f"A method that does nothing: {short:.2f} s for {few} cells, {long:.2f} s for {cells}; ", end="")
     ordered = sorted(price.items(), key=lambda item: -item[1])
-    print(", ".join(f"{part} {1000 * s:.1f}" for part, s in ordered if abs(s) >= 5e-5) + ".")
+    told = ", ".join(f"{part} {ms:.1f}" for part, ms in ordered if abs(ms) >= 0.05)
+    print(f"{sum(price.values()):.0f} ms a cell ({told}).")
 
 
 if __name__ == "__main__":
