@@ -251,6 +251,8 @@ def test_sentences_survive_the_file(tmp_path: Path) -> None:
     rows = [said.Said("class", "cat", "a", "g", ("one", "zwei ü"))]
     assert said.read(said.write(tmp_path / said.FILE, rows)) == rows
     assert said.read(tmp_path) == rows
-    (tmp_path / said.FILE).write_text(json.dumps({"x": 1}))
-    with pytest.raises(UsageError, match="no sentences"):
-        said.read(tmp_path)
+    row = {"of": "class", "cls": "cat", "image": "a", "group": ""}
+    for wrong in ({"x": 1}, row, [1], {**row, "sentences": "one"}, {**row, "sentences": [1]}):
+        (tmp_path / said.FILE).write_text(json.dumps(wrong))
+        with pytest.raises(UsageError, match="no sentences"):
+            said.read(tmp_path)

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -71,9 +72,14 @@ def read(path: Path) -> list[Said]:
         path = found[0]
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
-        return [Said(**{**row, "sentences": tuple(row["sentences"])}) for row in rows]
+        return [_row(json.loads(line)) for line in lines if line.strip()]
     except OSError as error:
         raise MissingError(f"cannot read {str(path)!r}: {error.strerror}", f"name a {FILE}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{str(path)!r} holds no sentences of texplain: {error}", f"name a {FILE}") from error
+
+
+def _row(row: Any) -> Said:
+    if not isinstance(row["sentences"], list) or not all(isinstance(text, str) for text in row["sentences"]):
+        raise TypeError("sentences must be a list of texts")
+    return Said(**{**row, "sentences": tuple(row["sentences"])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,13 @@ import torch
 from xcore.guard import seeded
 from xcore.hub import quiet
 
+SMALL: dict[str, Any] = {
+    "steps": 4, "every": 2, "batch": 4, "validation": 4, "sentences": 6, "prior_images": 4, "prior_sentences": 10,
+    "bootstrap": 50, "k": 5,
+}  # fmt: skip
+"""Options of `texplain` that take a second."""
+TOLD = ("zebra", "stripe", "blob", "grass", "soft", "red", "blue", "line")
+"""Words of the decoder that `save_told` writes."""
 SPECIAL = ("[PAD]", "[DEC]", "[UNK]", "[SEP]")
 
 
@@ -83,6 +91,23 @@ def teach(decoder: Any, states: torch.Tensor, texts: Sequence[str], steps: int, 
     model.zero_grad()
     model.requires_grad_(False)
     return value
+
+
+def save_told(folder: Path) -> Path:
+    """Save a small decoder in ``blip`` and 16 pictures of stripes and blobs with ``captions.jsonl``."""
+    from PIL import Image
+
+    from xcore.testing import blobs, stripes
+
+    save_blip(folder / "blip", TOLD, layers=1, states=16)
+    rows = []
+    for name, samples in (("stripe", stripes(8, 11)), ("blob", blobs(8, 12))):
+        (folder / name).mkdir()
+        for i, image in enumerate(samples.images):
+            Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(folder / name / f"{i}.png")
+            rows.append({"image": f"{name}/{i}.png", "caption": f"{name} line"})
+    (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
 
 
 def save_shop(folder: Path, cls: str) -> Path:
