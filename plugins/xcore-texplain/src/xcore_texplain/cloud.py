@@ -19,8 +19,8 @@ SHOWN = 12
 def cloud(words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, stem: str = "cloud") -> dict[str, Path]:
     """Write STEM.png and STEM.svg: a word's size goes with its frequency.
 
-    The words of the class's name are red, others blue; words that the shuffled prior says as often, or less than `least`
-    less often, are grey. Over one image there is no interval to tell: words that it says more often are light blue.
+    The words of the class's name are red, others blue; words that the shuffled prior says as often, or less often by
+    less than `least`, are grey. Over one image there is no interval to tell: others are light blue.
     """
     from wordcloud import WordCloud
 
@@ -43,7 +43,8 @@ def cloud(words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, st
 
 
 def _shade(word: Word, least: float) -> str:
-    if word.over <= 0 or word.over < least:  # a word of nearly every sentence may be surely, and by a thousandth, over its prior
+    # A word of nearly every sentence may surely be over its prior, and by a thousandth.
+    if word.over <= 0 or word.over < least:
         return COMMON
     if word.over_lo is None:
         return UNSURE
