@@ -226,7 +226,7 @@ class Bench:
         record |= {"skipped_inputs": list(data.skipped), "data_notes": self.workbench.notes(cell)}
         pictures = None
         if made is not None:
-            pictures = partial(draw, made, data.samples(cell.cls, "explain", cell.budget.samples, cell.data_seed))
+            pictures = partial(draw, made, self.workbench.explained(cell))
         self.store.write(name, record | {"numerics": numerics(self.plan.threads)}, made, pictures)
 
     # -- scoring -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RECENT = 3
-"""Drawn sets that are kept: random sets for methods, for metrics, and held-out samples; cells go class by class."""
+RECENT = 4
+"""Drawn sets that are kept: what is explained, random sets for methods, for metrics, and held-out samples; cells go
+class by class."""
 
 
 def _key(kind: str, ref: Ref) -> str:
@@ -142,9 +143,7 @@ class Workbench:
         classifier, data = self.classifier(cell), self.dataset(cell.data)
         drawn_with = cell.generator if self.registry.draws(cell.method) else None
         generator: Generator | None = self.component("generator", drawn_with) if drawn_with else None
-        samples = data.samples(cell.cls, "explain", cell.budget.samples, cell.data_seed)
-        if not len(samples):
-            raise MissingError(f"data set {cell.data} has no sample of class {cell.cls!r} to explain")
+        samples = self.explained(cell)
 
         def model(role: str) -> Any:
             if role not in cell.models:
@@ -183,17 +182,23 @@ class Workbench:
             truth=data.truth(str(cell.classifier)),
         )
 
+    def explained(self, cell: Cell) -> Samples:
+        """The samples of the class that a method sees: a copy, so that none can change what the next one is given."""
+        drawn = self._of_class(cell, "explain", cell.budget.samples, "sample to explain")
+        return drawn if drawn.kind == "text" else replace(drawn, data=drawn.images.clone())
+
     def heldout(self, cell: Cell) -> Samples:
         """The samples of the class that metrics see."""
-        key = digest(["heldout", asdict(cell.data), cell.cls, cell.budget.heldout, cell.data_seed])
+        return self._of_class(cell, "heldout", cell.budget.heldout, "held-out sample")
 
+    def _of_class(self, cell: Cell, split: Split, n: int, what: str) -> Samples:
         def make() -> Samples:
-            drawn = self.dataset(cell.data).samples(cell.cls, "heldout", cell.budget.heldout, cell.data_seed)
+            drawn = self.dataset(cell.data).samples(cell.cls, split, n, cell.data_seed)
             if not len(drawn):
-                raise MissingError(f"data set {cell.data} has no held-out sample of class {cell.cls!r}")
+                raise MissingError(f"data set {cell.data} has no {what} of class {cell.cls!r}")
             return drawn
 
-        return self._recent(key, make)
+        return self._recent(digest([split, asdict(cell.data), cell.cls, n, cell.data_seed]), make)
 
 
 def save_samples(samples: Samples, directory: Path) -> None:
