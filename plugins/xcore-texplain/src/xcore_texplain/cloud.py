@@ -63,7 +63,7 @@ def changes(rows: Sequence[Change], labels: tuple[str, str], path: Path) -> Path
     gained = [r for r in rows if r.change > 0][:SHOWN]
     lost = [r for r in reversed(rows) if r.change < 0][:SHOWN][::-1]
     shown = [*gained, *lost]
-    line, left, wide = 22, 170, 620
+    line, number, left, wide = 22, 165, 225, 565
     picture = Image.new("RGB", (left + wide + 20, (len(shown) + 2) * line + 10), "white")
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
     pen.text((8, 6), f"share of sentences, {labels[1]} less {labels[0]}", "black", font)
@@ -75,11 +75,11 @@ def changes(rows: Sequence[Change], labels: tuple[str, str], path: Path) -> Path
     for i, row in enumerate(shown, start=1):
         y = 10 + i * line
         pen.text((8, y), row.word[:20], "black", font)
+        pen.text((number, y), f"{row.change:+.2f}", "black", font)
         ends = sorted((at(0), at(row.change)))
         pen.rectangle((ends[0], y + 2, ends[1], y + line - 6), WORD if row.change > 0 else NAME)
         if row.lo is not None and row.hi is not None:
             pen.line((at(row.lo), y + line / 2 - 2, at(row.hi), y + line / 2 - 2), "black" if row.sure else COMMON, 2)
-        pen.text((at(0) + 4 if row.change < 0 else at(0) - 48, y), f"{row.change:+.2f}", "black", font)
     pen.line((at(0), line, at(0), picture.height - 6), "black")
     if any(row.lo is None for row in shown):
         pen.text((8, picture.height - line), "no intervals: a single image on one side", "black", font)

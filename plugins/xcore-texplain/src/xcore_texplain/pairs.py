@@ -114,9 +114,8 @@ def _from_file(path: Path, n: int, size: tuple[int, int], seed: int) -> Source:
                 f"{path.name}: {len(missing)} images are not there and were left out, first {_short(missing[0])}"
             )
         _refuse_few(files, str(path), notes)
-        if len(files) > n:
-            chosen = sorted(np.random.default_rng(seed).choice(len(files), n, replace=False).tolist())
-            files, texts = [files[i] for i in chosen], [texts[i] for i in chosen]
+        chosen = np.random.default_rng(seed).permutation(len(files))[:n]  # files are often sorted by class
+        files, texts = [files[i] for i in chosen], [texts[i] for i in chosen]
 
         def read(rows: Sequence[int]) -> tuple[Samples, list[int]]:
             pictures = {row: picture for row in rows if (picture := _picture(files[row], size)) is not None}
