@@ -175,6 +175,7 @@ def test_groups_are_told_apart(explained: tuple[Task, Explanation]) -> None:
     assert share[0] > 0.85
     assert share[1] < 0.15
     assert {"sentences.jsonl", "words.csv", "cloud.png", "cloud.svg", "groups.png", "groups.csv"} == set(made.files)
+    assert any(note.startswith("share of sentences, none less apple: apple -") for note in made.notes)
     rows = said.read(made.files["sentences.jsonl"])
     assert {row.of for row in rows} == {"class", "shuffled", "mean"}
     assert sum(row.of == "class" for row in rows) == 24

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from xcore_texplain.cloud import changes, cloud, names, table
-from xcore_texplain.counts import Word, compare, count, read_table, weigh
-from xcore_texplain.texplain import few
+from xcore_texplain.counts import Change, Word, compare, count, read_table, weigh
+from xcore_texplain.groups import differing, few
 from xcore_texplain.words import content, dropped, spoken
 
 
@@ -142,3 +142,10 @@ def test_pictures_say_that_there_is_no_interval(tmp_path: Path) -> None:
         "grass": "#7fa8cc",
         "sand": "#b5bcc4",
     }
+
+
+def test_the_note_of_two_groups_names_the_surest_changes_first() -> None:
+    rows = [Change("water", 0.1, 0.9, 0.8, 0.7, 0.9), Change("bird", 0.5, 0.6, 0.1, -0.1, 0.3)]
+    rows.append(Change("grass", 0.95, 0.05, -0.9, -1.0, -0.8))
+    assert differing(rows, ("land", "water")) == "share of sentences, water less land: grass -0.90, water +0.80"
+    assert differing(rows[1:2], ("a", "b")).endswith("no word whose interval is clear of 0")

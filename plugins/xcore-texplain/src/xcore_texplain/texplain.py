@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from xcore_texplain import drawings, said
 from xcore_texplain.cloud import changes, cloud, table
 from xcore_texplain.counts import Counted, Word, compare, count, weigh
 from xcore_texplain.features import features, open_probe
+from xcore_texplain.groups import differing, few, groups_of
 from xcore_texplain.options import Options
 from xcore_texplain.said import Said
 from xcore_texplain.trained import obtain
@@ -28,9 +29,6 @@ from xcore_texplain.translator import Translator
 from xcore_texplain.words import dropped, spoken
 
 IMPORTANCE = "share of sentences with the word, less the share with features of all classes (language prior)"
-
-FEW = 10
-"""Images under which the notes warn of the bootstrap."""
 
 
 class TExplain:
@@ -83,7 +81,7 @@ class TExplain:
         mean = count([row.sentences for row in prior if row.of == "mean"], drop)
         words = weigh(own, shuffled, mean, o.bootstrap, task.seed)
 
-        groups = _groups(task.samples)
+        groups = groups_of(task.samples)
         rows = [
             Said("class", task.target_name, task.samples.ids[i], groups[i] if groups else "", tuple(text))
             for i, text in enumerate(sentences)
@@ -104,11 +102,13 @@ class TExplain:
             for name, part in by_group.items()
             if len(by_group) > 1
         ]
+        notes = _notes(task, about, translator, found, decoder)
         if len(by_group) == 2:
             (a, one), (b, two) = by_group.items()
             changed = compare(one, two, o.bootstrap, task.seed)
             files["groups.png"] = changes(changed, (a, b), task.workdir / "groups.png")
             files["groups.csv"] = table(changed, task.workdir / "groups.csv")
+            notes.append(differing(changed, (a, b)))
         read = {"": own, " of all classes": shuffled}
         if parts:
             read |= {f" of group {name}": part for name, part in by_group.items()}
@@ -118,7 +118,7 @@ class TExplain:
             concepts=concepts,
             parts=tuple(parts),
             files=files,
-            notes=(*_notes(task, about, translator, found, decoder), *few(read)),
+            notes=(*notes, *few(read)),
             cost=Cost(
                 seconds=time.perf_counter() - begun - shared,
                 shared_seconds=shared,
@@ -239,24 +239,6 @@ def _notes(task: Task, about: dict[str, Any], translator: Translator, found: str
         other = "with other weights or options" if own == decoder.name else f"and {decoder.name} reads it"
         notes.append(f"the translator was trained for {own} {other}: its words may be wrong")
     return [*notes, *about.get("notes", ())]
-
-
-def few(read: Mapping[str, Counted]) -> list[str]:
-    """Whose intervals are over too few images to be believed, or over one, so that there are none."""
-    told = []
-    for of, counted in read.items():
-        if (n := len(counted.sentences)) < FEW:
-            why = "intervals over so few are too narrow" if n > 1 else "there are no intervals over one"
-            told.append(f"{n} image(s){of} were read: {why}")
-    return told
-
-
-def _groups(samples: Samples) -> list[str]:
-    """The group of each sample, if the data set names them."""
-    given = samples.meta.get("group")
-    if given is None or isinstance(given, str) or len(given) != len(samples):
-        return []
-    return [str(g.item() if hasattr(g, "item") else g) for g in given]
 
 
 def _weights(translator: Translator) -> str:
