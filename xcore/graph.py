@@ -43,19 +43,19 @@ class LayerInfo:
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradient to the weights inside; modes and flags as they were outside."""
-    modes = [(m, m.training) for m in module.modules()]
-    flags = [(p, p.requires_grad) for p in module.parameters()]
+    training = [m for m in module.modules() if m.training]  # only these: a large network is asked many times
+    learning = [p for p in module.parameters() if p.requires_grad]
     try:
-        for m, _ in modes:
+        for m in training:
             m.training = False
-        for p, _ in flags:
+        for p in learning:
             p.requires_grad_(False)
         yield
     finally:
-        for m, mode in modes:
-            m.training = mode
-        for p, flag in flags:
-            p.requires_grad_(flag)
+        for m in training:
+            m.training = True
+        for p in learning:
+            p.requires_grad_(True)
 
 
 def logits_of(output: Any) -> Tensor | None:
