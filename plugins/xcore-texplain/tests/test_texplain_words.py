@@ -149,3 +149,13 @@ def test_the_note_of_two_groups_names_the_surest_changes_first() -> None:
     rows.append(Change("grass", 0.95, 0.05, -0.9, -1.0, -0.8))
     assert differing(rows, ("land", "water")) == "share of sentences, water less land: grass -0.90, water +0.80"
     assert differing(rows[1:2], ("a", "b")).endswith("no word whose interval is clear of 0")
+
+
+def test_words_of_one_frequency_are_of_one_size_in_the_cloud(tmp_path: Path) -> None:
+    words = [word(name, 0.99, 0.5) for name in ("stand", "black", "stripe", "white", "horse")]
+    words += [word(name, 0.25, 0.1) for name in ("small", "painter", "grass", "forest", "snow", "water")]
+    svg = cloud(words, "zebra", tmp_path)["cloud.svg"].read_text()
+    sizes = {w.word: float(svg[: svg.index(f">{w.word}<")].rsplit('font-size="', 1)[1].split('"')[0]) for w in words}
+    assert len({sizes[w.word] for w in words[:5]}) == 1
+    assert len({sizes[w.word] for w in words[5:]}) == 1
+    assert sizes["small"] < sizes["stand"]

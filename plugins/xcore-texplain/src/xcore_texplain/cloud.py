@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xcore.store import write_text
 from xcore_texplain.counts import Change, Word
 from xcore_texplain.words import dropped
 
+if TYPE_CHECKING:
+    from wordcloud import WordCloud
+
 NAME, WORD, UNSURE, COMMON = "#c0392b", "#1f4e79", "#7fa8cc", "#b5bcc4"
 """Colours: the name of the class, other words, such without an interval, words that the prior says as often."""
+WIDTH, HEIGHT = 800, 500
+SCALING = 0.5
+"""How far sizes follow frequencies: a word half as frequent as the one before it is three quarters as large."""
 MOST = 60
 SHOWN = 12
 
@@ -22,8 +29,6 @@ def cloud(words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, st
     The words of the class's name are red, others blue; words that the shuffled prior says as often, or less often by
     less than `least`, are grey. Over one image there is no interval to tell: others are light blue.
     """
-    from wordcloud import WordCloud
-
     sizes = {w.word: w.freq for w in words if w.freq >= least and w.freq > 0}
     if not sizes:
         return {}
@@ -32,14 +37,32 @@ def cloud(words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, st
     def colour(word: str, **_: Any) -> str:
         return colours[word]
 
-    made = WordCloud(
-        width=800, height=500, background_color="white", prefer_horizontal=1.0, max_words=MOST, random_state=0,
-        color_func=colour, relative_scaling=0.5, collocations=False,
-    ).generate_from_frequencies(sizes)  # fmt: skip
+    made = _laid_out(sizes, colour)
     png, svg = folder / f"{stem}.png", folder / f"{stem}.svg"
     made.to_image().save(png)
     write_text(svg, made.to_svg())
     return {png.name: png, svg.name: svg}
+
+
+def _laid_out(sizes: Mapping[str, float], colour: Callable[..., str]) -> WordCloud:
+    """The largest cloud in which no word was made smaller to find room, so that equal frequencies look equal."""
+    from wordcloud import WordCloud
+
+    largest, least = HEIGHT * 0.4, HEIGHT * 0.05
+    while True:
+        made = WordCloud(
+            width=WIDTH, height=HEIGHT, background_color="white", prefer_horizontal=1.0, max_words=MOST,
+            random_state=0, color_func=colour, relative_scaling=SCALING, collocations=False, max_font_size=int(largest),
+        ).generate_from_frequencies(sizes)  # fmt: skip
+        placed = [(freq, size) for (_, freq), size, *_ in made.layout_]
+        asked = [
+            int(largest),
+            *(round((SCALING * b / a + 1 - SCALING) * size) for (a, size), (b, _) in pairwise(placed)),
+        ]
+        fits = len(placed) == min(len(sizes), MOST) and [size for _, size in placed] == asked
+        if fits or largest < least:
+            return made
+        largest *= 0.9
 
 
 def _shade(word: Word, least: float) -> str:
