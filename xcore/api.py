@@ -180,6 +180,7 @@ def explain(
         Options of the method, as on `xcore show METHOD`.
     generator, models, vocabulary
         For methods that draw or ask: a generator, helper models by role, phrases to try (of texts, their own words).
+        A generator or a model is an object, or the reference that the command line takes: ``"blip-decoder:DIR"``.
     workdir
         Where `Explanation.files` are written; "" = a new temporary folder, which is left for the caller.
 
@@ -195,16 +196,13 @@ def explain(
         If the method cannot explain this classifier.
     """
     from xcore.guard import seeded
-    from xcore.live import live_task
+    from xcore.live import component, helpers, live_task
 
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"the seed is {seed!r}", "pass a whole number from 0 to 2**32 - 1")
     registry = registry or load_registry()
     ref = Ref(method, dict(options or {}))
     explainer = registry.create("explainer", ref)
-    helpers = dict(models or {})
-    for role, unasked in registry.fallbacks(r for r in registry.roles(ref) if r not in helpers).items():
-        helpers[role] = registry.create("model", unasked)
     task = live_task(
         classifier,
         samples,
@@ -213,8 +211,8 @@ def explain(
         contrast=contrast,
         layer=layer,
         seed=seed,
-        generator=generator,
-        models=helpers,
+        generator=component(registry, "generator", generator),
+        models=helpers(registry, ref, models or {}),
         vocabulary=vocabulary,
         workdir=Path(workdir or tempfile.mkdtemp(prefix="xcore-")),
         store=Path(tempfile.gettempdir()) / "xcore-artifacts",

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from xcore.contrast import Contrast
 from xcore.errors import MissingError, UsageError, unknown
 from xcore.protocols import Classifier, Task
-from xcore.roles import ROLES
+from xcore.roles import ROLES, check_role
 from xcore.store import Store
 from xcore.task import TrainingData
-from xcore.types import Budget, Kind, Samples, Split, Truth
+from xcore.types import Budget, Kind, Ref, Samples, Split, Truth
 from xcore.words import content_words
 
 if TYPE_CHECKING:
     import torch
+
+    from xcore.registry import Registry
 
     Data = torch.Tensor | Samples | Sequence[str]
 
@@ -45,9 +47,6 @@ def live_task(
     if isinstance(vocabulary, str) or not all(isinstance(phrase, str) for phrase in vocabulary):
         raise UsageError("the vocabulary must be a list of strings", "pass vocabulary=[phrase, ...]")
     vocabulary = tuple(vocabulary)
-    for role in models:
-        if role not in ROLES:
-            raise unknown("role", role, ROLES)
     data = LiveData(given, model.classes[index], others, vocabulary or words_of(given, others))
 
     def helper(role: str) -> Any:
@@ -80,6 +79,30 @@ def live_task(
         workdir=workdir,
         budget=Budget(samples=len(given)),
     )
+
+
+def helpers(registry: Registry, method: Ref, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Role -> helper model: the given ones, and those that play a role of the method unasked.
+
+    Every reference is checked before the first model is loaded.
+    """
+    for role, model in given.items():
+        if role not in ROLES:
+            raise unknown("role", role, ROLES)
+        if (ref := _ref(model)) is not None:
+            check_role(registry.find("model", ref)[0], role)
+            registry.options("model", ref)
+    unasked = registry.fallbacks(r for r in registry.roles(method) if r not in given)
+    return {role: component(registry, "model", model) for role, model in {**given, **unasked}.items()}
+
+
+def component(registry: Registry, kind: str, given: Any) -> Any:
+    """The component of a reference, ``NAME[:ARGUMENT]`` or a `Ref` with options; objects are returned as they are."""
+    return given if (ref := _ref(given)) is None else registry.create(kind, ref)
+
+
+def _ref(given: Any) -> Ref | None:
+    return Ref(given) if isinstance(given, str) else given if isinstance(given, Ref) else None
 
 
 def as_classifier(model: Any, class_names: Sequence[str]) -> Classifier:

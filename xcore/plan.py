@@ -15,7 +15,7 @@ from xcore.errors import UsageError, unknown
 from xcore.identity import Identity, card_digest
 from xcore.options import Options, validate
 from xcore.registry import Registry
-from xcore.roles import SAMPLES
+from xcore.roles import SAMPLES, check_role
 from xcore.types import Budget, Cell, Ref
 
 SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")
@@ -176,11 +176,7 @@ def make_plan(
     models |= {role: str(ref) for role, ref in registry.fallbacks(r for r in used if r not in models).items()}
     helpers = {role: checked("model", text) for role, text in models.items()}
     for role, ref in helpers.items():
-        card, _ = registry.find("model", ref)
-        if card.role != role:
-            raise UsageError(
-                f"model {card.shown!r} plays the role {card.role!r}, not {role!r}", "see `xcore list models`"
-            )
+        check_role(registry.find("model", ref)[0], role)
     cells = []
     for classifier in [checked("classifier", c) for c in classifiers]:
         for cls in classes:

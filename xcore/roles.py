@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from xcore.errors import UsageError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xcore.registry import Card
     from xcore.types import Samples
 
 
@@ -100,3 +103,9 @@ SAMPLES: Mapping[str, str] = {
     "factor-oracle": "image",
 }
 """Role -> the kind of samples that it reads, where it reads one kind only."""
+
+
+def check_role(card: Card, role: str) -> None:
+    """Raise `UsageError` if a model plays another role than the one it was named for."""
+    if card.role != role:
+        raise UsageError(f"model {card.shown!r} plays the role {card.role!r}, not {role!r}", "see `xcore list models`")
