@@ -150,7 +150,7 @@ def test_the_training_of_other_settings_is_not_gone_on_with(subject: list[str], 
         assert run(*asked, "--steps", "4").exit_code != 0
     finally:
         training.Translator.save = kept  # type: ignore[method-assign]
-    assert list(out.glob("training/*/checkpoint.safetensors"))
+    assert list(out.glob(".texplain-training/*/checkpoint.safetensors"))
     done = run(*asked, "--steps", "2")
     assert done.exit_code == 0, done.output
     assert "13 pairs, 2 steps" in done.output

@@ -40,6 +40,7 @@ def train(
     """
     from xcore.identity import digest
     from xcore.store import read_json
+    from xcore_texplain.folders import TRAINING
     from xcore_texplain.train import clear
     from xcore_texplain.translator import CONFIG
 
@@ -47,17 +48,18 @@ def train(
     given = {"pairs": pairs} if pairs else {}
     given |= {"steps": steps} if steps else {}  # type: ignore[dict-item]
     about["classes"] = about["classes"] or (["all"] if about["data"] else [])  # any will do
-    with _opened(about, given, out / "training") as opened:
+    with _opened(about, given, out / TRAINING) as opened:
         recipe = opened.recipe()
         key, file = recipe.key, out / CONFIG
-        if file.is_file() and read_json(file).get("key") == key:
-            figures = read_json(file)
-            typer.echo(f"{out} is trained already", err=True)
-        elif file.is_file():
+        known = read_json(file) if file.is_file() else {}
+        if file.is_file() and known.get("key") != key:
             raise UsageError(f"{out} holds a translator of something else", "name another folder with --out")
+        if done := bool(known) and _whole(out):
+            figures = known
+            typer.echo(f"{out} is trained already, nothing was done; its training:", err=True)
         else:
-            figures = recipe.make(out, out / "training" / digest(key))
-    clear(out / "training")
+            figures = recipe.make(out, out / TRAINING / digest(key))
+        clear(out / TRAINING)
     if as_json:
         from xcore.listing import print_line
 
@@ -69,7 +71,7 @@ def train(
         f"{figures['pairs']} pairs, {figures['steps']} steps in {figures['seconds']:.0f} s, "
         f"validation loss {figures['validation_loss']:.3f}"
     )
-    typer.echo(f"saved {out}  xcore texplain explain --translator {out} ...")
+    typer.echo(f"{'found' if done else 'saved'} {out}  xcore texplain explain --translator {out} ...")
 
 
 @app.command()
@@ -90,19 +92,22 @@ def explain(
     Example: xcore texplain explain --class zebra --out words
     """
     from dataclasses import replace
+    from tempfile import TemporaryDirectory
 
     from xcore.guard import seeded
     from xcore_texplain.counts import read_table
+    from xcore_texplain.folders import WORK, put, refuse
 
     out = Path(about["out"] or "texplain")
     given = {"translator": translator} if translator else {}
     given |= {"sentences": sentences} if sentences else {}  # type: ignore[dict-item]
-    with _opened({**about, "seeds": [seed]}, given, out / "work") as opened:
+    with _opened({**about, "seeds": [seed]}, given, out / WORK) as opened:
         for folder, task, explainer in opened.tasks(out):
-            folder.mkdir(parents=True, exist_ok=True)
-            with seeded(seed):
-                made = explainer.explain(replace(task, workdir=folder))
-            words = read_table(made.files["words.csv"])
+            refuse(folder, task.target_name)
+            with TemporaryDirectory(prefix=".writing-", dir=out / WORK) as made_in, seeded(seed):
+                made = explainer.explain(replace(task, workdir=Path(made_in)))
+                put(made.files, folder)
+            words = read_table(folder / "words.csv")
             if as_json:
                 from xcore.listing import print_line
 
@@ -173,6 +178,7 @@ def _opened(about: dict[str, Any], given: dict[str, Any], work: Path) -> Iterato
     from xcore.registry import load_registry
     from xcore.store import Store
     from xcore.task import Workbench
+    from xcore_texplain.folders import leaving_none, tidied
     from xcore_texplain.opened import Opened
 
     registry = load_registry(about["plugins"])
@@ -181,10 +187,24 @@ def _opened(about: dict[str, Any], given: dict[str, Any], work: Path) -> Iterato
     plan = make_plan(request(["texplain"], "" if about["data"] else "default", {**keys, "baselines": []}), registry)
     if len({str(cell.classifier) for cell in plan.cells}) > 1:
         raise UsageError("several classifiers are named", "name one with --classifier; for more: xcore bench")
-    store = Store(work)
-    with store.locked(), for_stderr() as reporter:
-        reporter.begin(len(plan.cells), 0)
-        yield Opened(plan.cells, Workbench(registry, store), reporter)
+    with leaving_none(work.parent):
+        store = Store(work)
+        with store.locked(), tidied(work), for_stderr() as reporter:
+            reporter.begin(len(plan.cells), 0)
+            yield Opened(plan.cells, Workbench(registry, store), reporter)
+
+
+def _whole(translator: Path) -> bool:
+    """Whether a translator can be read; one that cannot is trained again."""
+    from xcore.errors import XcoreError
+    from xcore_texplain.translator import load_translator
+
+    try:
+        load_translator(translator)
+    except XcoreError as error:
+        typer.echo(f"{error}; it is trained again", err=True)
+        return False
+    return True
 
 
 def _folder(out: str, words: Sequence[Any], least: float) -> Path:
