@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
 
-from xcore.errors import unknown
-from xcore.registry import KINDS, Card, load_registry, option_schema
+from xcore.errors import UsageError, unknown
+from xcore.registry import KINDS, Card, Registry, load_registry, resolve
+from xcore.types import Ref
 
 
 def list_cards(kind: str, as_json: bool) -> None:
@@ -43,22 +44,66 @@ def show_component(name: str, files: Sequence[str], as_json: bool) -> None:
     if not cards:
         raise unknown("component", name, {c.name for c in registry.cards()})
     for c in cards:
-        options = option_schema(c).get("properties", {})
+        options, uses = _options(c), _uses(registry, c)
         if as_json:
             about = {"kind": c.kind, "name": c.shown, "summary": c.summary, "distribution": c.distribution}
-            more = {"version": c.version, "needs": c.needs, "kinds": c.kinds, "role": c.role, "options": options}
-            print_line({**about, **more})
+            more = {"version": c.version, "needs": c.needs, "kinds": c.kinds, "role": c.role}
+            print_line({**about, **more, "uses": uses, "options": options})
             continue
-        _print_card(c)
+        helpers = ", ".join(_helper(registry, role) for role in uses or ())
+        if isinstance(c.uses, str):
+            helpers = (
+                "what its options ask for" if uses is None else f"{helpers or 'no helper'}, with the default options"
+            )
+        _print_card(c, helpers)
         for option, about in options.items():
             typer.echo(f"  --set {c.name}.{_option(option, about)}".rstrip())
 
 
-def _print_card(c: Card) -> None:
-    typer.echo(f"{c.kind} {c.shown}: {c.summary}\n  from {c.distribution} {c.version}")
-    facts = {"reads": ", ".join(c.kinds), "needs": ", ".join(c.needs), "role": c.role, "paper": c.paper}
+def _uses(registry: Registry, c: Card) -> tuple[str, ...] | None:
+    """The helpers that a component asks for with its default options; None if there are no such options."""
     if not isinstance(c.uses, str):
-        facts["uses"] = ", ".join(c.uses)
+        return c.uses
+    try:
+        return registry.uses(Ref(c.full_name), c.kind)
+    except UsageError:  # an option is required
+        return None
+
+
+def _helper(registry: Registry, role: str) -> str:
+    """A role, and who plays it: such as ``vqa (--model vqa=REF)``."""
+    if role == "generator":
+        return "generator (--generator REF)"
+    unasked = registry.fallbacks([role]).get(role)
+    return f"{role} (--model {role}=REF{f', else {unasked}' if unasked else ''})"
+
+
+def _options(c: Card) -> Mapping[str, dict[str, Any]]:
+    """Option -> what the JSON schema says of it, with the defaults that a factory makes; ``required`` where it is."""
+    if c.options is None:
+        return {}
+    from pydantic_core import to_jsonable_python
+
+    model = resolve(c.options)
+    schema = model.model_json_schema()
+    options: dict[str, dict[str, Any]] = schema.get("properties", {})
+    for name in schema.get("required", ()):
+        options[name]["required"] = True
+    for name, field in model.model_fields.items():
+        if name in options and field.default_factory and not field.default_factory_takes_validated_data:
+            options[name]["default"] = to_jsonable_python(field.get_default(call_default_factory=True))
+    return options
+
+
+def _print_card(c: Card, helpers: str) -> None:
+    typer.echo(f"{c.kind} {c.shown}: {c.summary}\n  from {c.distribution} {c.version}")
+    facts = {
+        "reads": ", ".join(c.kinds),
+        "needs": ", ".join(c.needs),
+        "uses": helpers,
+        "role": c.role,
+        "paper": c.paper,
+    }
     for key, value in facts.items():
         if value:
             typer.echo(f"  {key} {value}")
@@ -68,7 +113,7 @@ def _option(name: str, about: dict[str, Any]) -> str:
     """Such as ``k=10 (integer)  number of concepts``."""
     kind = about.get("type") or " | ".join(str(a.get("type", a.get("const"))) for a in about.get("anyOf", ()))
     values = f" one of {', '.join(map(str, about['enum']))}" if "enum" in about else f" ({kind})" if kind else ""
-    default = json.dumps(about["default"]) if "default" in about else "required"
+    default = "required" if about.get("required") else json.dumps(about["default"]) if "default" in about else "..."
     return f"{name}={default}{values}  {about.get('description', '')}"
 
 

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -222,13 +222,14 @@ class Registry:
 
     def roles(self, ref: Ref, kind: str = "explainer") -> tuple[str, ...]:
         """The roles that a component uses with its options."""
-        return tuple(role for role in self._uses(ref, kind) if role != "generator")
+        return tuple(role for role in self.uses(ref, kind) if role != "generator")
 
     def draws(self, ref: Ref) -> bool:
         """Whether a method uses a generator with its options."""
-        return "generator" in (*self.find("explainer", ref)[0].needs, *self._uses(ref, "explainer"))
+        return "generator" in (*self.find("explainer", ref)[0].needs, *self.uses(ref, "explainer"))
 
-    def _uses(self, ref: Ref, kind: str) -> tuple[str, ...]:
+    def uses(self, ref: Ref, kind: str) -> tuple[str, ...]:
+        """The helpers that a component asks for with its options: roles, and ``generator``."""
         card, _ = self.find(kind, ref)
         with blamed(card):
             return tuple(resolve(card.uses)(self.options(kind, ref))) if isinstance(card.uses, str) else card.uses
@@ -284,11 +285,6 @@ def resolve(target: Any) -> Any:
         raise
     except Exception as error:  # a library that is broken or of another version, or a name that is not there
         raise MissingError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
-
-
-def option_schema(card: Card) -> Mapping[str, Any]:
-    """The JSON schema of a card's options; empty if it takes none."""
-    return {} if card.options is None else resolve(card.options).model_json_schema()
 
 
 def _origin(point: EntryPoint) -> tuple[str, str]:
