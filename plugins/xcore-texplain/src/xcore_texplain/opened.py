@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xcore.errors import MissingError, UsageError
-from xcore.progress import Reporter
+from xcore.progress import Bars, Reporter
 from xcore.protocols import Task
 from xcore.store import slug
 from xcore.task import TrainingData, Workbench
@@ -38,7 +38,8 @@ class Opened:
         probe, layer = open_probe(o, bench.classifier(cell), bench.layer(cell), generator)
         data = TrainingData(bench.dataset(cell.data))
         height, width = data.samples(None, "train", 1, o.seed).images.shape[-2:]
-        return Recipe(data, (height, width), probe, layer, bench.component("model", cell.models[ROLE]), o, self._step)
+        told = _Training(self.reporter, f"training at {layer}", o.every)
+        return Recipe(data, (height, width), probe, layer, bench.component("model", cell.models[ROLE]), o, told)
 
     def tasks(self, out: Path) -> Iterator[tuple[Path, Task, TExplain]]:
         """For each class its folder, its task and its explainer."""
@@ -60,3 +61,20 @@ class Opened:
 
     def _step(self, step: int, total: int, note: str = "") -> None:
         self.reporter.step(step, total, note)
+
+
+class _Training:
+    """How far a training is: a bar on a terminal; elsewhere a line at the start, at every look and at the end."""
+
+    def __init__(self, reporter: Reporter, what: str, every: int) -> None:
+        self._reporter, self._what, self._every = reporter, what, every
+        self._begun = False
+        reporter.note(what)  # models and pairs are read before the first step
+
+    def __call__(self, step: int, total: int, note: str = "") -> None:
+        self._reporter.step(step, total, note)
+        if isinstance(self._reporter, Bars):
+            return
+        if not self._begun or step % self._every == 0 or step == total:
+            self._reporter.warn(f"{self._what}: step {step}/{total}  {note}")
+        self._begun = True

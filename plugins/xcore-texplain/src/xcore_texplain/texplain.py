@@ -24,7 +24,7 @@ from xcore_texplain.features import features, open_probe
 from xcore_texplain.groups import differing, few, groups_of
 from xcore_texplain.options import Options
 from xcore_texplain.said import Said
-from xcore_texplain.trained import obtain
+from xcore_texplain.trained import knows, obtain
 from xcore_texplain.translator import Translator
 from xcore_texplain.words import dropped, spoken
 
@@ -102,7 +102,7 @@ class TExplain:
             for name, part in by_group.items()
             if len(by_group) > 1
         ]
-        notes = _notes(task, about, translator, found, decoder)
+        notes = _notes(task, about, translator, knows(about, probe, found), decoder)
         if len(by_group) == 2:
             (a, one), (b, two) = by_group.items()
             changed = compare(one, two, o.bootstrap, task.seed)
@@ -224,15 +224,17 @@ def others(task: Task, o: Options) -> tuple[Any, Callable[[], Samples]]:
     return images.digest, lambda: images
 
 
-def _notes(task: Task, about: dict[str, Any], translator: Translator, found: str, decoder: TextDecoder) -> list[str]:
+def _notes(task: Task, about: dict[str, Any], translator: Translator, known: bool, decoder: TextDecoder) -> list[str]:
     """What a reader must know of the translator."""
     notes = [
         f"{task.target_name} at {task.layer}: translator ({translator.mode}) of {about.get('pairs', '?')} pairs, "
         f"validation loss {about.get('validation_loss', '?')} after {about.get('steps', '?')} steps"
     ]
-    if about.get("features_digest") != found:
+    if not known:
+        at = about.get("layer", "?")
         notes.append(
-            f"the translator was trained on other features (layer {about.get('layer')!r}): its words may be wrong"
+            f"the translator was trained on other features (other weights, or another layer; its own is {at!r}): "
+            "its words may be wrong"
         )
     if about.get("decoder_fingerprint") != decoder.fingerprint:
         own = about.get("decoder")

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from xcore.errors import UsageError
+from xcore.errors import UsageError, XcoreError
 from xcore.identity import digest
 from xcore.protocols import Dataset, Probe, Progress, Task
 from xcore.roles import TextDecoder
@@ -62,6 +62,7 @@ class Recipe:
             "key": self.key,
             "layer": self.layer,
             "features_digest": self.features,
+            "size": list(self.size),
             "decoder": self.decoder.name,
             "decoder_fingerprint": self.decoder.fingerprint,
             **figures,
@@ -91,6 +92,27 @@ def obtain(task: Task, probe: Probe, decoder: TextDecoder, o: Options) -> tuple[
     translator, about = load_translator(folder)
     check(translator, about, probe, task, decoder)
     return translator, about, recipe.features
+
+
+def knows(about: dict[str, Any], probe: Probe, found: str) -> bool:
+    """Whether a translator was trained on the features of this probe.
+
+    The digest is of pictures as large as those it was trained on, and the task's may be larger.
+
+    Parameters
+    ----------
+    about
+        What is known of the translator; without a ``size``, that of the task is taken.
+    found
+        Digest of the probe's features of pictures of the task's size.
+    """
+    if (trained := about.get("features_digest")) == found or "size" not in about:
+        return bool(trained == found)
+    height, width = about["size"]
+    try:
+        return bool(trained == fingerprint(probe, (height, width)))
+    except (XcoreError, RuntimeError, ValueError, AssertionError):  # how modules refuse a wrong input size
+        return False  # what it was trained on took that size
 
 
 def check(translator: Translator, about: dict[str, Any], probe: Probe, task: Task, decoder: TextDecoder) -> None:
