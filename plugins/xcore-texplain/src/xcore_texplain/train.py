@@ -89,7 +89,7 @@ def train(
     folder
         Where the checkpoint is kept: called again after an interruption, training goes on from there and ends the same.
     """
-    n, start = len(gathered.texts), time.perf_counter()
+    n, begun = len(gathered.texts), time.perf_counter()
     order = np.random.default_rng([o.seed, 1]).permutation(n)
     held = order[: max(1, min(o.validation, n // 5))]
     learned = order[len(held) :]
@@ -99,7 +99,7 @@ def train(
     spread = some.std(0, unbiased=False)
     made.mean.copy_(some.mean(0))
     made.scale.copy_(spread.clamp_min(0.01 * float(spread.mean()) + 1e-6))  # a channel that is always off stays finite
-    state = _State(made, o, folder / CHECKPOINT)
+    state = _State(made, o, folder / CHECKPOINT, begun)
     while state.step < o.steps and state.since < o.patience:
         z, texts = gathered.rows(_batch(learned, o, state.step))
         loss = decoder.loss(made(z), texts).mean()
@@ -115,7 +115,7 @@ def train(
         "validation_loss": round(state.best, 4),
         "pairs": len(learned),
         "validation_pairs": len(held),
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(state.seconds, 1),
         "log": state.log,
         "notes": [*gathered.notes, *decoder.remarks(gathered.texts, made.tokens)],
     }
@@ -148,8 +148,9 @@ def _validate(gathered: Gathered, held: NDArray[np.intp], decoder: TextDecoder, 
 class _State:
     """Everything that the next step depends on."""
 
-    def __init__(self, made: Translator, o: TranslatorOptions, file: Path) -> None:
+    def __init__(self, made: Translator, o: TranslatorOptions, file: Path, begun: float) -> None:
         self._made, self._options, self._file = made, o, file
+        self._begun, self._before = begun, 0.0
         self._weights = list(made.maps.parameters())
         self._optimiser = torch.optim.AdamW(self._weights, lr=o.lr, weight_decay=0.01)
         self.step = self.since = 0
@@ -158,6 +159,11 @@ class _State:
         self.kept = {k: v.clone() for k, v in made.state_dict().items()}
         if file.is_file():
             self._restore()
+
+    @property
+    def seconds(self) -> float:
+        """Time of the training, with that of interrupted runs up to the checkpoint that was gone on from."""
+        return self._before + time.perf_counter() - self._begun
 
     def take(self, loss: Tensor) -> None:
         """One step of AdamW: linear warm-up, then half a cosine."""
@@ -187,6 +193,7 @@ class _State:
             for name, value in self._optimiser.state[weight].items():
                 tensors[f"adam.{i}.{name}"] = torch.as_tensor(value)
         plain = {"step": self.step, "since": self.since, "best": self.best, "log": self.log}
+        plain["seconds"] = self.seconds
         partial = self._file.with_suffix(".partial")
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"state": json.dumps(plain)})
         partial.replace(self._file)
@@ -201,3 +208,4 @@ class _State:
             own = {k.rsplit(".", 1)[1]: v for k, v in tensors.items() if k.startswith(f"adam.{i}.")}
             self._optimiser.state[weight] = own
         self.step, self.since, self.best, self.log = plain["step"], plain["since"], plain["best"], plain["log"]
+        self._before = plain.get("seconds", 0.0)  # checkpoints did not always hold it
