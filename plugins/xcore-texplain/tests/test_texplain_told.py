@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 import torch
 from xcore_texplain.blip import BlipDecoder
-from xcore_texplain.options import DecoderOptions, Options
+from xcore_texplain.counts import Word
+from xcore_texplain.groups import clear
+from xcore_texplain.options import DecoderOptions, Options, TranslatorOptions
 from xcore_texplain.testing import SMALL, save_shop, save_told
 from xcore_texplain.texplain import TExplain
 
 from xcore.classifier import TorchClassifier
 from xcore.contrast import Contrast
+from xcore.errors import NotApplicable
 from xcore.live import LiveData
 from xcore.protocols import Task
 from xcore.store import Store
@@ -144,3 +147,86 @@ def test_training_tells_how_far_it_is(made: Path, tmp_path: Path, monkeypatch: p
     assert "training at " in shown.getvalue()
     assert "step 5/5  translator, loss " in shown.getvalue()
     assert "training at " not in done.stderr
+
+
+def word(name: str, over: float, low: float | None) -> Word:
+    high = None if low is None else over + 0.1
+    return Word(name, 0.5, None, None, 0.1, 0.1, over, low, high, 2.0, None, None, 2.0)
+
+
+def test_the_words_over_the_prior_are_named() -> None:
+    noise = [word("orange", 0.3, -0.1), word("plain", 0.2, 0.0), word("less", -0.2, -0.3)]
+    assert clear([*noise, word("beak", 0.05, 0.01), word("patch", 0.25, 0.12)]) == [
+        "words over the prior, interval clear of 0: patch +0.25, beak +0.05"
+    ]
+    assert clear(noise) == ["no word is over the prior with an interval clear of 0"]
+    assert clear([word("patch", 0.25, None)]) == []
+    (many,) = clear([word(f"w{i}", 0.1 * i, 0.01) for i in range(1, 11)])
+    assert many.endswith("w10 +1.00, w9 +0.90, w8 +0.80, w7 +0.70, w6 +0.60, w5 +0.50, w4 +0.40, w3 +0.30")
+
+
+def test_an_explanation_says_what_is_over_the_prior(made: Path, decoder: BlipDecoder, tmp_path: Path) -> None:
+    def told(n: int) -> list[str]:
+        task = task_of(decoder, tmp_path / str(n), n=n)
+        explanation = TExplain(Options(pairs=str(made), **SMALL)).explain(task)
+        return [note for note in explanation.notes if "over the prior" in note]
+
+    assert len(told(4)) == 1
+    assert told(1) == []  # there are no intervals over one image
+
+
+def test_a_prior_without_the_class_is_told(made: Path, decoder: BlipDecoder, tmp_path: Path) -> None:
+    class Lacking(LiveData):
+        """Two other classes have training images, the explained one has none."""
+
+        def samples(self, cls: str | None, split: Any, n: int, seed: int) -> Any:
+            n = n if cls in self.full else 0
+            return super().samples("contrast" if cls == "more" else cls, split, n, seed)
+
+    def told(full: tuple[str, ...]) -> str:
+        task = task_of(decoder, tmp_path / str(len(full)))
+        data = Lacking(task.samples, "stripes", blobs(20, 2), ())
+        data.classes, data.full = ("stripes", "contrast", "more"), full  # type: ignore[attr-defined]
+        task = replace(task, data=TrainingData(data))
+        return "\n".join(TExplain(Options(pairs=str(made), **SMALL)).explain(task).notes)
+
+    lacking = "there is no training image of 'stripes': the prior is of the other classes only"
+    assert lacking in told(("contrast", "more"))
+    assert lacking not in told(("stripes", "contrast", "more"))
+
+
+def test_one_class_is_told_what_helps_where_it_is(made: Path, decoder: BlipDecoder, tmp_path: Path) -> None:
+    task = task_of(decoder, tmp_path)
+    task = replace(task, data=TrainingData(LiveData(task.samples, "stripes", None, ())))
+    with pytest.raises(NotApplicable) as failed:
+        TExplain(Options(pairs=str(made), **SMALL)).explain(task)
+    assert "contrast=" in str(failed.value.hint)
+    assert "data set with more classes" in str(failed.value.hint)
+
+
+def test_seconds_of_an_interrupted_training_are_added(
+    decoder: BlipDecoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    from xcore_texplain import train as training
+
+    now = [0.0]  # a clock that goes ten seconds a step
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    z = torch.randn(20, 2, 6, generator=torch.Generator().manual_seed(0)).numpy()
+    data = training.Gathered(z, ("stripe line",) * 20, ())
+    o = TranslatorOptions(steps=6, every=2, batch=4, validation=4)
+
+    def stop_at(last: int) -> Any:
+        def tell(step: int, total: int, note: str = "") -> None:
+            now[0] += 10
+            if step == last:
+                raise KeyboardInterrupt
+
+        return tell
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(data, decoder, o, tmp_path, stop_at(5))  # its last checkpoint is of step 4, after 30 s
+    now[0] = 1000.0
+    figures = training.train(data, decoder, o, tmp_path, stop_at(0))[1]
+    assert figures["seconds"] == 30 + 20

@@ -1,16 +1,18 @@
-"""Groups of a class (birds on water, birds on land): who is in them, and what a reader must know of them."""
+"""What a reader must know of the words of a class and of its groups (birds on water, birds on land)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from xcore.samples import Samples
-from xcore_texplain.counts import Change, Counted
+from xcore_texplain.counts import Change, Counted, Word
 
 FEW = 10
 """Images under which the notes warn of the bootstrap."""
 MOST = 6
 """Words in the note of what changes between two groups."""
+SHOWN = 8
+"""Words in the note of what is over the prior."""
 
 
 def groups_of(samples: Samples) -> list[str]:
@@ -36,3 +38,14 @@ def differing(changed: Sequence[Change], labels: tuple[str, str]) -> str:
     sure = sorted((row for row in changed if row.sure), key=lambda row: (-abs(row.change), row.word))[:MOST]
     words = ", ".join(f"{row.word} {row.change:+.2f}" for row in sure) or "no word whose interval is clear of 0"
     return f"share of sentences, {labels[1]} less {labels[0]}: {words}"
+
+
+def clear(words: Sequence[Word]) -> list[str]:
+    """Which of the words the class is told by, whose interval is over zero; nothing where there are no intervals."""
+    bounded = [(w, w.over_lo) for w in words if w.over_lo is not None]
+    if not bounded:
+        return []
+    sure = sorted((w for w, low in bounded if low > 0), key=lambda w: (-w.over, w.word))[:SHOWN]
+    if not sure:
+        return ["no word is over the prior with an interval clear of 0"]
+    return [f"words over the prior, interval clear of 0: {', '.join(f'{w.word} {w.over:+.2f}' for w in sure)}"]

@@ -21,7 +21,7 @@ from xcore_texplain import drawings, said
 from xcore_texplain.cloud import changes, cloud, table
 from xcore_texplain.counts import Counted, Word, compare, count, weigh
 from xcore_texplain.features import features, open_probe
-from xcore_texplain.groups import differing, few, groups_of
+from xcore_texplain.groups import clear, differing, few, groups_of
 from xcore_texplain.options import Options
 from xcore_texplain.said import Said
 from xcore_texplain.trained import knows, obtain
@@ -67,7 +67,7 @@ class TExplain:
         probe, layer = open_probe(o, task.classifier, task.layer, task.generator)
         task = replace(task, layer=layer)
         translator, about, found = obtain(task, probe, decoder, o)
-        prior = self._prior(task, probe, decoder, translator, found)
+        prior, lacking = self._prior(task, probe, decoder, translator, found)
         shared = time.perf_counter() - begun
 
         if drawn := o.features == "generator":
@@ -103,6 +103,7 @@ class TExplain:
             if len(by_group) > 1
         ]
         notes = _notes(task, about, translator, knows(about, probe, found), decoder)
+        notes += lacking
         if len(by_group) == 2:
             (a, one), (b, two) = by_group.items()
             changed = compare(one, two, o.bootstrap, task.seed)
@@ -118,7 +119,7 @@ class TExplain:
             concepts=concepts,
             parts=tuple(parts),
             files=files,
-            notes=(*notes, *few(read)),
+            notes=(*notes, *whole.notes, *few(read)),
             cost=Cost(
                 seconds=time.perf_counter() - begun - shared,
                 shared_seconds=shared,
@@ -127,10 +128,13 @@ class TExplain:
             ),
         )
 
-    def _prior(self, task: Task, probe: Probe, decoder: TextDecoder, translator: Translator, found: str) -> list[Said]:
-        """Sentences about features of images of all classes, and their mean; the same for all classes and seeds."""
+    def _prior(
+        self, task: Task, probe: Probe, decoder: TextDecoder, translator: Translator, found: str
+    ) -> tuple[list[Said], list[str]]:
+        """Sentences about features of images of all classes, and their mean, the same for all classes and seeds; and
+        what a reader must know of the images."""
         o = self.options
-        identity, load = others(task, o)
+        identity, load, lacking = others(task, o)
         key = {
             "translator": _weights(translator),
             "decoder": decoder.fingerprint,
@@ -151,7 +155,7 @@ class TExplain:
             rows = [Said("shuffled", "", i, "", tuple(s)) for i, s in zip(images.ids, shuffled, strict=True)]
             said.write(directory / said.FILE, [*rows, Said("mean", "", "", "", tuple(mean[0]))])
 
-        return said.read(task.artifact("texplain-prior", key, make) / said.FILE)
+        return said.read(task.artifact("texplain-prior", key, make) / said.FILE), lacking
 
     def _explanation(self, task: Task, words: Sequence[Word], own: Counted, target: str) -> Explanation:
         kept = [w for w in words if w.freq >= self.options.least][: self.options.k]
@@ -166,7 +170,8 @@ class TExplain:
             )
             for i, w in enumerate(kept)
         ]
-        return Explanation("texplain", target, IMPORTANCE, tuple(concepts))
+        told = tuple(clear([w for w in words if w.freq >= self.options.least]))
+        return Explanation("texplain", target, IMPORTANCE, tuple(concepts), notes=told)
 
     def _painted(
         self, task: Task, concepts: tuple[Concept, ...], sentences: Sequence[Sequence[str]]
@@ -195,8 +200,9 @@ def translate(translator: Translator, z: Tensor) -> Tensor:
     return states
 
 
-def others(task: Task, o: Options) -> tuple[Any, Callable[[], Samples]]:
-    """Images of all classes, in equal parts as far as there are so many: what they are known by, and how to get them.
+def others(task: Task, o: Options) -> tuple[Any, Callable[[], Samples], list[str]]:
+    """Images of all classes, in equal parts as far as there are so many: what they are known by, how to get them, and
+    what a reader must know of them.
 
     They are training images; where the generator's latents are read, drawings, made only if they are needed.
 
@@ -209,19 +215,21 @@ def others(task: Task, o: Options) -> tuple[Any, Callable[[], Samples]]:
     if len(classes) < 2:
         raise NotApplicable(
             "texplain compares with images of all classes, and there is one class only",
-            "pass images of others as contrast",
+            "in Python pass images of others as contrast=...; on the command line name a data set with more classes",
         )
     share = -(-o.prior_images // len(classes))
     if o.features == "generator":
         identity = [drawings.needed(task.generator).fingerprint, o.prompt, *classes, share]
-        return identity, lambda: drawings.draw(task, o.prompt, classes, share, o.seed, drawings.PRIOR)
-    parts = [part for cls in classes if len(part := task.data.samples(cls, "train", share, o.seed))]
+        return identity, lambda: drawings.draw(task, o.prompt, classes, share, o.seed, drawings.PRIOR), []
+    found = {cls: part for cls in classes if len(part := task.data.samples(cls, "train", share, o.seed))}
+    parts = list(found.values())
     if len(parts) < 2:
         raise NotApplicable(
             "texplain compares with training images of all classes, and one class at most has any", "add images"
         )
     images = Samples.concat(parts)
-    return images.digest, lambda: images
+    lacking = f"there is no training image of {task.target_name!r}: the prior is of the other classes only"
+    return images.digest, lambda: images, [] if task.target_name in found else [lacking]
 
 
 def _notes(task: Task, about: dict[str, Any], translator: Translator, known: bool, decoder: TextDecoder) -> list[str]:
