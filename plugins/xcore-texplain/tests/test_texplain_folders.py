@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner
+from xcore_texplain.commands import _show_words
+from xcore_texplain.counts import Word
+from xcore_texplain.options import Options
+from xcore_texplain.said import Said, read, write
 from xcore_texplain.testing import SMALL, save_shop, save_told
 
-from xcore.errors import NotApplicable, UsageError, XcoreError
+from xcore.errors import MissingError, NotApplicable, UsageError, XcoreError
 
 TRANSLATOR = ["config.json", "translator.safetensors"]
 
@@ -125,3 +129,44 @@ def test_words_replace_those_of_their_class_alone(
     (words / "sentences.jsonl").unlink()
     assert "holds words.csv of something else" in str(run(*asked, str(words)).exception)
     assert (words / "words.csv").read_text() == before
+
+
+def test_the_words_of_several_classes_are_counted_without_their_prior(tmp_path: Path) -> None:
+    def put(folder: str, of: str) -> None:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        write(tmp_path / folder / "sentences.jsonl", [Said(of, "", "", "", ("red",))])
+
+    put("work/artifacts/texplain-prior.0123", "shuffled")
+    put(".texplain-work/artifacts/.writing-x", "shuffled")
+    with pytest.raises(MissingError, match="holds 0 files"):
+        read(tmp_path)
+    put("zebra", "class")
+    assert [row.of for row in read(tmp_path)] == ["class"]
+    put("okapi", "class")
+    with pytest.raises(MissingError, match="holds 2 files") as told:
+        read(tmp_path)
+    assert str(tmp_path / "okapi") in str(told.value)
+    assert str(tmp_path / "zebra") in str(told.value)
+
+
+def test_the_table_leaves_out_rare_words_and_tells_unsure_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    def word(name: str, freq: float, lo: float | None, hi: float | None, lift: float) -> Word:
+        return Word(name, freq, lo, hi, 0.0, 0.0, freq, lo, hi, lift, lo, hi, 1.0)
+
+    rows = [
+        word("sure", 0.5, 0.4, 0.6, 1234.5),
+        word("unsure", 0.3, -0.1, 0.6, 99.0),
+        word("one", 0.1, None, None, 2.0),
+    ]
+    _show_words([*rows, word("rare", 0.01, -0.1, 0.1, 3.1)], 0.02)
+    _, sure, unsure, one = capsys.readouterr().out.splitlines()
+    assert sure.endswith("   >99    1.0")
+    assert unsure.endswith("  99.0    1.0  (interval holds 0)")
+    assert one.endswith("   2.0    1.0")
+    assert "no interval" in one
+
+
+def test_help_says_the_defaults() -> None:
+    options = Options()
+    for command, told in (("train", f"default: {options.steps}"), ("explain", f"default: {options.sentences}")):
+        assert told in " ".join(run(command, "--help").output.split())

@@ -27,7 +27,7 @@ def train(
     pairs: Annotated[
         str, typer.Option(metavar="FILE", help="JSONL or CSV of image and caption; default: the data set's captions.")
     ] = "",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training, at most.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training, at most; default: 2000.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a translator from a classifier's layer to a language model. The same command goes on after a stop.
@@ -40,7 +40,7 @@ def train(
     """
     from xcore.identity import digest
     from xcore.store import read_json
-    from xcore_texplain.folders import TRAINING
+    from xcore_texplain.folders import TRAINING, damage
     from xcore_texplain.train import clear
     from xcore_texplain.translator import CONFIG
 
@@ -54,10 +54,13 @@ def train(
         known = read_json(file) if file.is_file() else {}
         if file.is_file() and known.get("key") != key:
             raise UsageError(f"{out} holds a translator of something else", "name another folder with --out")
-        if done := bool(known) and _whole(out):
+        fault = damage(out) if known else ""
+        if done := bool(known) and not fault:
             figures = known
             typer.echo(f"{out} is trained already, nothing was done; its training:", err=True)
         else:
+            if fault:
+                typer.echo(f"{fault}; it is trained again", err=True)
             figures = recipe.make(out, out / TRAINING / digest(key))
         clear(out / TRAINING)
     if as_json:
@@ -81,7 +84,7 @@ def explain(
     translator: Annotated[
         str, typer.Option(metavar="DIR", help="What `train` wrote; default: train one, kept below --out.")
     ] = "",
-    sentences: Annotated[int | None, typer.Option(min=1, help="Sentences for an image.")] = None,
+    sentences: Annotated[int | None, typer.Option(min=1, help="Sentences for an image; default: 100.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -116,7 +119,7 @@ def explain(
                     print_line({"class": task.target_name, **vars(word)})
                 continue
             typer.echo(f"{task.target_name}: {'; '.join(made.notes)}")
-            _show_words(words)
+            _show_words(words, explainer.options.least)
             _saved(folder, sorted(made.files), as_json)
 
 
@@ -165,7 +168,7 @@ def cloud(
         for word in words:
             print_line(vars(word))
     else:
-        _show_words([w for w in words if w.freq >= least])
+        _show_words(words, least)
     return _saved(folder, [*files, "words.csv"], as_json)
 
 
@@ -192,19 +195,6 @@ def _opened(about: dict[str, Any], given: dict[str, Any], work: Path) -> Iterato
         with store.locked(), tidied(work), for_stderr() as reporter:
             reporter.begin(len(plan.cells), 0)
             yield Opened(plan.cells, Workbench(registry, store), reporter)
-
-
-def _whole(translator: Path) -> bool:
-    """Whether a translator can be read; one that cannot is trained again."""
-    from xcore.errors import XcoreError
-    from xcore_texplain.translator import load_translator
-
-    try:
-        load_translator(translator)
-    except XcoreError as error:
-        typer.echo(f"{error}; it is trained again", err=True)
-        return False
-    return True
 
 
 def _folder(out: str, words: Sequence[Any], least: float) -> Path:
@@ -256,12 +246,14 @@ def _compare(one: list[Any], two: list[Any], drop: str, least: float) -> list[Ch
     return [change for change in compare(before, after) if max(change.before, change.after) >= least]
 
 
-def _show_words(words: list[Word]) -> None:
+def _show_words(words: list[Word], least: float) -> None:
+    """The first words of those in this share of sentences at least; all are in words.csv."""
     typer.echo(f"{'word':<20} share of sentences    over prior            lift over shuffled, mean feature")
-    for w in words[:SHOWN]:
+    for w in [w for w in words if w.freq >= least][:SHOWN]:
         freq = f"{w.freq:.2f} {_interval(w.lo, w.hi, '.2f')}"
         over = f"{w.over:+.2f} {_interval(w.over_lo, w.over_hi)}"
-        typer.echo(f"{w.word:<20} {freq:<21} {over:<21} {w.lift_shuffled:6.1f} {w.lift_mean:6.1f}")
+        lifts = f"{_lift(w.lift_shuffled)} {_lift(w.lift_mean)}"
+        typer.echo(f"{w.word:<20} {freq:<21} {over:<21} {lifts}{_mark(w.over_lo, w.over_hi)}")
 
 
 def _show_changes(changed: list[Change], as_json: bool) -> None:
@@ -275,13 +267,21 @@ def _show_changes(changed: list[Change], as_json: bool) -> None:
         sign = 1 if title == "gained" else -1
         typer.echo(f"{title:<20} before  after  change")
         for row in [r for r in rows if sign * r.change > 0][:SHOWN]:
-            mark = "" if row.sure or row.lo is None else "  (interval holds 0)"
-            bounds = _interval(row.lo, row.hi)
-            typer.echo(f"{row.word:<20} {row.before:.2f}    {row.after:.2f}   {row.change:+.2f} {bounds}{mark}")
+            bounds = _interval(row.lo, row.hi) + _mark(row.lo, row.hi)
+            typer.echo(f"{row.word:<20} {row.before:.2f}    {row.after:.2f}   {row.change:+.2f} {bounds}")
+
+
+def _lift(lift: float) -> str:
+    """A ratio to one decimal; how far beyond 99 depends on the number of sentences more than on the word."""
+    return f"{'>99' if lift > 99 else f'{lift:.1f}':>6}"
 
 
 def _interval(lo: float | None, hi: float | None, spec: str = "+.2f") -> str:
     return "no interval" if lo is None or hi is None else f"[{lo:{spec}}, {hi:{spec}}]"
+
+
+def _mark(lo: float | None, hi: float | None) -> str:
+    return "" if lo is None or hi is None or lo > 0 or hi < 0 else "  (interval holds 0)"
 
 
 def _saved(folder: Path, files: list[str], as_json: bool) -> None:

@@ -51,6 +51,17 @@ def refuse(folder: Path, cls: str) -> None:
         raise UsageError(f"{folder} holds {whose}", hint)
 
 
+def damage(translator: Path) -> str:
+    """Why there is no translator to be read in a folder; nothing if there is one."""
+    from xcore_texplain.translator import load_translator
+
+    try:
+        load_translator(translator)
+    except XcoreError as error:
+        return str(error)
+    return ""
+
+
 def put(files: Mapping[str, Path], folder: Path) -> None:
     """Move these files to the folder, in place of all that an earlier `explain` wrote there."""
     folder.mkdir(parents=True, exist_ok=True)

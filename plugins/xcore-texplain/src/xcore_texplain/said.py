@@ -19,6 +19,8 @@ from xcore.samples import Samples
 from xcore.store import write_text
 
 FILE = "sentences.jsonl"
+PRIOR = "texplain-prior"
+"""Name of the artifact that holds the sentences of the prior."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def write(path: Path, rows: Sequence[Said]) -> Path:
 
 
 def read(path: Path) -> list[Said]:
-    """Read what `write` wrote: a file, or the one in a folder or below it.
+    """Read what `write` wrote: a file, or the one in a folder or below it, other than those of the prior alone.
 
     Raises
     ------
@@ -65,9 +67,13 @@ def read(path: Path) -> list[Said]:
         There is no such file, there are several, or it holds something else.
     """
     if path.is_dir():
-        found = [path / FILE] if (path / FILE).is_file() else sorted(path.rglob(FILE))
+        below = sorted(p for p in path.rglob(FILE) if not _shared(p.relative_to(path)))
+        found = [path / FILE] if (path / FILE).is_file() else below
         if len(found) != 1:
-            hint = "make one with `xcore texplain explain --out DIR`" if not found else f"name one: {found[0]}"
+            folders = ", ".join(str(p.parent) for p in found[:6])
+            hint = (
+                f"name a folder with one, as {folders}" if found else "make one with `xcore texplain explain --out DIR`"
+            )
             raise MissingError(f"{str(path)!r} holds {len(found)} files {FILE}, not one", hint)
         path = found[0]
     try:
@@ -77,6 +83,11 @@ def read(path: Path) -> list[Said]:
         raise MissingError(f"cannot read {str(path)!r}: {error.strerror}", f"name a {FILE}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{str(path)!r} holds no sentences of texplain: {error}", f"name a {FILE}") from error
+
+
+def _shared(file: Path) -> bool:
+    """Whether a file is a run's or a work folder's, of what its classes share: the prior."""
+    return any(part.startswith((f"{PRIOR}.", ".")) for part in file.parts[:-1])
 
 
 def _row(row: Any) -> Said:
