@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from xcore.errors import UsageError, unknown
 
 
 class Options(BaseModel):
-    """Base of every options model: frozen, and unknown names are errors."""
+    """Base of every options model: frozen, unknown names are errors, and lists of strings may be written ``a,b,c``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        lists = {name for name, field in cls.model_fields.items() if _is_list(field)}
+        return {k: split(v) if k in lists and isinstance(v, str) else v for k, v in values.items()}
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The entries of a list as a command line has it: ``a, b`` -> ("a", "b"); entries with commas need ``["a, b"]``."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -37,7 +52,26 @@ def validate(model: type[Model], values: Mapping[str, Any], where: str) -> Model
         if first["type"] == "extra_forbidden":
             known = [".".join([*path[:-1], name]) for name in _siblings(model, path)]
             raise unknown(f"key of {where}:", ".".join(path), known) from None
-        raise UsageError(f"{where}: option {'.'.join(path)!r}: {first['msg']}, got {first['input']!r}") from None
+        listed = path and path[0] in model.model_fields and _is_list(model.model_fields[path[0]])
+        hint = f'write {path[0]}=a,b or {path[0]}=["a","b"]' if listed else ""
+        raise UsageError(f"{where}: option {'.'.join(path)!r}: {first['msg']}, got {first['input']!r}", hint) from None
+
+
+def _is_list(field: FieldInfo) -> bool:
+    """Whether an option is a list of strings that does not read a string in a way of its own."""
+    if any(isinstance(more, BeforeValidator) for more in field.metadata):
+        return False
+    kinds = get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else (field.annotation,)
+    return str not in kinds and any(_is_strings(kind) for kind in kinds)
+
+
+def _is_strings(kind: Any) -> bool:
+    """Whether it is ``list[str]`` or ``tuple[str, ...]``, of any or of named strings."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is not list and not (origin is tuple and parts[1:] == (...,)):
+        return False
+    entry = get_args(parts[0])[0] if get_origin(parts[0]) is Annotated else parts[0]
+    return entry is str or (get_origin(entry) is Literal and all(isinstance(name, str) for name in get_args(entry)))
 
 
 def _siblings(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from xcore.options import Options as Base
-
-
-def _split(value: Any) -> Any:
-    """A list as written on a command line, ``a,b``; entries with commas need TOML: ``["a, b", "c"]``."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-List = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Options(Base):
@@ -23,14 +15,16 @@ class Options(Base):
     source: Literal["auto", "data", "folders", "prompts"] = Field(
         "auto", description="where concepts come from; auto = `folders` or `prompts` if given, else the data set"
     )
-    concepts: List = Field((), description="names of the concepts to score; empty = all of the source")
-    folders: List = Field((), description="DIR with a sub-folder of images a concept, or NAME=DIR for one concept")
-    prompts: List = Field(
+    concepts: tuple[str, ...] = Field((), description="names of the concepts to score; empty = all of the source")
+    folders: tuple[str, ...] = Field(
+        (), description="DIR with a sub-folder of images a concept, or NAME=DIR for one concept"
+    )
+    prompts: tuple[str, ...] = Field(
         (), description="prompts that the generator draws or answers, a concept each; empty = see `first`"
     )
     first: int = Field(20, ge=1, description="how many phrases of the vocabulary are drawn if no prompt is named")
 
-    layers: List = Field((), description="layers to score at; empty = the layer of the task")
+    layers: tuple[str, ...] = Field((), description="layers to score at; empty = the layer of the task")
     against: str = Field(
         "", description="relative TCAV: a concept's name, or 'others' = all other concepts; empty = random sets"
     )

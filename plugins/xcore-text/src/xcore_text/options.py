@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from xcore.options import Options
-
-
-def _names(value: Any) -> Any:
-    """Names as written on a command line: ``negative,positive``."""
-    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 class TextOptions(Options):
     """Options of ``textcnn:`` and ``hf-text:``."""
 
-    classes: Names | None = Field(
+    classes: tuple[str, ...] | None = Field(
         None, description="names of the classes, in the order of the logits: a,b,c; none = the model's own"
     )
     max_length: int | None = Field(
@@ -67,7 +59,9 @@ class TableOptions(DataOptions):
     split: str | None = Field(
         None, description="column that says train, validation or test; none = `split` if there is one, else dealt"
     )
-    classes: Names | None = Field(None, description="names for the labels in their order, for labels 0, 1, ...: a,b,c")
+    classes: tuple[str, ...] | None = Field(
+        None, description="names for the labels in their order, for labels 0, 1, ...: a,b,c"
+    )
     separator: str | None = Field(
         None, min_length=1, max_length=1, description="between the cells of a CSV file; none = tab for .tsv, else comma"
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from xcore.options import Options
+from xcore.options import Options, split
 
 
 def _names(value: Any) -> Any:
@@ -17,7 +17,7 @@ def _names(value: Any) -> Any:
         return value
     path = Path(value).expanduser()
     if path.suffix not in (".txt", ".json"):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
+        return split(value)
     try:
         text = path.read_text(encoding="utf-8")
         names = json.loads(text) if path.suffix == ".json" else [line for line in text.splitlines() if line.strip()]
@@ -27,7 +27,7 @@ def _names(value: Any) -> Any:
 
 
 def _numbers(value: Any) -> Any:
-    return tuple(value.split(",")) if isinstance(value, str) else value
+    return split(value) if isinstance(value, str) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
