@@ -14,7 +14,7 @@ class Reporter:
     """Says nothing: the base of the others, and what the Python API uses unless told otherwise."""
 
     def begin(self, cells: int, finished: int) -> None:
-        """The loop starts: so many cells, of which so many are finished already."""
+        """The loop starts: so many cells (0: they are not counted), of which so many are finished already."""
 
     def begin_cell(self, cell: Cell) -> None:
         """A cell starts."""
@@ -93,7 +93,8 @@ class Bars(Lines):
 
     def begin(self, cells: int, finished: int) -> None:
         super().begin(cells, finished)
-        self._all = self._progress.add_task("cells", total=cells, completed=finished, note=f"{finished}/{cells}")
+        count = f"{finished}/{cells}"
+        self._all = self._progress.add_task("cells", total=cells, completed=finished, note=count, visible=cells > 0)
         self._cell = self._progress.add_task("", total=None, visible=False, note="")
 
     def begin_cell(self, cell: Cell) -> None:

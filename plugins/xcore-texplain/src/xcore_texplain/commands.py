@@ -193,7 +193,7 @@ def _opened(about: dict[str, Any], given: dict[str, Any], work: Path) -> Iterato
     with leaving_none(work.parent):
         store = Store(work)
         with store.locked(), tidied(work), for_stderr() as reporter:
-            reporter.begin(len(plan.cells), 0)
+            reporter.begin(0, 0)
             yield Opened(plan.cells, Workbench(registry, store), reporter)
 
 

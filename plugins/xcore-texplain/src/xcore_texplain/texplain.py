@@ -155,7 +155,7 @@ class TExplain:
             rows = [Said("shuffled", "", i, "", tuple(s)) for i, s in zip(images.ids, shuffled, strict=True)]
             said.write(directory / said.FILE, [*rows, Said("mean", "", "", "", tuple(mean[0]))])
 
-        return said.read(task.artifact("texplain-prior", key, make) / said.FILE), lacking
+        return said.read(task.artifact(said.PRIOR, key, make) / said.FILE), lacking
 
     def _explanation(self, task: Task, words: Sequence[Word], own: Counted, target: str) -> Explanation:
         kept = [w for w in words if w.freq >= self.options.least][: self.options.k]
