@@ -52,6 +52,8 @@ class TorchClassifier:
     """
 
     can: frozenset[str] = frozenset({"activations", "gradients"})
+    naming: str = ""
+    """How a user names the classes, where nobody did and their names are made up; see `Workbench.check`."""
 
     def __init__(
         self,

@@ -50,8 +50,10 @@ class NotApplicable(XcoreError):
     """The request is right but does not apply here: the cell is skipped, or the score is n/a, with this reason."""
 
 
-def unknown(what: str, name: str, known: Iterable[str], error: type[XcoreError] = UsageError) -> XcoreError:
-    """Build the error for a name that is not known, with the nearest valid one.
+def unknown(
+    what: str, name: str, known: Iterable[str], error: type[XcoreError] = UsageError, more: str = ""
+) -> XcoreError:
+    """Build the error for a name that is not known, with the nearest valid one, and what else may help.
 
     Examples
     --------
@@ -67,4 +69,4 @@ def unknown(what: str, name: str, known: Iterable[str], error: type[XcoreError] 
         hint = f"known: {shown}" + (", ..." if len(names) > 12 else "")
     else:
         hint = "none is installed"
-    return error(f"unknown {what} {name!r}", hint)
+    return error(f"unknown {what} {name!r}", f"{hint}; {more}" if more else hint)

@@ -77,7 +77,8 @@ class Workbench:
         for where, names in (("data set", data.classes), ("classifier", classifier.classes)):
             if cell.cls not in names:
                 ref = cell.data if where == "data set" else cell.classifier
-                raise unknown(f"class of {where} {ref}:", cell.cls, names)
+                more = getattr(classifier, "naming", "") if where == "classifier" else ""
+                raise unknown(f"class of {where} {ref}:", cell.cls, names, more=more)
         if classifier.kind != data.kind:
             raise UsageError(
                 f"classifier {cell.classifier} reads {classifier.kind}, data set {cell.data} is {data.kind}"

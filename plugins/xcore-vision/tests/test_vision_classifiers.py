@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ from xcore.classifier import TorchClassifier
 from xcore.errors import MissingError, NotApplicable, UsageError
 from xcore.registry import Registry
 from xcore.samples import Samples
-from xcore.types import Ref
+from xcore.store import Store
+from xcore.task import Workbench
+from xcore.types import Cell, Ref
 
 RANDOM = ZooOptions(pretrained=False, input_size=64, classes=("a", "b", "c"))
 
@@ -284,8 +287,22 @@ def test_class_names_as_a_command_line_gives_them(tmp_path: Path) -> None:
 def test_class_names() -> None:
     assert distinct(["crane", "dog", "crane"]) == ("crane (0)", "dog", "crane (2)")
     with pytest.raises(UsageError, match="3 class names are given but the model has 1000"):
-        assemble(nn.Identity(), RANDOM, View((8, 8), 8), None, 1000)
+        assemble(nn.Identity(), RANDOM, View((8, 8), 8), None, 1000, "timm")
     assert timm_classifier(ZooOptions(pretrained=False), "resnet18").classes[340] == "class 340"
+
+
+def test_made_up_class_names_say_how_to_name_them(tmp_path: Path) -> None:
+    registry = Registry().load_installed()
+    for cls in ("tabby", "lynx"):
+        (tmp_path / "cats" / cls).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "cats" / cls / "1.png")
+    random = {"pretrained": False, "input_size": 32}
+    cell = Cell("m", Ref("craft"), Ref("timm:resnet18", random), Ref(f"folder:{tmp_path / 'cats'}"), "tabby", 0)
+    with pytest.raises(UsageError, match=r"'tabby' \(known: class 0, .*; name them with --set timm\.classes=a,b,c\)"):
+        Workbench(registry, Store(tmp_path / "run")).check(cell)
+    named = Ref("timm:resnet18", {**random, "classes": "lion,tiger"})
+    with pytest.raises(UsageError, match=r"\(known: lion, tiger\)"):
+        Workbench(registry, Store(tmp_path / "run")).check(replace(cell, classifier=named))
 
 
 def test_the_cards_are_light_and_make_the_components(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def file_classifier(options: FileOptions, path: str) -> TorchClassifier:
     classes = checked_classes(options.classes or about.get("classes") or _no_classes(file))
     module = _build(file, options.architecture, about, len(classes))
     load_into(module, read_tensors(file), str(file))
-    return assemble(module, options, _view(about), classes, len(classes))
+    return assemble(module, options, _view(about), classes, len(classes), "file")
 
 
 def _header(file: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def timm_classifier(options: ZooOptions, model: str) -> TorchClassifier:
         raise MissingError(f"timm has no weights for {architecture!r}", "set checkpoint=FILE or pretrained=false")
     module = build_timm(model, options, published, overlay)
     known = _timm_names(module.pretrained_cfg) if options.pretrained or options.checkpoint else None
-    return assemble(module, options, timm_view(module), known, int(module.num_classes))
+    return assemble(module, options, timm_view(module), known, int(module.num_classes), "timm")
 
 
 def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
@@ -60,11 +60,11 @@ def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
         module = build_torchvision(model, options, len(options.classes or weights.meta["categories"]))
     known = weights.meta["categories"] if options.pretrained or options.checkpoint else None
     width = len(weights.meta["categories"] if published else options.classes or weights.meta["categories"])
-    return assemble(module, options, torchvision_view(weights), known, width)
+    return assemble(module, options, torchvision_view(weights), known, width, "torchvision")
 
 
 def assemble(
-    module: nn.Module, options: ViewOptions, view: View, known: Sequence[str] | None, width: int
+    module: nn.Module, options: ViewOptions, view: View, known: Sequence[str] | None, width: int, component: str
 ) -> TorchClassifier:
     """The classifier with the class names that the user gives, else the known ones, else ``class 0``, ..."""
     view = with_options(view, options)
@@ -73,9 +73,12 @@ def assemble(
     names = options.classes or (known if known is not None and len(known) == width else None)
     classes = distinct(names) if names is not None else tuple(f"class {i}" for i in range(width))
     device = options.device or current()
-    return TorchClassifier(
+    made = TorchClassifier(
         module.eval(), classes, preprocess=view, device=device, batch_size=options.batch_size, input_size=view.size
     )
+    if names is None:
+        made.naming = f"name them with --set {component}.classes=a,b,c"
+    return made
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:
