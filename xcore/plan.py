@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -159,7 +159,7 @@ def make_plan(
     facts = made if "kind" in made else _facts(registry, data, known or {})
     defaults = facts["defaults"]
     classifiers = suite.classifiers or [defaults.get("classifier") or _no_classifier(data)]
-    classes = _classes(suite.classes, facts["classes"])
+    classes = _classes(suite.classes, facts["classes"], lambda: registry.create("dataset", data))
     generator = suite.generator or defaults.get("generator", "")
     contrast = suite.contrast or defaults.get("contrast", "")
     models = {k: v for k, v in defaults.items() if k not in AXES} | suite.models
@@ -248,7 +248,8 @@ def _no_classifier(data: Ref) -> str:
     raise UsageError(f"no classifier, and data set {data} names none", "name one with --classifier REF")
 
 
-def _classes(names: list[str], known: Sequence[str]) -> list[str]:
+def _classes(names: list[str], known: Sequence[str], made: Callable[[], Any]) -> list[str]:
+    """The classes to explain; the data set is made only to say why it lacks one."""
     if len(names) == 1 and names[0] not in known:  # names of classes may hold commas
         names = [part.strip() for part in names[0].split(",") if part.strip()]
     if not names:
@@ -258,7 +259,8 @@ def _classes(names: list[str], known: Sequence[str]) -> list[str]:
         return list(known)
     for name in names:
         if name not in known:
-            raise unknown("class", name, known)
+            reason = getattr(made(), "left_out", {}).get(name)
+            raise UsageError(f"class {name!r} is left out: {reason}") if reason else unknown("class", name, known)
     _refuse_doubles("class", names)
     return names
 

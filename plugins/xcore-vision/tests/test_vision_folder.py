@@ -14,7 +14,9 @@ from xcore_vision.folder import Folder
 from xcore_vision.options import FolderOptions
 
 from xcore.errors import UsageError
+from xcore.plan import Suite, make_plan
 from xcore.protocols import Dataset
+from xcore.registry import Registry
 
 
 def paint(
@@ -134,6 +136,17 @@ def test_errors_name_the_nearest(zoo: Path, tmp_path: Path) -> None:
         folder(zoo / "zebra" / "1.png")
     with pytest.raises(UsageError, match="unknown concept 'stripes'"):
         folder(zoo).concept("stripes", 1, 0)
+
+
+def test_a_class_without_images_is_said_to_have_none(zoo: Path) -> None:
+    (zoo / "missile").mkdir()
+    (zoo / "missile" / "notes.txt").write_text("none yet")
+    registry = Registry().load_installed()
+    keys: dict[str, Any] = {"data": f"folder:{zoo}", "methods": ["craft"], "classifiers": ["timm:resnet18"]}
+    with pytest.raises(UsageError, match=r"^class 'missile' is left out: no images in the folder '.*missile'$"):
+        make_plan(Suite(**keys, classes=["zebra", "missile"]), registry)
+    with pytest.raises(UsageError, match=r"^unknown class 'lion' \(known: horse, zebra\)$"):
+        make_plan(Suite(**keys, classes=["lion"]), registry)
 
 
 def test_concepts_and_vocabulary(zoo: Path, tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ class Folder:
         self._skipped: dict[Path, str] = {}
         self.notes: list[str] = []
         """What a reader should know of the draws: fewer images than asked for."""
+        self.left_out: dict[str, str] = {}
+        """Class -> why it is none of `classes`: what the plan says to a user who asks for it."""
         self._cache = TensorCache()
         self._files = self._classes(self._root)
         if not self._files:
@@ -145,6 +147,7 @@ class Folder:
         for name in found:
             if name not in classes:
                 self._skipped[root / name] = "no images in this folder"
+                self.left_out[name] = f"no images in the folder {str(root / name)!r}"
         for path in top:
             self._skipped[path] = "beside the folders of the classes"
         return classes
