@@ -108,7 +108,8 @@ def train(
         state.take(loss)
         if state.step % o.every == 0 or state.step == o.steps:
             state.look(loss.item(), _validate(gathered, held, decoder, made, o.batch))
-        progress(state.step, o.steps, f"translator, loss {loss.item():.3f}, validation {state.best:.3f}")
+        best = f", validation {state.best:.3f}" if math.isfinite(state.best) else ""  # not looked yet
+        progress(state.step, o.steps, f"translator, loss {loss.item():.3f}{best}")
     made.load_state_dict(state.kept)
     figures = {
         "steps": state.step,
