@@ -156,6 +156,7 @@ def word(name: str, over: float, low: float | None) -> Word:
 
 def test_the_words_over_the_prior_are_named() -> None:
     noise = [word("orange", 0.3, -0.1), word("plain", 0.2, 0.0), word("less", -0.2, -0.3)]
+    noise.append(word("stand", 0.004, 0.001))
     assert clear([*noise, word("beak", 0.05, 0.01), word("patch", 0.25, 0.12)]) == [
         "words over the prior, interval clear of 0: patch +0.25, beak +0.05"
     ]

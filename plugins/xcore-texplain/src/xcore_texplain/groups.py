@@ -45,7 +45,9 @@ def clear(words: Sequence[Word]) -> list[str]:
     bounded = [(w, w.over_lo) for w in words if w.over_lo is not None]
     if not bounded:
         return []
-    sure = sorted((w for w, low in bounded if low > 0), key=lambda w: (-w.over, w.word))[:SHOWN]
+    # What every sentence says can be surely over its prior, by less than the figure shows.
+    sure = [w for w, low in bounded if low > 0 and round(w.over, 2) > 0]
     if not sure:
         return ["no word is over the prior with an interval clear of 0"]
-    return [f"words over the prior, interval clear of 0: {', '.join(f'{w.word} {w.over:+.2f}' for w in sure)}"]
+    told = ", ".join(f"{w.word} {w.over:+.2f}" for w in sorted(sure, key=lambda w: (-w.over, w.word))[:SHOWN])
+    return [f"words over the prior, interval clear of 0: {told}"]
