@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from reading import PAIRS, Reader, interval, obtain, painted, pick, quiet, scene_of, shares, strip
+from reading import PAIRS, Reader, as_samples, interval, obtain, painted, pick, quiet, scene_of, shares, strip
 from xcore_minizoo.captions import SPOKEN
 from xcore_minizoo.collections import COLLECTIONS, LAND, WATER
-from xcore_minizoo.world import BACKGROUNDS, Scene, draw
+from xcore_minizoo.world import BACKGROUNDS, Scene
 from xcore_texplain import said
 from xcore_texplain.cloud import changes, cloud
 from xcore_texplain.counts import compare, weigh
@@ -69,9 +68,7 @@ def hidden(decoder: Any, out: Path) -> None:
         full = data.samples(cls, "train", IMAGES, 3)
         scenes = [COLLECTIONS[DATA].draw_scene(cls, "train", i, 3) for i in range(IMAGES)]
         bare = [replace(scene, shape=None, pattern=None, colours=()) for scene, _, _ in scenes]
-        images = np.stack([draw(scene, key).image for scene, (_, _, key) in zip(bare, scenes, strict=True)])
-        pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-        alone = Samples("image", pictures, tuple(f"hidden/{cls}/{i}" for i in range(IMAGES)))
+        alone = as_samples(bare, [key for _, _, key in scenes], f"hidden/{cls}")
         kept = float((model.logits(alone).argmax(1) == target).float().mean())
         told = {name: read.count(samples, 2, SENTENCES) for name, samples in (("alone", alone), ("full", full))}
         strip([full, alone], out / f"{cls}.png")

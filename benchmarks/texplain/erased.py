@@ -17,14 +17,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from reading import PAIRS, Reader, obtain, painted, pick
+from reading import PAIRS, Reader, as_samples, obtain, painted, pick
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor
-from xcore_minizoo.world import BACKGROUNDS, PATTERNS, SHAPES, Scene, draw, random_colours
+from xcore_minizoo.world import BACKGROUNDS, PATTERNS, SHAPES, Scene, random_colours
 from xcore_texplain.features import features
 from xcore_texplain.options import TranslatorOptions
 from xcore_texplain.words import content
@@ -45,7 +45,7 @@ def erased(decoder: Any, out: Path) -> None:
     model = load_registry().create("classifier", Ref(MODEL))
     probe = model.open(model.default_layer)
     scenes = [free(np.random.default_rng([79, i])) for i in range(IMAGES)]
-    pictures = as_samples(scenes)
+    pictures = posed(scenes)
     options = TranslatorOptions(steps=STEPS)
     plain = partial(painted, free, PAIRS)
     kept = obtain(decoder, probe, plain, out / "kept", options)
@@ -63,7 +63,7 @@ def erased(decoder: Any, out: Path) -> None:
         is_there = np.array([[getattr(scene, factor) == v for v in values] for scene in scenes])
         told = {
             "as they are": said_of(kept, pictures, values),
-            "painted over": said_of(blind, as_samples([over(scene) for scene in scenes]), values),
+            "painted over": said_of(blind, posed([over(scene) for scene in scenes]), values),
             "projected out": said_of(linear, pictures, values),
         }
         for j, value in enumerate(values):
@@ -91,7 +91,7 @@ class Erased:
     def __init__(self, probe: Any, factor: str, values: tuple[str, ...]) -> None:
         scenes = [free(np.random.default_rng([80, i])) for i in range(PAIRS)]
         y = torch.tensor([[float(getattr(scene, factor) == v) for v in values] for scene in scenes])
-        z = features(probe, as_samples(scenes))
+        z = features(probe, posed(scenes))
         self._probe, self._mean = probe, z.mean(0)
         self._kept = torch.stack([eraser(z[:, p].double(), y.double()).float() for p in range(z.shape[1])])
 
@@ -113,11 +113,9 @@ def eraser(x: Tensor, y: Tensor) -> Tensor:
     return torch.eye(x.shape[1], dtype=x.dtype) - white @ found @ found.T @ (vectors[:, held] * root).T
 
 
-def as_samples(scenes: list[Scene]) -> Samples:
+def posed(scenes: list[Scene]) -> Samples:
     """Pictures of scenes, each in the same pose for the same place."""
-    images = np.stack([draw(scene, (81, i)).image for i, scene in enumerate(scenes)])
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    return Samples("image", x, tuple(f"scene/{i}" for i in range(len(scenes))))
+    return as_samples(scenes, [(81, i) for i in range(len(scenes))], "scene")
 
 
 def said_of(read: Reader, samples: Samples, values: tuple[str, ...]) -> NDArray[np.float64]:
@@ -131,7 +129,7 @@ def known(probe: Any, seen: list[Scene], values: NDArray[np.intp]) -> str:
 
     They read the class token and the mean of the patches.
     """
-    z = features(probe, as_samples(seen)).numpy()
+    z = features(probe, posed(seen)).numpy()
     x = np.concatenate([z[:, 0], z[:, 1:].mean(1)], 1)
     made = LogisticRegression(C=0.1, max_iter=2000), SVC()
     return ", ".join(f"{cross_val_score(make_pipeline(StandardScaler(), m), x, values).mean():.2f}" for m in made)

@@ -80,6 +80,13 @@ def painted(one: Draws, n: int, seen: Callable[[Scene], Scene] | None = None) ->
     return Pairs(tuple(texts), read, ())
 
 
+def as_samples(scenes: Sequence[Scene], keys: Sequence[Sequence[int]], of: str) -> Samples:
+    """Pictures of scenes; the same key gives the same pose."""
+    images = np.stack([draw(scene, key).image for scene, key in zip(scenes, keys, strict=True)])
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    return Samples("image", x, tuple(f"{of}/{i}" for i in range(len(scenes))))
+
+
 def whole(rng: np.random.Generator) -> Scene:
     """Any animal of the captioner's own pictures."""
     while True:

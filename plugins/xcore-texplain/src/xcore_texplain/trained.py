@@ -43,7 +43,7 @@ class Recipe:
     def key(self) -> dict[str, Any]:
         """What decides what the translator learns."""
         settings = self.options.model_dump(include=set(TranslatorOptions.model_fields) - {"pairs"})
-        made_of = {"features": self.features, "decoder": self.decoder.fingerprint, "pairs": self._pairs().identity}
+        made_of = {"features": self.features, "decoder": self.decoder.fingerprint, "pairs": self._pairs.identity}
         return {**made_of, **settings}
 
     def make(self, folder: Path, work: Path) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Recipe:
         work
             Where the checkpoint and the features of the pairs are kept meanwhile; of this recipe alone.
         """
-        gathered = gather(self.probe, self._pairs().load, work, self.progress)
+        gathered = gather(self.probe, self._pairs.load, work, self.progress)
         made, figures = train(gathered, self.decoder, self.options, work, self.progress)
         about = {
             "key": self.key,
@@ -71,6 +71,7 @@ class Recipe:
         clear(work)
         return about
 
+    @cached_property
     def _pairs(self) -> Source:
         return source(self.options, self.data, self.size)
 
