@@ -3,7 +3,7 @@
 VENV     := .venv
 BIN      := $(VENV)/bin
 PYTHONS  := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
-PLUGINS  := $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml)))
+PLUGINS  := $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyproject.toml)))
 SETTINGS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 # Build isolation would download setuptools once for each of our distributions; one copy in .venv serves all.
 INSTALL  := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
@@ -19,7 +19,7 @@ bench: $(VENV)/.installed
 	@$(BIN)/xcore bench --methods rlpo,craft $(ARGS)
 
 test: lint
-	$(QUIET) $(BIN)/pytest
+	$(QUIET) $(BIN)/pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed-tests
 	$(BIN)/ruff check

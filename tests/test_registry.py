@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import shutil
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from xcore import registry as module
-from xcore.errors import MissingError, UsageError
+from xcore.contract import MissingError, Ref, UsageError
 from xcore.registry import Registry
-from xcore.types import Ref
 
 GOOD = """
 from xcore import hookimpl
@@ -46,7 +49,9 @@ def installed(tmp_path, monkeypatch):
             name = f"plug_{tmp_path.name}_{i}".replace("-", "_")
             (tmp_path / f"{name}.py").write_text(source)
             points.append(Point(entry, name, dist))
-        monkeypatch.setattr(module, "entry_points", lambda group: points)
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+        monkeypatch.setattr(module, "_kept_cards", lambda: None)
+        monkeypatch.setattr(module, "_keep_cards", lambda *given: None)
         return Registry().load_installed()
 
     return install
@@ -116,7 +121,7 @@ def test_another_api_is_refused(installed):
 @pytest.fixture
 def toy():
     reg = Registry()
-    reg.load_file(Path(__file__).parent / "toy_plugin.py")
+    reg.load_file(Path(__file__).parent / "plugins" / "toy_plugin.py")
     return reg
 
 
@@ -154,10 +159,10 @@ def test_a_default_model_plays_its_role_where_nobody_names_one(installed):
         ("a", "xcore-a", MODEL.format(name="one", default=True, argument=None)),
         ("b", "xcore-b", MODEL.format(name="two", default=False, argument=None)),
     )
-    assert {role: str(ref) for role, ref in reg.fallbacks(["segmenter", "vqa", "segmenter"]).items()} == {
+    assert {role: str(ref) for role, ref in reg.fallbacks(["segmenter", "vqa", "segmenter"], "image").items()} == {
         "segmenter": "one"
     }
-    assert reg.fallbacks([]) == {}
+    assert reg.fallbacks([], "image") == {}
 
 
 def test_a_default_model_whose_name_two_plugins_offer_is_named_in_full(installed):
@@ -165,7 +170,7 @@ def test_a_default_model_whose_name_two_plugins_offer_is_named_in_full(installed
         ("a", "xcore-a", MODEL.format(name="one", default=True, argument=None)),
         ("b", "xcore-b", MODEL.format(name="one", default=False, argument=None)),
     )
-    assert str(reg.fallbacks(["segmenter"])["segmenter"]) == "xcore-a/one"
+    assert str(reg.fallbacks(["segmenter"], "image")["segmenter"]) == "xcore-a/one"
 
 
 def test_two_default_models_of_one_role_are_an_error_that_names_both(installed):
@@ -174,8 +179,8 @@ def test_two_default_models_of_one_role_are_an_error_that_names_both(installed):
         ("b", "xcore-b", MODEL.format(name="two", default=True, argument=None)),
     )
     with pytest.raises(UsageError, match=r"xcore-a/one and xcore-b/two.*--model segmenter=REF"):
-        reg.fallbacks(["segmenter"])
-    assert reg.fallbacks(["vqa"]) == {}
+        reg.fallbacks(["segmenter"], "image")
+    assert reg.fallbacks(["vqa"], "image") == {}
 
 
 def test_an_argument_in_brackets_may_be_left_out(installed):
@@ -183,3 +188,172 @@ def test_an_argument_in_brackets_may_be_left_out(installed):
     assert reg.find("model", "one")[1] is None
     assert reg.find("model", "one:here")[1] == "here"
     assert reg.find("model", "one")[0].shown == "one[:DIR]"
+
+
+# -- cards that are kept between runs --------------------------------------------------------------------------------
+LOUD = """
+from xcore import hookimpl
+print("imported")
+
+@hookimpl
+def register_explainers(register):
+    register("{name}", {factory}, summary="{summary}")
+"""
+
+
+class Site:
+    """A folder with distributions, the only one on `sys.path` that holds any."""
+
+    def __init__(self, root, monkeypatch):
+        self.root = root
+        holders = set(module._distribution_folders())
+        monkeypatch.setattr("sys.path", [str(root), *(path for path in sys.path if path not in holders)])
+        monkeypatch.setenv("XCORE_CACHE", str(root.parent / "cache"))
+
+    def add(self, name, summary="first", factory="'nowhere:Nothing'", editable=False):
+        info = self.root / f"xcore_{name}-1.0.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: xcore-{name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[xcore]\n{name} = loud_{name}\n")
+        if editable:
+            (info / "direct_url.json").write_text('{"dir_info": {"editable": true}, "url": "file:///x"}')
+        self.edit(name, summary, factory)
+        source = self.root / f"loud_{name}.py"
+        (info / "RECORD").write_text(f"loud_{name}.py,sha256={hash(source.read_text())},\n{info.name}/RECORD,,\n")
+
+    def edit(self, name, summary, factory="'nowhere:Nothing'"):
+        (self.root / f"loud_{name}.py").write_text(LOUD.format(name=name, summary=summary, factory=factory))
+
+    def load(self, capsys):
+        """Summaries of the cards, and how many plugins were imported for them."""
+        for name in [name for name in sys.modules if name.startswith("loud_")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        capsys.readouterr()
+        found = {card.name: card.summary for card in Registry().load_installed().cards()}
+        return found, capsys.readouterr().err.count("imported")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    return Site(tmp_path / "site", monkeypatch)
+
+
+def test_kept_cards_are_the_same_and_import_nothing(site, capsys):
+    site.add("one")
+    site.add("two")
+    fresh, imported = site.load(capsys)
+    assert (imported, fresh) == (2, {"one": "first", "two": "first"})
+    assert site.load(capsys) == (fresh, 0)
+
+
+def test_an_edit_of_an_editable_plugin_is_seen(site, capsys):
+    site.add("one", editable=True)
+    site.load(capsys)
+    site.edit("one", "second, which is longer")
+    assert site.load(capsys) == ({"one": "second, which is longer"}, 1)
+
+
+def test_a_plugin_that_was_replaced_in_place_is_seen(site, capsys):
+    site.add("one")
+    site.load(capsys)
+    before = (site.root / "loud_one.py").stat()
+    site.add("one", summary="other")  # as many bytes, and the same time: only its RECORD tells
+    os.utime(site.root / "loud_one.py", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert site.load(capsys) == ({"one": "other"}, 1)
+
+
+def test_plugins_that_come_and_go_are_seen(site, capsys):
+    site.add("one")
+    site.load(capsys)
+    site.add("two")
+    assert site.load(capsys)[0] == {"one": "first", "two": "first"}
+    shutil.rmtree(site.root / "xcore_one-1.0.dist-info")
+    assert site.load(capsys)[0] == {"two": "first"}
+
+
+def test_a_plugin_that_fails_is_tried_again(site, capsys):
+    site.add("one")
+    site.add("two", factory="1 / 0")
+    assert site.load(capsys) == ({"one": "first"}, 2)
+    site.edit("two", "mended")
+    assert site.load(capsys) == ({"one": "first", "two": "mended"}, 2)
+
+
+def test_a_card_that_holds_a_function_is_not_kept(site, capsys):
+    site.add("one", factory="lambda options: None")
+    site.load(capsys)
+    assert site.load(capsys) == ({"one": "first"}, 1)
+    assert Registry().load_installed().create("explainer", Ref("one")) is None
+
+
+@pytest.mark.parametrize("spoilt", ["", "{", "[]", '{"environment": 1}'])
+def test_a_damaged_file_of_cards_is_made_anew(site, capsys, spoilt):
+    site.add("one")
+    site.load(capsys)
+    module._cards_file().write_text(spoilt)
+    assert site.load(capsys) == ({"one": "first"}, 1)
+    assert site.load(capsys) == ({"one": "first"}, 0)
+
+
+def test_a_cache_that_cannot_be_written_harms_nothing(site, capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XCORE_CACHE", str(tmp_path / "file"))
+    site.add("one")
+    assert site.load(capsys) == ({"one": "first"}, 1)
+    assert site.load(capsys) == ({"one": "first"}, 1)
+
+
+def test_an_editable_plugin_is_known_however_its_url_is_spaced(site, capsys):
+    site.add("one", editable=True)
+    url = site.root / "xcore_one-1.0.dist-info" / "direct_url.json"
+    url.write_text('{"url":"file:///x","dir_info":{"editable":true}}')  # as uv writes it
+    (site.root / "xcore_one-1.0.dist-info" / "entry_points.txt").write_text("[xcore]\none = pack_one.plugin\n")
+    (site.root / "pack_one").mkdir()
+    (site.root / "pack_one" / "__init__.py").write_text("")
+    (site.root / "pack_one" / "names.py").write_text("SUMMARY = 'first'\n")
+    source = LOUD.format(name="one", summary="{}", factory="'nowhere:Nothing'").replace('"{}"', "SUMMARY")
+    (site.root / "pack_one" / "plugin.py").write_text(f"from pack_one.names import SUMMARY\n{source}")
+    assert site.load(capsys)[0] == {"one": "first"}
+    (site.root / "pack_one" / "names.py").write_text("SUMMARY = 'second one'\n")
+    for name in [name for name in sys.modules if name.startswith("pack_one")]:
+        del sys.modules[name]
+    assert site.load(capsys)[0] == {"one": "second one"}
+
+
+def test_what_changes_while_plugins_load_is_not_kept_as_seen(site, capsys, monkeypatch):
+    site.add("one")
+    real = module._keep_cards
+
+    def late(*given):
+        site.add("two")  # installed between the reading of the entry points and the keeping of the cards
+        real(*given)
+
+    monkeypatch.setattr(module, "_keep_cards", late)
+    site.load(capsys)
+    monkeypatch.setattr(module, "_keep_cards", real)
+    assert site.load(capsys)[0] == {"one": "first", "two": "first"}
+
+
+def test_sets_and_lists_on_a_card_become_tuples(installed):
+    source = GOOD.format(name="one").replace('summary="a method"', 'summary="a method", modalities=["image", "text"]')
+    assert installed(("a", "xcore-a", source)).find("explainer", "one")[0].modalities == ("image", "text")
+
+
+RENDERING = """
+from xcore import hookimpl
+
+@hookimpl
+def register_renderings(register):
+    register("{name}", "nowhere:make", summary="", options={options})
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [("crop", None, "the rendering 'crop' is built in"), ("blur", "'a:B'", "the rendering 'blur' has options")],
+)
+def test_a_rendering_that_would_never_be_used_as_written_is_refused(installed, name, options, reason):
+    reg = installed(("a", "xcore-a", RENDERING.format(name=name, options=options)))
+    assert reason in reg.plugins[0].reason

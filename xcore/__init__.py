@@ -3,24 +3,22 @@
 The names below are loaded when they are first used, so that `import xcore` stays cheap.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from xcore.hookspecs import hookimpl
+from xcore.base.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from xcore.api import bench, explain
+    from xcore.api import bench as bench
+    from xcore.api import explain as explain
+    from xcore.contract.hooks import hookimpl as hookimpl
+    from xcore.report.highlighted import highlight as highlight
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "explain", "hookimpl"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("bench", "explain"):
-        api = import_module("xcore.api")
-        # Kept here, since importing the module `xcore.bench` puts it in the function's place.
-        globals().update(bench=api.bench, explain=api.explain)
-        return globals()[name]
-    raise AttributeError(f"module 'xcore' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "xcore.api": ("bench", "explain"),
+        "xcore.contract.hooks": ("hookimpl",),
+        "xcore.report.highlighted": ("highlight",),
+    },
+)

@@ -1,5 +1,5 @@
 """``python -m xcore`` is the command line."""
 
-from xcore.cli import main
+from xcore.cli.main import main
 
 main()

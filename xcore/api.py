@@ -1,4 +1,4 @@
-"""The front room: what the command line and a notebook both call."""
+"""`bench`, `report` and `explain`: what the command line and a notebook both call."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore import gate
-from xcore.baseline import Baseline, Comparison
-from xcore.bench import IDENTITIES, Bench, Result
-from xcore.errors import MissingError, UsageError
-from xcore.machine import record
-from xcore.marked import explained
-from xcore.plan import Plan, Suite, load_suite, make_plan
-from xcore.progress import Reporter
+from xcore.base.errors import MissingError, UsageError, XcoreError
+from xcore.base.files import read_json, slug, write_json
+from xcore.base.seeding import seeded
+from xcore.base.threads import let_waiting_threads_sleep
+from xcore.ci import gates as gate
+from xcore.ci.baseline import Baseline, Comparison
+from xcore.ci.verdict import Verdict
+from xcore.contract.options import validate
+from xcore.contract.samples import Samples
+from xcore.contract.types import Explanation, Ref
 from xcore.registry import Registry, load_registry
-from xcore.report import Table, Verdict, build, write_all
-from xcore.report.write import render
-from xcore.rows import Row, rows
-from xcore.store import SCHEMA, Store, read_json, slug, write_json
-from xcore.types import Explanation, Ref, Samples
+from xcore.report import MetricInfo, Table, build, draw, render, to_pandas, write_all
+from xcore.report.rows import ResultRow, metric_infos, plan_infos, rows
+from xcore.run.loop import IDENTITIES, Bench, Result
+from xcore.run.plan import Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
+from xcore.run.progress import Reporter
+from xcore.run.workbench import explained
+from xcore.store.environment import differences, record
+from xcore.store.identity import codes
+from xcore.store.run_directory import SCHEMA, Store
 
 if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
     import torch
 
 DEFAULT_SUITE = "default"
@@ -34,21 +41,41 @@ DEFAULT_SUITE = "default"
 
 @dataclass(frozen=True, eq=False)
 class BenchResult:
-    """A finished run: its table, rows and directory. A notebook shows the table."""
+    """A finished run: its table, rows, directory and verdicts. A notebook shows the table."""
 
     table: Table
-    rows: list[Row]
+    rows: list[ResultRow]
     path: Path
     result: Result
     verdicts: list[Verdict] = field(default_factory=list)
-    """What gates and a baseline say, if there are any."""
+    """One verdict for each gate and for each value that is compared with a baseline; empty if there are none."""
     suite: str = ""
+    """The name of the suite."""
 
     @property
     def broken(self) -> str:
-        """What failed, in words; empty if nothing did."""
+        """How many cells and scores failed, as a sentence; empty if none did."""
         cells, scores = self.result.count("failed"), len(self.result.score_failures)
         return f"{cells} cell(s) failed, {scores} score(s) failed" if cells or scores else ""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table as a long frame: one row for each section, row of the table and metric.
+
+        It has every concept, in full precision, and the columns of ``table.csv``. A failed or skipped cell, or an
+        explanation without concepts, is one row without a metric.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``data``, ``classifier``, ``class``: the section. ``method``, ``label``, ``status``, ``reason``, ``seeds``:
+            the row, and why a value is missing. ``rank`` (1 = most important), ``concept`` (its most frequent name),
+            ``named_in_seeds`` (how many seeds gave this name), ``words``: the concept. ``metric``, ``variant``,
+            ``direction`` ("higher" or "lower" is better, or "none"), ``whole_explanation``: the metric. ``value`` (mean
+            over seeds), ``spread``, ``over``, ``n`` (what the spread is taken over, and how many), ``null_mean``,
+            ``outside_null_seeds``, ``chance``: the value, in the unit of its metric. ``seconds``: what the explanation
+            took, on the rows of the first concept of a method. Dtypes: string, Int64, boolean and float64.
+        """
+        return to_pandas(self.table)
 
     def _repr_markdown_(self) -> str:
         return render(self.table, "md")
@@ -79,11 +106,11 @@ def bench(
     plugins
         Python files with plugins.
     strict
-        Compute anew what was made with other numerics (versions of torch and friends, threads).
+        Recompute results that were made with other library versions, thread counts or devices.
     compare
         A baseline to compare the table with, or to write.
     **keys
-        The keys of a suite file (see `xcore.plan.Suite`), which win over it: data, classifiers, classes, seeds, ...;
+        The keys of a suite file (see `xcore.run.plan.Suite`), which win over it: data, classifiers, classes, seeds;
         `gates` are judged beside those of the suite.
 
     Returns
@@ -95,18 +122,19 @@ def bench(
     UsageError, MissingError
         Before anything runs, for the first thing that is wrong with the request.
     """
+    let_waiting_threads_sleep()
     registry = registry or load_registry(plugins)
-    wanted = request(methods, suite, keys)
+    wanted = request(methods, suite, keys, registry)
     path = Path(out or Path("runs") / slug(wanted.name))
     reporter = reporter or Reporter()
     with contextlib.redirect_stdout(sys.stderr):  # what plugins print must not end up between our results
         plan = make_plan(wanted, registry, _known(path))
-        judging = _Judging(plan, keys.get("gates") or (), compare)
+        judging = _Judging(plan, registry, keys.get("gates") or (), compare)
         store = Store(path)
         with store.locked(), reporter:
             _open_run(plan, registry, store)
-            loop = Bench(plan, registry, store, reporter, strict)
-            result = loop.run(registry.create("engine", Ref(wanted.engine)) if wanted.engine else None)
+            loop = Bench(plan, registry, store, reporter, draw=draw, strict=strict)
+            result = loop.run(registry.create("engine", plan.engine) if plan.engine else None)
     return _report(loop, result, judging)
 
 
@@ -117,25 +145,33 @@ def report(
     gates: Sequence[str] = (),
     compare: Comparison | None = None,
 ) -> BenchResult:
-    """Rebuild the tables of a run from its records, and judge them again, without running anything."""
+    """Rebuild the tables of a run from its records, and judge them again, without running anything.
+
+    The run is shown as it was made: what was installed or edited since changes nothing in it, and is named.
+    """
     path = Path(run)
     if not (path / "run.json").is_file():
-        raise UsageError(f"{path} is no run directory", "it has no run.json")
-    from xcore.options import validate
-
+        raise UsageError(f"{path} is not a run directory: it has no run.json", "name a folder that `xcore bench` wrote")
     about = read_json(path / "run.json", ("plugins", "plan"))
-    registry = load_registry([p for p in about["plugins"] if Path(p).is_file()])
-    suite = validate(Suite, about["plan"].get("suite", {}), str(path / "run.json"))
-    gate.check(gates, suite.labels, suite.metrics)
-    suite = suite.model_copy(update={"gates": gate.merge(suite.gates, gates)})
+    reporter = reporter or Reporter()
+    registry = load_registry()
+    for file in about["plugins"]:
+        try:
+            registry.load_file(Path(file))
+        except UsageError as error:  # the run is shown all the same
+            reporter.warn(str(error))
+    plan = plan_from_record(about["plan"])
+    gate.check_labels(gates, (cell.label for cell in plan.cells))
+    plan = replace(plan, suite={**plan.suite, "gates": gate.merge(plan.suite.get("gates", []), gates)})
+    judging = _Judging(plan, registry, gates, compare)
     known = read_json(path / IDENTITIES) if (path / IDENTITIES).is_file() else {}
+    if changed := _changes(about, _environment(plan, registry)):
+        reporter.warn(f"{path} was made with {'; '.join(changed)}; it is shown as it was made")
+    loop = Bench(plan, registry, Store(path), reporter, identities=known)
     try:
-        plan = make_plan(suite, registry, _known(path), as_made=True)
-        judging = _Judging(plan, gates, compare)
-        loop = Bench(plan, registry, Store(path), reporter or Reporter(), identities=known)
         outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
         return _report(loop, Result(outcomes, loop.unscored()), judging)
-    except (UsageError, MissingError) as error:  # relative paths may lead nowhere from here
+    except (UsageError, MissingError) as error:  # without kept identities, relative paths may lead nowhere from here
         if error.hint or not (began := about.get("folder")) or Path(began) == Path.cwd():
             raise
         raise type(error)(error.message, f"run it in {began}, where the run was started") from error
@@ -195,24 +231,25 @@ def explain(
     NotApplicable
         If the method cannot explain this classifier.
     """
-    from xcore.guard import seeded
-    from xcore.live import component, helpers, live_task
+    from xcore.models.classifiers import as_classifier
+    from xcore.run.live import component, helpers, live_task
 
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"the seed is {seed!r}", "pass a whole number from 0 to 2**32 - 1")
     registry = registry or load_registry()
     ref = Ref(method, dict(options or {}))
     explainer = registry.create("explainer", ref)
+    model = as_classifier(classifier, class_names)
     task = live_task(
-        classifier,
+        model,
         samples,
         target,
-        class_names,
         contrast=contrast,
         layer=layer,
         seed=seed,
         generator=component(registry, "generator", generator),
-        models=helpers(registry, ref, models or {}),
+        models=helpers(registry, ref, models or {}, model.modality),
+        renderings=registry.rendering,
         vocabulary=vocabulary,
         workdir=Path(workdir or tempfile.mkdtemp(prefix="xcore-")),
         store=Path(tempfile.gettempdir()) / "xcore-artifacts",
@@ -222,16 +259,15 @@ def explain(
     return replace(made, explained=explained(task))
 
 
-def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suite:
+def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registry: Registry | None = None) -> Suite:
     """The suite with the keys that win over it."""
-    from xcore.options import validate
-
-    # Nothing given is what the suite says; only baselines can be asked to be none.
-    given = {k: v for k, v in keys.items() if v not in (None, "", [], {}, ()) or (k == "baselines" and v == [])}
+    refuse_renamed(keys, "this request")
+    # Nothing given is what the suite says; only controls can be asked to be none.
+    given = {k: v for k, v in keys.items() if v not in (None, "", [], {}, ()) or (k == "controls" and v == [])}
     base: dict[str, Any] = {}
     if suite or "data" not in given:
         held = load_suite(suite or DEFAULT_SUITE)
-        gate.check(held.gates, held.labels, held.metrics)
+        _check_own_gates(held, registry or load_registry())
         base = held.model_dump(mode="json")
     else:
         # The metrics of the default suite are the columns that people expect; everything else of it is the minizoo's.
@@ -249,16 +285,60 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any]) -> Suit
     gates = given.get("gates", [])
     given["gates"] = gate.merge(base.get("gates", []), gates)
     wanted = validate(Suite, {**base, **given}, "this request")
-    gate.check(gates, wanted.labels, wanted.metrics)
+    gate.check_labels(gates, wanted.labels)
     return wanted
+
+
+def _check_own_gates(suite: Suite, registry: Registry) -> None:
+    """Refuse a gate of a suite on what the whole suite does not compute; flags may choose less than it holds."""
+    gate.check_labels(suite.gates, suite.labels)
+    gate.check_metrics(suite.gates, metric_infos(map(Ref, suite.metrics), registry), _offered(registry))
+
+
+def _offered(registry: Registry) -> dict[str, MetricInfo]:
+    """All metrics that are installed."""
+    return metric_infos((Ref(card.full_name) for card in registry.cards("metric")), registry)
 
 
 def _open_run(plan: Plan, registry: Registry, store: Store) -> None:
     """Write run.json."""
-    now = record(plan.threads, [c.distribution for c in registry.cards()])
     about = {"schema": SCHEMA, "plan": plan.as_plain(), "plugins": registry.files, "folder": str(Path.cwd())}
-    about |= {"written": time.time(), **now}
-    write_json(store.root / "run.json", about)
+    write_json(store.root / "run.json", about | {"written": time.time(), **_environment(plan, registry)})
+
+
+def _environment(plan: Plan, registry: Registry) -> dict[str, Any]:
+    """Versions, machine and code that a plan is run with now."""
+    distributions = [card.distribution for card in registry.cards()]
+    return {**record(plan.threads, distributions), "code": codes(registry, _used(plan, registry))}
+
+
+def _used(plan: Plan, registry: Registry) -> set[str]:
+    """Distributions of the components of a plan, as far as they are installed."""
+    refs = {("metric", metric) for metric in map(str, plan.metrics)}
+    for cell in plan.cells:
+        refs |= {("explainer", str(cell.method)), ("classifier", str(cell.classifier)), ("dataset", str(cell.data))}
+        refs |= {("model", str(model)) for model in cell.models.values()}
+        refs |= {(kind, str(ref)) for kind, ref in (("generator", cell.generator), ("dataset", cell.contrast)) if ref}
+    found = set()
+    for kind, ref in refs:
+        with contextlib.suppress(XcoreError):  # gone since
+            found.add(registry.find(kind, ref)[0].distribution)
+    return found
+
+
+def _changes(about: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what the versions and the code that made a run differ from those of now."""
+    then = {"versions": about.get("numerics", {}).get("versions", {})}
+    changed = differences(then, {"versions": now["numerics"]["versions"]})
+    old, new = about.get("distributions", {}), now["distributions"]
+    for name, code in about.get("code", {}).items():  # of what the run used; older runs do not say
+        if name not in now["code"]:
+            changed.append(f"{name}, which is not installed now")
+        elif old.get(name) != new.get(name):
+            changed.append(f"{name} {old[name]} instead of {new[name]}")
+        elif code != now["code"][name]:
+            changed.append(f"other code of {name}")
+    return changed
 
 
 def _known(run: Path) -> dict[str, Any]:
@@ -269,27 +349,25 @@ def _known(run: Path) -> dict[str, Any]:
 
 
 class _Judging:
-    """The gates and the baseline of a run, checked before anything is computed."""
+    """The gates and the baseline of a run, read once and checked before anything is computed."""
 
-    def __init__(self, plan: Plan, given: Sequence[str], compare: Comparison | None) -> None:
+    def __init__(self, plan: Plan, registry: Registry, given: Sequence[str], compare: Comparison | None) -> None:
+        self.infos = plan_infos(plan, registry)
+        gate.check_metrics(given, self.infos, _offered(registry))
         self.gates = [gate.parse(text) for text in plan.suite["gates"]]
         classes = [cls for facts in plan.facts.values() for cls in facts["classes"]]
         gate.check_classes(self.gates, classes)
         gate.check_classes(map(gate.parse, given), [cell.cls for cell in plan.cells])
-        self.baseline = Baseline(compare, plan) if compare else None
-        self.metrics = [metric.text for metric in plan.metrics]
+        self.baseline = Baseline(compare, plan, self.infos) if compare else None
 
     def verdicts(self, table: Table, broken: str) -> list[Verdict]:
         compared = self.baseline.settle(table, broken) if self.baseline else []
-        return [*gate.judge(table, self.gates, self.metrics), *compared]
+        return [*gate.judge(table, self.gates, self.infos), *compared]
 
 
 def _report(loop: Bench, result: Result, judging: _Judging) -> BenchResult:
-    made, columns = rows(loop, result.outcomes)
-    table = build(made, columns, header={"run": str(loop.store.root)})
+    made, metrics = rows(loop, result.outcomes, judging.infos)
+    table = build(made, metrics, header={"run": str(loop.store.root)})
     write_all(table, loop.store.root)
     done = BenchResult(table, made, loop.store.root, result, suite=loop.plan.name)
     return replace(done, verdicts=judging.verdicts(table, done.broken))
-
-
-__all__ = ["BenchResult", "Comparison", "bench", "explain", "load_registry", "report"]

@@ -1,35 +1,51 @@
-"""Who is here: plugins loaded each in its own guard, their cards, and the way from a reference to a component."""
+"""The registry: plugins loaded each in its own guard, their cards, and the way from a reference to a component.
+
+Cards of installed plugins are kept in a file between runs, so that `xcore --help` and `xcore list` import no plugin.
+Kept cards are used only while nothing changed: no distribution was installed, removed or replaced (seen by the folders
+that hold distributions, and by each plugin's RECORD), and no file of an editable plugin was edited.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import sys
+import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pluggy
+from xcore.base.errors import MissingError, PluginError, UsageError, XcoreError, unknown
+from xcore.base.files import cache_directory, write_text
 
-from xcore import hookspecs
-from xcore.errors import MissingError, PluginError, UsageError, XcoreError, unknown
-from xcore.types import Ref
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
+    import pluggy
+
+    from xcore.contract.hooks import Fingerprint, Register
+    from xcore.contract.types import Ref
+
+GROUP = "xcore"
+"""The group of entry points, and the name by which pluggy marks our hooks."""
 API = 1
 FILE_MODULE = "xcore_file_"
 """What the name of the module of a plugin file begins with."""
-KINDS = ("explainer", "generator", "classifier", "metric", "dataset", "model", "engine", "command")
+RENDERINGS = ("as-is", "crop", "segment", "generated")
+"""Renderings of random sets that are built in; see `xcore.run.random_sets`."""
+KINDS = ("explainer", "generator", "classifier", "metric", "dataset", "model", "rendering", "engine", "command")
 TITLES = {"explainer": "method", "dataset": "data set"}
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a component without importing it. See `hookspecs.Register` for the fields."""
+    """What is known of a component without importing it. See `Register` for the fields."""
 
     kind: str
     name: str
@@ -38,15 +54,19 @@ class Card:
     distribution: str
     version: str
     options: str | None = None
-    fingerprint: str | hookspecs.Fingerprint | None = None
+    files: tuple[str, ...] = ()
+    fingerprint: str | Fingerprint | None = None
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] | str = ()
-    kinds: tuple[str, ...] = ("image",)
+    modalities: tuple[str, ...] = ("image",)
     role: str | None = None
     default: bool = False
     argument: str | None = None
     paper: str | None = None
-    over: tuple[str, ...] = ()
+    across: tuple[str, ...] = ()
+    caveat: str = ""
+    column: bool = True
+    details: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -62,11 +82,13 @@ class Card:
 
 @dataclass
 class PluginReport:
-    """What became of one plugin: its cards, or the reason why it was left out."""
+    """One plugin: its cards, or the reason why it failed to load."""
 
     name: str
     distribution: str
     version: str
+    package: str = ""
+    """The package that its entry point is in; empty for a plugin file."""
     cards: list[Card] = field(default_factory=list)
     reason: str = ""
 
@@ -82,19 +104,45 @@ class Registry:
         self.plugins: list[PluginReport] = []
         self.files: list[str] = []
         self._cards: dict[tuple[str, str], list[Card]] = {}
-        self._manager = pluggy.PluginManager(hookspecs.GROUP)
-        self._manager.add_hookspecs(hookspecs)
+        self._pluggy: pluggy.PluginManager | None = None
+
+    @property
+    def _manager(self) -> pluggy.PluginManager:
+        """Made when the first plugin is loaded: kept cards need none."""
+        if self._pluggy is None:
+            import pluggy
+
+            from xcore.contract import hooks
+
+            self._pluggy = pluggy.PluginManager(GROUP)
+            self._pluggy.add_hookspecs(hooks)
+        return self._pluggy
 
     # -- loading -----------------------------------------------------------------------------------------------------
     def load_installed(self) -> Registry:
         """Load every entry point of the group ``xcore`` (or those that the variable XCORE_PLUGINS lists)."""
         wanted = os.environ.get("XCORE_PLUGINS")
         names = None if wanted is None else {n.strip() for n in wanted.split(",")}
-        points = sorted(entry_points(group=hookspecs.GROUP), key=lambda p: (p.name, p.dist.name if p.dist else ""))
+        for report in _kept_cards() or []:
+            if names is None or report.name in names:
+                self._add(report)
+        if self.plugins:
+            return self
+        from importlib.metadata import entry_points
+
+        began, environment = time.time_ns(), _environment()
+        points = sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.dist.name if p.dist else ""))
         for point in points:
             if names is None or point.name in names:
-                self._load(point.name, *_origin(point), point.load)
+                self._load(point.name, *_origin(point), point.load, point.module.partition(".")[0])
+        if names is None:
+            _keep_cards(self.plugins, points, environment, began)
         return self
+
+    def _add(self, report: PluginReport) -> None:
+        self.plugins.append(report)
+        for card in report.cards:
+            self._cards.setdefault((card.kind, card.name), []).append(card)
 
     def load_file(self, path: Path) -> None:
         """Load a plugin from a Python file; raises `UsageError` if it cannot be loaded (it was asked for by name)."""
@@ -120,9 +168,10 @@ class Registry:
         if not report.ok:
             raise UsageError(f"plugin file {path} failed to load: {report.reason}")
 
-    def _load(self, name: str, distribution: str, version: str, load: Callable[[], Any]) -> PluginReport:
-        report = PluginReport(name, distribution, version)
-        self.plugins.append(report)
+    def _load(
+        self, name: str, distribution: str, version: str, load: Callable[[], Any], package: str = ""
+    ) -> PluginReport:
+        report = PluginReport(name, distribution, version, package)
         key = f"{distribution}/{name}"  # two distributions may use one entry-point name
         cards: list[Card] = []
         # What a plugin prints while it loads must not end up between our results. SystemExit is how scripts that were
@@ -143,26 +192,32 @@ class Registry:
                 report.reason = f"{kind}{error}".splitlines()[0]
                 if self._manager.has_plugin(key):
                     self._manager.unregister(name=key)
-                return report
+                cards = []
         report.cards = cards
-        for card in cards:
-            self._cards.setdefault((card.kind, card.name), []).append(card)
+        self._add(report)
         return report
 
     def _refuse_unknown_hooks(self, plugin: Any) -> None:
-        known = {n for n in dir(hookspecs) if n.startswith("register_")}
+        from xcore.contract import hooks
+
+        known = {n for n in dir(hooks) if n.startswith("register_")}
         for name in dir(plugin):
-            if getattr(getattr(plugin, name, None), f"{hookspecs.GROUP}_impl", None) and name not in known:
+            if getattr(getattr(plugin, name, None), f"{GROUP}_impl", None) and name not in known:
                 raise unknown("hook", name, known)
 
     @staticmethod
-    def _collector(cards: list[Card], kind: str, distribution: str, version: str) -> hookspecs.Register:
+    def _collector(cards: list[Card], kind: str, distribution: str, version: str) -> Register:
         def register(name: str, factory: Any, *, summary: str, api: int = 1, **fields: Any) -> None:
             if api != API:
                 raise UsageError(f"{kind} {name!r} was written for api {api}, this is api {API}", "update the plugin")
             if any(c.kind == kind and c.name == name for c in cards):
                 raise UsageError(f"{kind} {name!r} is registered twice by one plugin")
-            cards.append(Card(kind, name, factory, summary, distribution, version, **fields))
+            if kind == "rendering" and name in RENDERINGS:
+                raise UsageError(f"the rendering {name!r} is built in", "choose another name")
+            if kind == "rendering" and fields.get("options"):
+                raise UsageError(f"the rendering {name!r} has options", "write them as name:how")
+            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, (list, set)) else v for k, v in fields.items()}
+            cards.append(Card(kind, name, factory, summary, distribution, version, **plain))
 
         return register
 
@@ -193,6 +248,15 @@ class Registry:
             raise UsageError(f"{_title(kind)} {name!r} takes no argument, got {argument!r}")
         return card, argument or None
 
+    def find_model(self, role: str, ref: Ref | str) -> Card:
+        """The card of a helper model; raises `UsageError` if it plays another role than the one it is named for."""
+        card, _ = self.find("model", ref)
+        if card.role != role:
+            raise UsageError(
+                f"model {card.shown!r} plays the role {card.role!r}, not {role!r}", "see `xcore list models`"
+            )
+        return card
+
     def _unknown(self, kind: str, name: str) -> XcoreError:
         for plugin in self.plugins:
             if not plugin.ok and name.rsplit("/")[-1] in (plugin.name, plugin.distribution.removeprefix("xcore-")):
@@ -208,7 +272,7 @@ class Registry:
             if ref.options:
                 raise UsageError(f"{_title(kind)} {card.name!r} takes no options, got {next(iter(ref.options))!r}")
             return None
-        from xcore.options import validate
+        from xcore.contract.options import validate
 
         return validate(resolve(card.options), ref.options, f"{_title(kind)} {card.name!r}")
 
@@ -216,9 +280,15 @@ class Registry:
         """Call the factory of a reference."""
         card, argument = self.find(kind, ref)
         options = self.options(kind, ref)
-        with blamed(card):
+        with plugin_errors(card):
             factory = resolve(card.factory)
             return factory(options, argument) if card.argument else factory(options)
+
+    def rendering(self, name: str) -> Any:
+        """What a plugin registered for a rendering of random sets, or None."""
+        from xcore.contract.types import Ref
+
+        return self.create("rendering", Ref(name)) if any(c.name == name for c in self.cards("rendering")) else None
 
     def roles(self, ref: Ref, kind: str = "explainer") -> tuple[str, ...]:
         """The roles that a component uses with its options."""
@@ -231,14 +301,23 @@ class Registry:
     def uses(self, ref: Ref, kind: str) -> tuple[str, ...]:
         """The helpers that a component asks for with its options: roles, and ``generator``."""
         card, _ = self.find(kind, ref)
-        with blamed(card):
+        with plugin_errors(card):
             return tuple(resolve(card.uses)(self.options(kind, ref))) if isinstance(card.uses, str) else card.uses
 
-    def fallbacks(self, roles: Iterable[str]) -> dict[str, Ref]:
-        """Role -> the model that plays it where nobody names one; roles without such a model are left out."""
+    def known_roles(self) -> set[str]:
+        """The roles that some model plays, ours or a plugin's own."""
+        return {card.role for card in self.cards("model") if card.role}
+
+    def fallbacks(self, roles: Iterable[str], modality: str) -> dict[str, Ref]:
+        """Role -> the model that plays it where nobody names one; roles without such a model are left out.
+
+        Only models that read samples of this modality are asked.
+        """
+        from xcore.contract.types import Ref
+
         found: dict[str, Ref] = {}
         for role in dict.fromkeys(roles):
-            cards = [c for c in self.cards("model") if c.role == role and c.default]
+            cards = [c for c in self.cards("model") if c.role == role and c.default and modality in c.modalities]
             if len(cards) > 1:
                 both = " and ".join(c.full_name for c in cards)
                 raise UsageError(
@@ -251,8 +330,8 @@ class Registry:
 
 
 @contextlib.contextmanager
-def blamed(card: Card) -> Iterator[None]:
-    """What a plugin's own code raises, as one line that says whose it is."""
+def plugin_errors(card: Card) -> Iterator[None]:
+    """Errors that a plugin's own code raises, as one line that says which plugin it is."""
     try:
         yield
     except XcoreError:
@@ -293,3 +372,95 @@ def _origin(point: EntryPoint) -> tuple[str, str]:
 
 def _title(kind: str) -> str:
     return TITLES.get(kind, kind)
+
+
+# -- cards that are kept between runs --------------------------------------------------------------------------------
+def _cards_file() -> Path:
+    """One file for each environment."""
+    folders = "|".join([sys.prefix, *_distribution_folders()])
+    return cache_directory() / f"cards-{zlib.crc32(folders.encode()):08x}.json"
+
+
+def _distribution_folders() -> list[str]:
+    """The folders of `sys.path` that hold distributions; the working directory seldom does."""
+    folders = [path for path in sys.path if os.path.isdir(path)]
+    return [path for path in folders if any(name.endswith("-info") for name in os.listdir(path))]
+
+
+def _kept_cards() -> list[PluginReport] | None:
+    """The plugins of this environment as they were kept; None if anything changed since, or nothing was kept."""
+    try:
+        kept = json.loads(_cards_file().read_bytes())
+        if kept["environment"] != _environment():
+            return None
+        for plugin in kept["plugins"]:
+            if _state(plugin["files"], plugin["record"]) != plugin["state"]:
+                return None
+        return [
+            PluginReport(p["name"], p["distribution"], p["version"], p["package"], [_card(c) for c in p["cards"]])
+            for p in kept["plugins"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):  # not there, cut off, or of another version of xcore
+        return None
+
+
+def _keep_cards(
+    plugins: Sequence[PluginReport], points: Sequence[EntryPoint], environment: list[Any], began: int
+) -> None:
+    """Keep the cards of plugins that all loaded and name their parts by strings; else the next run loads them again.
+
+    Nothing is kept if anything changed while the plugins were loaded, which began at this time in this environment.
+    """
+    cards = [card for plugin in plugins for card in plugin.cards]
+    if not all(plugin.ok for plugin in plugins) or any(callable(v) for card in cards for v in vars(card).values()):
+        return
+    with contextlib.suppress(OSError, TypeError, ValueError):  # cards that cannot be kept cost time only
+        kept = []
+        for plugin, point in zip(plugins, points, strict=True):
+            files, record = _files(point)
+            if any(os.stat(path).st_mtime_ns >= began for path in files if path.endswith(".py")):
+                return
+            about: dict[str, Any] = {"name": plugin.name, "distribution": plugin.distribution}
+            about |= {"version": plugin.version, "package": plugin.package}
+            about |= {"cards": [asdict(card) for card in plugin.cards]}
+            kept.append({**about, "files": files, "record": record, "state": _state(files, record)})
+        text = json.dumps({"environment": environment, "plugins": kept})
+        if environment == _environment():
+            _cards_file().parent.mkdir(parents=True, exist_ok=True)
+            write_text(_cards_file(), text)
+
+
+def _card(plain: dict[str, Any]) -> Card:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+    return Card(**fields)
+
+
+def _environment() -> list[Any]:
+    """What changes when a distribution is installed or removed, or when the code that reads cards is edited."""
+    code = Path(__file__)
+    read_by = [os.stat(path).st_mtime_ns for path in (code, code.with_name("contract") / "hooks.py")]
+    return [sys.version, read_by, [os.stat(path).st_mtime_ns for path in _distribution_folders()]]
+
+
+def _files(point: EntryPoint) -> tuple[list[str], str]:
+    """The source files of a plugin whose edits are seen, and its RECORD; an installed plugin is known by its RECORD."""
+    record = ""
+    if point.dist is not None:
+        listed = next((f for f in point.dist.files or () if f.name == "RECORD"), None)
+        record = str(listed.locate()) if listed else ""
+        about = json.loads(point.dist.read_text("direct_url.json") or "{}")
+        if not about.get("dir_info", {}).get("editable"):
+            spec = importlib.util.find_spec(point.module)
+            return [str(spec.origin)] if spec and spec.origin else [], record
+    spec = importlib.util.find_spec(point.module.partition(".")[0])
+    places = spec.submodule_search_locations if spec else None
+    if spec and not places:
+        return [str(spec.origin)], record
+    return [str(path) for place in places or () for path in (Path(place), *sorted(Path(place).rglob("*.py")))], record
+
+
+def _state(files: Sequence[str], record: str) -> list[Any]:
+    stats = [os.stat(path) for path in files]
+    # A RECORD holds the SHA-256 of every file, so a checksum of it will do; importing hashlib would cost 3 ms.
+    checksum = zlib.crc32(Path(record).read_bytes()) if record else 0
+    return [checksum, [[stat.st_mtime_ns, stat.st_size] for stat in stats]]

@@ -1,27 +1,36 @@
-"""What is shown: rows of results become one table, and the table becomes text, Markdown, CSV, JSON, LaTeX or a page."""
+"""What people see of a run: one table of all results, in the terminal and as files, and pictures of each explanation.
 
+Records become rows (`rows`), rows become the table (`build`, `table`, `notes`), and the table becomes text for people
+(`layout`, `terminal`, `markup`), data for machines (`data`) and a page of highlighted texts (`page`). `pictures` and
+`typeset` draw one explanation. This room is not public, and no result depends on it.
+"""
+
+from xcore.contract.types import Explanation
 from xcore.report.build import build
-from xcore.report.junit import junit
-from xcore.report.summary import summary
-from xcore.report.table import Column, Row, Section, Table, Value
+from xcore.report.data import to_pandas
+from xcore.report.pictures import draw, gallery
+from xcore.report.table import Column, MetricInfo, Row, Section, Table, Value
 from xcore.report.terminal import show
-from xcore.report.verdict import Verdict, tally
-from xcore.report.write import FORMATS, PAGE, render, write_all
+from xcore.report.write import FORMATS, PAGE, PARQUET, render, write_all, write_parquet
 
 __all__ = [
     "FORMATS",
     "PAGE",
+    "PARQUET",
     "Column",
+    "MetricInfo",
     "Row",
     "Section",
     "Table",
     "Value",
-    "Verdict",
     "build",
-    "junit",
+    "draw",
+    "gallery",
     "render",
     "show",
-    "summary",
-    "tally",
+    "to_pandas",
     "write_all",
+    "write_parquet",
 ]
+
+Explanation.gallery = staticmethod(gallery)  # a notebook shows an explanation with it

@@ -1,4 +1,8 @@
-"""From rows (one a label x classifier x class x seed x concept) to the table: seeds combined by rank."""
+"""Build the table from the rows of a run: seeds are combined, concept by concept in order of rank.
+
+Not with pandas: importing it takes as long as the whole report, and its mean and standard deviation differ in the last
+digits from those of `statistics`, which are exact.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from xcore.marked import from_plain
+from xcore.report.highlighted import from_plain
 from xcore.report.notes import legend, section_notes
-from xcore.report.table import OUTSIDE, Column, Row, Section, Shown, Table, Value, clean
+from xcore.report.table import OUTSIDE, CellTexts, Column, MetricInfo, Row, Section, Table, Value, clean
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def build(
     rows: Iterable[Mapping[str, Any]],
-    columns: Mapping[str, str],
+    metrics: Mapping[str, MetricInfo],
     *,
     header: Mapping[str, Any] | None = None,
     top: int = 3,
@@ -27,21 +31,22 @@ def build(
     Parameters
     ----------
     rows
-        The lines of ``xcore bench --json`` as mappings; labels, classes and classifiers keep the order they come in.
-    columns
-        Metric -> "higher", "lower" or "none", in the order in which metrics are shown. A metric that is only in the
-        rows is shown last, without an arrow.
+        The lines of ``xcore bench --json`` as mappings. Labels, classes and classifiers keep their order.
+    metrics
+        Metric -> what is known about it, in the order in which metrics are shown. A metric that is missing here but has
+        scores in the rows is shown last, without an arrow.
     header
-        What else the reader needs: "run" (path).
+        Other facts for ``table.json``, such as "run" (the path of the run directory).
     top
-        Renderers for people show so many concepts of each method; the table, CSV and JSON hold all.
+        How many concepts of each method the renderers for people show. The table itself, and the CSV, JSON and Parquet
+        files, have all of them.
 
     Returns
     -------
     Table
-        One section a data set x classifier x class. A value is the mean over seeds of the concepts of one rank, its
-        spread the sample standard deviation over seeds (ddof 1), or with one seed the score's own spread. Variants of
-        a metric are never combined: each is a column.
+        One section for each data set, classifier and class. A value is the mean over seeds of the concepts of one rank;
+        its spread is the sample standard deviation over seeds (ddof 1) or, with one seed, the spread of the score
+        itself. Variants of a metric are never combined: each has its own column.
     """
     given = list(rows)
     labels = list(dict.fromkeys(row["label"] for row in given))
@@ -50,19 +55,23 @@ def build(
         places.setdefault((row["data"], row["classifier"], row["class"]), []).append(row)
     sections = []
     for (data, classifier, cls), here in places.items():
-        shown = _columns(here, columns)
+        shown = _columns(here, metrics)
         combined: list[Row] = []
         for label in labels:
             combined += _method([row for row in here if row["label"] == label], shown)
         found = section_notes(here, shown, combined)
         seen = max((row["heldout"] for row in here if row.get("heldout")), default=None)
-        texts = tuple(Shown(clean(r["label"]), r["seed"], from_plain(r["marked"])) for r in here if r.get("marked"))
+        with_texts = [row for row in here if row.get("marked")]
+        texts = tuple(CellTexts(clean(row["label"]), row["seed"], from_plain(row["marked"])) for row in with_texts)
         sections.append(Section(clean(data), clean(classifier), clean(cls), shown, tuple(combined), found, seen, texts))
-    return Table(tuple(sections), dict(header or {}), legend(sections), top)
+    return Table(tuple(sections), dict(metrics), dict(header or {}), legend(sections, metrics), top)
 
 
-def _columns(rows: Rows, directions: Mapping[str, str]) -> tuple[Column, ...]:
-    """Columns of a section: concept metrics first, in the order of `directions`, one column a variant."""
+def _columns(rows: Rows, metrics: Mapping[str, MetricInfo]) -> tuple[Column, ...]:
+    """The columns of a section, one for each variant of a metric.
+
+    Metrics that judge concepts come before those that judge whole explanations, both in the order of `metrics`.
+    """
     shown = []
     for field, whole in (("scores", False), ("overall", True)):
         variants: dict[str, dict[str, None]] = {}
@@ -71,20 +80,21 @@ def _columns(rows: Rows, directions: Mapping[str, str]) -> tuple[Column, ...]:
                 names = variants.setdefault(metric, {})
                 if score.get("variant") or score.get("value") is not None:
                     names[score.get("variant") or ""] = None
-        order = [m for m in directions if m in variants] + [m for m in variants if m not in directions]
+        order = [m for m in metrics if m in variants] + [m for m in variants if m not in metrics]
         for metric in order:
+            direction = metrics[metric].direction if metric in metrics else "none"
             for variant in variants[metric] or {"": None}:
-                shown.append(Column(metric, variant, directions.get(metric, "none"), whole))
+                shown.append(Column(metric, variant, direction, whole))
     return tuple(shown)
 
 
 def _scores(row: Mapping[str, Any], field: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """The scores of a row with their metrics; a further variant of a metric has a key of its own and names it."""
+    """The scores of a row with the names of their metrics. The key of a second variant is not the metric's name."""
     return [(score.get("metric") or key, score) for key, score in (row.get(field) or {}).items()]
 
 
 def _method(rows: Rows, columns: Sequence[Column]) -> list[Row]:
-    """The rows of one label in one section: concepts by rank, then what failed or was skipped, by reason."""
+    """The rows of one label in one section: concepts by rank, then failed and skipped cells by reason."""
     made = [row for row in rows if row["status"] == "ok"]
     ranks: dict[int, list[Mapping[str, Any]]] = {}
     for row in made:
@@ -113,36 +123,40 @@ def _method(rows: Rows, columns: Sequence[Column]) -> list[Row]:
                 seconds=fmean(seconds) if first and seconds else None,
             )
         )
-    lost: dict[tuple[Any, str], list[Mapping[str, Any]]] = {}
+    unfinished: dict[tuple[Any, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["status"] != "ok":
-            lost.setdefault((row["status"], clean(row.get("reason") or "no reason given")), []).append(row)
-    for (status, reason), same in lost.items():
+            unfinished.setdefault((row["status"], clean(row.get("reason") or "no reason given")), []).append(row)
+    for (status, reason), same in unfinished.items():
         seeds = tuple(sorted({row["seed"] for row in same}))
         combined.append(Row(clean(same[0]["method"]), clean(same[0]["label"]), status, seeds, reason))
     return combined
 
 
 def _values(rows: Rows, field: str, columns: Sequence[Column]) -> dict[Column, Value]:
-    """Column -> value over the seeds of these rows, for the columns that the rows have scores in."""
+    """Column -> the value over the seeds of these rows, for the columns in which they have scores."""
+    by_metric: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for row in rows:
+        for metric, score in _scores(row, field):
+            by_metric.setdefault(metric, []).append((row["seed"], score))
     values = {}
+    begun: set[str] = set()
     for column in columns:
         if column.whole != (field == "overall"):
             continue
-        scores = [(row["seed"], s) for row in rows for metric, s in _scores(row, field) if metric == column.metric]
-        alone = sum(c.metric == column.metric and c.whole == column.whole for c in columns) == 1
-        # A score without a value may not know its variant: it belongs to the metric's only column, or to the first.
+        scores = by_metric.get(column.metric, [])
         own = {seed: s for seed, s in scores if (s.get("variant") or "") == column.variant}
-        blank = {seed: s for seed, s in scores if s.get("value") is None and not s.get("variant")}
-        if alone or column == next(c for c in columns if c.metric == column.metric and c.whole == column.whole):
+        if column.metric not in begun:  # a score without a value may not know its variant: the first column shows it
+            blank = {seed: s for seed, s in scores if s.get("value") is None and not s.get("variant")}
             own = {**blank, **own}
+        begun.add(column.metric)
         if own:
             values[column] = combine(own)
     return values
 
 
 def combine(scores: Mapping[int, Mapping[str, Any]]) -> Value:
-    """One value from the scores of several seeds (seed -> score)."""
+    """Combine the scores of several seeds (seed -> score) into one value."""
     good = {seed: float(s["value"]) for seed, s in sorted(scores.items()) if _finite(s.get("value"))}
     reasons = {seed: _reason(s) for seed, s in sorted(scores.items()) if seed not in good}
     if not good:
@@ -151,8 +165,8 @@ def combine(scores: Mapping[int, Mapping[str, Any]]) -> Value:
     keys = dict.fromkeys(key for s in kept for key in (s.get("details") or {}))
     found = {key: [s["details"][key] for s in kept if _finite((s.get("details") or {}).get(key))] for key in keys}
     details = {key: fmean(numbers) for key, numbers in found.items() if numbers}
-    told = found.get(OUTSIDE) or []
-    outside = (sum(map(bool, told)), len(told)) if told else None
+    tested = found.get(OUTSIDE) or []
+    outside = (sum(map(bool, tested)), len(tested)) if tested else None
     if len(good) > 1 and not all(s.get("joint") for s in kept):
         return Value(fmean(good.values()), stdev(good.values()), "seeds", len(good), good, reasons, details, outside)
     spread = kept[0].get("spread")

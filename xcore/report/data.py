@@ -1,60 +1,97 @@
-"""The table for machines: CSV (long: one line a concept x metric) and JSON, in full precision."""
+"""The table for machines, in full precision: long records (CSV, pandas, Parquet) and nested data (JSON)."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from xcore.marked import as_plain
+from xcore.base.errors import MissingError
+from xcore.report.highlighted import as_plain
 from xcore.report.table import CHANCE, NULL_MEAN, Column, Row, Section, Table, Value
 
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+
 SCHEMA = 1
-FIELDS = (
-    "data",
-    "classifier",
-    "class",
-    "method",
-    "label",
-    "status",
-    "reason",
-    "rank",
-    "concept",
-    "named_in_seeds",
-    "seeds",
-    "metric",
-    "variant",
-    "direction",
-    "whole_explanation",
-    "value",
-    "spread",
-    "over",
-    "n",
-    "null_mean",
-    "outside_null_seeds",
-    "chance",
-    "seconds",
-    "words",
-)
+FIELDS: Mapping[str, str] = {
+    "data": "string",
+    "classifier": "string",
+    "class": "string",
+    "method": "string",
+    "label": "string",
+    "status": "string",
+    "reason": "string",
+    "rank": "Int64",
+    "concept": "string",
+    "named_in_seeds": "Int64",
+    "seeds": "string",
+    "metric": "string",
+    "variant": "string",
+    "direction": "string",
+    "whole_explanation": "boolean",
+    "value": "float64",
+    "spread": "float64",
+    "over": "string",
+    "n": "Int64",
+    "null_mean": "float64",
+    "outside_null_seeds": "Int64",
+    "chance": "float64",
+    "seconds": "float64",
+    "words": "string",
+}
+"""Field of a long record -> its dtype in pandas."""
+
+
+def records(table: Table) -> Iterator[dict[str, Any]]:
+    """The table as long records: one for each section, row and metric, with the keys `FIELDS`.
+
+    A row without values, such as a failed or skipped cell, is one record without a metric. What does not apply is None
+    or "". `seconds` stands on the records of the first concept of a method.
+    """
+    for section in table.sections:
+        for row in section.rows:
+            about = dict.fromkeys(FIELDS) | _about(section, row)
+            for column, value in row.values.items():
+                yield about | _measured(column, value)
+            if not row.values:
+                yield about
 
 
 def to_csv(table: Table) -> str:
-    """One line a concept (or explanation) x metric; a failed or skipped cell is one line without a metric.
-
-    Empty fields are what is not there; `seconds` stands on the lines of the first concept of a method.
-    """
+    """Render the long records as CSV. A field that does not apply is empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
     writer.writeheader()
-    for section in table.sections:
-        for row in section.rows:
-            about = _about(section, row)
-            for column, value in row.values.items():
-                writer.writerow(about | _measured(column, value))
-            if not row.values:
-                writer.writerow(about)
+    for record in records(table):
+        whole = record["whole_explanation"]
+        writer.writerow(record | {"whole_explanation": None if whole is None else str(whole).lower()})
     return out.getvalue()
+
+
+def to_pandas(table: Table) -> pd.DataFrame:
+    """The long records as a pandas frame with the dtypes of `FIELDS`.
+
+    Numbers and words that do not apply are missing (``pd.isna``), except where "" is itself a value, as for a metric
+    without variants.
+    """
+    import pandas as pd
+
+    return pd.DataFrame.from_records(list(records(table)), columns=list(FIELDS)).astype(dict(FIELDS))
+
+
+def to_parquet(table: Table) -> bytes:
+    """The frame of `to_pandas` as the bytes of a Parquet file; raises `MissingError` if pyarrow is not installed."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingError(
+            "a table in Parquet format needs pyarrow, which is not installed", "pip install 'xcore-xai[parquet]'"
+        ) from error
+    content: bytes = to_pandas(table).to_parquet(engine="pyarrow", index=False)
+    return content
 
 
 def _about(section: Section, row: Row) -> dict[str, Any]:
@@ -81,7 +118,7 @@ def _measured(column: Column, value: Value) -> dict[str, Any]:
         "metric": column.metric,
         "variant": column.variant,
         "direction": column.direction,
-        "whole_explanation": str(column.whole).lower(),
+        "whole_explanation": column.whole,
         "reason": "; ".join(dict.fromkeys(value.reasons.values())),
         "value": value.value,
         "spread": value.spread,
@@ -94,7 +131,7 @@ def _measured(column: Column, value: Value) -> dict[str, Any]:
 
 
 def to_json(table: Table) -> str:
-    """Everything that the table holds, with the values of each seed."""
+    """Render everything in the table as JSON, with the values of each seed."""
     sections = [
         {
             "data": section.data,
@@ -111,9 +148,9 @@ def to_json(table: Table) -> str:
 
 
 def _texts(section: Section) -> dict[str, Any]:
-    """The explained texts with their marks; nothing for images."""
-    shown = [{"label": s.label, "seed": s.seed, **as_plain(s.marked)} for s in section.marked]
-    return {"marked": shown} if shown else {}
+    """The explained texts with their highlights; nothing for images."""
+    texts = [{"label": c.label, "seed": c.seed, **as_plain(c.highlighted)} for c in section.highlighted]
+    return {"marked": texts} if texts else {}
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From a section to strings in cells, shared by the renderers for people (terminal, Markdown, LaTeX)."""
+"""Each section as strings in cells, shared by the renderers for people (terminal, Markdown, LaTeX)."""
 
 from __future__ import annotations
 
@@ -6,33 +6,31 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xcore.marked import named
+from xcore.report.highlighted import named
 from xcore.report.notes import plural
 from xcore.report.table import CHANCE, NULL_MEAN, Column, Row, Section, Table, Value
 
 ARROWS = {"higher": " ↑", "lower": " ↓"}
-HIDDEN = frozenset({"cost"})
-"""Whole-explanation metrics that are not shown to people: the seconds of `cost` have a column anyway."""
 CONCEPT = 46
-"""Longest concept name on one line; longer ones, such as reasons of failures, are wrapped."""
+"""Characters of the widest concept column. Longer texts, such as the reasons of failures, are wrapped."""
 WORDS = 3
-"""Further words beside the name of a concept of text, as far as they are on the same line."""
+"""How many other words stand beside the name of a text concept, as far as they fit on its line."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One printed row. Numbers of a column are padded to be under one another."""
+    """One printed row. The numbers of a column are padded so that they are aligned."""
 
     cells: tuple[str, ...]
     dim: bool = False
-    """The concept is inside its null."""
-    lost: bool = False
-    """The row tells of failed or skipped cells."""
+    """The concept is inside its null distribution."""
+    unfinished: bool = False
+    """The row stands for failed or skipped cells."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A section as strings. The first two columns are texts, the others numbers."""
+    """A section as strings. The first two columns are texts, the others are numbers."""
 
     title: str
     head: tuple[str, ...]
@@ -41,15 +39,16 @@ class Grid:
 
 
 def grids(table: Table) -> list[Grid]:
-    """The sections as strings, the first `table.top` concepts of each method."""
+    """The sections as strings, with the first `table.top` concepts of each method."""
     return [_grid(section, table) for section in table.sections]
 
 
 def _grid(section: Section, table: Table) -> Grid:
     rows = [row for row in section.rows if row.rank is None or row.rank <= table.top]
-    # Where a metric judges whole explanations, what it says of single concepts is left to the files.
+    # If a metric judges whole explanations, its values for single concepts are only in the files.
     whole = {c.metric for c in section.columns if c.whole}
-    columns = [c for c in section.columns if c.metric not in HIDDEN and c.whole == (c.metric in whole)]
+    hidden = {metric for metric, info in table.metrics.items() if not info.column}
+    columns = [c for c in section.columns if c.metric not in hidden and c.whole == (c.metric in whole)]
     places = {c: _places([row.values[c] for row in rows if c in row.values]) for c in columns}
     several = {c.metric for c in columns if sum(d.metric == c.metric for d in columns) > 1}
     timed = any(row.seconds is not None for row in rows)
@@ -75,7 +74,7 @@ def title(section: Section) -> str:
         parts.append(f"data {section.data}")
     parts.append(f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}")
     if section.heldout is not None:
-        parts.append(f"held-out {'texts' if section.marked else 'images'} {section.heldout}")
+        parts.append(f"held-out {'texts' if section.highlighted else 'images'} {section.heldout}")
     return " · ".join(parts)
 
 
@@ -95,17 +94,17 @@ def _concept(row: Row) -> str:
     name, count = next(iter(row.names.items()), ("", 0))
     agreed = f" ({count}/{len(row.seeds)})" if count < len(row.seeds) else ""
     rank = f"C{row.rank}"
-    said = [rank if text in ("", rank) else f"{rank} {text}" for text in _with_words(name, row.words.get(name, ()))]
-    return next((text for text in said if len(text + agreed) <= CONCEPT), said[-1]) + agreed
+    names = [rank if text in ("", rank) else f"{rank} {text}" for text in _with_words(name, row.words.get(name, ()))]
+    return next((text for text in names if len(text + agreed) <= CONCEPT), names[-1]) + agreed
 
 
 def _with_words(name: str, words: Sequence[str]) -> list[str]:
-    """The name with as many words as may be, with fewer, and alone."""
+    """The name with the most words allowed, then with fewer and fewer, at last alone."""
     return [named(name, words[:n]) for n in range(min(WORDS, len(words)), -1, -1)]
 
 
 def _places(values: list[Value]) -> int:
-    """Decimals of a column, from its largest value: two as a rule, three where all are tiny, none for thousands."""
+    """Decimals of a column, by its largest value: 2 as a rule, 3 if all are tiny, 1 for hundreds, 0 for thousands."""
     top = max((abs(v.value) for v in values if v.value is not None), default=0.0)
     if top >= 100:
         return 1 if top < 1000 else 0
@@ -113,23 +112,24 @@ def _places(values: list[Value]) -> int:
 
 
 def _cell(value: Value | None, places: int) -> tuple[str, str, str, str]:
-    """Value, spread, what stands beside it in parentheses, and mark; empty where there is none."""
+    """The parts of a cell: value, spread, null mean and chance in parentheses, and asterisk; each may be empty."""
     if value is None:
         return "", "", "", ""
     if value.value is None:
-        kinds = set(value.reasons.values()) & {"image", "text"}  # a metric that is not for these samples says no more
+        # If a metric cannot read such samples, the modality is the whole reason, and fits into the cell.
+        kinds = set(value.reasons.values()) & {"image", "text"}
         return f"n/a ({kinds.pop()})" if len(kinds) == 1 else "n/a", "", "", ""
     spread = "" if value.spread is None else f"± {_short(value.spread, places)}"
     beside = [f"({_short(value.details[key], places)})" for key in (NULL_MEAN, CHANCE) if key in value.details]
-    mark = ""
+    asterisk = ""
     if value.outside is not None and value.outside[0]:
         k, n = value.outside
-        mark = "*" if k == n else f"*{k}/{n}"
-    return _fixed(value.value, places), spread, " ".join(beside), mark
+        asterisk = "*" if k == n else f"*{k}/{n}"
+    return _fixed(value.value, places), spread, " ".join(beside), asterisk
 
 
 def _aligned(cells: list[tuple[str, str, str, str]]) -> list[str]:
-    """The parts of a column's cells under one another."""
+    """The cells of a column as strings whose parts are aligned."""
     sizes = [max(map(len, part)) for part in zip(*cells, strict=True)]
     pads = [str.rjust, str.rjust, str.rjust, str.ljust]
     return [
@@ -146,7 +146,7 @@ def _fixed(number: float, places: int) -> str:
 
 
 def _short(number: float, places: int) -> str:
-    """Without the zero before the point, as a spread or a reference beside a value is set."""
+    """The number without the zero before the decimal point, for a spread or a reference value: ``.02``."""
     text = _fixed(number, places)
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 

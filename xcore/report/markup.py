@@ -24,7 +24,7 @@ _LATEX = {
 
 
 def markdown(table: Table) -> str:
-    """GitHub-flavoured Markdown: a heading and a table a section, footnotes as lists."""
+    """Render the table as GitHub-flavoured Markdown: for each section a heading, a table and its footnotes."""
     blocks = []
     for grid in grids(table):
         head = [
@@ -37,7 +37,7 @@ def markdown(table: Table) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text on one line, with nothing in it that Markdown would read."""
+    """The text on one line, with every character escaped that Markdown would interpret."""
     return re.sub(r"([\\|*_`<\[\]])", r"\\\1", " ".join(text.split()))
 
 
@@ -46,7 +46,7 @@ def _md_notes(notes: tuple[str, ...]) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs `table` environment a section; wants `\\usepackage{booktabs}` and a UTF-8 engine."""
+    """Render each section as a LaTeX `table` environment; it needs `\\usepackage{booktabs}` and UTF-8 input."""
     return "\n".join(_latex_grid(grid, table.notes) for grid in grids(table))
 
 
@@ -59,7 +59,7 @@ def _latex_grid(grid: Grid, legend: tuple[str, ...]) -> str:
         r"\toprule",
         _latex_row(grid.head),
         r"\midrule",
-        *(_latex_lost(line, len(grid.head)) if line.lost else _latex_row(line.cells) for line in grid.lines),
+        *(_latex_line(line, len(grid.head)) for line in grid.lines),
         r"\bottomrule",
         r"\end{tabular}",
         *(rf"\par\footnotesize {_tex(note)}" for note in (*grid.notes, *legend)),
@@ -73,7 +73,9 @@ def _latex_row(cells: tuple[str, ...]) -> str:
     return " & ".join(map(_tex, cells)) + r" \\"
 
 
-def _latex_lost(line: Line, width: int) -> str:
+def _latex_line(line: Line, width: int) -> str:
+    if not line.unfinished:
+        return _latex_row(line.cells)
     return rf"{_tex(line.cells[0])} & \multicolumn{{{width - 1}}}{{l}}{{{_tex(line.cells[1])}}} \\"
 
 

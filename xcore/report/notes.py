@@ -1,18 +1,15 @@
-"""Footnotes: what a spread is over, what marks mean, why a value is missing, what a reader must not conclude."""
+"""Footnotes: what a spread is taken over, what the signs mean, why a value is missing, what not to conclude."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from xcore.report.table import CHANCE, NULL_MEAN, Column, Row, Section, clean
-
-DISTANCES = ("CS", "ED", "RCS", "RED")
-"""Metrics that compare pictures in an embedding and never ask the model under explanation."""
+from xcore.report.table import CHANCE, NULL_MEAN, Column, MetricInfo, Row, Section, clean
 
 
-def legend(sections: Sequence[Section]) -> tuple[str, ...]:
-    """What holds for all sections, each line only if something in the table needs it."""
+def legend(sections: Sequence[Section], metrics: Mapping[str, MetricInfo]) -> tuple[str, ...]:
+    """The notes below all sections; each line is there only if something in the table needs it."""
     rows = [row for section in sections for row in section.rows]
     cells = [(column, value) for row in rows for column, value in row.values.items()]
     lines = []
@@ -20,11 +17,13 @@ def legend(sections: Sequence[Section]) -> tuple[str, ...]:
     for column, value in cells:
         if value.spread is not None:
             over.setdefault(value.over, {})[column.metric] = None
-    for what, metrics in over.items():
+    for what, of in over.items():
         if what == "seeds":
             lines.append("± sample standard deviation over seeds; concepts of different seeds are combined by rank")
+        elif what:
+            lines.append(f"± one seed: spread over {what} ({', '.join(of)})")
         else:
-            lines.append(f"± one seed: spread over {what or 'what the metric does not say'} ({', '.join(metrics)})")
+            lines.append(f"± one seed: the metric does not say what its spread is taken over ({', '.join(of)})")
     if any(len(row.names) > 1 for row in rows):
         lines.append("(k/n) after a concept: k of n seeds gave it this name, the others gave other names")
     if any(NULL_MEAN in value.details for _, value in cells):
@@ -36,15 +35,20 @@ def legend(sections: Sequence[Section]) -> tuple[str, ...]:
         )
     if any(CHANCE in value.details for _, value in cells):
         lines.append("(chance) the same figure from what is drawn at random, as docs/results.md says for each metric")
-    blind = [m for m in DISTANCES if any(column.metric == m for column, _ in cells)]
-    if blind:
-        asks = "never ask" if len(blind) > 1 else "never asks"
-        lines.append(f"{', '.join(blind)} {asks} the model under explanation: read beside TS")
-    return tuple(lines)
+    caveats: dict[str, list[str]] = {}
+    for metric in dict.fromkeys(column.metric for column, _ in cells):
+        if metric in metrics and metrics[metric].caveat:
+            caveats.setdefault(metrics[metric].caveat, []).append(metric)
+    return (*lines, *(f"{_each(names)} {caveat}" for caveat, names in caveats.items()))
+
+
+def _each(names: Sequence[str]) -> str:
+    """The subject of a sentence in the singular: `CS`, or `each of CS, ED and RCS`."""
+    return names[0] if len(names) == 1 else f"each of {', '.join(names[:-1])} and {names[-1]}"
 
 
 def section_notes(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], made: Sequence[Row]) -> tuple[str, ...]:
-    """What holds for one section: variants, missing values with their reasons, and the methods' own warnings."""
+    """The notes below one section: variants, the reasons of missing values, and the warnings of the methods."""
     variants: dict[str, list[str]] = {}
     for column in columns:
         if column.variant:
@@ -62,7 +66,7 @@ def section_notes(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], 
 
 
 def _missing(made: Sequence[Row]) -> list[str]:
-    """Why values are missing: one line a reason, with the metrics and concepts that it is the reason for."""
+    """Why values are missing: one line for each reason, with its metrics and concepts."""
     rows: dict[str, int] = {}
     found: dict[tuple[str, str, Column], dict[str, list[int]]] = {}
     for row in made:
@@ -70,7 +74,7 @@ def _missing(made: Sequence[Row]) -> list[str]:
         for column, value in row.values.items():
             for reason in dict.fromkeys(value.reasons.values()):
                 seeds = [seed for seed, why in value.reasons.items() if why == reason]
-                # A whole row without the value needs no list of seeds; a mean over fewer seeds does.
+                # Seeds are named only if others have a value, since the mean is then over fewer seeds.
                 part = f" in {plural('seed', seeds)}" if value.value is not None else ""
                 found.setdefault((part, reason, column), {}).setdefault(row.label, []).append(row.rank or 0)
     lines: dict[tuple[str, str], list[str]] = {}

@@ -1,4 +1,4 @@
-"""The table as data: what every renderer reads."""
+"""The table as data, which every renderer reads."""
 
 from __future__ import annotations
 
@@ -6,57 +6,71 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xcore.marked import Marked
-from xcore.types import Status
+from xcore.contract.types import Status
+from xcore.report.highlighted import HighlightedTexts
 
 CHANCE = "chance"
-"""Detail of a score: the same figure from what is drawn at random; what that is, the metric says."""
+"""Detail of a score: its value for a random baseline, which each metric defines."""
 NULL_MEAN = "null_mean"
-"""Detail of a score: its mean over random concepts."""
+"""Detail of a score: the mean of its null distribution, that is, over random concepts."""
 OUTSIDE = "outside"
-"""Detail of a score: 1.0 if it is outside its null, 0.0 if not."""
+"""Detail of a score: 1.0 if it is outside its null distribution, else 0.0."""
 
 
 def clean(text: object) -> str:
-    """The text on one line without control characters, so that no name can break a renderer."""
+    """The text on one line without control characters, so that no name can break the layout of a table."""
     return "".join(c for c in " ".join(str(text).split()) if c.isprintable())
 
 
 @dataclass(frozen=True)
+class MetricInfo:
+    """What a table needs to know about a metric: what its card and its class state."""
+
+    direction: str = "none"
+    """"higher" or "lower" is better, or "none"."""
+    caveat: str = ""
+    """What a reader must know, as words that follow the metric's name: "never asks the model under explanation"."""
+    column: bool = True
+    """Whether the tables for people have a column for it; the CSV, JSON and Parquet files always do."""
+    details: tuple[str, ...] = ()
+    """Details of its scores that gates and baselines may name like metrics."""
+
+
+@dataclass(frozen=True)
 class Column:
-    """A metric in one variant. Variants are different experiments, so each has a column of its own."""
+    """One variant of a metric. Variants are different experiments, so each has its own column."""
 
     metric: str
     variant: str = ""
     direction: str = "none"
     """"higher" or "lower" is better, or "none"."""
     whole: bool = False
-    """The score is of a whole explanation, shown once a method."""
+    """The score judges a whole explanation rather than one concept; it is shown once for each method."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a metric says of one concept (or one explanation), combined over seeds."""
+    """The value of a metric for one concept (or one explanation), combined over seeds."""
 
     value: float | None
-    """Mean over the seeds that have a value; None if none has one."""
+    """Mean over the seeds that have a value; None if no seed has one."""
     spread: float | None = None
     over: str = ""
-    """What the spread is over: "seeds" if two or more are combined, else what the score itself names."""
+    """What the spread is taken over: "seeds" if several are combined, else what the score itself names."""
     n: int = 0
-    """How many the spread counts."""
+    """How many seeds (or pairs, samples, ...) the spread is taken over."""
     by_seed: Mapping[int, float] = field(default_factory=dict)
     reasons: Mapping[int, str] = field(default_factory=dict)
-    """Seed -> why it has no value."""
+    """Seed -> why there is no value."""
     details: Mapping[str, float] = field(default_factory=dict)
-    """Means over seeds of the details that the scores carry."""
+    """The details of the scores, as means over seeds."""
     outside: tuple[int, int] | None = None
-    """In how many of how many seeds the value is outside its null; None if the metric tells no such thing."""
+    """(k, n): outside its null distribution in k of n seeds; None if the metric has no null distribution."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A concept of a method, by rank, or what became of cells that gave none."""
+    """The concepts of one rank of a method, or cells that gave no concept."""
 
     method: str
     label: str
@@ -64,29 +78,29 @@ class Row:
     seeds: tuple[int, ...]
     reason: str = ""
     rank: int | None = None
-    """1 = most important; None = the row is no concept."""
+    """1 = most important; None = the row is not a concept."""
     names: Mapping[str, int] = field(default_factory=dict)
-    """Name -> number of seeds that gave it, most frequent first."""
+    """Name -> the number of seeds that gave this name, most frequent first."""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of text: name -> further words of the concept, in the first seed that gave this name."""
+    """For text: name -> the other words of the concept, from the first seed that gave this name."""
     values: Mapping[Column, Value] = field(default_factory=dict)
     seconds: float | None = None
-    """Mean over seeds of what the explanation took; on the first row of a method only."""
+    """Seconds that the explanation took, mean over seeds; only on the first row of a method."""
 
     @property
     def irrelevant(self) -> bool:
-        """The concept has a null, and is inside it in at least half of the seeds."""
+        """Whether the concept has a null distribution and is inside it in at least half of the seeds."""
         counts = [v.outside for v in self.values.values() if v.outside is not None]
         return any(2 * k <= n for k, n in counts)
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The marked texts of one explanation."""
+class CellTexts:
+    """The highlighted texts of one cell: one method with one seed."""
 
     label: str
     seed: int
-    marked: Marked
+    highlighted: HighlightedTexts
 
 
 @dataclass(frozen=True)
@@ -101,17 +115,18 @@ class Section:
     notes: tuple[str, ...] = ()
     """Footnotes, one line each."""
     heldout: int | None = None
-    """Held-out samples that metrics saw; None where nothing was scored."""
-    marked: tuple[Shown, ...] = ()
-    """Of text: the explained texts with their words marked, for each method and seed."""
+    """Number of held-out samples that the metrics used; None if nothing was scored."""
+    highlighted: tuple[CellTexts, ...] = ()
+    """For text: the explained texts with highlighted words, for each method and seed."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """All sections of a run. It holds every concept; renderers for people show the first `top` of each method."""
+    """All sections of a run. It has every concept; the renderers for people show the first `top` of each method."""
 
     sections: tuple[Section, ...]
+    metrics: Mapping[str, MetricInfo] = field(default_factory=dict)
     header: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """The legend: what holds for all sections, one line each."""
+    """The legend for all sections, one line each."""
     top: int = 3

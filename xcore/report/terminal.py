@@ -1,4 +1,4 @@
-"""The table in a terminal: as wide as it allows, plain text where the output is no terminal."""
+"""The table and the highlighted texts in a terminal: colours and its width; plain text if the output is no terminal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import io
 import sys
 from typing import IO, TYPE_CHECKING
 
+from xcore.report.highlighted import HighlightedText, WordList, headline, visible
 from xcore.report.layout import CONCEPT, Grid, Line, grids
-from xcore.report.marks import print_marked
-from xcore.report.table import Table
+from xcore.report.table import CellTexts, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 GAP = 2
+"""Spaces between two columns."""
 UNLIMITED = 10_000
-"""Columns of an output that is no terminal."""
+"""The width of an output that is no terminal."""
+LIMIT = 700
+"""Characters shown of each text."""
+FOR, AGAINST = "bold underline cyan", "bold underline yellow"
 
 
 def show(table: Table, file: IO[str] | None = None, width: int | None = None, texts: int = 0) -> None:
@@ -26,12 +31,12 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None, te
     table
         The table.
     file
-        Where to; stdout if not given. No terminal: no colour and no limit of the width.
+        Where to print; default: stdout. If it is not a terminal, there are no colours, and the width has no limit.
     width
-        Width to fit into, for tests and notebooks; default: that of the terminal. Columns that do not fit are printed
-        below, beside the same concepts: nothing is cut.
+        Width in characters, for tests and notebooks; default: that of the terminal. Columns that do not fit are printed
+        below the others, beside the same concepts, so that nothing is cut off.
     texts
-        So many texts of each explanation of text are printed below, with their words marked.
+        How many texts of each explanation of text to print below its section, with highlighted words.
     """
     from rich.console import Console
 
@@ -47,15 +52,15 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None, te
         for part in _parts(grid, console.width):
             _print(part, console)
         _notes(grid.notes, console)
-        for shown in section.marked if texts else ():
-            print_marked(shown, texts, console)
+        for cell in section.highlighted if texts else ():
+            print_highlighted(cell, texts, console)
     _notes(table.notes, console)
     if isinstance(console.file, io.StringIO):
         stream.write("".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines()))
 
 
 def _parts(grid: Grid, width: int) -> list[Grid]:
-    """The grid cut into blocks of columns that fit, each with method and concept before them."""
+    """Cut the grid into blocks of columns that fit the width, each with method and concept as its first columns."""
     sizes = _sizes(grid)
     fixed = min(sizes[0], width // 4) + min(sizes[1], CONCEPT, max(width // 3, 12)) + 3 * GAP
     blocks: list[list[int]] = [[]]
@@ -71,8 +76,8 @@ def _parts(grid: Grid, width: int) -> list[Grid]:
     parts = []
     for number, block in enumerate(blocks):
         pick = [0, 1, *block]
-        lines = [x for x in grid.lines if number == 0 or not x.lost]
-        cut = tuple(Line(tuple(x.cells[i] for i in pick), x.dim, x.lost) for x in lines)
+        lines = [x for x in grid.lines if number == 0 or not x.unfinished]
+        cut = tuple(Line(tuple(x.cells[i] for i in pick), x.dim, x.unfinished) for x in lines)
         parts.append(Grid(grid.title if number == 0 else "", tuple(grid.head[i] for i in pick), cut, grid.notes))
     return parts
 
@@ -96,8 +101,8 @@ def _print(grid: Grid, console: Console) -> None:
         else:
             view.add_column(Text(name.rjust(sizes[i])), no_wrap=True)
     for line in grid.lines:
-        style = "red" if line.lost else "dim" if line.dim else ""
-        # Padded here, since rich's own justification to the right would strip the padding that aligns the marks.
+        style = "red" if line.unfinished else "dim" if line.dim else ""
+        # Padded here, because rich would strip the padding that aligns the asterisks if it justified to the right.
         cells = (cell.rjust(sizes[i]) if i > 1 else cell for i, cell in enumerate(line.cells))
         view.add_row(*map(Text, cells), style=style)
     console.print(view)
@@ -110,3 +115,68 @@ def _notes(notes: tuple[str, ...], console: Console) -> None:
         console.print(Text(f" {note}", style="dim"))
     if notes:
         console.print()
+
+
+def print_highlighted(cell: CellTexts, texts: int, console: Console) -> None:
+    """Print the first texts of one cell, each with its highlights and their lists, then the list of all concepts.
+
+    Without colours, a highlighted word is printed as ``[+word]`` if it speaks for the class and as ``[-word]`` if it
+    speaks against it. Nothing in the texts is read as rich's markup.
+
+    Parameters
+    ----------
+    cell
+        The texts of one method and seed.
+    texts
+        How many texts to print.
+    console
+        Where to print.
+    """
+    from rich.padding import Padding
+    from rich.text import Text
+
+    found, target = cell.highlighted, visible(cell.highlighted.target)
+    bare = console.no_color or console.color_system is None
+    head = f" {cell.label}, seed {cell.seed} · {found.found} of {found.of} texts name a concept"
+    console.print(Text(head, style="bold"))
+    signs = _word("for", 1, bare), " or ", _word("against", -1, bare), f" the class {target}"
+    console.print(Text.assemble("   ", *signs, style="dim"))
+    for text in found.texts[:texts]:
+        console.print()
+        about = "" if text.probability is None else f" · {target} {text.probability:.2f}"
+        console.print(Text(f" {visible(text.id)}{about}", style="dim"))
+        console.print(Padding(_body(text, bare), (0, 0, 0, 3)))
+        for entry in text.lists:
+            line = Text.assemble((f"{_sign(entry.strength)} ", "dim"), _list(entry))
+            console.print(Padding(line, (0, 0, 0, 5)))
+    console.print()
+    console.print(Text(f" {headline(found)}", style="dim"))
+    for entry in found.concepts:
+        line = Text.assemble((f"{entry.strength:+.2f} ", "dim"), _list(entry))
+        console.print(Padding(line, (0, 0, 0, 3)))
+    console.print()
+
+
+def _body(text: HighlightedText, bare: bool) -> Text:
+    from rich.text import Text
+
+    parts = [piece if place is None else _word(piece, place.strength, bare) for piece, place in text.pieces(LIMIT)]
+    return Text.assemble(*parts) if parts else Text("(no text)", style="dim")
+
+
+def _list(entry: WordList) -> Text:
+    """The concept's list, its name in the colour that it has in the texts."""
+    from rich.text import Text
+
+    return Text.assemble(_word(entry.name, entry.strength, bare=False), entry.line.removeprefix(entry.name))
+
+
+def _word(word: str, strength: float, bare: bool) -> Text:
+    from rich.text import Text
+
+    style = AGAINST if strength < 0 else FOR
+    return Text(f"[{_sign(strength)}{word}]" if bare else word, style=style)
+
+
+def _sign(strength: float) -> str:
+    return "-" if strength < 0 else "+"

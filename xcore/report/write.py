@@ -1,33 +1,37 @@
-"""The table in files, each written whole or not at all."""
+"""The table in files, each of which is written whole or not at all."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from xcore.errors import unknown
-from xcore.report.data import to_csv, to_json
+from xcore.base.errors import unknown
+from xcore.base.files import write_text
+from xcore.report.data import to_csv, to_json, to_parquet
 from xcore.report.markup import latex, markdown
 from xcore.report.page import page
 from xcore.report.table import Table
-from xcore.store import write_text
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {"md": markdown, "csv": to_csv, "json": to_json, "tex": latex}
 """File ending -> renderer."""
 PAGE = "marked.html"
+"""The page of highlighted texts."""
+PARQUET = "parquet"
+"""The format that is no text: `write_parquet` writes it to a file, and only on request."""
 
 
 def render(table: Table, format: str) -> str:
-    """The table as text in one of `FORMATS`; raises `UsageError` with the nearest name for another."""
+    """The table as text in one of `FORMATS`; raises `UsageError` with the nearest name for any other format."""
     if format not in FORMATS:
-        raise unknown("table format", format, FORMATS)
+        raise unknown("table format", format, [*FORMATS, PARQUET])
     return FORMATS[format](table)
 
 
 def write_all(table: Table, directory: Path | str) -> list[Path]:
     """Write ``table.md``, ``.csv``, ``.json`` and ``.tex`` into the directory, and return their paths.
 
-    Where texts were explained, also the page `PAGE` that shows them with their words marked.
+    If texts were explained, also write `PAGE`, which shows them with highlighted words.
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +40,25 @@ def write_all(table: Table, directory: Path | str) -> list[Path]:
         path = folder / f"table.{ending}"
         write_text(path, renderer(table))
         paths.append(path)
-    if any(section.marked for section in table.sections):
+    if any(section.highlighted for section in table.sections):
         paths.append(folder / PAGE)
         write_text(paths[-1], page(table))
     return paths
+
+
+def write_parquet(table: Table, directory: Path | str) -> Path:
+    """Write ``table.parquet`` into the directory, with the columns of ``table.csv``, and return its path.
+
+    Raises
+    ------
+    MissingError
+        If pyarrow is not installed.
+    """
+    path = Path(directory) / f"table.{PARQUET}"
+    unfinished = path.with_name(f".writing-{path.name}")
+    try:
+        unfinished.write_bytes(to_parquet(table))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,104 @@
+"""`xcore.explain` on texts: lists of strings, their words, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import xcore
+from xcore.contract import UsageError
+from xcore.inputs.arrays import as_samples
+from xcore.models.classifiers import TorchClassifier
+from xcore.run.live import live_task
+
+WORDS = ("good", "bad", "film")
+
+
+class Bag(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = torch.nn.Linear(3, 4)
+        self.out = torch.nn.Linear(4, 2)
+
+    def forward(self, counts: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.tanh(self.hidden(counts)))
+
+
+def task(samples, tmp_path, vocabulary=(), contrast=None):
+    def count(texts):
+        return torch.tensor([[text.split().count(w) for w in WORDS] for text in texts]).float()
+
+    return live_task(
+        TorchClassifier(Bag(), ("no", "yes"), preprocess=count, modality="text", default_layer="hidden"),
+        samples,
+        "yes",
+        contrast=contrast,
+        layer="",
+        seed=0,
+        generator=None,
+        models={},
+        vocabulary=vocabulary,
+        renderings=lambda name: None,
+        workdir=tmp_path,
+        store=tmp_path,
+    )
+
+
+def test_the_words_of_the_texts_are_the_seeds_and_those_of_all_texts_the_random_words(tmp_path):
+    made = task(["a good film", "the film"], tmp_path, contrast=["a bad film", "bad"])
+    assert made.samples.texts == ("a good film", "the film")
+    assert made.samples.ids == ("text/0", "text/1")
+    assert made.vocabulary == ("film", "good")
+    assert made.data.vocabulary == ("film", "bad", "good")
+    assert made.random_set(1, 0, "as-is").texts in {("a bad film",), ("bad",)}
+
+
+def test_given_words_win(tmp_path):
+    made = task(["a good film"], tmp_path, vocabulary=("bad",))
+    assert made.vocabulary == ("bad",)
+    assert made.data.vocabulary == ("bad",)
+
+
+def test_one_string_is_refused():
+    with pytest.raises(UsageError, match="one string is no list of texts"):
+        as_samples("a good film")
+
+
+def test_samples_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="the classifier reads texts, but 'samples' are images"):
+        task(torch.rand(2, 3, 4, 4), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"samples": []}, "samples is an empty list"),
+        ({"samples": ["a film", 5]}, "text 1 is of type int"),
+        ({"contrast": []}, "contrast is an empty list"),
+        ({"contrast": torch.rand(2, 3, 4, 4)}, "'contrast' are images"),
+        ({"vocabulary": "good"}, "must be a list of strings"),
+        ({"vocabulary": ["good", 1]}, "must be a list of strings"),
+    ],
+)
+def test_what_cannot_be_right_is_one_line(changed, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        task(**{"samples": ["a good film"], "tmp_path": tmp_path, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": -1}, "the seed is -1"),
+        ({"seed": "a"}, "the seed is 'a'"),
+        ({"seed": 2**70}, "the seed is"),
+        ({"target": None}, "the target is a NoneType"),
+        ({"models": {"nonsense": None}}, "unknown role 'nonsense'"),
+    ],
+)
+def test_wrong_requests_are_one_line(changed, message):
+    def count(texts):
+        return torch.tensor([[text.split().count(w) for w in WORDS] for text in texts]).float()
+
+    model = TorchClassifier(Bag(), ("no", "yes"), preprocess=count, modality="text")
+    with pytest.raises(UsageError, match=message):
+        xcore.explain("tcav", model, ["a good film"], **{"target": "yes", **changed})

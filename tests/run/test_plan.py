@@ -1,0 +1,214 @@
+"""Suites and flags: what wins over what, and how options find their component."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from xcore.api import request
+from xcore.cli.flags import parse_seeds, parse_settings
+from xcore.contract import Options, Ref, UsageError
+from xcore.registry import Card, Registry
+from xcore.run.plan import Suite, load_suite, make_plan, plan_from_record
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def registry():
+    reg = Registry()
+    reg.load_file(Path(__file__).parents[1] / "plugins" / "toy_plugin.py")
+    return reg
+
+
+class ToyOptions(Options):
+    k: int = 1
+
+
+def suite(**keys):
+    return Suite(**{"data": "toy", "methods": ["toy"], "classes": ["red"], **keys})
+
+
+def test_cells_are_the_grid(registry):
+    plan = make_plan(suite(methods=["toy", "crash"], classes=["red", "blue"], seeds=[0, 1, 2]), registry)
+    assert len(plan.cells) == 12
+    assert len({(c.label, c.cls, c.seed) for c in plan.cells}) == 12
+
+
+def test_all_classes_and_defaults_come_from_the_data_set(registry):
+    plan = make_plan(suite(classes=["all"]), registry)
+    assert [c.cls for c in plan.cells] == ["red", "green", "blue"]
+    assert plan.cells[0].classifier.text == "toy-net"
+
+
+def test_arms_are_one_method_under_two_labels(registry):
+    arms = [{"label": "a", "method": "toy"}, {"label": "b", "method": "toy"}]
+    plan = make_plan(suite(methods=[], arms=arms), registry)
+    assert [(c.label, c.method.text) for c in plan.cells] == [("a", "toy"), ("b", "toy")]
+
+
+def test_a_control_that_is_also_a_method_is_there_once(registry):
+    plan = make_plan(suite(methods=["toy", "crash"], controls=["crash"]), registry)
+    assert [c.label for c in plan.cells] == ["toy", "crash"]
+
+
+def test_settings_are_typed():
+    assert parse_settings(["craft.crop=null"]) == {"craft": {"crop": None}}
+    assert parse_settings(["craft.k=10", "craft.crop=0.5", "rlpo.policy=random", "minizoo/clean.x=true"]) == {
+        "craft": {"k": 10, "crop": 0.5},
+        "rlpo": {"policy": "random"},
+        "minizoo/clean": {"x": True},
+    }
+    for wrong in ("craft.k", "k=1", "=1"):
+        with pytest.raises(UsageError, match=r"NAME\.OPTION=VALUE"):
+            parse_settings([wrong])
+
+
+def test_seeds():
+    assert parse_seeds("3") == [0, 1, 2]
+    assert parse_seeds("0,1,5") == [0, 1, 5]
+    assert parse_seeds("5,") == [5]
+    for wrong in ("x", "", "-1", "0.5", "0", "123456"):
+        with pytest.raises(UsageError, match="--seeds"):
+            parse_seeds(wrong)
+
+
+def test_names_of_classes_may_hold_commas(registry):
+    assert [c.cls for c in make_plan(suite(classes=["red, blue"]), registry).cells] == ["red", "blue"]
+    facts = make_plan(suite(), registry).facts
+    known = {name: {**about, "classes": ["red, blue", "red"]} for name, about in facts.items()}
+    plan = make_plan(suite(classes=["red, blue"]), registry, known)
+    assert [c.cls for c in plan.cells] == ["red, blue"]
+
+
+@pytest.mark.parametrize("name", ["crash", "toy_plugin/crash"])
+def test_options_reach_a_component_by_either_of_its_names(registry, name):
+    registry._cards["explainer", "crash"] = [replace(registry.find("explainer", "crash")[0], options=ToyOptions)]
+    plan = make_plan(suite(methods=[name], set={"crash": {"k": 3}}), registry)
+    assert [c.method.options for c in plan.cells] == [{"k": 3}]
+    plan = make_plan(suite(methods=[name], set={"crash": {"k": 3}, "toy_plugin/crash": {"k": 4}}), registry)
+    assert [c.method.options["k"] for c in plan.cells] == [4]
+
+
+def test_a_run_forgets_the_defaults_of_a_data_set_whose_code_changed(registry, monkeypatch):
+    (name, about), *_ = make_plan(suite(), registry).facts.items()
+    known = {name: {**about, "defaults": {"classifier": "an-older-net"}}}
+    with pytest.raises(UsageError, match="an-older-net"):
+        make_plan(suite(), registry, known)
+    monkeypatch.setattr("xcore.store.identity.code_digest", lambda card: "changed")
+    assert make_plan(suite(), registry, known).cells[0].classifier.text == "toy-net"
+
+
+def test_flags_win_over_the_suite(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(
+        'data = "toy"\nmethods = ["toy"]\nseeds = [4]\n[set.toy]\nk = 1\nj = 2\n[budget]\nsamples = 5\nheldout = 6\n'
+        '[[arms]]\nlabel = "arm"\nmethod = "toy"\n'
+    )
+    merged = request(["toy", "arm"], str(path), {"seeds": [1], "set": {"toy": {"k": 3}}, "budget": {"samples": 9}})
+    assert merged.seeds == [1]
+    assert merged.set == {"toy": {"k": 3, "j": 2}}
+    assert (merged.budget.samples, merged.budget.heldout) == (9, 6)
+    assert (merged.methods, [a.label for a in merged.arms]) == (["toy"], ["arm"])
+
+
+def test_controls_can_be_none():
+    assert request(["craft"], "default", {"controls": []}).controls == []
+    assert request(["craft"], "default", {"controls": None}).controls == load_suite("default").controls
+
+
+def test_old_names_of_keys_are_answered_by_the_new_ones(tmp_path):
+    with pytest.raises(UsageError, match="the key 'baselines' is now called 'controls'"):
+        request(["craft"], "default", {"baselines": ["noise"]})
+    (tmp_path / "old.toml").write_text('data = "toy"\nbaselines = ["noise"]\n')
+    with pytest.raises(UsageError, match=r"old.toml: the key 'baselines' is now called 'controls'"):
+        load_suite(str(tmp_path / "old.toml"))
+
+
+def test_a_plan_is_read_back_from_its_record(registry):
+    given = suite(models={}, seeds=[0, 1], engine="backwards", budget={"samples": 5}, metrics=["brightness", "spread"])
+    plan = make_plan(given, registry)
+    plain = plan.as_plain()
+    assert plan_from_record(json.loads(json.dumps(plain))) == plan
+    plain["suite"]["baselines"] = plain["suite"].pop("controls")  # as runs of an older version have it
+    assert plan_from_record(plain) == plan
+
+
+def test_own_data_brings_nothing_of_the_default_suite_but_its_columns():
+    merged = request(["toy"], "", {"data": "toy"})
+    assert merged.metrics == load_suite("default").metrics
+    assert not merged.classes
+    assert not merged.set
+    assert merged.seeds == [0]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "suites").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_suite_of_the_project_is_valid(path):
+    assert load_suite(str(path)).metrics
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"data": ""}, "no data set"),
+        ({"methods": []}, "no method"),
+        ({"classes": []}, "no class to explain"),
+        ({"classes": ["rad"]}, "did you mean 'red'"),
+        ({"models": {"image-texts": "x"}}, "unknown role 'image-texts'"),
+        ({"seeds": [1, 1]}, "seed '1' is named twice"),
+        ({"metrics": ["brightness", "brightness"]}, "metric 'brightness' is named twice"),
+        ({"classifiers": ["toy-net", "toy-net"]}, "classifier 'toy-net' is named twice"),
+    ],
+)
+def test_one_line_for_what_is_wrong(registry, keys, said):
+    with pytest.raises(UsageError, match=said):
+        make_plan(suite(**keys), registry)
+
+
+def test_a_helper_model_must_play_its_role(registry):
+    for name, role in (("eye", "image-text"), ("asker", "vqa")):
+        registry._cards["model", name] = [Card("model", name, "toy_plugin:x", "", "toy", "1", role=role)]
+    assert make_plan(suite(models={"vqa": "asker"}), registry).cells[0].models == {"vqa": Ref("asker")}
+    with pytest.raises(UsageError, match="'asker' plays the role 'vqa', not 'image-text'"):
+        make_plan(suite(models={"image-text": "asker"}), registry)
+
+
+def test_a_default_model_is_used_where_a_method_asks_for_its_role_and_nobody_names_one(registry):
+    cut = Card("model", "cut", "toy_plugin:x", "", "toy", "1", role="segmenter", default=True)
+    registry._cards["model", "cut"] = [cut]
+    registry._cards["model", "other"] = [replace(cut, name="other", default=False)]
+    assert make_plan(suite(), registry).cells[0].models == {}  # no method of this suite asks for it
+    toy = registry._cards["explainer", "toy"][0]
+    registry._cards["explainer", "toy"] = [replace(toy, uses=("segmenter",))]
+    assert make_plan(suite(), registry).cells[0].models == {"segmenter": Ref("cut")}
+    assert make_plan(suite(models={"segmenter": "other"}), registry).cells[0].models == {"segmenter": Ref("other")}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("seeds = [-1]", "seeds.0"),
+        ("seeds = []", "at least 1"),
+        ("seeds = [4294967296]", "less than 4294967296"),
+        ("threads = 100000", "threads"),
+        ("data = 3", "valid string"),
+        ("[budget]\nsample = 1", "unknown key of suite .* 'budget.sample' .*did you mean 'budget.samples'"),
+        ('[[arms]]\nlabel = ""\nmethod = "toy"', "arms.0.label"),
+        ("data", "suite "),
+    ],
+)
+def test_a_wrong_suite_file_is_one_line(tmp_path, line, said):
+    path = tmp_path / "s.toml"
+    path.write_text(line)
+    with pytest.raises(UsageError, match=said) as error:
+        load_suite(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_suite_file(tmp_path):
+    (tmp_path / "s.toml").mkdir()
+    with pytest.raises(UsageError, match=r"cannot read suite .*s\.toml"):
+        load_suite(str(tmp_path / "s.toml"))

@@ -1,0 +1,49 @@
+"""Waiting threads sleep soon: set before torch is imported, unless the user chose; a warning where it is too late."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+BENCH = """
+import xcore
+from xcore.contract import UsageError
+try:
+    xcore.bench(["no-such-method"])
+except UsageError:
+    pass
+"""
+
+
+def run(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    call = [sys.executable, "-c", f"{code}\nimport os\nprint('spin', os.environ.get('GOMP_SPINCOUNT'))"]
+    return subprocess.run(call, capture_output=True, text=True, check=True, env={**kept, **environ})
+
+
+COMMAND = """
+import sys
+from xcore.cli.main import main
+sys.argv = ["xcore", "--version"]
+try:
+    main()
+except SystemExit:
+    pass
+"""
+
+
+@pytest.mark.parametrize("code", [COMMAND, BENCH], ids=["command", "bench"])
+def test_threads_spin_shortly_unless_the_user_chose_otherwise(code):
+    assert "spin 1000" in run(code).stdout
+    assert "spin 7" in run(code, GOMP_SPINCOUNT="7").stdout
+    assert "spin None" in run(code, OMP_WAIT_POLICY="ACTIVE").stdout
+
+
+def test_bench_warns_where_it_is_too_late():
+    done = run(f"import torch\n{BENCH}")
+    assert "spin None" in done.stdout
+    assert "set GOMP_SPINCOUNT=1000 before Python starts" in done.stderr
+    assert "SPINCOUNT" not in run(f"import torch\n{BENCH}", OMP_WAIT_POLICY="PASSIVE").stderr

@@ -1,0 +1,34 @@
+"""Digests of plain data, files and folders: what results, artifacts and models are identified by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+def digest(value: Any) -> str:
+    """Hex digest of plain data, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Hex digest of a file's content, kept by path, size and time."""
+    stat = path.stat()
+    return _file_digest(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _file_digest(path: str, size: int, mtime: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(root: Path, suffixes: Iterable[str] = ()) -> str:
+    """Hex digest of the files below a folder, names and contents (of these suffixes; of all if none are named)."""
+    wanted = tuple(suffixes)
+    files = sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return digest([(str(p.relative_to(root)), file_digest(p)) for p in files if not wanted or p.suffix in wanted])

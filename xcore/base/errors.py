@@ -1,0 +1,73 @@
+"""What went wrong: one line that says what and where, a hint that says what to do, and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class XcoreError(Exception):
+    """An error that a user can act on.
+
+    Parameters
+    ----------
+    message
+        What went wrong and where, in one line.
+    hint
+        The next step, in one line; empty if the message already says it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(XcoreError):
+    """The request cannot be right: a name, an option, a suite key, a file."""
+
+    exit_code = 2
+
+
+class MissingError(XcoreError):
+    """A plugin, a model or another prerequisite is not there."""
+
+    exit_code = 3
+
+
+class PluginError(XcoreError):
+    """The code of a plugin raised what is none of these errors."""
+
+    exit_code = 3
+
+
+class NotApplicable(XcoreError):
+    """The request is right but does not apply here: the cell is skipped, or the score is n/a, with this reason."""
+
+
+def unknown(
+    what: str, name: str, known: Iterable[str], error: type[XcoreError] = UsageError, more: str = ""
+) -> XcoreError:
+    """Build the error for a name that is not known, with the nearest valid one, and what else may help.
+
+    Examples
+    --------
+    >>> str(unknown("method", "carft", ["craft", "rlpo"]))
+    "unknown method 'carft' (did you mean 'craft'?)"
+    """
+    from difflib import get_close_matches  # late: most runs have no wrong name
+
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        hint = f"did you mean {near[0]!r}?"
+    elif names:
+        shown = ", ".join(names[:12])
+        hint = f"known: {shown}" + (", ..." if len(names) > 12 else "")
+    else:
+        hint = "none is installed"
+    return error(f"unknown {what} {name!r}", f"{hint}; {more}" if more else hint)

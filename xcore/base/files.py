@@ -1,0 +1,71 @@
+"""JSON and text files that exist whole or not at all, and names that are safe as file names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xcore.base.errors import UsageError
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name: it can never leave the run directory."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:48] or "x"
+
+
+def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a JSON object; raises `UsageError` that names the file if it is damaged or has not all of these keys."""
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}", "remove it and run again") from error
+    if not isinstance(plain, dict) or not all(key in plain for key in keys):
+        raise UsageError(f"{path} is damaged", "remove it and run again")
+    return plain
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON under a temporary name, sync and rename. NaN is refused: it is no JSON and no result."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name, sync and rename: it is there whole or not at all."""
+    handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp lets nobody else read
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy and torch, and mappings and sets, as JSON knows them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not plain data: {value!r}")
+
+
+def cache_directory() -> Path:
+    """Where xcore keeps what all runs of a user share: the variable XCORE_CACHE, else the system's cache folder."""
+    if chosen := os.environ.get("XCORE_CACHE"):
+        return Path(chosen)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("xcore")

@@ -1,0 +1,30 @@
+"""How long torch's threads spin while they wait for one another."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+SPIN = "1000"
+"""Turns of the loop in which a thread of libgomp waits before it sleeps.
+
+By default they are so many that threads in a small convolution spin away the time of every other process. None at all
+(OMP_WAIT_POLICY=PASSIVE) makes an idle machine as slow as one thread. `docs/getting-started.md` has the figures.
+"""
+USERS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+"""Variables by which users say it themselves."""
+
+
+def let_waiting_threads_sleep() -> None:
+    """Shorten the spinning, unless the user chose otherwise; warn where torch is loaded already."""
+    if any(name in os.environ for name in USERS):
+        return
+    if "torch" not in sys.modules:
+        os.environ["GOMP_SPINCOUNT"] = SPIN
+        return
+    warnings.warn(
+        "torch was imported before xcore.bench, so its threads spin for long while they wait, which slows down "
+        f"everything on a busy machine. To avoid it, set GOMP_SPINCOUNT={SPIN} before Python starts.",
+        stacklevel=3,
+    )

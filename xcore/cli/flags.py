@@ -1,0 +1,218 @@
+"""Flags that several commands share, declared once, and their texts as the arguments that `xcore.api` takes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xcore.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from xcore.api import BenchResult
+    from xcore.ci.baseline import Comparison
+
+Classifier = Annotated[str, typer.Option(metavar="REF", help="Classifier(s), e.g. timm:resnet50; comma-separated.")]
+Data = Annotated[str, typer.Option(metavar="REF", help="Data set, e.g. folder:DIR.")]
+Class = Annotated[str, typer.Option("--class", metavar="NAME", help="Class(es), comma-separated, or all.")]
+Layer = Annotated[str, typer.Option(metavar="L", help="Layer as in named_modules(); default: the classifier's own.")]
+Generator = Annotated[str, typer.Option(metavar="REF", help="Generator, e.g. hf:ORG/MODEL.")]
+Contrast = Annotated[str, typer.Option(metavar="REF", help="Data set of the random sets; default: the same data.")]
+Models = Annotated[list[str], typer.Option("--model", metavar="ROLE=REF", help="Helper model; may be repeated.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="NAME.OPTION=VALUE", help="Option; may be repeated.")]
+Samples = Annotated[int | None, typer.Option(min=1, help="How many samples of the class a method sees.")]
+Out = Annotated[str, typer.Option(metavar="DIR", help="Folder to write to.")]
+Plugin = Annotated[list[str], typer.Option(metavar="FILE", help="Python file with a plugin; may be repeated.")]
+Device = Annotated[str, typer.Option(metavar="D", help="torch device of the models.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON only, one object a line.")]
+
+Gates = Annotated[
+    list[str],
+    typer.Option(
+        "--gate",
+        metavar="GATE",
+        help="A bound such as 'craft.TS>=0.9'; if it is missed, the exit code is 1. May be repeated.",
+    ),
+]
+BaselineFile = Annotated[
+    str, typer.Option(metavar="FILE", help="Compare the table with this baseline file and report what changed.")
+]
+Fail = Annotated[
+    bool, typer.Option("--fail-on-regression", help="Leave with exit code 1 if a value is worse than in the baseline.")
+]
+Update = Annotated[bool, typer.Option("--update-baseline", help="Write the baseline file from this run.")]
+ToleranceOption = Annotated[
+    list[str],
+    typer.Option(
+        metavar="[METRIC=]T",
+        help="Allowed drop before a regression: 0.05, 5%, 2se (standard errors), or several. May be repeated.",
+    ),
+]
+Junit = Annotated[str, typer.Option(metavar="FILE", help="Write the results as JUnit XML to this file.")]
+Summary = Annotated[
+    str, typer.Option(metavar="FILE", help="Append a summary in Markdown to this file, e.g. $GITHUB_STEP_SUMMARY.")
+]
+
+
+def takes(*groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of these functions; the values that they return are its first arguments."""
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        shared = [inspect.signature(group, eval_str=True).parameters for group in groups]
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[len(groups) :]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            made = [group(**{k: given.pop(k) for k in flags}) for group, flags in zip(groups, shared, strict=True)]
+            command(*made, **given)
+
+        every = [*own, *(p for flags in shared for p in flags.values())]
+        every = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in every]
+        run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in every}
+        return run
+
+    return wrap
+
+
+def subject(
+    classifier: Classifier = "",
+    data: Data = "",
+    cls: Class = "",
+    layer: Layer = "",
+    generator: Generator = "",
+    contrast: Contrast = "",
+    model: Models = [],  # noqa: B006 (typer reads the default)
+    set_: Set = [],  # noqa: B006
+    samples: Samples = None,
+    out: Out = "",
+    plugin: Plugin = [],  # noqa: B006
+    device: Device = "",
+) -> dict[str, Any]:
+    """The flags that say what is explained, and with what, as arguments of `xcore.api.bench`."""
+
+    if device:
+        from xcore.models.device import use
+
+        use(device)
+    return {
+        "classifiers": names(classifier),
+        "data": data,
+        "classes": [cls] if cls else [],
+        "layer": layer,
+        "generator": generator,
+        "contrast": contrast,
+        "models": _roles(model),
+        "set": parse_settings(set_),
+        "budget": {"samples": samples} if samples else None,
+        "out": out,
+        "plugins": plugin,
+    }
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The gates and the baseline that results are judged by, and the files for CI servers."""
+
+    gates: Sequence[str] = ()
+    compare: Comparison | None = None
+    junit: str = ""
+    summary: str = ""
+
+    def write(self, result: BenchResult) -> None:
+        """Write the files for a CI server."""
+        from xcore.base.files import write_text
+        from xcore.ci.junit import junit
+        from xcore.ci.summary import summary
+
+        for path in (self.junit, self.summary):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if self.junit:
+            done = result.result
+            write_text(Path(self.junit), junit(result.suite, done.outcomes, done.score_failures, result.verdicts))
+        if self.summary:
+            with open(self.summary, "a", encoding="utf-8") as file:
+                file.write(summary(result.suite, result.table, result.verdicts, result.broken) + "\n")
+
+
+def judging(
+    gate: Gates = [],  # noqa: B006
+    baseline: BaselineFile = "",
+    fail_on_regression: Fail = False,
+    update_baseline: Update = False,
+    tolerance: ToleranceOption = [],  # noqa: B006
+    junit: Junit = "",
+    summary: Summary = "",
+) -> Judging:
+    """The flags that say how results are judged."""
+    for flag, path in (("--baseline", baseline), ("--junit", junit), ("--summary", summary)):
+        if path and Path(path).is_dir():
+            raise UsageError(f"{flag} {path!r} is a folder", "name a file")
+    if not baseline and (fail_on_regression or update_baseline or tolerance):
+        flag = (
+            "--update-baseline" if update_baseline else "--fail-on-regression" if fail_on_regression else "--tolerance"
+        )
+        raise UsageError(f"{flag} without a baseline", "name one with --baseline FILE")
+    if not baseline:
+        return Judging(gate, None, junit, summary)
+    from xcore.ci.baseline import Comparison
+
+    return Judging(gate, Comparison(Path(baseline), update_baseline, fail_on_regression, tolerance), junit, summary)
+
+
+def names(text: str) -> list[str]:
+    """The parts of a comma-separated list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _roles(pairs: list[str]) -> dict[str, str]:
+    roles = {}
+    for pair in pairs:
+        role, equals, ref = pair.partition("=")
+        if not equals or not role or not ref:
+            raise UsageError(f"--model {pair!r} is not of the form ROLE=REF", "e.g. --model image-text=minizoo/clip")
+        roles[role] = ref
+    return roles
+
+
+MANY_SEEDS = 1000
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """``["craft.k=10"]`` -> ``{"craft": {"k": 10}}``; values are TOML or null where they can be, else strings."""
+    settings: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        component, dot, option = name.rpartition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {pair!r} is not of the form NAME.OPTION=VALUE", "e.g. --set craft.k=10")
+        try:
+            parsed = tomllib.loads(f"v = {value}")["v"] if value != "null" else None
+        except tomllib.TOMLDecodeError:
+            parsed = value
+        settings.setdefault(component, {})[option] = parsed
+    return settings
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3`` -> [0, 1, 2] (a number of seeds); ``0,1,5`` -> [0, 1, 5]; ``5,`` -> [5]."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(
+            f"--seeds {text!r} is neither a number of seeds nor a list of seeds", "e.g. 3 or 0,1,2"
+        ) from None
+    if not numbers or min(numbers) < 0 or (numbers == [0] and "," not in text):
+        raise UsageError(f"--seeds {text!r} does not name a seed", "e.g. 3 or 0,1,2")
+    if "," not in text and numbers[0] > MANY_SEEDS:
+        raise UsageError(
+            f"--seeds {text} asks for {numbers[0]} different seeds",
+            f"for the one seed {numbers[0]} write --seeds {numbers[0]},",
+        )
+    return list(range(numbers[0])) if "," not in text else numbers

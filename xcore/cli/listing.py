@@ -1,0 +1,147 @@
+"""Lists: all components, one component with its options, and the plugins with the reasons of those that failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+from xcore.base.errors import UsageError, unknown
+from xcore.registry import KINDS, Card, Registry, load_registry, resolve
+
+
+def list_cards(kind: str, as_json: bool) -> None:
+    """Print every component, or those of one kind (singular or plural); raises `UsageError` for an unknown kind."""
+    wanted = kind.removesuffix("s") or None
+    if wanted is not None and wanted not in KINDS:
+        raise unknown("kind", kind, [f"{k}s" for k in KINDS])
+    registry = load_registry()
+    cards = list(registry.cards(wanted))
+    last = ""
+    width = max((len(c.shown) for c in cards), default=0)
+    for c in cards:
+        if as_json:
+            about = {"kind": c.kind, "name": c.shown, "summary": c.summary}
+            print_line({**about, "distribution": c.distribution, "version": c.version})
+            continue
+        heading = "" if c.kind == last else f"{c.kind}s"
+        last = c.kind
+        summary = f"{c.summary} [{c.role}]" if c.role else c.summary
+        typer.echo(f"{heading:<13} {c.shown:<{width}}  {summary}  ({c.distribution} {c.version})")
+    broken = [p for p in registry.plugins if not p.ok]
+    if broken:
+        typer.echo(f"{len(broken)} plugin(s) failed to load: see `xcore plugins`", err=True)
+
+
+def show_component(name: str, files: Sequence[str], as_json: bool) -> None:
+    """Print what the components of a name do, need and take as options; raises `UsageError` if there is none."""
+    registry = load_registry(files)
+    bare = name.partition(":")[0]
+    cards = [c for c in registry.cards() if bare in (c.name, c.full_name)]
+    if not cards:
+        raise unknown("component", name, {c.name for c in registry.cards()})
+    for c in cards:
+        options, uses = _options(c), _uses(registry, c)
+        if as_json:
+            about = {"kind": c.kind, "name": c.shown, "summary": c.summary, "distribution": c.distribution}
+            more = {"version": c.version, "needs": c.needs, "modalities": c.modalities, "role": c.role}
+            print_line({**about, **more, "uses": uses, "options": options})
+            continue
+        helpers = ", ".join(_helper(registry, c, role) for role in uses or ())
+        if isinstance(c.uses, str):
+            helpers = (
+                "what its options ask for" if uses is None else f"{helpers or 'no helper'}, with the default options"
+            )
+        _print_card(c, helpers)
+        _print_options(c.name, options)
+
+
+def _uses(registry: Registry, c: Card) -> tuple[str, ...] | None:
+    """The helpers that a component asks for with its default options; None if there are no such options."""
+    if not isinstance(c.uses, str):
+        return c.uses
+    from xcore.contract.types import Ref
+
+    try:
+        return registry.uses(Ref(c.full_name), c.kind)
+    except UsageError:  # an option is required
+        return None
+
+
+def _helper(registry: Registry, c: Card, role: str) -> str:
+    """A role, and who plays it: such as ``vqa (--model vqa=REF)``."""
+    if role == "generator":
+        return "generator (--generator REF)"
+    unasked = next((found[role] for m in c.modalities if role in (found := registry.fallbacks([role], m))), None)
+    return f"{role} (--model {role}=REF{f', else {unasked}' if unasked else ''})"
+
+
+def _options(c: Card) -> Mapping[str, dict[str, Any]]:
+    """Option -> what the JSON schema says of it, with the defaults that a factory makes; ``required`` where it is."""
+    if c.options is None:
+        return {}
+    from pydantic_core import to_jsonable_python
+
+    model = resolve(c.options)
+    schema = model.model_json_schema()
+    options: dict[str, dict[str, Any]] = schema.get("properties", {})
+    for name in schema.get("required", ()):
+        options[name]["required"] = True
+    for name, field in model.model_fields.items():
+        if name in options and field.default_factory and not field.default_factory_takes_validated_data:
+            options[name]["default"] = to_jsonable_python(field.get_default(call_default_factory=True))
+    return options
+
+
+def _print_card(c: Card, helpers: str) -> None:
+    typer.echo(f"{c.kind} {c.shown}: {c.summary}\n  from {c.distribution} {c.version}")
+    facts = {
+        "reads": ", ".join(c.modalities) if c.kind not in ("command", "engine", "rendering") else "",
+        "needs": ", ".join(c.needs),
+        "uses": helpers,
+        "role": c.role,
+        "paper": c.paper,
+    }
+    for key, value in facts.items():
+        if value:
+            typer.echo(f"  {key} {value}")
+
+
+def _print_options(component: str, options: Mapping[str, dict[str, Any]]) -> None:
+    """Print the options that belong to no group, then the others, with a heading wherever their group changes.
+
+    The group of an option is "group" in the `json_schema_extra` of its pydantic field.
+    """
+    last = ""
+    for name, about in sorted(options.items(), key=lambda option: bool(option[1].get("group"))):
+        group = about.get("group") or ""
+        if group != last:
+            typer.echo(f"\n  {group}:")
+            last = group
+        typer.echo(f"  --set {component}.{_option(name, about)}".rstrip())
+
+
+def _option(name: str, about: dict[str, Any]) -> str:
+    """Such as ``k=10 (integer)  number of concepts``."""
+    kind = about.get("type") or " | ".join(str(a.get("type", a.get("const"))) for a in about.get("anyOf", ()))
+    values = f" one of {', '.join(map(str, about['enum']))}" if "enum" in about else f" ({kind})" if kind else ""
+    default = "required" if about.get("required") else json.dumps(about["default"]) if "default" in about else "..."
+    return f"{name}={default}{values}  {about.get('description', '')}"
+
+
+def list_plugins(as_json: bool) -> None:
+    """Print every plugin with its components, or the reason why it was left out."""
+    for p in load_registry().plugins:
+        if as_json:
+            about = {"plugin": p.name, "distribution": p.distribution, "version": p.version}
+            print_line({**about, "ok": p.ok, "reason": p.reason, "components": [c.shown for c in p.cards]})
+        else:
+            state = ", ".join(c.shown for c in p.cards) or "nothing" if p.ok else f"FAILED {p.reason}"
+            typer.echo(f"{p.name:<14} {p.distribution} {p.version}: {state}")
+
+
+def print_line(value: Any) -> None:
+    """Print one JSON object on one line of stdout."""
+    typer.echo(json.dumps(value, allow_nan=False, default=dict, ensure_ascii=False))

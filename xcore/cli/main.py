@@ -1,0 +1,251 @@
+"""The commands `xcore bench | explain | list | show | plugins | report`. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xcore import __version__
+from xcore.base.errors import UsageError, XcoreError
+from xcore.base.threads import let_waiting_threads_sleep
+from xcore.cli.flags import Json, Judging, Plugin, judging, names, parse_seeds, subject, takes
+
+if TYPE_CHECKING:
+    from xcore.api import BenchResult
+
+app = typer.Typer(
+    help="Explanation methods for neural networks as plugins, compared honestly with one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+INTERRUPTED = 130
+
+
+@app.command()
+@takes(subject, judging)
+def bench(
+    about: dict[str, Any],
+    asked: Judging,
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="Methods to compare, comma-separated.")] = None,
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE", help="Suite: data, classes, methods and settings, by name or as a TOML file."
+        ),
+    ] = "",
+    metrics: Annotated[str, typer.Option(metavar="A,B", help="Metrics; default: those of the suite.")] = "",
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Explainers that explain nothing, as controls; default: the suite's; '' = none."
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option(metavar="N|LIST", help="Number of seeds, or a list: 0,1,2.")] = "",
+    threads: Annotated[int, typer.Option(min=0, max=512, help="torch threads inside a cell; 0 = all cores.")] = 0,
+    engine: Annotated[
+        str, typer.Option(metavar="REF", help="Engine that runs the cells; default: one after another in this process.")
+    ] = "",
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Recompute results made with other library versions, thread counts or devices."),
+    ] = False,
+    as_json: Json = False,
+    baselines: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Compare methods: the table of TS, CS, ED, RCS, RED and more. Finished work is never computed again."""
+    from xcore.api import bench as run
+    from xcore.run.progress import for_stderr
+
+    if baselines is not None:
+        raise UsageError("--baselines is now called --controls", f"write --controls {baselines or repr('')}")
+    if methods is not None and not names(methods):
+        raise UsageError("--methods is empty", "name methods, e.g. --methods rlpo,craft; see `xcore list`")
+    result = run(
+        names(methods or ""),
+        suite=suite,
+        reporter=for_stderr(),
+        strict=strict,
+        metrics=names(metrics),
+        controls=None if controls is None else names(controls),
+        seeds=parse_seeds(seeds) if seeds else None,
+        threads=threads or None,
+        engine=engine,
+        gates=asked.gates,
+        compare=asked.compare,
+        **about,
+    )
+    _show(result, as_json, asked)
+
+
+@app.command()
+@takes(subject)
+def explain(
+    about: dict[str, Any],
+    method: Annotated[str, typer.Argument(help="Method, e.g. craft.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    texts: Annotated[int, typer.Option(min=0, max=20, help="Explained texts to print with their words marked.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Make one explanation of one class, with its pictures, and score it."""
+    from xcore.api import bench as run
+    from xcore.base.files import slug
+    from xcore.run.progress import for_stderr
+
+    about["out"] = about["out"] or slug(f"{''.join(about['classes']) or 'explain'}-{method}")
+    suite = "" if about["data"] else "default"
+    result = run([method], suite=suite, reporter=for_stderr(), seeds=[seed], controls=[], **about)
+    _show(result, as_json, Judging(), texts=texts)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="List only this kind of component, e.g. explainers.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List everything that plugins offer."""
+    from xcore.cli.listing import list_cards
+
+    list_cards(kind, as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a component, as on `xcore list`.")],
+    plugin: Plugin = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Show what a component does, needs and takes as options."""
+    from xcore.cli.listing import show_component
+
+    show_component(name, plugin, as_json)
+
+
+@app.command()
+def plugins(as_json: Json = False) -> None:
+    """List the installed plugins: what each offers, or why it failed to load."""
+    from xcore.cli.listing import list_plugins
+
+    list_plugins(as_json)
+
+
+@app.command()
+@takes(judging)
+def report(
+    asked: Judging,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run directory.")],
+    table: Annotated[
+        str, typer.Option("--format", metavar="F", help="md, csv, json, tex or parquet; default: terminal.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Show the table of a finished run again, without computing anything, and judge it by its gates."""
+    from xcore.api import report as rebuild
+    from xcore.run.progress import for_stderr
+
+    result = rebuild(run, for_stderr(), gates=asked.gates, compare=asked.compare)
+    _show(result, as_json, asked, "run the command that made it again", table)
+
+
+def _show(
+    result: BenchResult, as_json: bool, asked: Judging, remedy: str = "", format: str = "", texts: int = 0
+) -> None:
+    """Print a finished run, and leave with its exit code; `remedy` says how to try again, if not by this command."""
+    from xcore.ci.verdict import tally
+    from xcore.cli.listing import print_line
+    from xcore.report import PAGE, PARQUET, render, show, write_parquet
+
+    done = result.result
+    if format == PARQUET:
+        typer.echo(f"saved {write_parquet(result.table, result.path)}")
+    elif format:
+        typer.echo(render(result.table, format))
+    elif as_json:
+        for row in result.rows:
+            print_line(row)
+        counts = {s: done.count(s) for s in ("ok", "failed", "skipped")} | {"cached": done.cached}
+        from dataclasses import asdict
+
+        judged = {"verdicts": [asdict(v) for v in result.verdicts]} if result.verdicts else {}
+        print_line({"run": str(result.path), "cells": counts, "seconds": round(done.seconds, 3), **judged})
+    else:
+        show(result.table, texts=texts)
+        page = f"  texts {result.path}/{PAGE}" if any(section.highlighted for section in result.table.sections) else ""
+        pictures = f"pictures {result.path}/explanations/{page}"
+        typer.echo(f"saved {result.path}/table.md  {pictures}  xcore report {result.path}")
+    for verdict in result.verdicts:
+        if verdict.status != "met":
+            typer.echo(verdict.text, err=True)
+    missed = any(v.fails for v in result.verdicts)
+    if judged_in_all := tally(result.verdicts):
+        more = f"; to see more: xcore report {result.path}" if missed else ""
+        typer.echo(f"{judged_in_all}{more}", err=True)
+    if result.broken:
+        typer.echo(f"{result.broken}; to try them again: {remedy or _command()}", err=True)
+    asked.write(result)  # last: a file that cannot be written hides nothing of the above
+    if missed or result.broken:
+        raise typer.Exit(1)
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["xcore", *sys.argv[1:]])
+
+
+def _add_plugin_commands(name: str) -> None:
+    """Add the plugins' command of this name, or the names of all to the overview; nothing is loaded for one of ours."""
+    ours = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
+    overview = name in ("", "--help")
+    if name in ours or (name.startswith("-") and not overview):
+        return
+    from xcore.registry import load_registry, resolve
+
+    for card in load_registry().cards("command"):
+        if overview or name == card.name:
+            commands = typer.Typer() if overview else resolve(card.factory)
+            app.add_typer(commands, name=card.name, help=card.summary)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"xcore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Explanation methods for neural networks as plugins, compared honestly with one command."""
+
+
+def main() -> None:
+    """Run the command line; an error that a user can act on is one line and an exit code."""
+    let_waiting_threads_sleep()  # before anything imports torch
+    try:
+        _add_plugin_commands(sys.argv[1] if len(sys.argv) > 1 else "")
+        app()
+    except XcoreError as error:
+        typer.echo(f"xcore: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except OSError as error:  # a full disk, a folder that went away
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"xcore: {where}{error.strerror or error}; to go on: {_command()}", err=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        _tell_interrupted()
+        raise SystemExit(INTERRUPTED) from None
+    except SystemExit as left:  # typer turns Ctrl-C into this
+        if left.code == INTERRUPTED:
+            _tell_interrupted()
+        raise
+
+
+def _tell_interrupted() -> None:
+    typer.echo(f"interrupted; to go on: {_command()}", err=True)

@@ -1,0 +1,105 @@
+"""Where to plug in: the whole contract on one screen.
+
+A plugin is a module, named by one entry-point line (group ``xcore``), that implements some of these hooks::
+
+    from xcore import hookimpl
+
+    @hookimpl
+    def register_explainers(register):
+        register("mine", "my_package.method:Mine", summary="what it does, in one line")
+
+`register` takes a card: what `xcore list` prints without importing anything heavy. The factory is a dotted string or a
+function; it is called when a cell runs, as ``factory(options)``, or as ``factory(options, argument)`` if the card names
+an ``argument`` (references then read ``name:ARGUMENT``). `options` is an instance of the card's pydantic model or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pluggy
+
+GROUP = "xcore"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+Fingerprint = Callable[[Any, str | None], str]
+"""(options, argument) -> digest of the files behind a component, such as weights. Its code is added by the core."""
+
+
+class Register(Protocol):
+    def __call__(
+        self,
+        name: str,
+        factory: Any,
+        *,
+        summary: str,
+        options: str | None = None,  # "package.options:Options", a light module with a pydantic model
+        files: tuple[str, ...] = (),  # files and folders inside your package that it reads, such as its weights
+        fingerprint: str | Fingerprint | None = None,  # for files elsewhere: a function, or "package.plugin:function"
+        needs: tuple[str, ...] = (),  # "gradients", "activations", "generator", "concepts", "vocabulary"
+        uses: tuple[str, ...] | str = (),  # roles, or "generator" if one is given; or "package.plugin:uses", a light
+        # function options -> these
+        modalities: tuple[str, ...] = ("image",),  # of the samples that it reads
+        role: str | None = None,  # for models: the role that it plays; any name, yours too
+        default: bool = False,  # for models: plays its role where no flag, suite or data set names one
+        argument: str | None = None,  # for providers: what follows the colon, e.g. "MODEL"; "[MODEL]" = may be left out
+        paper: str | None = None,
+        # for metrics:
+        across: tuple[str, ...] = (),  # "seed", "classifier": judges together all explanations that differ in it only
+        caveat: str = "",  # what a reader must know; continues the name: "never asks the model under explanation"
+        column: bool = True,  # whether tables for people have a column of it; files always do
+        details: tuple[str, ...] = (),  # details of its scores that gates may name as if they were metrics
+        api: int = 1,
+    ) -> None: ...
+
+
+@hookspec
+def register_explainers(register: Register) -> None:
+    """Methods that explain a class of a classifier."""
+
+
+@hookspec
+def register_generators(register: Register) -> None:
+    """Models that draw samples from prompts."""
+
+
+@hookspec
+def register_classifiers(register: Register) -> None:
+    """Models under explanation, and loaders of such models."""
+
+
+@hookspec
+def register_metrics(register: Register) -> None:
+    """Measures over explanations."""
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Sources of samples."""
+
+
+@hookspec
+def register_models(register: Register) -> None:
+    """Helper models, each with a role."""
+
+
+@hookspec
+def register_renderings(register: Register) -> None:
+    """Ways in which random sets are shown as a concept's samples are shown: ``Concept.render = "name:how"``.
+
+    The factory gives a function ``(samples, how, rng) -> Samples``, where `rng` is a `numpy.random.Generator`. A method
+    whose concepts are rendered by another plugin requires that plugin's distribution: then its code identifies results.
+    """
+
+
+@hookspec
+def register_engines(register: Register) -> None:
+    """Places where cells are run."""
+
+
+@hookspec
+def register_commands(register: Register) -> None:
+    """Subcommands of `xcore`: the factory is a typer app."""

@@ -1,0 +1,270 @@
+"""The protocols that plugins implement, and the live objects that the core gives them.
+
+The protocols of helper models are in `xcore.contract.roles`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from xcore.base.errors import MissingError
+from xcore.contract.samples import Modality, Samples
+from xcore.contract.types import Adapter, Budget, Cell, Explanation, Outcome, Score, Split, Truth
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """A model opened at one layer, for methods that work with activations, such as CAVs and dictionaries."""
+
+    @property
+    def layout(self) -> Literal["NC", "NCHW", "NTC"]:
+        """Axes of the activations: N samples, C channels and, where there are any, H x W or T positions."""
+
+    def activations(self, x: Samples) -> Tensor:
+        """Activations at the layer: (n, C), (n, C, H, W) or (n, T, C) as `layout` says; no gradient."""
+
+    def gradients(self, x: Samples, target: int) -> Tensor:
+        """d logit[target] / d activations, in the shape of the activations."""
+
+    def head(self, a: Tensor, like: Samples | None = None) -> Tensor:
+        """Logits (n, classes) from activations; differentiable in `a`.
+
+        Parameters
+        ----------
+        a
+            Activations, as `activations` gives them.
+        like
+            The samples that `a` belongs to. They are needed where the layer is no cut of the graph, that is, where a
+            skip connection goes around it.
+        """
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A model under explanation. It does its own preprocessing."""
+
+    modality: Modality
+    classes: tuple[str, ...]
+    can: frozenset[str]
+    """What it can give: a subset of {"activations", "gradients"}. A black box can give neither."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that can be explained, in the order of a forward pass, as in `named_modules()`."""
+
+    @property
+    def default_layer(self) -> str:
+        """The layer that is explained unless the user names another; "" for a black box."""
+
+    def logits(self, x: Samples) -> Tensor:
+        """(n, classes) pre-softmax scores; no gradient."""
+
+    def open(self, layer: str) -> Probe:
+        """The probe at a layer; raises `UsageError` with the nearest name if there is no such layer."""
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A model that draws samples from prompts and can be fine-tuned on preferences.
+
+    A generator may also have a method `probe() -> Probe` that opens it at its latents, for samples that it drew and for
+    any others. `gradients` and `head` of that probe raise `NotApplicable` where there are no logits.
+    """
+
+    modality: Modality
+    fingerprint: str
+    """Digest of the weights and settings. It is part of ``render="generated:<fingerprint>"``."""
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
+        """Draw one sample for each prompt.
+
+        Sample i depends only on prompt i, seed i and the adapter, not on the batch that it is drawn in.
+
+        Parameters
+        ----------
+        prompts, seeds
+            n each.
+        adapter
+            The fine-tuned state to draw from; None = the original model.
+        """
+
+    def adapt(
+        self, adapter: Adapter | None, preferred: Samples, rejected: Samples, *, seed: int, options: Mapping[str, Any]
+    ) -> tuple[Adapter, Mapping[str, float]]:
+        """Fine-tune on preferences.
+
+        Parameters
+        ----------
+        adapter
+            Where to start; None = the original model. It is not changed.
+        preferred, rejected
+            k samples each; the i-th of both make a pair.
+        seed
+            Of all random draws of the update.
+        options
+            Settings of the update, such as ``steps`` or ``lr``.
+
+        Returns
+        -------
+        The new adapter, and figures of the update by name (loss, margin, ...).
+        """
+
+
+class Dataset(Protocol):
+    """A source of samples."""
+
+    modality: Modality
+    classes: tuple[str, ...]
+    concepts: tuple[str, ...]
+    """Names of the concepts for which the data set has samples (see `concept`)."""
+    vocabulary: tuple[str, ...]
+    """Phrases that a method may use as seed prompts: names of real concepts, and decoys."""
+    defaults: Mapping[str, str]
+    """The components to use with this data unless the user names others: "classifier", "generator", "contrast" or a
+    role -> reference."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The inputs that could not be read so far, one line each with the reason."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on the samples given so far that a reader must see, e.g. that there were fewer than requested."""
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        """n samples of a class (None = of all classes) from a split. No sample is in two splits."""
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        """n samples of a named concept."""
+
+    def truth(self, classifier: str) -> Truth | None:
+        """What the classifier of this reference is known to use; None if that is not known."""
+
+
+Purpose = Literal["negative", "null"]
+"""What a random set is used for: as the negative examples of a CAV, or in place of a concept's samples, for a null
+distribution."""
+
+
+class RandomSet(Protocol):
+    """Gives random sets: samples of other classes than the explained one."""
+
+    def __call__(self, n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
+        """One random set.
+
+        Parameters
+        ----------
+        n
+            Number of samples.
+        index
+            Which of the sets; the same index gives the same set.
+        render
+            How the samples are rendered: the `Concept.render` of the concept that they are compared with.
+        purpose
+            Sets for the two purposes never share a sample.
+        """
+
+
+class Progress(Protocol):
+    def __call__(self, step: int, total: int, note: str = "") -> None:
+        """Report that `step` of `total` steps are done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a method is to explain, and what it may use. Built from a `Cell` in the process that runs the method.
+
+    Its live objects are never sent to another process.
+    """
+
+    classifier: Classifier
+    layer: str
+    target: int
+    """Index of the class to explain."""
+    samples: Samples
+    """Samples of the class to explain (split "explain")."""
+    random_set: RandomSet
+    """Random sets of samples of other classes. All methods get the same sets."""
+    data: Dataset
+    """The data set without its held-out samples and without the truth."""
+    seed: int
+    concepts: Mapping[str, Samples] = field(default_factory=dict)
+    """Concept -> samples that the user gave for it."""
+    vocabulary: tuple[str, ...] = ()
+    """Phrases that may be used as seed prompts (see `Dataset.vocabulary`)."""
+    generator: Generator | None = None
+    model: Callable[[str], Any] = lambda role: _no_model(role)
+    """Role -> helper model (see `xcore.contract.roles`). For a role without a model it raises a `MissingError` that
+    names the flag to set."""
+    roles: Collection[str] = ()
+    """The roles for which there is a model."""
+    artifact: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = lambda name, key, make: _no_artifact(
+        name
+    )
+    """(name, key, make) -> a directory that all cells share, such as a trained translator or a pool of samples. It is
+    found by its name and key; the first cell that asks for it fills it with `make(directory)`."""
+    workdir: Path = Path()
+    """An empty directory in which the method makes the files of `Explanation.files`."""
+    budget: Budget = Budget()  # noqa: RUF009 (frozen)
+    progress: Progress = lambda step, total, note="": None
+
+    @property
+    def target_name(self) -> str:
+        """Name of the target class."""
+        return self.classifier.classes[self.target]
+
+
+def _no_model(role: str) -> Any:
+    raise MissingError(f"no model for the role {role!r}", f"name one with --model {role}=REF")
+
+
+def _no_artifact(name: str) -> Path:
+    raise RuntimeError(f"the artifact {name!r} cannot be made: this task was built without an artifact store")
+
+
+class Explainer(Protocol):
+    """A method. It leaves the model, its hooks and modes, and the global random state as it found them."""
+
+    def explain(self, task: Task) -> Explanation:
+        """Explain the target class of the task."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One finished explanation, with all that a metric needs to score it."""
+
+    cell: Cell
+    explanation: Explanation
+    task: Task
+    heldout: Samples
+    """Samples of the class that no method has seen."""
+    heldout_random_set: RandomSet
+    """Like `Task.random_set`, but of held-out samples."""
+    truth: Truth | None = None
+    """What the classifier is known to use; None if that is not known."""
+
+
+class Metric(Protocol):
+    """A measure of explanations."""
+
+    direction: Literal["higher", "lower", "none"]
+    """Which values are better; "none" = neither."""
+    needs: frozenset[str]
+    """What it needs of a concept or explanation: "samples:image", "samples:text", "maps", "dictionary", "directions" or
+    "truth". Where something is missing, the core writes n/a with the reason instead of calling the metric."""
+
+    def score(self, runs: Sequence[Run]) -> list[Score]:
+        """Scores of one explanation and its concepts, or of all explanations of a group if the card has ``across``."""
+
+
+class Engine(Protocol):
+    """Runs cells, e.g. in this process or in several."""
+
+    def run(self, cells: Iterable[Cell], work: Callable[[Cell], Outcome]) -> Iterator[Outcome]:
+        """Call `work` for every cell and yield the outcomes as they come, in any order."""

@@ -1,0 +1,271 @@
+"""The frozen data that travels between the core and its plugins.
+
+The protocols that plugins implement are in `xcore.contract.protocols`. torch is named in annotations only, so importing
+this module is cheap. The record of an explanation has every field of `Explanation` and of the classes inside it:
+`xcore.store.codec` follows the declared types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from xcore.contract.samples import Samples
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Adapter",
+    "Budget",
+    "Cell",
+    "Concept",
+    "Cost",
+    "Dictionary",
+    "Explanation",
+    "Outcome",
+    "Ref",
+    "Score",
+    "Split",
+    "Status",
+    "Truth",
+]
+
+Split = Literal["train", "explain", "heldout"]
+"""A part of a data set: "train" for what a method trains and compares with, "explain" for the samples that it explains,
+"heldout" for metrics only."""
+Status = Literal["ok", "failed", "skipped"]
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """One concept of an explanation."""
+
+    name: str
+    importance: float
+    """In the unit that `Explanation.importance_is` names."""
+    samples: Samples | None = None
+    """Images or texts that show the concept. Their labels and meta are not kept in the record."""
+    words: tuple[str, ...] = ()
+    """Words for the concept: its seed prompt and synonyms, or the word that a method for texts found."""
+    render: str = "as-is"
+    """How the samples were made, so that random sets can be rendered in the same way: ``as-is``, ``crop:32>64``,
+    ``segment:black``, ``generated:<fingerprint>`` (see `xcore.run.random_sets`)."""
+    source: Tensor | None = None
+    """(n,) int: for each sample, the index of the task's sample that it was made from; -1 = generated."""
+    directions: Mapping[str, Tensor] = field(default_factory=dict)
+    """Layer -> (d,) direction in that layer's activations (a CAV or an atom). d is the flattened size, or the number of
+    channels for a direction that is shared by all positions."""
+    atom: int | None = None
+    """Row of `Dictionary.atoms` in `Explanation.dictionary`."""
+    parent: int | None = None
+    """Index in `Explanation.concepts` of the concept that this one refines."""
+    maps: Tensor | None = None
+    """(N, H, W) >= 0: where the concept is in each of the task's N images. A mask is a map of zeros and ones."""
+    local: Tensor | None = None
+    """(N,) importance or frequency of the concept in each of the task's samples."""
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    """Statistics of the concept by name: p, effect, lo, hi, null_mean, cav_accuracy, lift, q_value, ..."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dictionary:
+    """A dictionary of the activations of one layer: activations (N, P, C) ~ codes (N, P, k) @ atoms (k, C).
+
+    N samples with P positions each, C channels and k atoms.
+    """
+
+    layer: str
+    atoms: Tensor
+    """(k, C)."""
+    codes: Tensor
+    """(N, P, k)."""
+    encoder: Literal["nnls", "linear", "onehot", "sae"]
+    """How codes are found for new activations."""
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    """The tensors that the encoder needs besides the atoms: centre, scale, shift, encoder weights, thresholds."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an explanation cost."""
+
+    seconds: float = 0.0
+    """Wall-clock time of the method, without `shared_seconds`."""
+    shared_seconds: float = 0.0
+    """Wall-clock time for artifacts that other cells use too."""
+    forwards: int = 0
+    """Samples that passed forward through the classifier."""
+    backwards: int = 0
+    """Samples for which gradients of the classifier were computed."""
+    generated: int = 0
+    """Samples that the generator drew."""
+    peak_mb: float = 0.0
+    """Largest memory of the process so far, in MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The explanation that a method gives of one class, or, as an entry of `parts`, of one sample or group."""
+
+    method: str
+    target: str
+    """Name of the explained class."""
+    importance_is: str
+    """The unit of `Concept.importance`, e.g. "total Sobol index of the class logit"."""
+    concepts: tuple[Concept, ...]
+    """Most important first, ties by index."""
+    dictionary: Dictionary | None = None
+    """The dictionary whose atoms the concepts are, for methods that learn one."""
+    parts: tuple[Explanation, ...] = ()
+    """Explanations of single samples or of groups of them."""
+    trace: tuple[Mapping[str, Any], ...] = ()
+    """One entry for each step of an iterative method, of what JSON can hold."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Name -> a file such as an adapter, a picture or sentences. The core moves it into the record."""
+    cost: Cost = Cost()
+    notes: tuple[str, ...] = ()
+    """Warnings that a reader of the explanation must see, one line each."""
+    explained: Samples | None = None
+    """The explained texts, in the order of `Concept.local`, which the core adds; None for images."""
+
+    gallery: ClassVar[Callable[[Explanation], bytes | None]] = staticmethod(lambda explanation: None)
+    """Draws the top concepts as one PNG picture. `xcore.report` sets it: the contract itself cannot draw."""
+
+    def _repr_png_(self) -> bytes | None:
+        """The gallery of the top concepts, shown by notebooks."""
+        return Explanation.gallery(self)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One value of one metric, for one concept or for a whole explanation, or the reason why there is none.
+
+    Raises
+    ------
+    ValueError
+        Both of `value` and `reason` are given, or neither.
+    """
+
+    metric: str
+    concept: int | None = None
+    """Index into `Explanation.concepts`; None = the whole explanation."""
+    value: float | None = None
+    reason: str | None = None
+    """Why there is no value."""
+    variant: str = ""
+    """Embedder, layer or experiment. Scores of different variants are never ranked against one another."""
+    spread: float | None = None
+    """Standard deviation of the value over what `over` names."""
+    over: str = ""
+    """What the spread is over: "pairs", "concept samples", "random sets", "seeds"."""
+    n: int = 0
+    """Number of observations behind the value."""
+    samples: tuple[float, ...] = ()
+    """The single observations, where the metric keeps them."""
+    details: Mapping[str, float] = field(default_factory=dict)
+    """Further numbers by name, such as counts or the value by chance."""
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.reason is None):
+            raise ValueError(f"a score has either a value or a reason, got {self.value!r} and {self.reason!r}")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a classifier is known to use, found by intervening on the factors of a synthetic data set.
+
+    Factor values are named ``factor=value``, e.g. ``pattern=striped``.
+    """
+
+    effects: Mapping[str, Mapping[str, tuple[float, float, float]]]
+    """Class -> factor value -> (mean change of the class logit when the value is swapped away, low, high)."""
+    gaps: Mapping[str, float]
+    """Class -> mean difference between its logit and the second largest one."""
+    phrases: Mapping[str, frozenset[str]]
+    """Phrase of the vocabulary -> the factor values that it names."""
+    share: float = 0.1
+    """A factor value counts as used if its effect is at least this share of the gap."""
+
+    def used(self, cls: str) -> frozenset[str]:
+        """The factor values that the classifier uses for this class; none if it confuses the class with another one."""
+        least = self.share * self.gaps[cls]
+        return frozenset(v for v, (effect, _, _) in self.effects[cls].items() if effect >= least > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A fine-tuned state of a generator, as a value that never changes.
+
+    An earlier state is there as long as its value is kept, and no result depends on the order of calls. See
+    `xcore.pretrained.adapters` for making, saving and loading one.
+    """
+
+    state: Mapping[str, Tensor]
+    """Name -> weights."""
+    optimiser: Mapping[str, Tensor]
+    """Name -> state of the optimiser, so that training can go on from here."""
+    digest: str
+    """Of the content of both."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much an explanation may use. It counts samples and steps, never seconds, which would change results."""
+
+    samples: int = 60
+    """How many samples of the class the method sees."""
+    heldout: int = 60
+    """How many held-out samples of the class the metrics see."""
+    steps: int | None = None
+    """Upper bound on the steps of an iterative method; None = as the method's own option says."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A reference to a component: ``name``, ``distribution/name`` or ``provider:argument``, with its options."""
+
+    text: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One explanation to make. It is plain data, so any process can build the task from it."""
+
+    label: str
+    """Name of the method in tables. A suite may give one method under several labels, with other options each."""
+    method: Ref
+    classifier: Ref
+    data: Ref
+    cls: str
+    seed: int
+    data_seed: int = 0
+    layer: str = ""
+    """Empty = the classifier's default layer."""
+    generator: Ref | None = None
+    contrast: Ref | None = None
+    """Data set of the random sets; None = `data`."""
+    models: Mapping[str, Ref] = field(default_factory=dict)
+    """Role -> helper model."""
+    budget: Budget = Budget()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended. Plain data."""
+
+    cell: Cell
+    status: Status
+    record: str
+    """Name of the record's directory in the run."""
+    reason: str = ""
+    """Why it failed or was skipped."""
+    seconds: float = 0.0
+    cached: bool = False
+    """Whether the record was there before."""

@@ -1,0 +1,45 @@
+"""Paths that users give, checked: a wrong one is refused in one line that names the nearest right one."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+
+from xcore.base.errors import UsageError
+
+
+def existing_file(text: str, what: str) -> Path:
+    """The path of a file that a user named.
+
+    Parameters
+    ----------
+    text
+        As the user wrote it; ``~`` is the home folder.
+    what
+        What the file is, for the message, e.g. "list of concepts".
+
+    Raises
+    ------
+    UsageError
+        There is no such file. The hint names the most similar name in its folder.
+    """
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path
+    raise UsageError(f"no {what} {text!r}" + (" (it is a folder)" if path.is_dir() else ""), _near(path))
+
+
+def existing_folder(text: str, what: str) -> Path:
+    """The path of a folder that a user named; like `existing_file`."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return path
+    raise UsageError(f"no {what} {text!r}" + (" (it is a file)" if path.is_file() else ""), _near(path))
+
+
+def _near(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"there is no folder {str(path.parent)!r}"
+    near = get_close_matches(path.name, os.listdir(path.parent), n=1, cutoff=0.5)
+    return f"did you mean {str(path.with_name(near[0]))!r}?" if near and near[0] != path.name else ""

@@ -1,0 +1,262 @@
+"""Ready-made classifiers: one for a torch module, and one for a Python function, which gives no gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xcore.base.errors import NotApplicable, UsageError, unknown
+from xcore.contract.protocols import Classifier
+from xcore.contract.samples import Modality, Samples
+from xcore.models.graph import LayerInfo, main_layer, survey, useful_layers
+from xcore.models.probes import TorchProbe
+from xcore.models.torch_model import Preprocess, TensorCache, TorchModel, check_numbers
+
+_SIZES = (224, 64, 32, 28, 96, 128, 256, 384, 299, 16, 8)
+"""Sides of the square images that are tried on a module if its input size is not given, in pixels, in this order."""
+
+
+class TorchClassifier:
+    """A `torch.nn.Module` with class names as a classifier (protocol `xcore.contract.protocols.Classifier`).
+
+    The module runs in evaluation mode, without gradients to its weights, and is left as it was found. Results are
+    float32 on the CPU. They are cached by the content of the samples.
+
+    Parameters
+    ----------
+    module
+        Returns logits (n, classes), or an object with the field ``logits``.
+    classes
+        Names of the classes, in the order of the logits.
+    preprocess
+        Turns images (n, 3, H, W) in [0, 1] on the model's device (or a tuple of strings) into the module's input: a
+        tensor, a tuple of positional arguments or a mapping of keyword arguments. None = the data is the input.
+    layers
+        Layers to list; None = all that are called once and return one tensor of rank 2 to 4.
+    default_layer
+        The layer to explain unless the user names another. None = the result of the last stage but one of a
+        convolutional network, the last block of a transformer, or the last layer before the logits (see
+        `xcore.models.graph.main_layer`).
+    modality
+        "image" or "text".
+    device
+        The device to run on; None = the device of the module's weights.
+    batch_size
+        Samples per forward pass.
+    input_size
+        Side of the square images, or (height, width), that the module takes, in pixels; None = common sizes are tried.
+    cache_mb
+        Size of the cache, in MB.
+
+    Raises
+    ------
+    UsageError
+        A class name is given twice or there is none, or a layer does not exist.
+    """
+
+    can: frozenset[str] = frozenset({"activations", "gradients"})
+    naming: str = ""
+    """If the names of the classes are only numbered: how a user can name them (for the hint of an unknown class)."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        classes: Sequence[str],
+        *,
+        preprocess: Preprocess | None = None,
+        layers: Sequence[str] | None = None,
+        default_layer: str | None = None,
+        modality: Modality = "image",
+        device: str | torch.device | None = None,
+        batch_size: int = 64,
+        input_size: int | tuple[int, int] | None = None,
+        cache_mb: int = 256,
+    ) -> None:
+        self.modality: Modality = modality
+        self.classes: tuple[str, ...] = checked_classes(classes)
+        cache = TensorCache(cache_mb * 2**20)
+        self.model = TorchModel(module, preprocess, device=device, batch_size=batch_size, cache=cache)
+        self._input_size = input_size
+        self._probes: dict[str, TorchProbe] = {}
+        if layers is not None:
+            self.layers = tuple(layers)
+        if default_layer is not None:
+            self.default_layer = default_layer
+        modules = dict(module.named_modules())
+        for name in (*(layers or ()), *([default_layer] if default_layer is not None else [])):
+            if name not in modules:
+                raise unknown("layer", name, [n for n in modules if n])
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that can be explained, in the order in which they finish in a forward pass."""
+        return useful_layers(self.model.module, self._found)
+
+    @cached_property
+    def default_layer(self) -> str:
+        """The layer to explain unless the user names another."""
+        return main_layer(self.model.module, self._found, self.layers)
+
+    def logits(self, x: Samples) -> Tensor:
+        """(n, classes) pre-softmax scores, float32 on the CPU; raises `XcoreError` if any is NaN."""
+        logits = self.model.logits(x)
+        check_width(logits, self.classes)
+        return logits
+
+    def open(self, layer: str) -> TorchProbe:
+        """The probe at a layer; raises `UsageError` if there is no such layer or it cannot be opened."""
+        if layer in self._probes:
+            return self._probes[layer]
+        modules = [name for name, _ in self.model.module.named_modules() if name]
+        if layer not in modules:
+            raise unknown("layer", layer, modules)
+        info = self._found[layer]
+        hint = f"layers of this classifier: {', '.join(self.layers[-6:])}"
+        if info.calls != 1:
+            often = f"called {info.calls} times in a forward pass" if info.calls else "not called in evaluation mode"
+            raise UsageError(f"layer {layer!r} is {often}", hint)
+        if info.layout is None:
+            what = f"gives shape {info.shape}" if info.shape else "returns no single tensor"
+            raise UsageError(f"layer {layer!r} {what}: a probe needs (n, C), (n, C, H, W) or (n, T, C)", hint)
+        known = useful_layers(self.model.module, self._found)
+        probe = TorchProbe(self.model, layer, layout=info.layout, channels_last=info.last, known=known)
+        self._probes[layer] = probe  # cached because tracing the graph above the layer takes time
+        return probe
+
+    @cached_property
+    def _found(self) -> dict[str, LayerInfo]:
+        """Every layer, as one forward pass of two artificial samples found it."""
+        failures = []
+        for data in self._examples():
+            try:
+                found, logits = survey(self.model.module, self.model.inputs(data), len(data))
+            except (RuntimeError, ValueError, AssertionError) as error:  # what modules raise for a wrong input size
+                failures.append(error)
+                continue
+            if logits is not None:
+                check_width(logits, self.classes)
+            return found
+        name = type(self.model.module).__name__
+        if self.modality == "text":
+            raise UsageError(f"{name} takes no text: {failures[0]}", "check its preprocessing") from None
+        raise UsageError(f"{name} takes no picture of a common size: {failures[0]}", "pass input_size=...") from None
+
+    def _examples(self) -> list[Any]:
+        if self.modality == "text":
+            return [("a text", "another text")]
+        size = self._input_size
+        sizes = _SIZES if size is None else (size,)
+        shapes = [(s, s) if isinstance(s, int) else s for s in sizes]
+        # Ramps and not noise, so that the global random state stays as it is.
+        ramps = [torch.linspace(0, 1, 2 * 3 * h * w).reshape(2, 3, h, w) for h, w in shapes]
+        return [ramp.to(self.model.device) for ramp in ramps]
+
+
+class FunctionClassifier:
+    """A Python function as a classifier without activations and gradients.
+
+    Parameters
+    ----------
+    function
+        Takes images (n, 3, H, W), float32 in [0, 1] (or a tuple of strings) and returns scores (n, classes), as an
+        array or a tensor.
+    classes
+        Names of the classes, in the order of the scores.
+    modality
+        "image" or "text".
+    batch_size
+        Samples per call.
+    cache_mb
+        Size of the cache, in MB.
+
+    Raises
+    ------
+    UsageError
+        A class name is given twice or there is none.
+    """
+
+    can: frozenset[str] = frozenset()
+    layers: tuple[str, ...] = ()
+    default_layer: str = ""
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        classes: Sequence[str],
+        *,
+        modality: Modality = "image",
+        batch_size: int = 64,
+        cache_mb: int = 64,
+    ) -> None:
+        self.modality: Modality = modality
+        self.classes: tuple[str, ...] = checked_classes(classes)
+        self._function = function
+        self._batch_size = batch_size
+        self._cache = TensorCache(cache_mb * 2**20)
+
+    def logits(self, x: Samples) -> Tensor:
+        """(n, classes) scores as the function returns them, float32 on the CPU; raises `XcoreError` if any is NaN."""
+        if len(x) == 0:
+            raise UsageError("no samples to classify")
+        kept = self._cache.get(x.digest)
+        if kept is None:
+            kept = torch.cat([self._call(x.data[i : i + self._batch_size]) for i in range(0, len(x), self._batch_size)])
+            check_numbers(kept, x, "scores")
+            self._cache.put(x.digest, kept)
+        return kept
+
+    def open(self, layer: str) -> TorchProbe:
+        """Always raises `NotApplicable`: a function has no layers."""
+        raise NotApplicable(
+            "this classifier is a Python function: it has no layers, activations or gradients",
+            "use a method that needs none, or a classifier over a torch module",
+        )
+
+    def _call(self, data: Any) -> Tensor:
+        data = data.clone() if isinstance(data, Tensor) else data
+        with torch.no_grad():
+            scores = torch.as_tensor(self._function(data)).float().cpu()
+        if scores.ndim != 2 or len(scores) != len(data):
+            name = getattr(self._function, "__name__", "the function")
+            raise UsageError(f"{name} must return ({len(data)}, classes), got {tuple(scores.shape)}")
+        check_width(scores, self.classes)
+        return scores
+
+
+def as_classifier(model: Any, class_names: Sequence[str]) -> Classifier:
+    """Make a classifier of a `torch.nn.Module` with class names; a `Classifier` is returned as it is.
+
+    Raises
+    ------
+    UsageError
+        `model` is neither, or a module comes without class names.
+    """
+    if isinstance(model, nn.Module):
+        if not class_names:
+            raise UsageError("a plain module needs names for its outputs", "pass class_names=[...]")
+        return TorchClassifier(model, tuple(class_names))
+    if isinstance(model, Classifier):
+        return model
+    raise UsageError(f"{type(model).__name__} is no classifier", "pass a torch.nn.Module or an xcore Classifier")
+
+
+def checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """Class names as a tuple; raises `UsageError` if there are none or one appears twice."""
+    names = tuple(str(c) for c in classes)
+    if not names:
+        raise UsageError("a classifier needs the names of its classes", "pass one for each of its logits")
+    twice = sorted({c for c in names if names.count(c) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise UsageError(f"class name {twice[0]!r} is given twice", "give every class a name of its own")
+    return names
+
+
+def check_width(logits: Tensor, classes: Sequence[str]) -> None:
+    """Raise `UsageError` if there are not as many logits as class names."""
+    if logits.shape[1] != len(classes):
+        hint = "give one name for each logit, in their order"
+        raise UsageError(f"the model gives {logits.shape[1]} logits but there are {len(classes)} class names", hint)

@@ -1,0 +1,212 @@
+"""A torch module opened at one layer. Activations and gradients are cached by the content of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from xcore.base.errors import UsageError, unknown
+from xcore.contract.samples import Samples
+from xcore.models.graph import Layout, cut, frozen, layout_of, nearest_cut
+from xcore.models.torch_model import TorchModel, check_numbers
+
+
+class _Stop(Exception):
+    """Ends a forward pass once the output of the layer is known."""
+
+
+class TorchProbe:
+    """A torch module opened at one layer (protocol `xcore.contract.protocols.Probe`).
+
+    Results are float32 on the CPU; those of `head` have the device and type of its argument. Maps with channels last
+    (n, H, W, C), such as those of Swin transformers, are given as (n, C, H, W). Activations and gradients are cached by
+    the content of the samples, so a second call costs only a copy.
+
+    Parameters
+    ----------
+    model
+        The module with its preprocessing, or a plain module.
+    layer
+        A name in `module.named_modules()`.
+    layout
+        Layout of the layer's output; None = found from its rank when the first samples pass.
+    channels_last
+        Whether an output of rank 4 is (n, H, W, C); None = found from its shape when the first samples pass.
+    known
+        Layers to name in error messages, in the order in which they finish.
+
+    Raises
+    ------
+    UsageError
+        There is no such layer. When samples pass, also if the layer is called several times in a forward pass or never,
+        or if its output is not one tensor (n, ...) of rank 2 to 4.
+    """
+
+    def __init__(
+        self,
+        model: TorchModel | nn.Module,
+        layer: str,
+        *,
+        layout: Layout | None = None,
+        channels_last: bool | None = None,
+        known: Sequence[str] | None = None,
+    ) -> None:
+        self.model = model if isinstance(model, TorchModel) else TorchModel(model)
+        self.layer = layer
+        names = [name for name, _ in self.model.module.named_modules() if name]
+        try:
+            self._module = self.model.module.get_submodule(layer)
+        except AttributeError:
+            raise unknown("layer", layer, known or names) from None
+        if not layer:
+            raise UsageError("the layer has no name", f"name one, such as {(list(known or names) or ['?'])[-1]!r}")
+        self._known: Iterable[str] = known if known is not None else names
+        self._layout, self._last = layout, channels_last
+        self._seen = False
+
+    @property
+    def layout(self) -> Layout:
+        """Axes of the activations. A probe that a classifier opened knows them from the start."""
+        if self._layout is None:
+            hint = "call activations first"
+            raise UsageError(f"the layout of layer {self.layer!r} is only known once samples have passed", hint)
+        return self._layout
+
+    def activations(self, x: Samples) -> Tensor:
+        """Activations of the samples at the layer, float32 on the CPU: (n, C), (n, C, H, W) or (n, T, C)."""
+        key = self.model.key(("activations", self.layer), x)
+        kept = self.model.cache.get(key)
+        if kept is None:
+            with frozen(self.model.module), torch.no_grad():
+                parts = [self._shown(self._capture(x.data[r])).float().cpu() for r in self.model.batches(x)]
+            kept = torch.cat(parts)
+            check_numbers(kept, x, f"activations at {self.layer!r}")
+            self.model.cache.put(key, kept)
+        return kept
+
+    def gradients(self, x: Samples, target: int) -> Tensor:
+        """d logit[target] / d activations, in the shape of the activations, float32 on the CPU.
+
+        Raises
+        ------
+        UsageError
+            There is no such class, or the logits do not depend on the layer.
+        """
+        key = self.model.key(("gradients", self.layer, target), x)
+        kept = self.model.cache.get(key)
+        if kept is None:
+            a = self.activations(x)
+            parts = []
+            for rows in self.model.batches(x):
+                with torch.enable_grad():
+                    leaf = a[rows].detach().clone().requires_grad_()
+                    logits = self.head(leaf, x.take(rows) if self._head is None else None)
+                    if not 0 <= target < logits.shape[1]:
+                        raise UsageError(f"there is no class {target}: the model has {logits.shape[1]} classes")
+                    total = logits[:, target].sum()
+                    part = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
+                if part is None:
+                    raise UsageError(f"the logits do not depend on the output of layer {self.layer!r}")
+                parts.append(part)
+            kept = torch.cat(parts)
+            check_numbers(kept, x, f"gradients at {self.layer!r}")
+            self.model.cache.put(key, kept)
+        return kept
+
+    def head(self, a: Tensor, like: Samples | None = None) -> Tensor:
+        """Logits (n, classes) from activations in the probe's layout; differentiable in `a`, in batches.
+
+        Parameters
+        ----------
+        a
+            Activations, as `activations` gives them.
+        like
+            The samples of `a`, one for each row. They are needed only where the layer is no cut of the graph.
+
+        Raises
+        ------
+        UsageError
+            The layer is no cut of the graph, and `like` is missing or has another length. The hint names the nearest
+            layer that is a cut.
+        """
+        if self._head is None and like is None:
+            near = nearest_cut(self.model.module, self.layer, self._known)
+            hint = f"pass the samples as `like`, or use the layer {near!r}" if near else "pass the samples as `like`"
+            raise UsageError(f"layer {self.layer!r} is not on every path from the input to the logits", hint)
+        if self._head is None and like is not None and len(like) != len(a):
+            raise UsageError(f"{len(a)} activations but {len(like)} samples in `like`")
+        parts = []
+        with frozen(self.model.module):
+            for start in range(0, len(a), self.model.batch_size):
+                rows = slice(start, start + self.model.batch_size)
+                part = self._native(a[rows].to(self.model.device, self.model.dtype))
+                if self._head is not None:
+                    # A copy, because the layer above may work in place.
+                    logits = self.model.checked(self._head(part.clone()))
+                else:
+                    logits = self._swap(part, like.data[rows])  # type: ignore[union-attr]
+                parts.append(logits.to(a.device, a.dtype))
+        return torch.cat(parts)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the layer is a cut of the graph, so that `head` needs no `like`."""
+        return self._head is not None
+
+    @cached_property
+    def _head(self) -> fx.GraphModule | None:
+        return cut(self.model.module, self.layer)
+
+    def _capture(self, data: Any) -> Tensor:
+        """The layer's output for one batch. The first batch runs to the end, to check that the layer is called once."""
+        outputs: list[Any] = []
+
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            # A copy, because the layer above may work in place.
+            outputs.append(output.detach().clone() if isinstance(output, Tensor) else output)
+            if self._seen:
+                raise _Stop
+
+        handle = self._module.register_forward_hook(hook)
+        try:
+            self.model.forward(data)
+        except _Stop:
+            pass
+        finally:
+            handle.remove()
+        if len(outputs) != 1:
+            often = f"called {len(outputs)} times in a forward pass" if outputs else "not called in evaluation mode"
+            raise UsageError(f"layer {self.layer!r} is {often}", "choose a layer that is called once")
+        output = outputs[0]
+        if not isinstance(output, Tensor):
+            raise UsageError(f"layer {self.layer!r} returns a {type(output).__name__}, not a tensor")
+        if output.ndim not in (2, 3, 4) or len(output) != len(data):
+            raise UsageError(f"layer {self.layer!r} gives shape {tuple(output.shape)} for {len(data)} samples")
+        layout, last = layout_of(tuple(output.shape), self._last)
+        self._layout, self._last, self._seen = layout, last, True
+        return output
+
+    def _swap(self, part: Tensor, data: Any) -> Tensor:
+        """Logits of one batch, with the layer's output replaced by `part`."""
+
+        def hook(_module: nn.Module, _args: Any, output: Any) -> Tensor:
+            if not isinstance(output, Tensor) or output.shape != part.shape:
+                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise UsageError(f"layer {self.layer!r} gives {shape} for `like`, activations are {tuple(part.shape)}")
+            return part.clone()
+
+        handle = self._module.register_forward_hook(hook)
+        try:
+            return self.model.forward(data)
+        finally:
+            handle.remove()
+
+    def _shown(self, a: Tensor) -> Tensor:
+        return a.permute(0, 3, 1, 2).contiguous() if self._last else a
+
+    def _native(self, a: Tensor) -> Tensor:
+        return a.permute(0, 2, 3, 1).contiguous() if self._last else a

@@ -1,0 +1,181 @@
+"""Pictures of an explanation: a strip of images for each concept, and maps of where the concepts are in the explained
+images; for text, the explained texts with highlighted words."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xcore.base.files import slug, write_json
+from xcore.contract.samples import Samples
+from xcore.contract.types import Concept, Explanation
+from xcore.report.highlighted import as_plain, highlight
+from xcore.report.typeset import typeset
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+SIDE = 96
+"""Height of one image in pixels."""
+GAP = 4
+"""Pixels between two images."""
+PER_CONCEPT = 10
+"""Images in the strip of one concept."""
+SHOWN = 3
+"""Concepts in the overview pictures, as in the table."""
+MAPPED = 6
+"""Explained images in the picture of maps."""
+TEXTS_FILE = "marked.json"
+"""The highlighted texts, beside the record of their explanation."""
+
+
+def draw(explanation: Explanation, samples: Samples, directory: Path) -> None:
+    """Write the pictures of an explanation into a directory.
+
+    For images: ``concepts.png`` (a row for each of the top concepts), ``maps.png`` (where they are in the explained
+    images, if the method says so) and in ``concepts/`` one strip for each concept. For text: ``marked.png``, and
+    ``marked.json`` with the same texts as data (see `xcore.report.highlighted`).
+
+    Parameters
+    ----------
+    explanation
+        Its concepts without images are left out of the pictures.
+    samples
+        The explained samples, to which the concepts' maps refer.
+    directory
+        An existing directory.
+    """
+    if explanation.explained is not None:
+        found = highlight(explanation)
+        write_json(directory / TEXTS_FILE, as_plain(found))
+        typeset(found).save(directory / "marked.png")
+    drawn = _drawable(explanation)
+    if not drawn:
+        return
+    (directory / "concepts").mkdir()
+    strips = [_concept_strip(i, concept) for i, concept in drawn]
+    for (i, concept), strip in zip(drawn, strips, strict=True):
+        strip.save(directory / "concepts" / f"{i + 1:02d}-{slug(concept.name)}.png")
+    _stack(strips[:SHOWN]).save(directory / "concepts.png")
+    mapped = [(i, c) for i, c in drawn[:SHOWN] if c.maps is not None and c.maps.any()]
+    if mapped and samples.modality == "image":
+        _places(mapped, samples).save(directory / "maps.png")
+
+
+def gallery(explanation: Explanation) -> bytes | None:
+    """The top concepts as one PNG picture, or the highlighted texts; None if there are neither images nor texts."""
+    import io
+
+    drawn = _drawable(explanation)[:SHOWN]
+    if drawn:
+        picture = _stack([_concept_strip(i, concept) for i, concept in drawn])
+    elif explanation.explained is not None:
+        picture = typeset(highlight(explanation))
+    else:
+        return None
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def overlay(image: Tensor, heat: Tensor) -> Tensor:
+    """Lay a map (H, W) >= 0 over an image (3, H, W) in [0, 1]: the image turns grey, and red where the map is high.
+
+    The map is divided by its maximum, so that overlays of different images are not comparable in colour.
+    """
+    import torch
+
+    top = float(heat.max())
+    weight = (heat / top if top > 0 else heat).clamp(0, 1)
+    grey = image.mean(0, keepdim=True).expand(3, -1, -1) * 0.6 + 0.25
+    red = torch.tensor([0.85, 0.1, 0.1]).view(3, 1, 1)
+    return grey * (1 - 0.8 * weight) + red * 0.8 * weight
+
+
+def _drawable(explanation: Explanation) -> list[tuple[int, Concept]]:
+    concepts = enumerate(explanation.concepts)
+    return [(i, c) for i, c in concepts if c.samples is not None and c.samples.modality == "image"]
+
+
+def _concept_strip(index: int, concept: Concept) -> Image.Image:
+    rank = f"C{index + 1}"
+    title = concept.name if concept.name.startswith(rank) else f"{rank} {concept.name}"
+    return _strip(_tiles(concept.samples), title)
+
+
+def _places(mapped: list[tuple[int, Concept]], samples: Samples) -> Image.Image:
+    """One row for each explained image: the image, a picture of each concept, and each concept's map over the image."""
+    rows = []
+    for row, n in enumerate(_mapped_images([c for _, c in mapped], len(samples))):
+        image = samples.images[n]
+        tiles = [_tile(image)]
+        tiles += [_tile(c.samples.images[_of_image(c, n, row)]) for _, c in mapped if c.samples is not None]
+        tiles += [_tile(overlay(image, c.maps[n])) for _, c in mapped if c.maps is not None]
+        rows.append(_strip(tiles, ""))
+    names = " ".join(f"C{i + 1}" for i, _ in mapped)
+    return _stack([_label(f"image | {names} | maps of {names}", rows[0].width), *rows])
+
+
+def _mapped_images(concepts: list[Concept], n: int) -> list[int]:
+    """The indices of the images on which maps are shown.
+
+    First come the images from which the concepts' samples were cut, taking turns between concepts; then the others.
+    """
+    own = [[i for i in c.source.tolist() if i >= 0] if c.source is not None else [] for c in concepts]
+    turns = [i for turn in zip_longest(*own) for i in turn if i is not None]
+    return list(dict.fromkeys([*turns, *range(n)]))[:MAPPED]
+
+
+def _of_image(concept: Concept, n: int, row: int) -> int:
+    """The index of the concept's sample that was cut from image n, or if there is none, of any sample, by row."""
+    sources = [] if concept.source is None else concept.source.tolist()
+    count = 0 if concept.samples is None else len(concept.samples)
+    return sources.index(n) if n in sources else row % count
+
+
+def _tiles(samples: Samples | None) -> list[Image.Image]:
+    return [] if samples is None else [_tile(image) for image in samples.images[:PER_CONCEPT]]
+
+
+def _tile(image: Tensor) -> Image.Image:
+    from PIL import Image
+
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels)
+    width = max(1, round(SIDE * picture.width / picture.height))
+    # Nearest-neighbour interpolation would show the pixels of a small image rather than its content.
+    return picture.resize((width, SIDE), Image.Resampling.BICUBIC)
+
+
+def _strip(tiles: list[Image.Image], title: str) -> Image.Image:
+    from PIL import Image
+
+    width = sum(t.width + GAP for t in tiles) + GAP
+    picture = Image.new("RGB", (width, SIDE + 2 * GAP), "white")
+    left = GAP
+    for tile in tiles:
+        picture.paste(tile, (left, GAP))
+        left += tile.width + GAP
+    return _stack([_label(title, width), picture]) if title else picture
+
+
+def _label(text: str, width: int) -> Image.Image:
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.new("RGB", (width, 20), "white")
+    printable = text.encode("latin-1", "replace").decode("latin-1")
+    ImageDraw.Draw(picture).text((GAP, 3), printable, fill="black", font=ImageFont.load_default(13))
+    return picture
+
+
+def _stack(rows: list[Image.Image]) -> Image.Image:
+    from PIL import Image
+
+    picture = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows)), "white")
+    top = 0
+    for row in rows:
+        picture.paste(row, (0, top))
+        top += row.height
+    return picture

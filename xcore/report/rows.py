@@ -1,0 +1,162 @@
+"""The rows of a run, one for each label, classifier, class, seed and concept, as ``--json`` prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from xcore.base.errors import XcoreError
+from xcore.base.files import read_json
+from xcore.contract.types import Cell, Outcome, Ref, Score
+from xcore.registry import Registry
+from xcore.report.highlighted import synonyms
+from xcore.report.pictures import TEXTS_FILE
+from xcore.report.table import MetricInfo
+from xcore.run.loop import Bench
+from xcore.run.plan import Plan
+
+ResultRow = dict[str, Any]
+
+
+def metric_infos(metrics: Iterable[Ref], registry: Registry) -> dict[str, MetricInfo]:
+    """What the cards state about these metrics, by the names of their scores.
+
+    A metric whose plugin is no longer installed gets an empty `MetricInfo`, so that its run can still be shown.
+    """
+    infos = {}
+    for metric in metrics:
+        try:
+            card, _ = registry.find("metric", metric)
+            info = MetricInfo(caveat=card.caveat, column=card.column, details=card.details)
+        except XcoreError:
+            info = MetricInfo()
+        infos[metric_name(metric.text)] = info
+    return infos
+
+
+def plan_infos(plan: Plan, registry: Registry) -> dict[str, MetricInfo]:
+    """What the cards said of the metrics when the plan was made; of plans that do not tell, what they say now."""
+    infos = metric_infos((m for m in plan.metrics if m.text not in plan.metric_cards), registry)
+    for text, card in plan.metric_cards.items():
+        infos[metric_name(text)] = MetricInfo("none", card["caveat"], card["column"], tuple(card["details"]))
+    return {metric_name(m.text): infos[metric_name(m.text)] for m in plan.metrics}
+
+
+def metric_name(text: str) -> str:
+    """The name that a metric's scores carry: CS for the reference ``xcore-metrics/CS``."""
+    return text.partition(":")[0].rpartition("/")[2]
+
+
+def rows(
+    bench: Bench, outcomes: list[Outcome], known: Mapping[str, MetricInfo]
+) -> tuple[list[ResultRow], dict[str, MetricInfo]]:
+    """The rows of all cells of a bench, and what is known about its metrics, in their order.
+
+    A score that judges several cells together stands on the rows of each of them. Scores are plain mappings with the
+    keys metric, value, spread, over, n, variant, reason, details, and joint (one value for several seeds).
+    """
+    columns: dict[str, MetricInfo] = {}
+    joint: set[str] = set()
+    found: dict[int, list[Score]] = {id(o.cell): [] for o in outcomes}
+    heldout: dict[int, int] = {}
+    for metric in bench.plan.metrics:
+        for cells in bench.groups(bench.across(metric)):
+            scores, about = _scores(bench, metric, cells)
+            if about:
+                for score in scores:
+                    info = known.get(score.metric, MetricInfo())
+                    columns.setdefault(score.metric, replace(info, direction=about["direction"]))
+            for cell in cells:
+                found[id(cell)] += scores
+                heldout[id(cell)] = max(heldout.get(id(cell), 0), about.get("heldout", 0))
+            if len({cell.seed for cell in cells}) > 1:
+                joint.update(s.metric for s in scores)
+    whole = {s.metric for scores in found.values() for s in scores if s.concept is None and s.value is not None}
+    made = [row for o in outcomes for row in _cell_rows(bench, o, found[id(o.cell)], whole, heldout.get(id(o.cell)))]
+    for plain in (s for row in made for field in ("scores", "overall") for s in row[field].values()):
+        plain["joint"] = plain["metric"] in joint
+    return made, columns
+
+
+def _scores(bench: Bench, metric: Ref, cells: list[Cell]) -> tuple[list[Score], dict[str, Any]]:
+    """The scores of a metric for these cells, and what was stored with them (direction, number of held-out samples)."""
+    path = bench.store.root / "scores" / f"{bench.score_identity(metric, cells)}.json"
+    scores = bench.store.read_scores(path.stem)
+    if scores is None:
+        return [Score(metric.text, reason="the metric failed: run the same command again to see why")], {}
+    return scores or [Score(metric.text, reason="the metric gave no score")], read_json(path)
+
+
+def _cell_rows(
+    bench: Bench, outcome: Outcome, scores: list[Score], whole: set[str], heldout: int | None
+) -> list[ResultRow]:
+    """The rows of one cell. The metrics in `whole` judge whole explanations, the others single concepts."""
+    cell = outcome.cell
+    base: ResultRow = {
+        "method": cell.method.text,
+        "label": cell.label,
+        "classifier": cell.classifier.text,
+        "data": cell.data.text,
+        "class": cell.cls,
+        "seed": cell.seed,
+        "concept": None,
+        "rank": None,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "scores": {},
+        "overall": {},
+        "seconds": outcome.seconds,
+        "cached": outcome.cached,
+        "note": "",
+        "heldout": heldout or None,
+    }
+    if outcome.status != "ok":
+        return [base]
+    record = bench.store.read(bench.identity(cell)) or {}
+    explanation = record["explanation"]
+    base["seconds"] = explanation["cost"]["seconds"]  # without loading libraries and data, unlike the outcome's
+    of_text = explanation.get("explained") is not None
+    overall = keyed(s for s in scores if s.concept is None and s.metric in whole)
+    missing = [s for s in scores if s.concept is None and s.metric not in whole]
+    result = []
+    for index, concept in enumerate(explanation["concepts"]):
+        own = [s for s in scores if s.concept == index]
+        result.append(
+            {
+                **base,
+                "concept": concept["name"],
+                "rank": index + 1,
+                "scores": keyed([*missing, *own]),
+                "overall": overall if index == 0 else {},
+                "note": "; ".join(explanation["notes"]) if index == 0 else "",
+            }
+            | ({"words": list(synonyms(concept["name"], concept["words"]))} if of_text else {})
+        )
+    result = result or [{**base, "overall": overall, "reason": "the method found no concept"}]
+    if of_text:
+        result[0]["marked"] = _highlighted(bench, cell)
+    return result
+
+
+def _highlighted(bench: Bench, cell: Cell) -> dict[str, Any]:
+    """The explained texts with their highlights, as they were written beside the record."""
+    record = bench.store.find(bench.identity(cell))
+    return read_json(record / TEXTS_FILE, ("texts",)) if record else {}
+
+
+def keyed(scores: Iterable[Score]) -> dict[str, dict[str, Any]]:
+    """The scores of one concept (or explanation) by metric.
+
+    If a metric has several variants, the second and later ones have the key ``metric [variant]``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for score in scores:
+        key = score.metric if score.metric not in found else f"{score.metric} [{score.variant or 'no variant'}]"
+        found[key] = _plain(score)
+    return found
+
+
+def _plain(score: Score) -> dict[str, Any]:
+    kept = ("metric", "value", "spread", "over", "n", "variant", "reason")
+    return {**{k: getattr(score, k) for k in kept}, "details": dict(score.details)}

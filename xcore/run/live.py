@@ -1,0 +1,160 @@
+"""A task from live objects: a module, tensors and names, without data sets or files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xcore.base.errors import MissingError, UsageError, unknown
+from xcore.contract.protocols import Classifier, Task
+from xcore.contract.samples import Modality, Samples
+from xcore.contract.types import Budget, Ref, Split, Truth
+from xcore.inputs.arrays import as_samples
+from xcore.inputs.words import content_words
+from xcore.run.random_sets import RandomSets
+from xcore.run.workbench import TrainingData
+from xcore.store.run_directory import Store
+
+if TYPE_CHECKING:
+    from xcore.inputs.arrays import Data
+    from xcore.registry import Registry
+
+
+def live_task(
+    model: Classifier,
+    samples: Data,
+    target: str | int,
+    *,
+    contrast: Data | None,
+    layer: str,
+    seed: int,
+    generator: Any,
+    models: Mapping[str, Any],
+    vocabulary: Sequence[str],
+    renderings: Callable[[str], Any],
+    workdir: Path,
+    store: Path,
+) -> Task:
+    """Build the task of `xcore.explain` (see there)."""
+    index = _target(model, target)
+    given = _usable(samples, model, "samples")
+    others = None if contrast is None else _usable(contrast, model, "contrast")
+    if isinstance(vocabulary, str) or not all(isinstance(phrase, str) for phrase in vocabulary):
+        raise UsageError("the vocabulary must be a list of strings", "pass vocabulary=[phrase, ...]")
+    vocabulary = tuple(vocabulary)
+    data = LiveData(given, model.classes[index], others, vocabulary or words_of(given, others))
+
+    def helper(role: str) -> Any:
+        if role not in models:
+            raise MissingError(f"no model for the role {role!r}", f"pass models={{{role!r}: ...}}")
+        return models[role]
+
+    return Task(
+        classifier=model,
+        layer=layer or model.default_layer,
+        target=index,
+        samples=given,
+        random_set=RandomSets(
+            data,
+            data.name,
+            "train",
+            seed=0,
+            generator=generator,
+            vocabulary=data.vocabulary,
+            segmenter=partial(helper, "segmenter") if "segmenter" in models else None,
+            renderings=renderings,
+            pool_size=data.pool_size,
+        ),
+        data=TrainingData(data),
+        seed=seed,
+        vocabulary=vocabulary or words_of(given),
+        generator=generator,
+        model=helper,
+        roles=tuple(models),
+        artifact=Store(store).artifact,
+        workdir=workdir,
+        budget=Budget(samples=len(given)),
+    )
+
+
+def helpers(registry: Registry, method: Ref, given: Mapping[str, Any], modality: str) -> dict[str, Any]:
+    """Role -> helper model: the given ones, and those that play a role of the method unasked.
+
+    Every reference is checked before the first model is loaded.
+    """
+    known = registry.known_roles() | set(registry.roles(method))
+    for role, model in given.items():
+        if role not in known:
+            raise unknown("role", role, known)
+        if (ref := _ref(model)) is not None:
+            registry.find_model(role, ref)
+            registry.options("model", ref)
+    unasked = registry.fallbacks((r for r in registry.roles(method) if r not in given), modality)
+    return {role: component(registry, "model", model) for role, model in {**given, **unasked}.items()}
+
+
+def component(registry: Registry, kind: str, given: Any) -> Any:
+    """The component of a reference, ``NAME[:ARGUMENT]`` or a `Ref` with options; objects are returned as they are."""
+    return given if (ref := _ref(given)) is None else registry.create(kind, ref)
+
+
+def _ref(given: Any) -> Ref | None:
+    return Ref(given) if isinstance(given, str) else given if isinstance(given, Ref) else None
+
+
+def words_of(*parts: Samples | None) -> tuple[str, ...]:
+    """The content words of texts; none of images."""
+    return content_words(text for part in parts if part is not None and part.modality == "text" for text in part.texts)
+
+
+def _usable(data: Data, model: Classifier, what: str) -> Samples:
+    """The data as samples, if there are any and the classifier reads them."""
+    made = as_samples(data)
+    if model.modality != made.modality:
+        raise UsageError(f"the classifier reads {model.modality}s, but {what!r} are {made.modality}s")
+    if not len(made):
+        raise UsageError(f"{what} is an empty list", "pass some of the class" if what == "samples" else "or pass None")
+    return made
+
+
+def _target(model: Classifier, target: str | int) -> int:
+    if not isinstance(target, str | int):
+        raise UsageError(f"the target is a {type(target).__name__}", "pass the name or the index of a class")
+    if isinstance(target, int):
+        if not 0 <= target < len(model.classes):
+            raise UsageError(f"target {target} is not one of {len(model.classes)} classes")
+        return target
+    if target not in model.classes:
+        raise unknown("class", target, model.classes)
+    return model.classes.index(target)
+
+
+class LiveData:
+    """The given samples as one class, and the contrast as all the rest."""
+
+    concepts: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, samples: Samples, name: str, contrast: Samples | None, vocabulary: tuple[str, ...]) -> None:
+        self.modality: Modality = samples.modality
+        self.name = name
+        self.classes: tuple[str, ...] = (name,) if contrast is None else (name, "contrast")
+        self.vocabulary = vocabulary
+        self.defaults: Mapping[str, str] = {}
+        self.pool_size = None if contrast is None else max(1, len(contrast) // 2)
+        self._parts = {name: samples, "contrast": contrast}
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        part = self._parts.get(cls or self.name)
+        if part is None:
+            raise MissingError("this method compares with samples of other classes", "pass them as contrast")
+        return part.take(range(min(n, len(part))))
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        raise unknown("concept", name, ())
+
+    def truth(self, classifier: str) -> Truth | None:
+        return None

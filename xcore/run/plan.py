@@ -1,0 +1,339 @@
+"""Plans: a suite file and flags become a validated plan, which lists the cells to run."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from xcore.base.errors import UsageError, unknown
+from xcore.contract.options import Options, validate
+from xcore.contract.types import Budget, Cell, Ref
+from xcore.registry import Registry
+from xcore.store.identity import Identity
+
+SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")
+"""Where named suites are looked for, first to last."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every random generator takes."""
+MAX_THREADS = 512
+"""torch crashes the process when it is asked for many thousands."""
+
+
+AXES = ("classifier", "generator", "contrast")
+"""Keys of a data set's defaults that are no roles of helper models."""
+
+
+class Arm(Options):
+    """A method under a label of its own, with options of its own."""
+
+    label: str = Field(min_length=1)
+    method: str
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class BudgetKeys(Options):
+    samples: int = Field(default=60, ge=1)
+    heldout: int = Field(default=60, ge=2)
+    steps: int | None = Field(default=None, ge=1)
+
+
+class Suite(Options):
+    """The keys of a suite file; flags have the same names and win over it."""
+
+    name: str = "custom"
+    methods: list[str] = Field(default_factory=list)
+    controls: list[str] = Field(default_factory=list)
+    """Explainers that explain nothing, such as noise: what the other rows are compared with."""
+    arms: list[Arm] = Field(default_factory=list)
+    metrics: list[str] = Field(default_factory=list)
+    classifiers: list[str] = Field(default_factory=list)
+    data: str = ""
+    contrast: str = ""
+    generator: str = ""
+    classes: list[str] = Field(default_factory=list)
+    layer: str = ""
+    seeds: list[Seed] = Field(default_factory=lambda: [0], min_length=1)
+    data_seed: Seed = 0
+    models: dict[str, str] = Field(default_factory=dict)
+    budget: BudgetKeys = BudgetKeys()
+    set: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    threads: int = Field(default=0, ge=0, le=MAX_THREADS)
+    """torch threads inside a cell; 0 = all cores."""
+    engine: str = ""
+    """Where cells are run; "" = here, one after another."""
+    gates: list[str] = Field(default_factory=list)
+    """What the results have to keep, such as ``craft.TS >= 0.9``; see `xcore.ci.gates`."""
+
+    @property
+    def labels(self) -> list[str]:
+        """What the rows of the table are called, in their order."""
+        return list(dict.fromkeys([*self.methods, *(arm.label for arm in self.arms), *self.controls]))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells, and the metrics that judge them."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    metrics: tuple[Ref, ...]
+    threads: int = 0
+    engine: Ref | None = None
+    """Where cells are run; None = here, one after another."""
+    suite: Mapping[str, Any] = field(default_factory=dict)
+    """The suite as it was resolved, for the record."""
+    metric_cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Metric -> what its card says of it: across, caveat, column, details. A report shows the run as it was made."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Identity of the data set -> its modality, classes and defaults: what a plan needs to know of it."""
+
+    def as_plain(self) -> dict[str, Any]:
+        """The plan as JSON knows it."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=dict))
+        return plain
+
+
+RENAMED = {"baselines": "controls"}
+"""Old key of a suite -> its name now."""
+
+
+def refuse_renamed(keys: Iterable[str], where: str) -> None:
+    """Raise `UsageError` for a key of a suite that has another name now."""
+    for key in keys:
+        if key in RENAMED:
+            raise UsageError(f"{where}: the key {key!r} is now called {RENAMED[key]!r}", f"write {RENAMED[key]}")
+
+
+def plan_from_record(plain: Mapping[str, Any]) -> Plan:
+    """The plan that `Plan.as_plain` gave, as it was made, whatever is installed now.
+
+    Plans of older versions have no `Plan.metric_cards`; then the cards of now are asked.
+
+    Raises
+    ------
+    UsageError
+        The record is damaged, or was written by a newer version.
+    """
+    try:
+        return _plan(plain)
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"run.json does not hold a plan that this xcore can read: {type(error).__name__}: {error}"
+        raise UsageError(message, "install the xcore that made the run, or a newer one") from None
+
+
+def _plan(plain: Mapping[str, Any]) -> Plan:
+    cells = tuple(_cell(cell) for cell in plain["cells"])
+    suite = {RENAMED.get(key, key): value for key, value in plain.get("suite", {}).items()}
+    metrics = tuple(Ref(**metric) for metric in plain["metrics"])
+    engine = Ref(**plain["engine"]) if plain.get("engine") else None
+    return Plan(
+        name=plain["name"],
+        cells=cells,
+        metrics=metrics,
+        threads=plain.get("threads", 0),
+        engine=engine,
+        suite=suite,
+        metric_cards=plain.get("metric_cards", {}),
+        facts=plain.get("facts", {}),
+    )
+
+
+def _metric_card(registry: Registry, metric: Ref) -> dict[str, Any]:
+    card, _ = registry.find("metric", metric)
+    return {"across": list(card.across), "caveat": card.caveat, "column": card.column, "details": list(card.details)}
+
+
+def _cell(plain: Mapping[str, Any]) -> Cell:
+    def ref(value: Mapping[str, Any] | None) -> Ref | None:
+        return Ref(**value) if value else None
+
+    parts = {key: ref(plain.get(key)) for key in ("method", "classifier", "data", "generator", "contrast")}
+    models = {role: Ref(**value) for role, value in plain.get("models", {}).items()}
+    return Cell(**{**plain, **parts, "models": models, "budget": Budget(**plain.get("budget", {}))})
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite by name (see `SUITES`) or by file.
+
+    Raises
+    ------
+    UsageError
+        If there is no such suite, it is no TOML, or a key of it is wrong.
+    """
+    if not name.endswith(".toml"):
+        found = next((p for p in (folder / f"{name}.toml" for folder in SUITES) if p.is_file()), None)
+        if found is None:
+            raise unknown("suite", name, {p.stem for folder in SUITES for p in folder.glob("*.toml")})
+        path = found
+    else:
+        path = Path(name)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no suite file {name!r}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read suite {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"suite {path}: {error}") from None
+    refuse_renamed(values, f"suite {path}")
+    return validate(Suite, {"name": path.stem, **values}, f"suite {path}")
+
+
+def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None = None) -> Plan:
+    """Resolve every reference of a suite, with the data set's defaults for what it leaves open.
+
+    Parameters
+    ----------
+    known
+        `Plan.facts` of an earlier plan: a data set whose identity is among them is not opened.
+
+    Raises
+    ------
+    UsageError, MissingError
+        For the first name, option or prerequisite that is wrong, before anything runs.
+    """
+    if not suite.data:
+        raise UsageError("no data set is named", "name one with --data REF, e.g. --data folder:DIR")
+    arms = [*(Arm(label=m, method=m) for m in suite.methods), *suite.arms]
+    arms += [Arm(label=c, method=c) for c in suite.controls if c not in {a.label for a in arms}]
+    if not arms:
+        raise UsageError("no method is named", "name at least one with --methods, e.g. --methods craft")
+    _refuse_doubles("label", (a.label for a in arms))
+    _refuse_doubles("seed", (str(s) for s in suite.seeds))
+    _refuse_doubles("metric", suite.metrics)
+    _refuse_doubles("classifier", suite.classifiers)
+
+    settings = _Settings(suite.set, registry)
+    checked = settings.ref
+    data = checked("dataset", suite.data)
+    facts = _facts(registry, data, known or {})
+    defaults = facts["defaults"]
+    classifiers = suite.classifiers or [defaults.get("classifier") or _no_classifier(data)]
+    classes = _classes(suite.classes, facts["classes"], lambda: registry.create("dataset", data))
+    generator = suite.generator or defaults.get("generator", "")
+    contrast = suite.contrast or defaults.get("contrast", "")
+    models = {k: v for k, v in defaults.items() if k not in AXES} | suite.models
+
+    methods = [(arm, checked("explainer", arm.method, arm.set, arm.label)) for arm in arms]
+    for role in models:
+        if role not in registry.known_roles():
+            raise unknown("role", role, registry.known_roles())
+    metrics = tuple(checked("metric", m) for m in suite.metrics)
+    used = [r for _, ref in methods for r in registry.roles(ref)]
+    used += [r for ref in metrics for r in registry.roles(ref, "metric")]
+    unnamed = (role for role in used if role not in models)
+    models |= {role: str(ref) for role, ref in registry.fallbacks(unnamed, facts["modality"]).items()}
+    helpers = {role: checked("model", text) for role, text in models.items()}
+    for role, ref in helpers.items():
+        registry.find_model(role, ref)
+    cells = []
+    for classifier in [checked("classifier", c) for c in classifiers]:
+        for cls in classes:
+            for arm, method in methods:
+                card, _ = registry.find("explainer", method)
+                if "generator" in card.needs and not generator:
+                    raise UsageError(f"method {card.name!r} needs a generator", "name one with --generator REF")
+                for seed in suite.seeds:
+                    cells.append(
+                        Cell(
+                            label=arm.label,
+                            method=method,
+                            classifier=classifier,
+                            data=data,
+                            cls=cls,
+                            seed=seed,
+                            data_seed=suite.data_seed,
+                            layer=suite.layer,
+                            generator=checked("generator", generator) if generator else None,
+                            contrast=checked("dataset", contrast) if contrast else None,
+                            models=helpers,
+                            budget=Budget(**suite.budget.model_dump()),
+                        )
+                    )
+    engine = checked("engine", suite.engine) if suite.engine else None
+    settings.refuse_unused()
+    return Plan(
+        name=suite.name,
+        cells=tuple(cells),
+        metrics=metrics,
+        threads=suite.threads,
+        engine=engine,
+        suite=suite.model_dump(mode="json"),
+        metric_cards={metric.text: _metric_card(registry, metric) for metric in metrics},
+        facts={facts["id"]: facts},
+    )
+
+
+class _Settings:
+    """Options by component name (or label); remembers which were used."""
+
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]], registry: Registry) -> None:
+        self._settings, self._registry, self._used = settings, registry, set[str]()
+
+    def ref(self, kind: str, text: str, extra: Mapping[str, Any] | None = None, *also: str) -> Ref:
+        """The reference with its options, which are checked; both names of a component count, whichever is used."""
+        card, _ = self._registry.find(kind, text)
+        names = dict.fromkeys((card.name, card.full_name, *also))
+        self._used.update(names)
+        merged: dict[str, Any] = {}
+        for n in names:
+            merged.update(self._settings.get(n, {}))
+        ref = Ref(text, {**merged, **(extra or {})})
+        self._registry.options(kind, ref)
+        return ref
+
+    def refuse_unused(self) -> None:
+        for name in self._settings:
+            if name not in self._used and not any(c.name == name for c in self._registry.cards()):
+                raise unknown("component in --set", name, self._used)
+
+
+def _facts(registry: Registry, data: Ref, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Classes and defaults of a data set: known ones, since opening it may import much for a run that is finished."""
+    identity = Identity(registry).component("dataset", data)
+    if identity in known:
+        return dict(known[identity])
+    made = registry.create("dataset", data)
+    about = {"modality": made.modality, "classes": list(made.classes), "defaults": dict(made.defaults)}
+    return {"id": identity, **about}
+
+
+def _no_classifier(data: Ref) -> str:
+    raise UsageError(
+        f"no classifier is named, and data set {data} has no default one", "name one with --classifier REF"
+    )
+
+
+def _classes(names: list[str], known: Sequence[str], made: Callable[[], Any]) -> list[str]:
+    """The classes to explain; the data set is made only to say why it lacks one."""
+    if len(names) == 1 and names[0] not in known:  # names of classes may hold commas
+        names = [part.strip() for part in names[0].split(",") if part.strip()]
+    if not names:
+        shown = ", ".join(known[:12])
+        raise UsageError("no class to explain", f"name one with --class, or --class all; known: {shown}")
+    if names == ["all"]:
+        return list(known)
+    for name in names:
+        if name not in known:
+            reason = getattr(made(), "left_out", {}).get(name)
+            raise (
+                UsageError(f"class {name!r} cannot be explained: {reason}") if reason else unknown("class", name, known)
+            )
+    _refuse_doubles("class", names)
+    return names
+
+
+def _refuse_doubles(what: str, names: Iterable[str]) -> None:
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            raise UsageError(f"{what} {name!r} is named twice")
+        seen.add(name)

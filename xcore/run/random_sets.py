@@ -1,0 +1,209 @@
+"""Random sets of samples of other classes, rendered like a concept's samples.
+
+Against crisp images of the data set, a CAV separates a concept's crops or drawings by their blur, scale or black
+pixels: the score then measures how the samples were made, and is alike for every concept. So the images of random sets
+are cropped, segmented or generated as the concept's samples were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from xcore.base.errors import MissingError, NotApplicable
+from xcore.contract.samples import Samples
+from xcore.contract.types import Split
+from xcore.inputs.renderings import crops, segments
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xcore.contract.protocols import Dataset, Generator, Purpose
+    from xcore.contract.roles import Segmenter
+
+NULL_OFFSET = 1000
+"""Added to the index of a set for a null in the seed of its draw, so that the two purposes draw differently."""
+
+POOL = 240
+"""Samples in each of the two pools (negatives, counterparts) from which the sets are drawn."""
+
+DRAWN_POOL = 120
+"""The same for pools that a generator draws, where every sample costs a whole denoising run."""
+
+Pool = Callable[[int, int], Samples]
+
+Rendering = Callable[[Samples, str, "np.random.Generator"], Samples]
+"""(samples, how, rng) -> the samples as a concept's are shown; `how` is what follows the colon of `Concept.render`."""
+
+
+def _as_they_are(samples: Samples, how: str, rng: np.random.Generator) -> Samples:
+    """Segments and generated samples are rendered when their pool is made."""
+    return samples
+
+
+BUILT_IN: dict[str, Rendering] = {
+    "as-is": _as_they_are,
+    "crop": crops,
+    "segment": _as_they_are,
+    "generated": _as_they_are,
+}
+
+
+class RandomSets:
+    """The random sets of one class: negatives and counterparts come from two pools that share no sample.
+
+    Parameters
+    ----------
+    data
+        Where the samples come from: every class but `exclude`, in equal parts.
+    split
+        "train" for methods, "heldout" for metrics.
+    generator, vocabulary
+        For the rendering ``generated:...``: unrelated prompts of the same generator, without adapter.
+    pool
+        Maker of generated pools ``(start_seed, n)``; None = drawn here each time. The core passes one that keeps them.
+    segmenter
+        For the rendering ``segment:black`` or ``segment:mean``: gives the model of that role. An image is then seen
+        through one of its segments, drawn in proportion to its area, since top segments are rarely specks.
+    renderings
+        Name of a rendering -> what a plugin registered for it, or None.
+    pool_size
+        Samples in each pool; None = `POOL`, or `DRAWN_POOL` where a generator draws them.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        exclude: str,
+        split: Split,
+        *,
+        seed: int,
+        generator: Generator | None = None,
+        vocabulary: tuple[str, ...] = (),
+        pool: Pool | None = None,
+        segmenter: Callable[[], Segmenter] | None = None,
+        renderings: Callable[[str], Rendering | None] = lambda name: None,
+        pool_size: int | None = None,
+    ) -> None:
+        self._data, self._exclude, self._split, self._seed = data, exclude, split, seed
+        self._generator, self._vocabulary = generator, vocabulary
+        self._make_pool = pool or self._draw_pool
+        self._segmenter = segmenter
+        self._renderings = renderings
+        self._made: dict[str, Rendering | None] = {}
+        self._size, self._drawn_size = pool_size or POOL, pool_size or DRAWN_POOL
+        self._pools: dict[tuple[str, Purpose], Samples] = {}
+
+    def __call__(self, n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
+        """The index-th random set of n samples, rendered like ``render``.
+
+        Raises
+        ------
+        NotApplicable
+            If the rendering is not known, or the pool is smaller than n, or no larger for more than one set.
+        MissingError
+            If there is no other class to draw from, or no generator for a generated rendering.
+        """
+        import numpy as np
+
+        medium, _, how = render.partition(":")
+        apply = self._rendering(render)
+        kept = {"generated": "generated", "segment": render}.get(medium, "data")
+        pool = self._pool(kept, purpose)
+        if n > len(pool) or (n == len(pool) and index != 0):
+            reason = f"a random set of {n} samples is larger than its pool of {len(pool)}"
+            if n == len(pool):
+                reason = f"random sets of {n} samples are all the same, since their pool has no more"
+            most = len(pool) - 1
+            hint = f"ask for sets of {most} or fewer, by the option n" if most > 1 else "more samples are needed"
+            raise NotApplicable(reason, hint)
+        rng = np.random.default_rng([self._seed, index + (NULL_OFFSET if purpose == "null" else 0), n])
+        chosen = pool.take(sorted(rng.choice(len(pool), size=n, replace=False).tolist()))
+        return apply(chosen, how, rng)
+
+    def _rendering(self, render: str) -> Rendering:
+        """What is done with the samples of a set after they are drawn."""
+        name = render.partition(":")[0]
+        if name in BUILT_IN:
+            return BUILT_IN[name]
+        if name not in self._made:
+            self._made[name] = self._renderings(name)
+        made = self._made[name]
+        if made is None:
+            raise NotApplicable(
+                f"no random set can be rendered as {render!r}: no plugin registers the rendering {name!r}",
+                f"known: {', '.join(BUILT_IN)}, and those on `xcore list renderings`",
+            )
+        return made
+
+    def _pool(self, medium: str, purpose: Purpose) -> Samples:
+        key = (medium, purpose)
+        if key not in self._pools:
+            if medium == "generated":
+                offset = (0 if self._split == "train" else 2) + int(purpose == "null")
+                self._pools[key] = self._make_pool(1_000_000 * (1 + offset) + self._seed, self._drawn_size)
+            elif medium.startswith("segment:"):
+                self._pools[key] = self._segmented(self._pool("data", purpose), medium.partition(":")[2])
+            else:
+                both = self._from_data()
+                half = len(both) // 2
+                self._pools["data", "negative"] = both.take(range(half))
+                self._pools["data", "null"] = both.take(range(half, len(both)))
+        return self._pools[key]
+
+    def _from_data(self) -> Samples:
+        import numpy as np
+
+        others = [c for c in self._data.classes if c != self._exclude]
+        if not others:
+            raise MissingError("random sets need samples of other classes", "name a data set with --contrast REF")
+        share = -(-2 * self._size // len(others))
+        parts = [self._data.samples(c, self._split, share, self._seed) for c in others]
+        joined = Samples.concat([p for p in parts if len(p)])
+        order = np.random.default_rng([self._seed, 7]).permutation(len(joined))
+        return joined.take(order.tolist())
+
+    def _segmented(self, pool: Samples, fill: str) -> Samples:
+        import numpy as np
+
+        if self._segmenter is None:
+            raise NotApplicable(
+                "random sets rendered as segments need a segmenter", "name one with --model segmenter=REF"
+            )
+        if fill not in ("black", "mean"):
+            raise NotApplicable(f"no random set can be rendered as 'segment:{fill}'", "the fill is black or mean")
+        segmenter, rng = self._segmenter(), np.random.default_rng([self._seed, 8])
+        return segments(pool, [segmenter.segment(image) for image in pool.images], fill, rng)
+
+    def _draw_pool(self, start_seed: int, n: int) -> Samples:
+        if self._generator is None:
+            raise MissingError(
+                "random sets of generated samples need the generator that drew the concepts",
+                "name it with --generator REF",
+            )
+        return generate_pool(self._generator, self._vocabulary, start_seed, n)
+
+
+def generate_pool(generator: Generator, vocabulary: tuple[str, ...], start_seed: int, n: int) -> Samples:
+    """Draw n samples of random phrases of the vocabulary with the generator's base weights.
+
+    Fewer if it has no words for some of them.
+    """
+    import numpy as np
+
+    if not vocabulary:
+        raise MissingError(
+            "random sets of generated samples need phrases to draw, and the data set has no vocabulary",
+            "name another data set",
+        )
+    rng = np.random.default_rng(start_seed)
+    prompts = [vocabulary[i] for i in rng.integers(len(vocabulary), size=n)]
+    drawn = generator.generate(prompts, [start_seed + i for i in range(n)])
+    filled = replace(drawn, meta={}).filled()
+    if not len(filled):
+        raise MissingError(
+            f"the generator has no words for any of {n} phrases of the vocabulary, such as {prompts[0]!r}",
+            "name another generator or another question for it",
+        )
+    return filled

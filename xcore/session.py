@@ -1,0 +1,172 @@
+"""What command plugins build on: references, the cells that flags ask for, work folders that resume, flags and JSON.
+
+A command of a plugin shares the flags, the defaults and the messages of `xcore bench`::
+
+    from xcore.session import open_session, subject, takes
+
+    @app.command()
+    @takes(subject)
+    def mine(about: dict[str, Any]) -> None:
+        with open_session(["craft"], about, Path("mine/.work")) as session:
+            for cell in session.cells:
+                task = session.task(cell, folder)
+
+`write_json` and `write_text` write a file whole or not at all; `read_json` says in one line what is wrong with a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xcore.base.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from xcore.base.files import read_json as read_json
+    from xcore.base.files import slug as slug
+    from xcore.base.files import write_json as write_json
+    from xcore.base.files import write_text as write_text
+    from xcore.cli.flags import Json as Json
+    from xcore.cli.flags import names as names
+    from xcore.cli.flags import subject as subject
+    from xcore.cli.flags import takes as takes
+    from xcore.cli.listing import print_line as print_line
+    from xcore.contract.protocols import Classifier, Dataset, Task
+    from xcore.contract.types import Cell, Ref
+    from xcore.run.progress import Reporter as Reporter
+    from xcore.run.workbench import Workbench
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "xcore.base.files": ("read_json", "slug", "write_json", "write_text"),
+        "xcore.cli.flags": ("Json", "names", "subject", "takes"),
+        "xcore.cli.listing": ("print_line",),
+        "xcore.run.progress": ("Reporter",),
+    },
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """The cells that a command's flags ask for, and the components behind them. Components are made once.
+
+    Parameters
+    ----------
+    cells
+        One for each method, classifier, class and seed.
+    reporter
+        Shows progress on stderr.
+    """
+
+    cells: tuple[Cell, ...]
+    reporter: Reporter
+    _workbench: Workbench
+
+    def component(self, kind: str, ref: Ref) -> Any:
+        """The component of a reference; `kind` is "classifier", "generator", "model", ..."""
+        return self._workbench.component(kind, ref)
+
+    def explainer(self, cell: Cell) -> Any:
+        """The method of a cell with the options of the flags."""
+        return self._workbench.component("explainer", cell.method)
+
+    def classifier(self, cell: Cell) -> Classifier:
+        """The classifier of a cell."""
+        return self._workbench.classifier(cell)
+
+    def dataset(self, cell: Cell) -> Dataset:
+        """The data set of a cell, held-out samples included."""
+        return self._workbench.dataset(cell.data)
+
+    def training_data(self, cell: Cell) -> Dataset:
+        """The data set of a cell as methods see it: without held-out samples and without the truth."""
+        from xcore.run.workbench import TrainingData
+
+        return TrainingData(self.dataset(cell))
+
+    def layer(self, cell: Cell) -> str:
+        """The layer of a cell: its own, or the classifier's default."""
+        return self._workbench.layer(cell)
+
+    def check(self, cell: Cell) -> None:
+        """Raise `UsageError` if the class or the layer of a cell is not there."""
+        self._workbench.check(cell)
+
+    def task(self, cell: Cell, workdir: Path) -> Task:
+        """What the method of a cell is asked to do; its files go to `workdir`."""
+        return self._workbench.task(cell, workdir, self.reporter.step)
+
+
+@contextmanager
+def open_session(methods: Sequence[str], about: Mapping[str, Any], work: Path, **keys: Any) -> Iterator[Session]:
+    """Open what the flags ask for, as `xcore bench` would.
+
+    Parameters
+    ----------
+    methods
+        Names of explainers.
+    about
+        What the flags of `subject` gave. Without a data set among them, the default suite says what they leave open.
+    work
+        Folder of what is shared between calls, such as trained artifacts. It is locked: one process at a time.
+    **keys
+        Keys of a suite that win over it, such as ``seeds=[0]``.
+
+    Raises
+    ------
+    UsageError, MissingError
+        For the first thing that is wrong with the request, before anything is loaded; or another process works in the
+        folder.
+    """
+    from xcore.api import request
+    from xcore.registry import load_registry
+    from xcore.run.plan import make_plan
+    from xcore.run.progress import for_stderr
+    from xcore.run.workbench import Workbench
+    from xcore.store.run_directory import Store
+
+    registry = load_registry(about.get("plugins", ()))
+    given = {key: value for key, value in about.items() if key not in ("plugins", "out")}
+    suite = request(methods, "" if about.get("data") else "default", {**given, "controls": [], **keys}, registry)
+    plan = make_plan(suite, registry)
+    store = Store(work)
+    with store.locked(), for_stderr() as reporter:
+        reporter.begin(0, 0)
+        yield Session(plan.cells, reporter, Workbench(registry, store))
+
+
+def offered(kind: str) -> tuple[str, ...]:
+    """Names of the components of a kind that the installed plugins offer."""
+    from xcore.registry import load_registry
+
+    return tuple(card.name for card in load_registry().cards(kind))
+
+
+def make(kind: str, ref: Ref) -> Any:
+    """The component of a reference, from the installed plugins; raises an `XcoreError` that says what is wrong."""
+    from xcore.registry import load_registry
+
+    return load_registry().create(kind, ref)
+
+
+def fingerprint(kind: str, ref: Ref) -> str:
+    """What identifies the component of a reference: its files, options and code. Loads no model."""
+    from xcore.registry import load_registry
+    from xcore.store.identity import Identity
+
+    return Identity(load_registry()).component(kind, ref)
+
+
+def cached_artifact(name: str, key: Mapping[str, Any], make: Any) -> Path:
+    """A directory in the user's cache, found by the content of its key and made once by ``make(directory)``.
+
+    For what every run on this machine may share, such as a model that is trained on the spot.
+    """
+    from xcore.base.files import cache_directory
+    from xcore.store.run_directory import Artifacts
+
+    return Artifacts(cache_directory() / "artifacts").get(name, key, make)

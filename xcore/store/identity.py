@@ -1,0 +1,215 @@
+"""What identifies an explanation and a score: explain once, score many times.
+
+By rule, without a list of names: the code of the core counts as a whole, but for the rooms that no result passes
+through; the code of a plugin counts as a whole, with that of the plugins that its distribution requires. A version
+alone would let every edit during development pass for the old result. Models, data and generators add the files and the
+fingerprint on their card, which loads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, entry_points, requires
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from xcore.base.digests import digest, file_digest, tree_digest
+from xcore.base.errors import MissingError
+from xcore.contract.types import Cell, Ref
+from xcore.registry import FILE_MODULE, GROUP, Card, Registry, plugin_errors, resolve
+
+CONTRACT = 2
+"""Raised when an old record no longer means the same."""
+OUTSIDE = frozenset({"report", "ci", "cli", "testing"})
+"""Rooms of the core that no result passes through. The modules beside the rooms only call what is in them."""
+SOURCES = (".py", ".json", ".toml")
+"""Files of a package that its results depend on."""
+
+
+@cache
+def core_digest(root: Path = Path(__file__).parents[1]) -> str:
+    """Digest of the rooms of the core that results pass through."""
+    rooms = sorted(path.parent for path in root.glob("*/__init__.py") if path.parent.name not in OUTSIDE)
+    return digest([(room.name, tree_digest(room, (".py",))) for room in rooms])
+
+
+def code_digest(card: Card) -> str:
+    """Digest of the code behind a card: its package, the packages of the plugins that it requires, and the core.
+
+    The code of a plugin file is all Python files of its folder, with the packages in it, and the plugins that they
+    name: a file states no requirements.
+    """
+    module = _module(card)
+    if module.startswith(FILE_MODULE):
+        folder = _folder(module)
+        packages, own = _named_packages(folder), _folder_digest(folder)
+    else:
+        packages, own = {module.partition(".")[0], *_required_packages([card.distribution])}, ""
+    return digest([core_digest(), own, [(name, _package_digest(name)) for name in sorted(packages)]])
+
+
+def _folder(module: str) -> Path:
+    """The folder of a plugin file."""
+    return Path(str(sys.modules[module].__file__)).parent
+
+
+def codes(registry: Registry, distributions: Iterable[str]) -> dict[str, str]:
+    """Distribution -> digest of its own code, for the core and these plugins; a plugin file goes by its own name."""
+    wanted, found = set(distributions), {"xcore-xai": core_digest()}
+    for plugin in registry.plugins:
+        if plugin.ok and plugin.distribution in wanted:
+            code = _package_digest(plugin.package) if plugin.package else _folder_digest(_folder(plugin.name))
+            found[plugin.distribution] = code
+    return found
+
+
+def _module(card: Card) -> str:
+    """The module in which a card's factory is defined."""
+    target = card.factory
+    while isinstance(target, partial):
+        target = target.func
+    name: str = target.partition(":")[0] if isinstance(target, str) else target.__module__
+    return name
+
+
+@cache
+def _plugin_packages() -> Mapping[str, frozenset[str]]:
+    """Distribution -> the packages that its entry points are in, of all plugins that are installed, loaded or not."""
+    found: dict[str, set[str]] = {}
+    for point in entry_points(group=GROUP):
+        if point.dist:
+            found.setdefault(_normalised(point.dist.name), set()).add(point.module.partition(".")[0])
+    return {name: frozenset(packages) for name, packages in found.items()}
+
+
+def _required_packages(distributions: Iterable[str]) -> set[str]:
+    """The packages of the plugins that distributions require, directly or not, without their optional extras."""
+    found, seen, queue = set[str](), set[str](), list(distributions)
+    while queue:
+        for name in _requirements(queue.pop()):
+            if name not in seen and name in _plugin_packages():
+                seen.add(name)
+                found |= _plugin_packages()[name]
+                queue.append(name)
+    return found
+
+
+def _named_packages(folder: Path) -> set[str]:
+    """The packages of installed plugins that the code of a folder names, and of those that they require."""
+    text = "\n".join(path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.py")))
+    named = {
+        distribution: packages
+        for distribution, packages in _plugin_packages().items()
+        if any(re.search(rf"\b{package}\b", text) for package in packages)
+    }
+    return {*(package for packages in named.values() for package in packages), *_required_packages(named)}
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _requirements(distribution: str) -> Iterator[str]:
+    try:
+        lines = requires(distribution) or []
+    except PackageNotFoundError:  # a plugin file, or a distribution that is gone
+        return
+    for line in lines:
+        name = re.match(r"[A-Za-z0-9._-]+", line)
+        if name and "extra ==" not in line:
+            yield _normalised(name[0])
+
+
+@cache
+def _package_digest(name: str) -> str:
+    spec = find_spec(name)
+    places = spec.submodule_search_locations if spec else None
+    if places:
+        return digest([tree_digest(Path(place), SOURCES) for place in places])
+    return file_digest(Path(spec.origin)) if spec and spec.origin else ""
+
+
+def _shipped_digest(card: Card, name: str) -> str:
+    """Digest of a file or folder that lies in the package of a card."""
+    spec = find_spec(_module(card).partition(".")[0])
+    path = Path(str(spec and spec.origin)).parent / name
+    if not path.exists():
+        raise MissingError(f"{card.full_name}: {path} is missing", f"reinstall {card.distribution}")
+    return tree_digest(path) if path.is_dir() else file_digest(path)
+
+
+@cache
+def _folder_digest(folder: Path) -> str:
+    files = [(path.name, file_digest(path)) for path in sorted(folder.glob("*.py"))]
+    packages = [(path.parent.name, tree_digest(path.parent, SOURCES)) for path in sorted(folder.glob("*/__init__.py"))]
+    return digest([files, packages])
+
+
+def plain_options(options: Any) -> Mapping[str, Any]:
+    """Validated options with every default filled in, as plain data."""
+    return {} if options is None else options.model_dump(mode="json")
+
+
+class Identity:
+    """Identities of the components, cells and scores of one registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._known: dict[str, str] = {}
+
+    def component(self, kind: str, ref: Ref) -> str:
+        """What identifies a component: its code, its options, and the files that the fingerprint on its card names."""
+        key = digest([kind, ref.text, dict(ref.options)])
+        if key not in self._known:  # made once: a fingerprint may list a large folder, and every cell and score asks
+            card, argument = self.registry.find(kind, ref)
+            options = self.registry.options(kind, ref)
+            with plugin_errors(card):
+                files = resolve(card.fingerprint)(options, argument) if card.fingerprint else ""
+            code = [code_digest(card), *(_shipped_digest(card, name) for name in card.files)]
+            self._known[key] = digest([kind, card.full_name, argument, plain_options(options), code, files])
+        return self._known[key]
+
+    def explanation(self, cell: Cell) -> str:
+        """Identity of the explanation that a cell asks for.
+
+        Not part of it: the label (a name only), the generator and helper models where the method does not use them,
+        and the budget of held-out samples, which only metrics see.
+        """
+        roles = self.registry.roles(cell.method)
+        generator = cell.generator if self.registry.draws(cell.method) else None
+        return digest(
+            {
+                "contract": CONTRACT,
+                "method": self.component("explainer", cell.method),
+                "classifier": self.component("classifier", cell.classifier),
+                "layer": cell.layer,
+                "data": self.component("dataset", cell.data),
+                "contrast": self.component("dataset", cell.contrast) if cell.contrast else None,
+                "class": cell.cls,
+                "seed": cell.seed,
+                "data_seed": cell.data_seed,
+                "generator": self.component("generator", generator) if generator else None,
+                "models": {r: self.component("model", cell.models[r]) for r in roles if r in cell.models},
+                "samples": cell.budget.samples,
+                "steps": cell.budget.steps,
+            }
+        )
+
+    def score(self, metric: Ref, explanations: Iterable[str], cell: Cell) -> str:
+        """Identity of the scores of a metric over these explanations."""
+        roles = self.registry.roles(metric, "metric")
+        return digest(
+            {
+                "contract": CONTRACT,
+                "metric": self.component("metric", metric),
+                "explanations": sorted(explanations),
+                "models": {r: self.component("model", cell.models[r]) for r in roles if r in cell.models},
+                "generator": self.component("generator", cell.generator) if cell.generator else None,
+                "contrast": self.component("dataset", cell.contrast) if cell.contrast else None,
+                "heldout": cell.budget.heldout,
+            }
+        )

@@ -1,0 +1,82 @@
+"""What every explainer must keep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from xcore.contract.protocols import Task
+from xcore.contract.types import Explanation
+from xcore.store.codec import decode, encode
+from xcore.testing.world import World, global_state, model_state
+
+if TYPE_CHECKING:
+    from xcore.contract.protocols import Explainer
+
+
+class ExplainerTests(World):
+    """What every explainer must keep. Subclasses give the fixture ``explainer``."""
+
+    @pytest.fixture
+    def explainer(self) -> Explainer:
+        raise NotImplementedError("subclasses of ExplainerTests give the fixture `explainer`")
+
+    @pytest.fixture
+    def explanation(self, explainer: Explainer, task: Task) -> Explanation:
+        return explainer.explain(task)
+
+    def test_concepts_are_sorted_and_well_formed(self, explanation: Explanation, task: Task) -> None:
+        assert explanation.concepts, "an explanation has at least one concept"
+        assert explanation.importance_is, "importance_is names the unit"
+        assert explanation.target == task.target_name
+        values = [c.importance for c in explanation.concepts]
+        assert values == sorted(values, reverse=True)
+        assert np.isfinite(values).all()
+        for concept in explanation.concepts:
+            if concept.samples is not None and concept.samples.modality == "image":
+                assert concept.samples.images.dtype == torch.float32
+                assert 0 <= float(concept.samples.images.min()) <= float(concept.samples.images.max()) <= 1
+            if concept.source is not None and concept.samples is not None:
+                assert len(concept.source) == len(concept.samples)
+                assert int(concept.source.max()) < len(task.samples)
+            if concept.maps is not None:
+                assert concept.maps.shape == (len(task.samples), *task.samples.images.shape[-2:])
+                assert float(concept.maps.min()) >= 0
+
+    def test_model_is_left_as_found(self, explainer: Explainer, task: Task, module: torch.nn.Module) -> None:
+        before = model_state(module)
+        explainer.explain(task)
+        assert model_state(module) == before
+
+    def test_random_state_is_left_as_found(self, explainer: Explainer, task: Task) -> None:
+        before = global_state()
+        explainer.explain(task)
+        assert global_state() == before
+
+    def test_same_seed_same_result(self, explainer: Explainer, task: Task, tmp_path: Path) -> None:
+        made = []
+        for name in ("one", "two"):
+            (tmp_path / name / "work").mkdir(parents=True)
+            explanation = explainer.explain(replace(task, workdir=tmp_path / name / "work"))
+            plain = encode(explanation, tmp_path / name)
+            plain["cost"] = None
+            tensors = tmp_path / name / "tensors.safetensors"
+            made.append((plain, tensors.read_bytes() if tensors.exists() else b""))
+        assert made[0] == made[1]
+
+    def test_store_round_trip(self, explanation: Explanation, tmp_path: Path) -> None:
+        folder = tmp_path / "record"
+        folder.mkdir()
+        back = decode(encode(explanation, folder), folder)
+        assert [c.name for c in back.concepts] == [c.name for c in explanation.concepts]
+        assert [c.importance for c in back.concepts] == [float(c.importance) for c in explanation.concepts]
+        for one, two in zip(explanation.concepts, back.concepts, strict=True):
+            assert set(one.directions) == set(two.directions)
+            assert (one.samples is None) == (two.samples is None)
+            if one.samples is not None and two.samples is not None and one.samples.modality == "image":
+                assert torch.allclose(one.samples.images, two.samples.images, atol=0.5 / 255 + 1e-6)
