@@ -1,0 +1,189 @@
+"""Scores of all concepts at one layer: against random sets with a null distribution, and against other concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from xcore.contract import Task, UsageError
+from xcore_tcav.inference import Floats, interval
+from xcore_tcav.negatives import NegativeSets
+from xcore_tcav.options import TcavOptions
+from xcore_tcav.scorer import Scorer, SetScore
+from xcore_tcav.sources import ConceptSet
+
+_BATCH = (
+    20  # concepts scored together; small enough that the classifier still has their activations cached for the CAVs
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RelativeScore:
+    """Relative TCAV (Kim et al. 2018, section 3.6): the score of a concept against other concepts, not random sets."""
+
+    ts: float
+    """Share of class samples with positive sensitivity, in [0, 1], averaged over the negative sets."""
+    effect: float
+    """Mean sensitivity over the mean gradient norm, in [-1, 1]."""
+    lo: float
+    hi: float
+    """95 % interval of the effect (nan if there is one negative set)."""
+    accuracy: float
+    """Cross-validated accuracy of the CAVs, in [0, 1]."""
+    cav: Tensor
+    """(d,) mean of the unit CAVs."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptScore:
+    """The score of one concept at one layer."""
+
+    score: SetScore
+    p: float
+    """p-value before Holm's correction, in (0, 1]."""
+    null_effect: Floats
+    """(J,) effects of the random sets of the null distribution."""
+    null_ts: Floats
+    """(J,) their TCAV scores."""
+    relative: RelativeScore | None
+    cav: Tensor
+    """(d,) mean of the R unit CAVs; of those against other concepts for relative TCAV."""
+    local: Tensor
+    """(m,) sensitivity of each class sample along `cav`, over the mean gradient norm; its mean is `effect`."""
+
+    @property
+    def effect(self) -> float:
+        """The effect that concepts are ranked by: the relative one if there is one."""
+        return self.relative.effect if self.relative else self.score.effect
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """95 % interval of `effect`."""
+        return (self.relative.lo, self.relative.hi) if self.relative else (self.score.effect_lo, self.score.effect_hi)
+
+    @property
+    def accuracy(self) -> float:
+        """Cross-validated accuracy of the CAVs behind `effect`."""
+        return self.relative.accuracy if self.relative else self.score.accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class LayerScores:
+    """The scores of all concepts at one layer."""
+
+    name: str
+    scores: tuple[ConceptScore, ...]
+    unit: float
+    """Mean gradient norm of the class samples, the unit of effects."""
+    null_sets: int
+    """Number J of random sets in the null distribution."""
+
+
+def open_scorer(task: Task, layer: str, options: TcavOptions) -> Scorer:
+    """The scorer of the class at a layer; raises `NotApplicable` where TCAV is undefined."""
+    return Scorer(
+        task.classifier.open(layer),
+        task.target,
+        task.samples,
+        task.random_set,
+        negatives=options.negatives,
+        pool=options.pool,
+        folds=options.folds,
+    )
+
+
+def score_layer(
+    scorer: Scorer, layer: str, sets: Sequence[ConceptSet], task: Task, options: TcavOptions, null_sets: int
+) -> LayerScores:
+    """Score all concepts at a layer. What does not depend on the concept is computed once.
+
+    Parameters
+    ----------
+    sets
+        All concept sets, the one that `options.against` names among them; that one gets no score.
+    null_sets
+        Number J of random sets in the null distribution.
+
+    Raises
+    ------
+    UsageError
+        Concept or random images have another size than the class images, and the number of activations depends on it.
+    """
+    render = sets[0].render
+    _check_sizes(scorer, sets, task)
+    activations = [scorer.activations(s.fit_samples) for s in sets] if options.against else []
+    scores = []
+    for start in range(0, len(sets), _BATCH):
+        batch = sets[start : start + _BATCH]
+        found = scorer.score_many([s.fit_samples for s in batch], render)
+        for i, (concept, score) in enumerate(zip(batch, found, strict=True), start):
+            if options.against == concept.name:
+                continue
+            null = scorer.null(null_sets, score.n, render)
+            p = scorer.p_value(score, null_sets) if options.test == "rank" else scorer.welch_p_value(score)
+            relative = None
+            if options.against:
+                others = _compared_with(sets, i, options)
+                relative = _relative_score(scorer, activations, i, others, options, task.seed)
+            cav = relative.cav if relative else scorer.cavs(concept.fit_samples, render).mean(0)
+            scores.append(ConceptScore(score, p, null.effect, null.ts, relative, cav.cpu(), scorer.local(cav)))
+    return LayerScores(layer, tuple(scores), float(scorer.units.mean()), null_sets)
+
+
+def _compared_with(sets: Sequence[ConceptSet], i: int, options: TcavOptions) -> list[int]:
+    """Indices of the concepts that concept i is compared with."""
+    if options.against == "others":
+        return [k for k in range(len(sets)) if k != i]
+    return [k for k, s in enumerate(sets) if s.name == options.against]
+
+
+def _relative_score(
+    scorer: Scorer, activations: Sequence[Tensor], i: int, others: Sequence[int], options: TcavOptions, seed: int
+) -> RelativeScore:
+    """Score concept i against other concepts.
+
+    The samples of a single other concept are the only negative set. Of several, R random draws from all their samples
+    are the negative sets. With a single one, TCAV(C|D) = 1 - TCAV(D|C) where no sensitivity is 0: both have the same
+    CAV, with opposite signs.
+    """
+    x, pool = activations[i], torch.cat([activations[k] for k in others])
+    n = min(len(x), len(pool))
+    if len(others) == 1:
+        sets = pool[None, :n]
+    else:
+        rng = np.random.default_rng([seed, 2, i])
+        sets = torch.stack([pool[rng.choice(len(pool), n, replace=False)] for _ in range(options.negatives)])
+    negatives = NegativeSets(sets, scorer.gradients, scorer.c)
+    products = negatives.products([x[:n]])
+    sensitivity = negatives.sensitivity(products)[0].numpy()
+    lo, hi = interval(sensitivity, scorer.units) if len(sensitivity) > 1 else (nan, nan)
+    return RelativeScore(
+        ts=float((sensitivity > 0).mean()),
+        effect=float(sensitivity.mean() / scorer.units.mean()),
+        lo=lo,
+        hi=hi,
+        accuracy=float(negatives.accuracy(products, options.folds)[0]),
+        cav=normalize(negatives.cavs(x[:n]), dim=1).mean(0),
+    )
+
+
+def _check_sizes(scorer: Scorer, sets: Sequence[ConceptSet], task: Task) -> None:
+    """Refuse images of another size than the class images where they have another number of activations."""
+    if task.samples.modality != "image":
+        return
+    size = task.samples.images.shape[2:]
+    checked = [(f"the images of {s.name!r}", s.fit_samples) for s in sets]
+    for what, samples in [*checked, ("random images", task.random_set(len(sets[0].fit_samples), 0, sets[0].render))]:
+        other = samples.images.shape[2:]
+        if other != size and scorer.activations(samples.take([0])).shape[1] != scorer.gradients.shape[1]:
+            raise UsageError(
+                f"{what} are {other[0]}x{other[1]}, those of the class {size[0]}x{size[1]}, and the number of "
+                "activations at this layer depends on the image size",
+                "average the activations over positions with tcav.pool=true",
+            )

@@ -1,0 +1,145 @@
+"""The metric TS: TCAV scores on samples that no method has seen, each beside its null distribution."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from math import isfinite
+from typing import get_args
+
+import numpy as np
+from cachetools import LRUCache
+
+from xcore.contract import Concept, NotApplicable, Purpose, Run, Samples, Score
+from xcore_tcav.inference import holm, null_size
+from xcore_tcav.options import TSOptions
+from xcore_tcav.scorer import Scorer, SetScore
+
+_SCORERS_KEPT = 4  # each holds (R n + m) x d floats
+
+
+class TS:
+    """TCAV score of every concept that has samples, against random sets that are rendered like them.
+
+    The value, in [0, 1], is the share of held-out class samples whose logit rises along the concept's CAV, averaged
+    over R random sets (Kim et al. 2018). A rank test at the level of sets decides whether the score means
+    anything: it ranks the concept's mean sensitivity among those of J random sets of the same size and rendering, with
+    Holm's correction over the concepts and layers of the explanation (`xcore_tcav.inference.rank_p`, `holm`).
+
+    Scorers are cached under digests of all that they are made from: class samples, random sets, and the activations and
+    gradients of the model. So explanations of one class share gradients, negative sets and null distributions, and a
+    model or data set that changed under the same name gets a new scorer.
+
+    Parameters
+    ----------
+    options
+        See `TSOptions`; None = the defaults.
+    """
+
+    direction = "higher"
+    needs = frozenset({"samples"})
+
+    def __init__(self, options: TSOptions | None = None) -> None:
+        self.options = options or TSOptions()
+        self._scorers: LRUCache[str, Scorer] = LRUCache(_SCORERS_KEPT)
+
+    def score(self, runs: Sequence[Run]) -> list[Score]:
+        """One score per concept and layer; without a value but with the reason where a concept cannot be scored."""
+        return [score for run in runs for score in self._score_run(run)]
+
+    def _score_run(self, run: Run) -> list[Score]:
+        layers = self.options.layers or (run.task.layer,)
+        concepts = run.explanation.concepts
+        null_sets = null_size(self.options.null, len(concepts) * len(layers), self.options.alpha)
+        scores: list[Score] = []
+        tested: list[tuple[int, str, SetScore, Scorer, float]] = []
+        for layer in layers:
+            scorer: Scorer | None
+            try:
+                scorer, reason = self._scorer(run, layer), ""
+            except NotApplicable as error:
+                scorer, reason = None, str(error)
+            for i, concept in enumerate(concepts):
+                try:
+                    if scorer is None:
+                        raise NotApplicable(reason)
+                    found = scorer.score(self._samples(run, concept), concept.render)
+                    p = scorer.p_value(found, null_sets) if self.options.test == "rank" else scorer.welch_p_value(found)
+                    tested.append((i, layer, found, scorer, p))
+                except NotApplicable as error:
+                    scores.append(Score("TS", i, reason=str(error), variant=layer))
+        corrected = holm([p for *_, p in tested])
+        for (i, layer, found, scorer, p), p_holm in zip(tested, corrected, strict=True):
+            details = self._details(found, scorer, null_sets) | {"p": p, "p_holm": p_holm}
+            details["outside"] = float(p_holm <= self.options.alpha)
+            scores.append(
+                Score(
+                    "TS",
+                    i,
+                    value=found.ts,
+                    variant=layer,
+                    spread=found.ts_std,
+                    over="random sets",
+                    n=len(found.ts_each),
+                    samples=tuple(found.ts_each.tolist()),
+                    details={k: v for k, v in details.items() if isfinite(v)},
+                )
+            )
+        return sorted(scores, key=lambda s: (layers.index(s.variant), s.concept))
+
+    def _samples(self, run: Run, concept: Concept) -> Samples:
+        """The samples of a concept that are scored: the first n."""
+        if concept.samples is None:
+            raise NotApplicable("the concept has no samples")
+        if concept.samples.modality != run.heldout.modality:
+            raise NotApplicable(
+                f"the concept's samples are of modality {concept.samples.modality}, but the classifier reads "
+                f"{run.heldout.modality}"
+            )
+        return concept.samples.take(slice(self.options.n)) if len(concept.samples) > self.options.n else concept.samples
+
+    def _details(self, found: SetScore, scorer: Scorer, null_sets: int) -> dict[str, float]:
+        null = scorer.null(null_sets, found.n, found.render)
+        (lo, hi), (effect_lo, effect_hi) = (np.quantile(x, (0.025, 0.975)) for x in (null.ts, null.effect))
+        return {
+            "null_mean": float(null.ts.mean()),
+            "null_lo": float(lo),
+            "null_hi": float(hi),
+            "effect": found.effect,
+            "effect_lo": found.effect_lo,
+            "effect_hi": found.effect_hi,
+            "effect_null_mean": float(null.effect.mean()),
+            "effect_null_lo": float(effect_lo),
+            "effect_null_hi": float(effect_hi),
+            "cav_accuracy": found.accuracy,
+            "set_size": float(found.n),
+            "null_sets": float(null_sets),
+            "calibrated": float(self.options.test == "rank"),
+        }
+
+    def _scorer(self, run: Run, layer: str) -> Scorer:
+        """The scorer of this class at this layer, made once for the same content."""
+        task, heldout, options = run.task, run.heldout, self.options
+        missing = {"activations", "gradients"} - task.classifier.can
+        if missing:
+            raise NotApplicable(f"the classifier offers no {' and no '.join(sorted(missing))}")
+        probe = task.classifier.open(layer)
+        key = hashlib.sha256(repr((layer, task.target, heldout.digest)).encode())
+        few = heldout.take(slice(2))
+        for tensor in (probe.activations(few), probe.gradients(few, task.target)):
+            key.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        for purpose in get_args(Purpose):
+            key.update(run.heldout_random_set(2, 0, "as-is", purpose).digest.encode())
+        name = key.hexdigest()
+        if name not in self._scorers:
+            self._scorers[name] = Scorer(
+                probe,
+                task.target,
+                heldout,
+                run.heldout_random_set,
+                negatives=options.negatives,
+                pool=options.pool,
+                folds=options.folds,
+            )
+        scorer: Scorer = self._scorers[name]
+        return scorer

@@ -1,0 +1,288 @@
+"""TCAV scores of concept sets against shared random sets; what does not depend on the concept is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from xcore.contract import NotApplicable, Probe, Purpose, RandomSet, Samples, UsageError, XcoreError
+from xcore_tcav.inference import Floats, interval, rank_p, welch_p
+from xcore_tcav.negatives import NegativeSets
+
+Scale = Literal["gradient", "unit", "raw"]
+_BATCH = 20  # sets that are fitted together; the null comes in whole batches, so a longer null extends a shorter one
+
+_SAME = 1e-5  # activations that differ by less than this share of the largest one differ by rounding only
+
+_CACHE_BYTES = 256_000_000  # activations of random samples that are kept while sets are drawn
+
+
+@dataclass(frozen=True, eq=False)
+class SetScore:
+    """How sensitive a class is to one concept set, over R random sets and m class samples."""
+
+    ts: float
+    """Mean over random sets of the share of class samples with positive sensitivity, in [0, 1]."""
+    ts_std: float
+    """Standard deviation of that share over random sets (ddof 1; nan if R = 1)."""
+    effect: float
+    """Mean sensitivity, in units of the scorer's `scale`; in [-1, 1] for "gradient"."""
+    effect_lo: float
+    effect_hi: float
+    """95 % interval of the effect over random sets and class samples (nan if R = 1), see `inference.interval`."""
+    accuracy: float
+    """Cross-validated accuracy of the CAVs in [0, 1], mean over random sets; 0.5 is chance (nan if not asked for)."""
+    ts_each: Floats
+    """(R,) share of class samples with positive sensitivity, per random set."""
+    shares: Floats
+    """(m,) share of random sets with positive sensitivity, per class sample."""
+    n: int
+    """Number of samples of the concept set, and of each random set."""
+    render: str
+    """How the samples of all sets were made, see `xcore.contract.Concept.render`."""
+
+
+@dataclass(frozen=True, eq=False)
+class NullDistribution:
+    """Scores of J random sets of the size and rendering of a concept set: what a set scores by chance."""
+
+    ts: Floats
+    """(J,) TCAV scores, each in [0, 1]."""
+    effect: Floats
+    """(J,) effects, in the unit of the scorer's `scale`."""
+
+
+class Scorer:
+    """TCAV scores of concept sets for one class at one layer.
+
+    Parameters
+    ----------
+    probe
+        The model opened at the layer.
+    target
+        Index of the class.
+    samples
+        The m >= 2 class samples whose gradients are taken (those of the logit, not of a loss).
+    random_set
+        The random sets, such as `Task.random_set`. CAVs separate a concept from the first `negatives` sets with the
+        purpose "negative"; the sets with the purpose "null" take the place of the concept in its null distribution.
+    negatives
+        R, the number of random sets that CAVs are fitted against.
+    pool
+        Fit on activations averaged over positions, so that CAVs have one entry per channel; the sensitivity to a
+        direction that all positions share is the sum of the gradients over positions. Otherwise activations and
+        gradients are both flattened, positions included.
+    folds
+        Folds of the cross-validated accuracy; 0 = do not compute it.
+    scale
+        Unit of effects: "gradient" = mean g.v / mean |g| with |v| = 1, comparable over layers and classes; "unit" =
+        mean g.v with |v| = 1; "raw" = mean g.w with the coefficients as fitted (captum's ``magnitude``).
+    c
+        Inverse strength of the L2 regularisation of the CAVs, as in scikit-learn.
+    affine
+        Score even if the gradient is the same for all samples. TS is then 0 or 1 for every CAV, so by default this is
+        refused.
+
+    Raises
+    ------
+    NotApplicable
+        There are fewer than two class samples, all gradients are zero, or the gradient is the same for all samples.
+        When a set is scored: the model cannot tell the random samples from one another.
+    XcoreError
+        Activations or gradients are not finite.
+
+    References
+    ----------
+    Kim et al., TCAV, ICML 2018, section 3: conceptual sensitivity and TCAV score.
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        target: int,
+        samples: Samples,
+        random_set: RandomSet,
+        *,
+        negatives: int = 20,
+        pool: bool = False,
+        folds: int = 5,
+        scale: Scale = "gradient",
+        c: float = 1.0,
+        affine: bool = False,
+    ) -> None:
+        if len(samples) < 2:
+            raise NotApplicable(f"TCAV needs at least 2 samples of the class, got {len(samples)}")
+        if negatives < 1 or folds < 0 or folds == 1:
+            raise UsageError(f"negatives must be >= 1 and folds 0 or >= 2, got {negatives} and {folds}")
+        self.probe, self.target, self.random_set = probe, target, random_set
+        self.negatives, self.pool, self.folds, self.scale, self.c = negatives, pool, folds, scale, c
+        self.gradients = self._flat(probe.gradients(samples, target), "gradients")
+        """(m, d) gradients of the class logit."""
+        norms = self.gradients.norm(dim=1)
+        if not norms.any():
+            raise NotApplicable(
+                "undefined at this layer: the class logit does not depend on it (all gradients are 0)",
+                "choose another layer",
+            )
+        if not affine and (self.gradients - self.gradients.mean(0)).norm(dim=1).max() <= 1e-5 * norms.max():
+            activations = self.activations(samples)
+            if torch.allclose(activations, activations[:1].expand_as(activations), rtol=_SAME):
+                raise NotApplicable(
+                    "undefined at this layer: the classifier sees no difference between the class samples",
+                    "give it samples that differ; texts of words that it does not know look alike to it",
+                )
+            raise NotApplicable(
+                "undefined at this layer: the gradient is the same for all class samples (an affine head)",
+                "TS would be 0 or 1 for every concept: choose an earlier layer",
+            )
+        self.units: Floats = (norms if scale == "gradient" else torch.ones_like(norms)).double().cpu().numpy()
+        """(m,) the unit of the sensitivity of each class sample: its gradient norm, or 1."""
+        # All three by size and rendering (n, render); the activations of random samples also by their digest.
+        self._negative_sets: dict[tuple[int, str], NegativeSets] = {}
+        self._nulls: dict[tuple[int, str], list[NullDistribution]] = {}
+        self._activations: dict[tuple[int, str], dict[str, Tensor]] = {}
+
+    def score(self, samples: Samples, render: str = "as-is") -> SetScore:
+        """Score one concept set; see `score_many`."""
+        return self.score_many([samples], render)[0]
+
+    def score_many(self, sets: Sequence[Samples], render: str = "as-is") -> list[SetScore]:
+        """Score concept sets, each against the R shared random sets of its own size, rendered alike.
+
+        Raises
+        ------
+        NotApplicable
+            For a set of fewer than two samples.
+        """
+        scores: dict[int, SetScore] = {}
+        for n in dict.fromkeys(len(s) for s in sets):
+            negatives, rows = self._negatives_of(n, render), [i for i, s in enumerate(sets) if len(s) == n]
+            for start in range(0, len(rows), _BATCH):
+                batch = rows[start : start + _BATCH]
+                products = negatives.products([self.activations(sets[i]) for i in batch])
+                sensitivity = negatives.sensitivity(products, unit=self.scale != "raw").numpy()
+                accuracy = negatives.accuracy(products, self.folds).tolist() if self.folds else [nan] * len(batch)
+                for i, s, a in zip(batch, sensitivity, accuracy, strict=True):
+                    scores[i] = self._set_score(s, a, n, render)
+        return [scores[i] for i in range(len(sets))]
+
+    def null(self, j: int, n: int, render: str = "as-is") -> NullDistribution:
+        """Scores of the first `j` random sets of this size and rendering, each computed once."""
+        negatives, batches = self._negatives_of(n, render), self._nulls.setdefault((n, render), [])
+        while len(batches) * _BATCH < j:
+            first = len(batches) * _BATCH
+            products = negatives.products(self._random_activations(n, range(first, first + _BATCH), render, "null"))
+            s = negatives.sensitivity(products, unit=self.scale != "raw").numpy()
+            batches.append(NullDistribution((s > 0).mean((1, 2)), s.mean((1, 2)) / self.units.mean()))
+        ts, effect = np.concatenate([b.ts for b in batches]), np.concatenate([b.effect for b in batches])
+        return NullDistribution(ts[:j], effect[:j])
+
+    def p_value(self, score: SetScore, j: int = 199) -> float:
+        """Two-sided rank p-value of a set's effect among `j` random sets (`inference.rank_p`), without correction."""
+        return rank_p(score.effect, self.null(j, score.n, score.render).effect)
+
+    def welch_p_value(self, score: SetScore) -> float:
+        """Two-sided p-value of the published t-test of TS over random sets, **not calibrated** (`inference.welch_p`).
+
+        Its null scores are those of the negative sets against one another.
+
+        Raises
+        ------
+        UsageError
+            If there are fewer than three negative sets.
+        """
+        if self.negatives < 3:
+            raise UsageError(
+                f"the t-test needs at least 3 random sets, got {self.negatives}", "raise the option `negatives`"
+            )
+        return welch_p(score.ts_each, self._negatives_of(score.n, score.render).pair_scores.numpy())
+
+    def cavs(self, samples: Samples, render: str = "as-is") -> Tensor:
+        """The R unit CAVs of a concept set, (R, d) float32, pointing to the concept."""
+        return normalize(self._negatives_of(len(samples), render).cavs(self.activations(samples)), dim=1)
+
+    def direction(self, samples: Samples, render: str = "as-is") -> Tensor:
+        """The mean of the R unit CAVs, normalised: (d,), for `Concept.directions`."""
+        return normalize(self.cavs(samples, render).mean(0), dim=0)
+
+    def local(self, direction: Tensor) -> Tensor:
+        """(m,) sensitivity of each class sample along a direction (d,), over the mean of `units`; on the CPU."""
+        return (self.gradients @ direction.to(self.gradients)).cpu() / float(self.units.mean())
+
+    def sign_and_magnitude(self, cavs: Tensor) -> tuple[Tensor, Tensor]:
+        """captum's ``sign_count`` and ``magnitude`` of given CAVs (k, d): share of g.v > 0 and mean g.v, each (k,)."""
+        sensitivity = self.gradients @ cavs.to(self.gradients).T
+        return (sensitivity > 0).float().mean(0), sensitivity.mean(0)
+
+    def activations(self, samples: Samples) -> Tensor:
+        """(n, d) activations as CAVs see them: flattened, or averaged over positions."""
+        return self._flat(self.probe.activations(samples), "activations")
+
+    def _flat(self, a: Tensor, what: Literal["activations", "gradients"]) -> Tensor:
+        if not a.isfinite().all():
+            raise XcoreError(
+                f"the {what} at this layer are not finite", "look for overflow in the model, or choose another layer"
+            )
+        if self.pool and self.probe.layout != "NC":
+            positions = (2, 3) if self.probe.layout == "NCHW" else (1,)
+            a = a.mean(positions) if what == "activations" else a.sum(positions)
+        return a.detach().flatten(1).float()
+
+    def _random_activations(self, n: int, indices: Sequence[int], render: str, purpose: Purpose) -> list[Tensor]:
+        """Activations (n, d) of random sets. The sets come from a pool, so each sample of it is run only once."""
+        sets = [self.random_set(n, i, render, purpose) for i in indices]
+        for i, samples in zip(indices, sets, strict=True):
+            if len(samples) != n:
+                raise XcoreError(f"random set {i} (rendered {render!r}) has {len(samples)} samples instead of {n}")
+        joined = Samples.concat(sets)
+        keys = [joined.take([i]).digest for i in range(len(joined))]
+        # One cache for each size and rendering, so that batches, and with them rounding, are the same in every run.
+        known = self._activations.setdefault((n, render), {})
+        new = {key: i for i, key in enumerate(keys) if key not in known}
+        if new:
+            known.update(zip(new, self.activations(joined.take(list(new.values()))), strict=True))
+        rows = torch.stack([known[key] for key in keys])
+        if len(known) * rows[0].nbytes > _CACHE_BYTES:
+            known.clear()
+        return list(rows.view(len(sets), n, -1))
+
+    def _negatives_of(self, n: int, render: str) -> NegativeSets:
+        """The R negative sets of this size and rendering."""
+        if n < 2:
+            raise NotApplicable(f"TCAV needs at least 2 samples of a concept, got {n}")
+        if (n, render) not in self._negative_sets:
+            sets = self._random_activations(n, range(self.negatives), render, "negative")
+            rounding = _SAME * max(float(s.abs().max()) for s in sets)
+            if all(float((s - sets[0][0]).abs().max()) <= rounding for s in sets):
+                raise NotApplicable(
+                    f"all {self.negatives * n} random samples have the same activations at this layer",
+                    "texts of words that the model does not know look alike to it; name other random samples with "
+                    "--contrast REF",
+                )
+            self._negative_sets[n, render] = NegativeSets(torch.stack(sets), self.gradients, self.c)
+        return self._negative_sets[n, render]
+
+    def _set_score(self, s: Floats, accuracy: float, n: int, render: str) -> SetScore:
+        """The score from the sensitivities (R, m)."""
+        each = (s > 0).mean(1)
+        several = len(s) > 1
+        lo, hi = interval(s, self.units) if several else (nan, nan)
+        return SetScore(
+            ts=float(each.mean()),
+            ts_std=float(each.std(ddof=1)) if several else nan,
+            effect=float(s.mean() / self.units.mean()),
+            effect_lo=lo,
+            effect_hi=hi,
+            accuracy=accuracy,
+            ts_each=each,
+            shares=(s > 0).mean(0),
+            n=n,
+            render=render,
+        )

@@ -1,0 +1,70 @@
+"""The batched fit against scikit-learn and against its own optimality conditions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from xcore_tcav.logistic import fit
+from xcore_tcav.negatives import NegativeSets
+
+from xcore.contract import XcoreError
+
+
+def data(n: int, d: int, seed: int, shift: float = 1.0) -> torch.Tensor:
+    x = torch.randn(2 * n, d, generator=torch.Generator().manual_seed(seed))
+    x[:n, 0] += shift
+    return x
+
+
+@pytest.mark.parametrize(("n", "d", "scale", "c"), [(10, 3, 1, 1), (10, 60, 1, 1), (10, 60, 1e-3, 1), (7, 60, 50, 0.1)])
+def test_optimum_of_sklearn(n: int, d: int, scale: float, c: float) -> None:
+    linear = pytest.importorskip("sklearn.linear_model")
+    x, y = data(n, d, 0).double() * scale, torch.arange(2 * n) < n
+    ours = fit((x @ x.T)[None], y, c=c)
+    w = (x.T @ ours.alpha[0]).numpy()
+    theirs = linear.LogisticRegression(C=c, solver="newton-cholesky", tol=1e-12).fit(x.numpy(), y.numpy())
+    np.testing.assert_allclose(w, theirs.coef_[0], rtol=1e-5, atol=1e-7 * np.abs(w).max())
+    np.testing.assert_allclose(float(ours.intercept), theirs.intercept_[0], rtol=1e-4, atol=1e-7)
+
+
+def test_direction_of_sklearn_where_d_is_large() -> None:
+    linear = pytest.importorskip("sklearn.linear_model")
+    x = torch.relu(data(10, 163_072, 1) + 0.5)
+    shared = NegativeSets(x[None, 10:], torch.ones(2, x.shape[1]), 1.0)
+    v = shared.cavs(x[:10])[0].double().numpy()
+    w = linear.LogisticRegression(max_iter=1000).fit(x.numpy(), np.arange(20) < 10).coef_[0]
+    assert v @ w / np.linalg.norm(v) / np.linalg.norm(w) > 0.9999
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-8, 1.0, 1e4, 1e8])
+@pytest.mark.parametrize("d", [1, 3, 100])
+def test_optimality_at_any_scale(scale: float, d: int) -> None:
+    x = torch.randn(50, 20, d, generator=torch.Generator().manual_seed(2)).double()
+    gram, y = x @ x.transpose(1, 2) * scale, torch.arange(20) < 10
+    found = fit(gram, y)
+    margin = (gram @ found.alpha[:, :, None])[:, :, 0] + found.intercept[:, None]
+    residual = torch.where(y, torch.sigmoid(-margin), -torch.sigmoid(margin))
+    gap = (found.alpha - residual).abs().amax(1) / residual.abs().amax(1)
+    assert float(gap.max()) < 1e-5
+    assert float(found.alpha.sum(1).abs().max()) < 1e-9
+
+
+def test_held_out_samples_do_not_count_and_neighbours_neither() -> None:
+    x, y = data(8, 5, 3).double(), torch.arange(16) < 8
+    keep = torch.ones(3, 16, dtype=torch.bool)
+    keep[1, [0, 9]] = False
+    found = fit((x @ x.T).expand(3, 16, 16), y, keep=keep)
+    assert torch.equal(found.alpha[1, [0, 9]], torch.zeros(2, dtype=torch.float64))
+    rest = x[keep[1]]
+    alone = fit((rest @ rest.T)[None], y[keep[1]])
+    torch.testing.assert_close(x.T @ found.alpha[1], rest.T @ alone.alpha[0], rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(found.alpha[0], fit((x @ x.T)[None], y).alpha[0], rtol=1e-12, atol=1e-14)
+
+
+def test_gram_that_is_not_finite_is_an_error() -> None:
+    with pytest.raises(XcoreError, match="not finite"):
+        fit(torch.full((1, 4, 4), float("nan"), dtype=torch.float64), torch.arange(4) < 2)
+    x = data(4, 3, 0).double() * 100
+    with pytest.raises(XcoreError, match="1 of 1 CAV fits did not converge in 1 steps"):
+        fit((x @ x.T)[None], torch.arange(8) < 4, iterations=1)

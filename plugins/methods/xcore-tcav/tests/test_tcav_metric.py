@@ -1,0 +1,187 @@
+"""The metric TS on a made classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from xcore_tcav.inference import holm
+from xcore_tcav.metric import TS
+from xcore_tcav.options import TSOptions
+
+from xcore.contract import Cell, Concept, Explanation, Ref, Run, Samples, Score, Task, XcoreError
+
+SIZE = 4
+UP = torch.randn(3 * SIZE * SIZE, generator=torch.Generator().manual_seed(1)) / 7
+
+
+class Probe:
+    layout = "NCHW"
+
+    def __init__(self, owner: Classifier, layer: str) -> None:
+        self.owner, self.layer = owner, layer
+
+    def activations(self, x: Samples) -> Tensor:
+        self.owner.calls += 1
+        return x.images * (2.0 if self.layer == "late" else 1.0)
+
+    def head(self, a: Tensor, like: Samples | None = None) -> Tensor:
+        along = a.flatten(1) @ UP
+        bend = 0 if self.layer == "affine" else 1
+        return (self.owner.gain * (along + bend * torch.tanh(a.flatten(1)[:, :5]).sum(1)))[:, None]
+
+    def gradients(self, x: Samples, target: int) -> Tensor:
+        a = self.activations(x).clone().requires_grad_()
+        return torch.autograd.grad(self.head(a)[:, target].sum(), a)[0]
+
+
+class Classifier:
+    modality = "image"
+    classes = ("zebra",)
+    layers = ("early", "late", "affine")
+    default_layer = "early"
+    can = frozenset({"activations", "gradients"})
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain, self.calls = gain, 0
+
+    def logits(self, x: Samples) -> Tensor:
+        return self.open("early").head(x.images)
+
+    def open(self, layer: str) -> Probe:
+        return Probe(self, layer)
+
+
+def draw(n: int, *seed: int, along: float = 0.0) -> Samples:
+    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(n, 3, SIZE, SIZE)).astype(np.float32))
+    return Samples("image", x + along * (UP / UP.norm()).view(3, SIZE, SIZE), tuple(map(str, range(n))))
+
+
+def random_set(n: int, index: int, render: str = "as-is", purpose: str = "negative") -> Samples:
+    return draw(n, 9, index + 1000 * (purpose == "null"), int(render != "as-is"))
+
+
+def run(concepts: Sequence[Concept], classifier: Any = None, layer: str = "early", **kw: Any) -> Run:
+    cell = Cell("m", Ref("m"), Ref("c"), Ref("d"), "zebra", 0)
+    explanation = Explanation("m", "zebra", "any", tuple(concepts))
+    task: Any = Task(classifier or Classifier(), layer, 0, draw(8, 2), random_set, None, 0)  # type: ignore[arg-type]
+    return Run(cell, explanation, task, kw.pop("heldout", draw(12, 3)), kw.pop("heldout_random_set", random_set))
+
+
+PLANTED = Concept("planted", 1.0, draw(10, 4, along=5.0))
+OPPOSED = Concept("opposed", 0.5, draw(10, 5, along=-5.0))
+RANDOM = Concept("random", 0.1, draw(10, 6))
+OPTIONS = TSOptions(negatives=5)
+
+
+def test_planted_opposed_and_random_concepts() -> None:
+    planted, opposed, random = TS(OPTIONS).score([run([PLANTED, OPPOSED, RANDOM])])
+    assert (planted.value, opposed.value) == (1.0, 0.0)
+    assert [s.details["outside"] for s in (planted, opposed, random)] == [1.0, 1.0, 0.0]
+    assert planted.details["p"] <= 0.01 < random.details["p"]
+    raw, corrected = ([s.details[k] for s in (planted, opposed, random)] for k in ("p", "p_holm"))
+    assert corrected == pytest.approx(holm(raw))
+    d = planted.details
+    assert d["effect_lo"] < d["effect"] < d["effect_hi"]
+    assert d["effect_null_lo"] < d["effect_null_mean"] < d["effect_null_hi"] < d["effect"]
+    assert d["null_lo"] <= d["null_mean"] <= d["null_hi"]
+    assert (d["set_size"], d["null_sets"], d["calibrated"]) == (10, 199, 1)
+    assert 0.5 < d["cav_accuracy"] <= 1
+    assert (planted.concept, planted.variant, planted.over, planted.n) == (0, "early", "random sets", 5)
+    assert planted.spread == pytest.approx(np.std(planted.samples, ddof=1))
+
+
+def test_null_grows_with_concepts_and_layers() -> None:
+    scores = TS(TSOptions(negatives=3, null=19, layers=("early", "late"))).score([run([PLANTED] * 3)])
+    assert [(s.variant, s.concept) for s in scores] == [(v, i) for v in ("early", "late") for i in range(3)]
+    assert {s.details["null_sets"] for s in scores} == {120}
+    assert {s.details["outside"] for s in scores} == {1.0}, "the smallest p must survive Holm"
+
+
+def test_a_strict_level_needs_more_random_sets_in_the_null() -> None:
+    strict = TS(TSOptions(negatives=3, null=19, alpha=0.01)).score([run([PLANTED, OPPOSED])])
+    assert [(s.details["null_sets"], s.details["outside"]) for s in strict] == [(200, 1.0), (200, 1.0)]
+
+
+def test_what_cannot_be_scored_says_why() -> None:
+    text = Concept("text", 1.0, Samples("text", ("a", "b"), ("0", "1")))
+    concepts = [Concept("none", 1.0), Concept("one", 1.0, draw(1, 7)), text, PLANTED]
+    none, one, other, planted = TS(OPTIONS).score([run(concepts)])
+    assert none.reason == "the concept has no samples"
+    assert one.reason is not None
+    assert "at least 2 samples" in one.reason
+    assert other.reason == "the concept's samples are of modality text, but the classifier reads image"
+    assert planted.value == 1.0
+    affine = TS(OPTIONS).score([run([PLANTED, RANDOM], layer="affine")])
+    assert all(s.value is None and "undefined at this layer" in str(s.reason) for s in affine)
+    closed = Classifier()
+    closed.can = frozenset({"activations"})
+    assert TS(OPTIONS).score([run([PLANTED], closed)])[0].reason == "the classifier offers no gradients"
+
+
+def test_explanations_of_one_class_share_everything_but_their_concepts() -> None:
+    classifier, metric = Classifier(), TS(OPTIONS)
+    metric.score([run([PLANTED], classifier)])
+    before = classifier.calls
+    metric.score([run([OPPOSED, RANDOM], classifier)])
+    looks = 2  # a look at two class samples identifies the model: activations, and gradients at them
+    assert classifier.calls - before == 2 + looks
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classifier": Classifier(gain=-1.0)},
+        {"heldout": draw(12, 33)},
+        {"heldout_random_set": lambda n, i, render, purpose: draw(n, 99, i + 1000 * (purpose == "null"))},
+        {"layer": "late"},
+    ],
+)
+def test_changed_content_under_the_same_names_is_noticed(change: dict[str, Any]) -> None:
+    metric = TS(OPTIONS)
+    metric.score([run([PLANTED, RANDOM])])
+    again = metric.score([run([PLANTED, RANDOM], **change)])
+    assert [s.samples for s in again] == [s.samples for s in TS(OPTIONS).score([run([PLANTED, RANDOM], **change)])]
+    assert [s.details for s in again] == [s.details for s in TS(OPTIONS).score([run([PLANTED, RANDOM], **change)])]
+
+
+def test_first_n_samples_are_used_and_renders_are_kept() -> None:
+    many = replace(RANDOM, samples=draw(25, 6))
+    first = replace(RANDOM, samples=draw(25, 6).take(slice(10)))
+    crop = replace(first, render="crop:2>4")
+    a, b, c = TS(OPTIONS).score([run([many, first, crop])])
+    assert a.samples == b.samples
+    assert a.details == b.details
+    assert c.details["null_mean"] != b.details["null_mean"]
+
+
+def test_ttest_is_marked() -> None:
+    score = TS(TSOptions(negatives=5, test="ttest")).score([run([PLANTED])])[0]
+    assert score.details["calibrated"] == 0.0
+
+
+def test_random_sets_of_a_wrong_size_are_an_error() -> None:
+    with pytest.raises(XcoreError, match="3 samples instead of 10"):
+        TS(OPTIONS).score(
+            [run([PLANTED], heldout_random_set=lambda n, i, render, purpose: draw(2 if n == 2 else 3, i))]
+        )
+
+
+def test_same_scores_bit_for_bit() -> None:
+    one, two = (TS(OPTIONS).score([run([PLANTED, RANDOM])]) for _ in range(2))
+    assert [(s.value, s.spread, s.samples, s.details) for s in one] == [
+        (s.value, s.spread, s.samples, s.details) for s in two
+    ]
+    assert all(isinstance(s, Score) for s in one)
+
+
+def test_random_state_is_left_alone() -> None:
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
+    TS(OPTIONS).score([run([PLANTED])])
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # type: ignore[index]

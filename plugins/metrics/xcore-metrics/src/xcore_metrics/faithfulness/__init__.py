@@ -1,0 +1,1 @@
+"""Metrics that ask the model under explanation: how its output changes when concepts are removed or inserted."""

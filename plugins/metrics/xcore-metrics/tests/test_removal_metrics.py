@@ -1,0 +1,569 @@
+"""Removal of concepts: truths by enumeration on models whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+from xcore_metrics.faithfulness.activations import code_game, direction_game
+from xcore_metrics.faithfulness.encode import encode
+from xcore_metrics.faithfulness.orders import area_under_curve, curve_points, prefixes
+from xcore_metrics.faithfulness.regions import blurred, owners, region_games
+from xcore_metrics.faithfulness.removal import deletion, insertion, mu_fidelity
+from xcore_metrics.options import RemovalOptions
+
+from xcore.contract import Cell, Concept, Dictionary, Explanation, NotApplicable, Ref, Run, Samples, Score, Task
+from xcore.models.classifiers import FunctionClassifier, TorchClassifier
+from xcore.run.checks import checked_scores, not_applicable
+
+Only = Callable[[Any, Run], Score]
+
+SIDE, WIDTH, CLASSES = 4, 8, ("a", "b", "c")
+MAKERS = {"C-insertion": insertion, "C-deletion": deletion, "C-muFidelity": mu_fidelity}
+
+
+def network(head: nn.Module | None = None, seed: int = 0) -> nn.Module:
+    """Images of 4 x 4 -> 8 non-negative activations (layer "2") -> logits."""
+    generator = torch.Generator().manual_seed(seed)
+    made = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, WIDTH), nn.Softplus(), head or nn.Linear(WIDTH, 3))
+    with torch.no_grad():
+        for p in made.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) / 3)
+    return made
+
+
+def pictures(n: int, seed: int, side: int = SIDE) -> Samples:
+    images = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(seed))
+    return Samples("image", images, tuple(f"{seed}/{i}" for i in range(n)))
+
+
+class Data:
+    """Training images of mean colour 1/4."""
+
+    classes = CLASSES
+
+    def samples(self, cls: str | None, split: str, n: int, seed: int) -> Samples:
+        assert (cls, split) == (None, "train")
+        return Samples("image", torch.full((n, 3, SIDE, SIDE), 0.25), tuple(map(str, range(n))))
+
+
+def run_of(
+    module: Any,
+    concepts: list[Concept],
+    dictionary: Dictionary | None = None,
+    samples: Samples | None = None,
+    heldout: Samples | None = None,
+    parts: tuple[Explanation, ...] = (),
+) -> Run:
+    classifier = TorchClassifier(module, CLASSES, input_size=SIDE) if isinstance(module, nn.Module) else module
+    task = Task(
+        classifier,
+        "2",
+        0,
+        samples or pictures(6, 1),
+        lambda n, i, render="as-is", purpose="negative": pictures(n, 50 + i),
+        Data(),
+        0,
+    )  # type: ignore[arg-type]
+    explanation = Explanation("made", "a", "made up", tuple(concepts), dictionary, parts)
+    cell = Cell("made", Ref("made"), Ref("tiny"), Ref("live"), "a", 0)
+    return Run(cell, explanation, task, heldout or pictures(9, 2), task.random_set)
+
+
+def basis(k: int, seed: int = 0) -> Tensor:
+    """(k, WIDTH) orthonormal rows."""
+    rows = torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(seed))
+    return torch.linalg.qr(rows)[0][:k].contiguous()
+
+
+def coded(module: nn.Module, atoms: Tensor, order: Any, **more: Any) -> Run:
+    """A run whose dictionary has orthonormal atoms, with concepts in this order."""
+    k, samples = len(atoms), pictures(6, 1)
+    classifier = TorchClassifier(module, CLASSES, input_size=SIDE)
+    codes = classifier.open("2").activations(samples)[:, None, :] @ atoms.T
+    importance = more.pop("importance", [float(k - i) for i in range(k)])
+    concepts = [Concept(f"C{i}", importance[i], atom=int(a), directions={"2": atoms[a]}) for i, a in enumerate(order)]
+    return run_of(classifier, concepts, Dictionary("2", atoms, codes, "linear"), samples, **more)
+
+
+def contributions(run: Run, module: nn.Module, atoms: Tensor) -> Tensor:
+    """(n, k) what each atom gives to the class logit of the held-out images, for an affine head."""
+    a = run.task.classifier.open("2").activations(run.heldout)
+    return (a @ atoms.T) * (atoms @ module[3].weight[0])  # type: ignore[index,union-attr,operator]
+
+
+@pytest.mark.parametrize("k", [2, 4, 6])
+@pytest.mark.parametrize("residual", [True, False])
+def test_ordering_by_contribution_is_best_over_all_orders(k: int, residual: bool) -> None:
+    module, atoms = network(), basis(k)
+    run = coded(module, atoms, range(k))
+    _, game = code_game(run, 60, residual)
+    orders, counts = np.array(list(permutations(range(k)))), curve_points(k, 10)
+    given = contributions(run, module, atoms).detach().numpy().mean(0)
+    best = np.argsort(-given)
+
+    def areas(ask: Any) -> Any:
+        y = ask(prefixes(orders, counts).reshape(-1, k)).reshape(len(run.heldout), len(orders), -1, 2)
+        return area_under_curve(y[..., 0], counts).mean(0)
+
+    ins, dels = areas(game.inserted), areas(game.removed)
+    at = orders.tolist().index(best.tolist())
+    assert ins[at] == pytest.approx(ins.max(), abs=1e-6)
+    assert dels[at] == pytest.approx(dels.min(), abs=1e-6)
+    assert ins.argmax() == dels.argmin() == at
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_insertion_and_deletion_add_up_and_mirror_each_other(k: int) -> None:
+    module, atoms = network(), basis(k)
+    run = coded(module, atoms, range(k))
+    for residual in (True, False):
+        _, game = code_game(run, 60, residual)
+        order, counts = np.random.default_rng(k).permutation(k), curve_points(k, 10)
+        ins, dels = (ask(prefixes(order, counts))[..., 0] for ask in (game.inserted, game.removed))
+        full, empty = dels[:, 0], ins[:, 0]
+        assert ins + dels == pytest.approx(np.repeat((full + empty)[:, None], k + 1, 1), abs=1e-5)
+        assert game.inserted(prefixes(order[::-1], counts)) == pytest.approx(
+            game.removed(prefixes(order, counts))[:, ::-1]
+        )
+        if residual:  # the curve starts at the model
+            assert full == pytest.approx(run.task.classifier.logits(run.heldout)[:, 0].numpy(), abs=1e-6)
+        else:
+            bias = float(module[3].bias[0].detach())  # type: ignore[index,union-attr]
+            assert empty == pytest.approx(np.full(len(empty), bias), abs=1e-6)
+            assert full == pytest.approx(contributions(run, module, atoms).detach().numpy().sum(1) + bias, abs=1e-5)
+
+
+@pytest.mark.parametrize("k", [2, 4, 6])
+def test_the_true_order_scores_best_and_the_reverse_worst(k: int, only: Only) -> None:
+    module, atoms = network(), basis(k)
+    truth = contributions(coded(module, atoms, range(k)), module, atoms).detach().numpy().mean(0)
+    order = np.argsort(-truth)
+    options = RemovalOptions(variant="codes")
+    for make, sign in ((insertion, 1), (deletion, -1)):
+        good, bad = (only(make(options), coded(module, atoms, o)) for o in (order, order[::-1]))
+        assert sign * good.value > 0 > sign * bad.value
+        assert good.value == pytest.approx(-bad.value, abs=1e-5)  # the mean over a circle is that over all orders
+        assert good.details["random"] == pytest.approx(good.details["own"] - good.value)
+        assert good.variant == "codes"
+        assert good.over == "random orders"
+        assert good.n == len(good.samples) == 2 * k
+        assert np.std(good.samples) == pytest.approx(good.spread)
+        assert np.mean(good.samples) == pytest.approx(good.value)
+        assert good.details["better_than"] == pytest.approx(1 - bad.details["better_than"], abs=2 / k)
+    both = [only(make(options), coded(module, atoms, order)).details["random"] for make in (insertion, deletion)]
+    assert both[0] == pytest.approx(both[1])
+
+
+def test_fidelity_is_one_for_true_contributions_and_about_zero_for_shuffled_ones(only: Only) -> None:
+    module, atoms, k = network(), basis(5), 5
+    heldout = pictures(1, 2)
+    given = contributions(coded(module, atoms, range(k), heldout=heldout), module, atoms)[0].tolist()
+    order = sorted(range(k), key=lambda j: -given[j])
+    metric = mu_fidelity(RemovalOptions(variant="codes"))
+    values = []
+    for shuffled in permutations(order):
+        run = coded(module, atoms, shuffled, importance=[given[j] for j in order], heldout=heldout)
+        values.append(only(metric, run).value)
+    assert values[0] == pytest.approx(1, abs=1e-4)
+    assert max(values) == values[0]
+    assert np.mean(values) == pytest.approx(0, abs=1e-6)  # all shuffles: nothing is gained by chance
+    assert only(metric, coded(module, atoms, order, importance=given)).details["sets"] == 10
+
+
+def test_a_constant_model_is_flat() -> None:
+    module, atoms = network(), basis(4)
+    nn.init.zeros_(module[3].weight)  # type: ignore[index,arg-type]
+    run = coded(module, atoms, range(4))
+    for name, make in MAKERS.items():
+        for score in checked_scores(make(RemovalOptions(variant="codes")).score([run])):
+            assert (score.value, score.spread) == (0, 0), name
+    assert score.details["flat"] == len(run.heldout)
+
+
+@pytest.mark.parametrize("make", MAKERS.values())
+def test_one_concept_or_equal_importances_are_no_order(make: Any) -> None:
+    one = coded(network(), basis(1), [0])
+    assert {s.reason for s in make(RemovalOptions(variant="codes")).score([one])} == {
+        "the explanation has one concept, so there is no order to judge"
+    }
+    equal = coded(network(), basis(3), range(3), importance=[0.0] * 3)
+    for score in make().score([equal]):
+        assert score.value is None
+        assert score.variant in ("codes", "direction", "region blur", "region mean")
+        assert "all importances are equal" in score.reason or "no maps" in score.reason
+
+
+def test_outputs_normalisation_and_groups_are_options_with_names_of_their_own(only: Only) -> None:
+    run = coded(network(), basis(6), range(6))
+    plain = only(insertion(RemovalOptions(variant="codes")), run)
+    share = only(insertion(RemovalOptions(variant="codes", output="probability")), run)
+    assert share.variant == "codes probability"
+    assert share.value == pytest.approx(plain.details["value_probability"])
+    assert plain.value == pytest.approx(share.details["value_logit"])
+    p = run.task.classifier.logits(run.heldout).softmax(1)[:, 0].mean()
+    assert share.details["full_probability"] == pytest.approx(float(p), abs=1e-6)
+    scaled = only(insertion(RemovalOptions(variant="codes", output="probability", normalise=True)), run)
+    assert scaled.variant == "codes probability normalised"
+    assert scaled.value == pytest.approx(share.value / float(p))
+    low = only(insertion(RemovalOptions(variant="codes", normalise=True)), coded(_below_zero(), basis(3), range(3)))
+    assert "not positive" in low.reason
+    assert only(mu_fidelity(RemovalOptions(variant="codes", normalise=True)), run).variant == "codes"
+    assert only(insertion(RemovalOptions(variant="codes", residual=False)), run).variant == "codes no residual"
+    assert only(insertion(RemovalOptions(variant="codes", steps=3)), run).details["steps"] == 3
+
+
+def _below_zero() -> nn.Module:
+    module = network()
+    module[3].bias.data.fill_(-50.0)  # type: ignore[index,union-attr]
+    return module
+
+
+# -- directions --------------------------------------------------------------------------------------
+def test_directions_are_projected_out_and_in_as_if_made_orthonormal_in_order() -> None:
+    generator = torch.Generator().manual_seed(4)
+    vectors = torch.randn(4, WIDTH, generator=generator)
+    module = network(nn.Sequential(nn.Linear(WIDTH, 5), nn.Tanh(), nn.Linear(5, 3)))
+    run = run_of(module, [Concept(f"C{i}", 4.0 - i, directions={"2": v}) for i, v in enumerate(vectors)])
+    layer, game = direction_game(run, 60)
+    probe = run.task.classifier.open("2")
+    a = probe.activations(run.heldout)
+    order, counts = np.array([2, 0, 3, 1]), curve_points(4, 10)
+    q = torch.linalg.qr(vectors[order].T)[0]  # Gram-Schmidt in this order
+    out = torch.stack([probe.head(a - a @ q[:, :j] @ q[:, :j].T)[:, 0] for j in counts], 1)
+    base = a - a @ q @ q.T
+    into = torch.stack([probe.head(base + a @ q[:, :j] @ q[:, :j].T)[:, 0] for j in counts], 1)
+    assert layer == "2"
+    assert game.removed(prefixes(order, counts))[..., 0] == pytest.approx(out.detach().numpy(), abs=1e-5)
+    assert game.inserted(prefixes(order, counts))[..., 0] == pytest.approx(into.detach().numpy(), abs=1e-5)
+
+
+def test_a_direction_in_the_span_of_others_takes_nothing_more_away() -> None:
+    v = basis(2)
+    vectors = [v[0], v[1], v[0] + v[1]]
+    run = run_of(network(), [Concept(f"C{i}", 3.0 - i, directions={"2": x}) for i, x in enumerate(vectors)])
+    _, game = direction_game(run, 60)
+    y = game.removed(np.array([[1, 1, 0], [1, 1, 1], [1, 0, 1]], dtype=bool))
+    assert y[:, 0] == pytest.approx(y[:, 1], abs=1e-5)
+    assert y[:, 0] == pytest.approx(y[:, 2], abs=1e-5)
+
+
+def convolutional() -> nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    made = nn.Sequential(
+        nn.Conv2d(3, 5, 1),
+        nn.Softplus(),
+        nn.Identity(),
+        nn.Flatten(),
+        nn.Linear(5 * SIDE**2, 4),
+        nn.Tanh(),
+        nn.Linear(4, 3),
+    )
+    for p in made.parameters():
+        p.data = torch.randn(p.shape, generator=generator) / 2
+    return made
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_directions_of_maps_are_shared_by_positions_or_flat(shared: bool) -> None:
+    module = convolutional()
+    size = 5 if shared else 5 * SIDE**2
+    vectors = torch.randn(3, size, generator=torch.Generator().manual_seed(1))
+    run = run_of(module, [Concept(f"C{i}", 3.0 - i, directions={"1": v}) for i, v in enumerate(vectors)])
+    run = replace(run, task=replace(run.task, layer="1"))
+    _, game = direction_game(run, 60)
+    probe = run.task.classifier.open("1")
+    a = probe.activations(run.heldout)
+    q = torch.linalg.qr(vectors[[0, 2]].T)[0]
+    rows = a.permute(0, 2, 3, 1) if shared else a.flatten(1)
+    rows = rows - rows @ q @ q.T
+    wanted = probe.head(rows.permute(0, 3, 1, 2) if shared else rows.view_as(a))[:, 0]
+    found = game.removed(np.array([[True, False, True]]))[:, 0, 0]
+    assert found == pytest.approx(wanted.detach().numpy(), abs=1e-5)
+
+
+class Tokens(nn.Module):
+    """A layer of tokens: each pixel is one, of three channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.head = nn.Identity(), nn.Linear(3, 3)
+        self.head.weight.data = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.tokens(x.flatten(2).transpose(1, 2))).mean(1))
+
+
+def test_tokens_have_directions_and_codes_at_each() -> None:
+    vectors, samples = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1)))[0], pictures(6, 1)
+    classifier = TorchClassifier(Tokens(), CLASSES, input_size=SIDE)
+    codes = classifier.open("tokens").activations(samples) @ vectors.T
+    concepts = [Concept(f"C{i}", 3.0 - i, atom=i, directions={"tokens": v}) for i, v in enumerate(vectors)]
+    run = run_of(classifier, concepts, Dictionary("tokens", vectors, codes, "linear"), samples)
+    a = classifier.open("tokens").activations(run.heldout)
+    wanted = classifier.open("tokens").head(a - a @ vectors[:2].T @ vectors[:2])[:, 0].detach().numpy()
+    for _, game in (direction_game(run, 60), code_game(run, 60, True)):  # the same, since atoms are orthonormal
+        assert game.removed(np.array([[True, True, False]]))[:, 0, 0] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_directions_that_do_not_fit_are_refused(only: Only) -> None:
+    def reason(*vectors: Tensor) -> str:
+        run = run_of(network(), [Concept(f"C{i}", 2.0 - i, directions={"2": v}) for i, v in enumerate(vectors)])
+        return only(insertion(RemovalOptions(variant="direction")), run).reason or ""
+
+    assert "8 channels" in reason(torch.ones(3), torch.ones(3))
+    assert "is zero" in reason(torch.ones(8), torch.zeros(8))
+
+
+class Around(nn.Module):
+    """A network in which a skip goes around layer "mid"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        state = torch.get_rng_state()
+        torch.manual_seed(0)
+        self.low, self.mid, self.head = nn.Linear(48, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3)
+        torch.set_rng_state(state)
+
+    def forward(self, x: Tensor) -> Tensor:
+        below = self.low(x.flatten(1)).relu()
+        return self.head(torch.tanh(self.mid(below) + below))
+
+
+def test_a_layer_that_is_no_cut_is_asked_with_its_samples(only: Only) -> None:
+    run = run_of(Around(), [Concept(f"C{i}", 2.0 - i, directions={"mid": v}) for i, v in enumerate(basis(2))])
+    _, game = direction_game(run, 60)
+    assert game.removed(np.zeros((1, 2), dtype=bool))[:, 0, 0] == pytest.approx(
+        run.task.classifier.logits(run.heldout)[:, 0].numpy(), abs=1e-6
+    )
+    assert only(deletion(RemovalOptions(variant="direction")), run).value is not None
+
+
+# -- codes of a dictionary --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["nnls", "linear", "onehot", "sae"])
+def test_codes_by_each_encoder(kind: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    atoms, rows = torch.rand(3, WIDTH, generator=generator), torch.rand(4, 5, WIDTH, generator=generator)
+    state = {"shift": torch.full((WIDTH,), -0.5), "floor": torch.full((WIDTH,), 0.2)}
+    x = rows.clamp_min(0.2) + 0.5
+    if kind == "nnls":
+        truth = torch.rand(4, 5, 3, generator=generator)
+        rows, x = truth @ atoms + 0.2, truth @ atoms
+        state = {"shift": torch.full((WIDTH,), 0.2)}
+        wanted = truth
+    elif kind == "linear":
+        wanted = torch.linalg.lstsq(atoms.T, x.flatten(0, 1).T).solution.T.view(4, 5, 3)
+    elif kind == "onehot":
+        wanted = one_hot(((x[:, :, None] - atoms) ** 2).sum(-1).argmin(-1), 3).float()
+    else:
+        weights = torch.randn(WIDTH, 3, generator=generator)
+        state |= {"encoder": weights, "bias": torch.tensor([0.1, 0.0, -0.1]), "threshold": torch.tensor(0.3)}
+        z = (x @ weights + state["bias"]).relu()
+        wanted = z * (z >= 0.3)
+    assert encode(Dictionary("2", atoms, wanted, kind, state), rows) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_codes_that_cannot_be_repeated_are_not_used(only: Only) -> None:
+    run = coded(network(), basis(3), range(3))
+    d = run.explanation.dictionary
+    assert d is not None
+
+    def reason(dictionary: Dictionary) -> str:
+        changed = replace(run, explanation=replace(run.explanation, dictionary=dictionary))
+        return only(insertion(RemovalOptions(variant="codes")), changed).reason or ""
+
+    assert "differ from the stored ones by" in reason(replace(d, codes=d.codes * 2))
+    twice, other = d.atoms[[0, 1, 1]], d.codes.clone()
+    other[:, :, 2] = 0  # all of the repeated atom's share in one of the two
+    assert "codes are not unique" in reason(replace(d, atoms=twice, codes=other))
+    assert "have shape" in reason(replace(d, codes=d.codes[:, :, :2]))
+    assert "does not support an entry of the dictionary's state: twist" in reason(
+        replace(d, state={"twist": torch.ones(1)})
+    )
+    assert "has no matrix `encoder`" in reason(replace(d, encoder="sae"))
+
+
+# -- regions --------------------------------------------------------------------------------------
+class Sum(nn.Module):
+    """Logits that add up over pixels."""
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("nchw,khw->nk", x, self.weights)
+
+
+def quarters() -> Tensor:
+    """(4, SIDE, SIDE) masks that share no pixel."""
+    masks = torch.zeros(4, SIDE, SIDE)
+    for i in range(4):
+        masks[i, 2 * (i // 2) : 2 * (i // 2) + 2, 2 * (i % 2) : 2 * (i % 2) + 2] = 1
+    return masks
+
+
+def placed(order: Any, local: Tensor | None = None, importance: Any = None) -> list[Concept]:
+    masks, n = quarters(), 6
+    values = importance or [float(len(order) - i) for i in range(len(order))]
+    return [
+        Concept(f"C{i}", values[i], maps=masks[m].expand(n, -1, -1), local=None if local is None else local[:, m])
+        for i, m in enumerate(order)
+    ]
+
+
+def test_pixels_of_removed_concepts_are_replaced_and_no_others() -> None:
+    model, samples = Sum(torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))), pictures(6, 1)
+    run = run_of(model, placed([2, 0, 3]), samples=samples)
+    (game,) = region_games(run, "mean", 4, True)
+    assert (game.owner[:, 0, 2] == 3).all()  # quarter 1 belongs to none
+    found = game.removed(np.array([[True, False, True]]))[:, 0, 0]
+    changed = samples.images[:4].clone()
+    gone = (quarters()[2] + quarters()[3]).bool()
+    changed[:, :, gone] = 0.25
+    assert found == pytest.approx(model(changed)[:, 0].detach().numpy(), abs=1e-5)
+    assert game.inserted(np.array([[False, True, False]]))[:, 0, 0] == pytest.approx(found)
+
+
+def test_region_orders_by_the_image_where_the_explanation_does(only: Only) -> None:
+    weights = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    samples = pictures(6, 1)
+    change = (samples.images - 0.25).sum(1) * weights[0]
+    local = torch.stack([change[:, m.bool()].sum(1) for m in quarters()], 1)  # the truth in each image
+    run = run_of(Sum(weights), placed(range(4), local), samples=samples)
+    score = {o: only(mu_fidelity(_region(order=o)), run) for o in ("local", "global")}
+    assert score["local"].details["own"] == pytest.approx(1, abs=1e-4)
+    assert score["global"].details["own"] < 0.9
+    assert [score[o].details["local_order"] for o in score] == [1, 0]
+    assert [score[o].variant for o in score] == ["region mean", "region mean global order"]
+    for make, sign in ((insertion, 1), (deletion, -1)):
+        values = {o: only(make(_region(order=o)), run).value for o in ("local", "global")}
+        assert sign * values["local"] > max(0, sign * values["global"])
+
+
+def _region(**more: Any) -> RemovalOptions:
+    return RemovalOptions(variant="region", fills=("mean",), **more)
+
+
+def test_images_with_concepts_of_their_own_are_judged_one_by_one(only: Only) -> None:
+    weights = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    samples, masks = pictures(6, 1), quarters()
+    parts = []
+    for i in range(6):
+        change = ((samples.images[i] - 0.25).sum(0) * weights[0] * masks).sum((1, 2)).tolist()
+        kept = range(i) if i < 4 else range(4)  # no, one, two, ... concepts
+        order = sorted(kept, key=lambda j: -change[j])
+        own = tuple(Concept(f"S{j}", change[j], maps=masks[j][None]) for j in order)
+        parts.append(Explanation("made", "a", "made up", own))
+    top = Concept("top", 1.0, maps=torch.rand(6, SIDE, SIDE))
+    run = run_of(Sum(weights), [top], samples=samples, parts=tuple(parts))
+    found = {name: only(make(_region()), run) for name, make in MAKERS.items()}
+    assert found["C-insertion"].value > 0 > found["C-deletion"].value
+    assert found["C-muFidelity"].details["own"] == pytest.approx(1, abs=1e-4)
+    for score in found.values():
+        assert (score.details["images"], score.details["left_out"]) == (4, 2)
+        assert score.details["concepts"] == pytest.approx((2 + 3 + 4 + 4) / 4)
+    assert "one concept" in only(insertion(_region(order="global")), run).reason
+
+
+def test_a_concept_of_one_image_may_tell_of_all_images(only: Only) -> None:
+    """Maps and local importances of all samples in each part: those of the part's own image are meant."""
+    weights = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    samples, masks = pictures(6, 1), quarters()
+    local = ((samples.images - 0.25).sum(1)[:, None] * weights[0] * masks).sum((2, 3))  # the truth in each image
+    maps = torch.zeros(4, 6, SIDE, SIDE)
+    parts = []
+    for i in range(6):
+        for j in range(4):  # the quarters change places from image to image
+            maps[(j + i) % 4, i] = masks[j]
+    local = torch.stack([local[i].roll(i) for i in range(6)])
+    for i in range(6):
+        own = [Concept(f"S{j}", float(local[i, j]), maps=maps[j], local=local[:, j]) for j in range(4)]
+        parts.append(Explanation("made", "a", "made up", tuple(sorted(own, key=lambda c: -c.importance))))
+    top = Concept("top", 1.0, maps=torch.rand(6, SIDE, SIDE))
+    run = run_of(Sum(weights), [top], samples=samples, parts=tuple(parts))
+    assert only(mu_fidelity(_region()), run).details["own"] == pytest.approx(1, abs=1e-4)
+
+
+def test_a_pixel_belongs_to_the_highest_map_in_its_own_unit() -> None:
+    maps = [torch.tensor([[[10.0, 4.0, 0.0]]]), torch.tensor([[[0.0, 1.0, 0.0]]]), torch.tensor([[[0.0, 1.0, 0.0]]])]
+    assert owners(maps, 1).tolist() == [[[0, 1, 3]]]
+
+
+def test_blur_keeps_constants_and_spreads_a_point() -> None:
+    flat = torch.full((2, 3, 6, 9), 0.3)
+    assert blurred(flat, 1.5) == pytest.approx(flat)
+    point = torch.zeros(1, 3, 33, 33)
+    point[:, :, 16, 16] = 1
+    spread = blurred(point, 2.0)
+    assert spread.sum((2, 3)) == pytest.approx(torch.ones(1, 3), abs=1e-4)
+    variance = (spread[0, 0].sum(0) * (torch.arange(33) - 16.0) ** 2).sum()
+    assert float(variance) == pytest.approx(4.0, rel=0.05)
+
+
+# -- which variants --------------------------------------------------------------------------------------
+def test_every_variant_that_an_explanation_supports_is_named() -> None:
+    run = coded(network(), basis(4), range(4))
+    maps = [replace(c, maps=m.maps) for c, m in zip(run.explanation.concepts, placed(range(4)), strict=True)]
+    full = replace(run, explanation=replace(run.explanation, concepts=tuple(maps)))
+    for name, make in MAKERS.items():
+        scores = checked_scores(make().score([full]))
+        assert [s.variant for s in scores] == ["codes", "direction", "region blur", "region mean"], name
+        assert all(s.value is not None and s.concept is None and s.metric == name for s in scores)
+    without = insertion().score([run])
+    assert [(s.variant, s.reason) for s in without[2:]] == [
+        ("region blur", "the concepts have no maps"),
+        ("region mean", "the concepts have no maps"),
+    ]
+    nothing = run_of(network(), [Concept("C1", 1.0), Concept("C2", 0.5)])
+    assert [s.variant for s in insertion().score([nothing])] == ["region blur", "region mean"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "need"), [("codes", "dictionary"), ("direction", "directions"), ("region", "maps")]
+)
+def test_a_chosen_variant_says_what_it_needs(variant: Any, need: str) -> None:
+    nothing = run_of(network(), [Concept("C1", 1.0), Concept("C2", 0.5)])
+    metric = insertion(RemovalOptions(variant=variant))
+    assert metric.needs == {need}
+    assert need in not_applicable(metric, nothing)
+    assert not not_applicable(insertion(), nothing)
+
+
+def test_a_black_box_is_asked_in_pixels_only() -> None:
+    box = FunctionClassifier(lambda x: x.mean((2, 3)), CLASSES)
+    concepts = [replace(c, directions={"2": torch.ones(8)}) for c in placed(range(3))]
+    scores = deletion().score([run_of(box, concepts)])
+    assert scores[0].reason == "the classifier offers no activations"
+    assert all(s.value is not None for s in scores[1:])
+
+
+def test_concepts_that_refine_another_are_not_removed_from_pixels() -> None:
+    concepts = [*placed(range(3)), replace(placed(range(3))[0], name="C1.1", parent=0, importance=0.1)]
+    (game,) = region_games(run_of(network(), concepts), "blur", 6, True)
+    assert game.order.shape == (6, 3)
+    with pytest.raises(NotApplicable, match="no maps"):
+        region_games(run_of(network(), concepts[3:]), "blur", 6, True)
+
+
+def test_another_layer_than_the_task_s_is_named() -> None:
+    run = coded(network(), basis(3), range(3))
+    elsewhere = replace(run, task=replace(run.task, layer="1"))
+    assert [s.variant for s in insertion().score([elsewhere])][:2] == ["codes 2", "direction 2"]
+
+
+def test_changed_weights_are_noticed(only: Only) -> None:
+    module = network()
+    run = coded(module, basis(4), range(4))
+    metric = insertion(RemovalOptions(variant="direction"))
+    before = only(metric, run).value
+    with torch.no_grad():
+        module[3].weight.mul_(2.0)  # type: ignore[index,union-attr,operator]
+    assert only(metric, run).value == pytest.approx(2 * before)
