@@ -1,0 +1,367 @@
+"""CRAFT (Fel et al., CVPR 2023): crop, factorise, code, and measure importance.
+
+The letters are the paper's, with the classifier split at a layer into f = h(g(x)):
+
+- A: activations g(x) of the crops, averaged over positions, (n, C); of the images at all positions, (N, P, C).
+- W: the concept bank, (k, C): one atom (direction in the layer) for each concept.
+- U: the codes, A ~ U W: how much of each concept is in a crop, (n, k), or at each position of an image, (N, P, k).
+- I: the importances, (k,): total Sobol indices of the class logit, when the codes of a concept are masked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xcore.contract import Concept, Cost, Dictionary, Explanation, NotApplicable, Task, UsageError
+from xcore_craft.activations import SplitClassifier, read_activations, usable_activations
+from xcore_craft.crops import (
+    Crop,
+    CropGrid,
+    crop_grid,
+    exemplar_samples,
+    maps_from_crops,
+    maps_from_positions,
+    token_grid,
+    top_crops,
+)
+from xcore_craft.factorise import Factors, factorise, nnls
+from xcore_craft.importance import Importance, sobol_importance
+from xcore_craft.options import Options
+from xcore_craft.sobol import designs
+
+IMPORTANCE_IS = "total Sobol index of the class logit"
+QUANTILE = 0.9
+"""Sub-concepts are found in the crops whose code of the concept is at or above this quantile."""
+
+
+@dataclass(frozen=True)
+class CropSet:
+    """Crops that are factorised together: all crops of the class, or those that show one concept."""
+
+    concept: str
+    """Name of the concept that is split into sub-concepts; "" for all crops of the class."""
+    layer: str
+    crops: list[Crop]
+    k: int
+    """Number of concepts to find."""
+    levels_left: int
+    """How many times the concepts found here are split again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposition:
+    """The concepts found in a set of crops."""
+
+    crop_set: CropSet
+    factors: Factors
+    dictionary: Dictionary
+    maps: Tensor | None
+    """(k, N, H, W)"""
+    importance: Importance
+
+    @property
+    def mean_importance(self) -> NDArray[np.float64]:
+        """I, (k,): the plain mean over images."""
+        return np.asarray(self.importance.total.mean(axis=0))
+
+    @property
+    def order(self) -> list[int]:
+        """Indices of the atoms, the most important first; of equal ones the first."""
+        return [int(i) for i in np.argsort(-self.mean_importance, kind="stable")]
+
+
+class Craft:
+    """Concepts of a class, found in crops of its images.
+
+    The activations of all crops are factorised into non-negative codes and atoms, A ~ U W. Then the images are coded
+    at each position by non-negative least squares for the same W. The importance of a concept is the total Sobol index
+    of the class logit when its codes in an image are multiplied by one uniform mask, averaged over images.
+
+    Raises
+    ------
+    UsageError
+        If activations are negative and no option says what to do with them, if there are more concepts than crops or
+        channels, if crops are larger than the image, or if the classifier has no such layer.
+    NotApplicable
+        If the classifier gives no access to its activations.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+
+    def explain(self, task: Task) -> Explanation:
+        """Explain the target class of the task by concepts found in its samples."""
+        start, o, images = time.perf_counter(), self.options, task.samples
+        self._check(task)
+        grid = crop_grid((images.images.shape[-2], images.images.shape[-1]), o.crop, o.stride)
+        progress = _Progress(task, sum(o.refine**level for level in range(o.recurse + 1)) * (len(images) + 1))
+        layer = task.layer or task.classifier.default_layer
+        pending = [CropSet("", layer, grid.all_crops(len(images)), o.k, o.recurse)]
+        dictionaries, concepts, trace, notes, forwards = list[Dictionary](), list[Named](), [], list[str](), 0
+        while pending:
+            crop_set = pending.pop(0)
+            name = f"{crop_set.concept or task.target_name} at {crop_set.layer}"
+
+            # Crop: A of the images, and of the crops.
+            split, A, A_crops = read_activations(
+                task.classifier, crop_set.layer, images, grid, crop_set.crops, o.negative
+            )
+            forwards += len(images) + len(crop_set.crops)
+
+            # Factorise: A ~ U W of the crops.
+            factors = factorise(A_crops.double().numpy(), crop_set.k, task.seed, o.max_iter, o.tol)
+            progress.step(f"{name}: found {crop_set.k} concepts in {len(crop_set.crops)} crops")
+
+            # Code: U of the images at each position, for the same W.
+            W = torch.from_numpy(factors.atoms).float()
+            U = code(A, W)
+
+            # Importance: I of each concept.
+            importance = sobol_importance(
+                split,
+                A,
+                U,
+                W,
+                images,
+                task.target,
+                n=o.designs,
+                seed=task.seed,
+                sampler=o.sampler,
+                done=partial(progress.image, name),
+            )
+
+            dictionaries.append(Dictionary(crop_set.layer, W, U, "nnls", split.state))
+            maps = concept_maps(split, U, factors.codes, grid, crop_set.crops)
+            found = Decomposition(crop_set, factors, dictionaries[-1], maps, importance)
+            error = relative_error(A, U, W)
+            trace.append(_trace_entry(task, found, error))
+            notes += _notes(name, found, error)
+            concepts += self._concepts(task, found, grid)
+
+            # Recursion: the most important concepts are split next, at an earlier layer.
+            pending[:0] = self._sub_concept_sets(task, found, notes)
+        progress.finish()
+        return Explanation(
+            method="craft",
+            target=task.target_name,
+            importance_is=IMPORTANCE_IS,
+            concepts=_ranked(concepts),
+            dictionary=dictionaries[0],
+            trace=tuple(trace),
+            notes=tuple(notes),
+            cost=Cost(seconds=time.perf_counter() - start, forwards=forwards),
+        )
+
+    def _check(self, task: Task) -> None:
+        """Refuse, before any work is done, what cannot be explained."""
+        if "activations" not in task.classifier.can:
+            raise NotApplicable("craft needs activations, and this classifier gives no access to them")
+        if not len(task.samples):
+            raise UsageError(f"there are no images of class {task.target_name!r} to explain")
+        designs(1, self.options.designs, task.seed, self.options.sampler)  # refuses a wrong number of points
+
+    def _sub_concept_sets(self, task: Task, found: Decomposition, notes: list[str]) -> list[CropSet]:
+        """The crops of the most important concepts, to be factorised at an earlier layer; notes say what is left out.
+
+        Source: Fel et al. 2023 (CRAFT).
+        """
+        o, crop_set, sets = self.options, found.crop_set, list[CropSet]()
+        if not crop_set.levels_left:
+            return sets
+        top = not crop_set.concept
+        layer = o.sub_layer if o.sub_layer and top else self._earlier_layer(task, crop_set.layer)
+        if layer is None:
+            notes.append(
+                f"found no sub-concepts, because no layer before {crop_set.layer!r} is suitable "
+                "(craft.sub_layer can name one)"
+            )
+            return sets
+        for rank, atom in enumerate(found.order[: o.refine], start=1):
+            name, codes = concept_name(crop_set.concept, rank), found.factors.codes[:, atom]
+            strong = np.flatnonzero((codes >= np.quantile(codes, QUANTILE)) & (codes > 0))
+            k = min(o.sub_k, len(strong) // 2)
+            if k < 2:
+                notes.append(
+                    f"{name} has no sub-concepts: its code is at or above the 90th percentile in {len(strong)} crops, "
+                    "which are too few to factorise"
+                )
+                continue
+            crops = [crop_set.crops[i] for i in strong]
+            sets.append(CropSet(name, layer, crops, k, crop_set.levels_left - 1))
+        return sets
+
+    def _earlier_layer(self, task: Task, layer: str) -> str | None:
+        """The last suitable layer before this one that is equally deep in the module tree; None if there is none.
+
+        Suitable are layers with other activations than this one, and without negative ones if the options refuse them.
+        """
+        layers = list(task.classifier.layers)
+        few = task.samples.take(range(min(4, len(task.samples))))
+        here = task.classifier.open(layer).activations(few)
+        for name in reversed(layers[: layers.index(layer)] if layer in layers else []):
+            if name.count(".") == layer.count("."):
+                a = usable_activations(task.classifier, name, few)
+                if a is None or (a.shape == here.shape and torch.equal(a, here)):
+                    continue
+                if self.options.negative != "error" or float(a.min()) >= 0:
+                    return name
+        return None
+
+    def _concepts(self, task: Task, found: Decomposition, grid: CropGrid) -> Iterator[Named]:
+        """The concepts of one decomposition, the most important first."""
+        o, importance, dictionary, crop_set = self.options, found.importance, found.dictionary, found.crop_set
+        mean, weighted = found.mean_importance, importance.weighted
+        explained = float(np.mean(importance.coded - importance.empty))
+        varies = importance.variance > 0
+        leading = importance.total[varies].argmax(axis=1)
+        for rank, atom in enumerate(found.order, start=1):
+            exemplars = top_crops(found.factors.codes[:, atom], crop_set.crops, o.exemplars, o.per_image)
+            evidence = {
+                "importance_weighted": float(weighted[atom]),
+                "importance_sd": float(importance.total[:, atom].std()),
+                "logit_drop": float(importance.drop[:, atom].mean()),
+                "code_mean": float(dictionary.codes[:, :, atom].mean()),
+                "prevalence": float((leading == atom).mean()) if varies.any() else 0.0,
+            }
+            if explained:
+                evidence["logit_share"] = float(importance.drop[:, atom].mean()) / explained
+            concept = Concept(
+                name=concept_name(crop_set.concept, rank),
+                importance=float(mean[atom]),
+                samples=exemplar_samples(task.samples, grid, exemplars),
+                render=grid.render,
+                source=torch.tensor([image for image, _ in exemplars]) if exemplars else None,
+                directions={dictionary.layer: dictionary.atoms[atom]},
+                atom=None if crop_set.concept else atom,
+                maps=None if found.maps is None else found.maps[atom],
+                local=torch.from_numpy(importance.total[:, atom]).float(),
+                evidence=evidence,
+            )
+            yield concept, crop_set.concept
+
+
+Named = tuple[Concept, str]
+"""A concept, and the name of the concept that it is a part of ("" if of none)."""
+
+
+class _Progress:
+    """Counts the steps of an explanation and reports them."""
+
+    def __init__(self, task: Task, total: int) -> None:
+        self.task, self.total, self.done = task, total, 0
+
+    def step(self, note: str) -> None:
+        self.done += 1
+        self.task.progress(self.done, self.total, note)
+
+    def image(self, name: str, i: int) -> None:
+        self.step(f"{name}: importance in image {i + 1} of {len(self.task.samples)}")
+
+    def finish(self) -> None:
+        self.task.progress(self.total, self.total, "done")
+
+
+def concept_name(parent: str, rank: int) -> str:
+    """C1, C2, ... for concepts of the class; C1.1, C1.2, ... for those that C1 is split into."""
+    return f"{parent}.{rank}" if parent else f"C{rank}"
+
+
+def code(a: Tensor, atoms: Tensor) -> Tensor:
+    """U, (N, P, k): the codes of activations A (N, P, C) for a fixed concept bank W (k, C)."""
+    rows = a.reshape(-1, a.shape[2]).double().numpy()
+    return torch.from_numpy(nnls(rows, atoms.double().numpy())).float().reshape(*a.shape[:2], len(atoms))
+
+
+def relative_error(a: Tensor, codes: Tensor, atoms: Tensor) -> float:
+    """||A - U W|| / ||A|| (Frobenius norms) of activations (N, P, C), codes (N, P, k) and atoms (k, C)."""
+    rows = a.reshape(-1, a.shape[2])
+    return float(torch.linalg.norm(rows - codes.reshape(-1, len(atoms)) @ atoms) / torch.linalg.norm(rows))
+
+
+def concept_maps(
+    split: SplitClassifier, codes: Tensor, crop_codes: NDArray[np.float64], grid: CropGrid, crops: list[Crop]
+) -> Tensor | None:
+    """Where each concept is in each image, (k, N, H, W); None if the layer's positions form no grid.
+
+    Parameters
+    ----------
+    codes
+        (N, P, k) of the images at each position of the layer.
+    crop_codes
+        (n, k) of the crops, from which the maps of a layer without positions are made.
+    crops
+        The n crops.
+    """
+    layout, shape = split.probe.layout, split.shape
+    if layout == "NCHW":
+        return maps_from_positions(codes, (shape[1], shape[2]), grid.size)
+    if layout == "NTC":
+        tokens = token_grid(shape[0], grid.size)
+        return maps_from_positions(codes[:, tokens[0] :], tokens[1:], grid.size) if tokens else None
+    by_image = torch.zeros(len(codes), len(grid.corners), crop_codes.shape[1])
+    for (image, corner), u in zip(crops, torch.from_numpy(crop_codes).float(), strict=True):
+        by_image[image, corner] = u
+    return maps_from_crops(by_image, grid)
+
+
+def _trace_entry(task: Task, found: Decomposition, images_error: float) -> dict[str, Any]:
+    """The entry of `Explanation.trace` for one decomposition; a figure that is not defined is None."""
+    crop_set, importance = found.crop_set, found.importance
+    figures = {
+        "crops_error": found.factors.error,
+        "images_error": images_error,
+        "top1_agreement": float(importance.agrees.mean()),
+        "explained_logit": importance.explained,
+    }
+    return {
+        "step": "decompose",
+        "of": crop_set.concept or task.target_name,
+        "layer": crop_set.layer,
+        "k": crop_set.k,
+        "crops": len(crop_set.crops),
+        "iterations": found.factors.iterations,
+        "converged": found.factors.converged,
+        "head_rows": importance.evaluations,
+        **{key: value if np.isfinite(value) else None for key, value in figures.items()},
+    }
+
+
+def _notes(name: str, found: Decomposition, images_error: float) -> Iterator[str]:
+    """What a reader must know about the quality of one decomposition."""
+    importance, factors, k = found.importance, found.factors, found.crop_set.k
+    share = f"{importance.explained:.0%}" if np.isfinite(importance.explained) else "nothing"
+    yield (
+        f"{name}: activations rebuilt from the {k} concepts give the same top class in {importance.agrees.mean():.0%} "
+        f"of the images, and {share} of the class logit; the relative error is {factors.error:.2f} on crops and "
+        f"{images_error:.2f} on images"
+    )
+    constant = int((importance.variance == 0).sum())
+    if constant:
+        yield (
+            f"{name}: in {constant} of {len(importance.variance)} images no concept changes the class logit, so all "
+            "concepts have importance 0 there"
+        )
+    unused = int((factors.codes.max(axis=0) == 0).sum())
+    if unused:
+        yield f"{name}: {unused} of the {k} concepts occur in no crop (a smaller craft.k is enough)"
+    if not factors.converged:
+        yield (
+            f"{name}: the factorisation had not converged after {factors.iterations} iterations "
+            "(craft.max_iter sets the limit)"
+        )
+
+
+def _ranked(concepts: list[Named]) -> tuple[Concept, ...]:
+    """The concepts of all levels, the most important first (of equal ones the first), each with its parent's index."""
+    ordered = sorted(concepts, key=lambda named: -named[0].importance)
+    index = {concept.name: i for i, (concept, _) in enumerate(ordered)}
+    return tuple(replace(concept, parent=index[parent]) if parent else concept for concept, parent in ordered)
