@@ -1,4 +1,4 @@
-"""A world to try the loop on in milliseconds: prompts are colours, and tuning moves them."""
+"""A world in which RLPO runs in milliseconds, for tests: prompts are colours, and tuning shifts them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xcore.samples import Kind, Samples
-from xcore.types import Adapter
+from xcore.contract import Adapter, Modality, Samples
 
 COLOURS: Mapping[str, Sequence[float]] = {
     "red": [0.8, 0.3, 0.3],
@@ -19,6 +18,8 @@ COLOURS: Mapping[str, Sequence[float]] = {
     "gray": [0.45, 0.45, 0.45],
     "pale green": [0.5, 0.7, 0.5],
 }
+"""Prompt -> the mean colour that is drawn for it."""
+RED_GREEN_BLUE = ("red", "green", "blue")
 
 
 class Painter:
@@ -27,7 +28,7 @@ class Painter:
     The option ``lr`` of `adapt` is the share of the difference between the two groups' colours that is added.
     """
 
-    kind: Kind = "image"
+    modality: Modality = "image"
     fingerprint = "painter"
 
     def __init__(self, side: int = 8) -> None:
@@ -64,7 +65,7 @@ class Painter:
 
 
 class Colours:
-    """An image-text model that sees mean colours."""
+    """An image-text model that embeds images by their mean colour, and phrases by the colour that they name."""
 
     name = "colours"
 
@@ -73,3 +74,26 @@ class Colours:
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         return torch.tensor([COLOURS[t] for t in texts]) - 0.4
+
+
+class ColourAnswers:
+    """A model that answers questions with the strongest colour of an image, or as a script says.
+
+    Parameters
+    ----------
+    script
+        (colour, question) -> another answer.
+    """
+
+    def __init__(self, script: Mapping[tuple[str, str], str] | None = None) -> None:
+        self.script = script or {}
+        self.asked: list[tuple[str, str, str]] = []
+        """(id of the image, question, colour)."""
+
+    def answer(self, images: Samples, questions: Sequence[str]) -> list[str]:
+        answers = []
+        colours = [RED_GREEN_BLUE[c] for c in images.images.mean((2, 3)).argmax(1).tolist()]
+        for name, question, colour in zip(images.ids, questions, colours, strict=True):
+            self.asked.append((name, question, colour))
+            answers.append(self.script.get((colour, question), colour))
+        return answers

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import log
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from xcore_rlpo import counts
-from xcore_rlpo.loop import Loop, halves
+from xcore_rlpo.algorithm import (
+    GroupScores,
+    Search,
+    alpha,
+    anc,
+    entropy,
+    halves,
+    icv,
+    preferred,
+    reward,
+    update_decision,
+)
 from xcore_rlpo.options import PARITY, Options
 from xcore_rlpo.plugin import uses
-from xcore_rlpo.rules import Pair, alpha, gate, preferred, reward
+from xcore_rlpo.policy import Choice, Policy, State
 from xcore_rlpo.testing import Painter
 
-from xcore.errors import UsageError
-from xcore.options import validate
-from xcore.samples import Samples
+from xcore.contract import Samples
 
 
-def pair(ts1: float, ts2: float, e1: float = 0.0, e2: float = 0.0) -> Pair:
-    return Pair((ts1, ts2), (e1, e2))
+def pair(ts1: float, ts2: float, e1: float = 0.0, e2: float = 0.0) -> GroupScores:
+    return GroupScores((ts1, ts2), (e1, e2))
 
 
 PAID = Options(preset="parity")
@@ -70,7 +78,7 @@ def test_own_reward_is_the_mean_effect() -> None:
         ({"tie": "g2"}, pair(0.5, 0.5), (1, "tie")),
     ],
 )
-def test_preference(options: dict[str, str], scores: Pair, expected: tuple[int | None, str]) -> None:
+def test_preference(options: dict[str, str], scores: GroupScores, expected: tuple[int | None, str]) -> None:
     assert preferred(scores, Options(**options), coin=False) == expected
 
 
@@ -94,12 +102,12 @@ def test_random_ties_follow_the_coin() -> None:
         ({"update": False}, pair(0, 0.1), 0.1, (False, "off")),
     ],
 )
-def test_gate(options: dict[str, object], scores: Pair, best: float, expected: tuple[bool, str]) -> None:
-    assert gate(scores, 1, best, Options(**options)) == expected  # type: ignore[arg-type]
+def test_update_rules(options: dict[str, object], scores: GroupScores, best: float, expected: tuple[bool, str]) -> None:
+    assert update_decision(scores, 1, best, Options(**options)) == expected  # type: ignore[arg-type]
 
 
-def test_nobody_learns_from_a_tie() -> None:
-    assert gate(pair(0.1, 0.1), None, -1, Options()) == (False, "tie")
+def test_nothing_is_learned_from_a_tie() -> None:
+    assert update_decision(pair(0.1, 0.1), None, -1, Options()) == (False, "tie")
 
 
 def test_groups_are_disjoint_halves_and_seeded() -> None:
@@ -113,14 +121,13 @@ def test_groups_are_disjoint_halves_and_seeded() -> None:
 
 
 def test_counts() -> None:
-    assert counts.entropy([3] * 20) == pytest.approx(log(20))
-    assert counts.entropy([5, 0, 0]) == 0
-    assert counts.entropy([]) == counts.entropy([0, 0]) == 0
-    assert counts.anc([3] * 20) == 1
-    assert counts.anc([6, 2, 1]) == pytest.approx(0.5)
-    assert counts.icv([3] * 20) is None
-    assert counts.icv([1, 3]) == pytest.approx(2.0)
-    assert "ICV undefined" in counts.line([2, 2])
+    assert entropy([3] * 20) == pytest.approx(log(20))
+    assert entropy([5, 0, 0]) == 0
+    assert entropy([]) == entropy([0, 0]) == 0
+    assert anc([3] * 20) == 1
+    assert anc([6, 2, 1]) == pytest.approx(0.5)
+    assert icv([3] * 20) is None
+    assert icv([1, 3]) == pytest.approx(2.0)
 
 
 def test_parity_changes_defaults_and_nothing_that_is_given() -> None:
@@ -136,21 +143,26 @@ def test_parity_changes_defaults_and_nothing_that_is_given() -> None:
     assert set(PARITY) <= set(Options.model_fields)
 
 
-def test_a_policy_that_cannot_learn_is_refused_by_name() -> None:
+def test_options_that_make_no_sense_are_refused_by_name(refused: Callable[..., None]) -> None:
     for steps, starts in ((10, 10), (500, 50_000)):
-        with pytest.raises(UsageError, match=r"'learning_starts': .* learn nothing"):
-            validate(Options, {"steps": steps, "learning_starts": starts}, "method 'rlpo'")
+        refused({"steps": steps, "learning_starts": starts}, r"'learning_starts': .* learn nothing")
     Options(steps=10, learning_starts=10, policy="random")
-    with pytest.raises(UsageError, match="given twice"):
-        validate(Options, {"prompts": ["a", "a"]}, "method 'rlpo'")
+    refused({"prompts": ["a", "a"]}, "given twice")
     for empty in ("", " \n"):
-        with pytest.raises(UsageError, match=r"'prompts': .*text 2 of 2 is empty"):
-            validate(Options, {"prompts": ["a", empty]}, "method 'rlpo'")
+        refused({"prompts": ["a", empty]}, r"'prompts': .*text 2 of 2 is empty")
     assert Options(prompts=(" a ", "b c\n")).prompts == ("a", "b c")
-    with pytest.raises(UsageError, match="'a' is given twice"):
-        validate(Options, {"prompts": ["a", " a"]}, "method 'rlpo'")
-    with pytest.raises(UsageError, match="epsilon_end"):
-        validate(Options, {"epsilon_en": 1}, "method 'rlpo'")
+    refused({"prompts": ["a", " a"]}, "'a' is given twice")
+    refused({"epsilon_en": 1}, "epsilon_end")
+
+
+def test_options_are_grouped_and_those_that_people_set_come_first() -> None:
+    groups = [(field.json_schema_extra or {}).get("group", "") for field in Options.model_fields.values()]  # type: ignore[union-attr]
+    assert groups[:12] == [""] * 12
+    assert "" not in groups[12:]
+    starts = [group for i, group in enumerate(groups) if i == 0 or group != groups[i - 1]]
+    assert len(starts) == len(set(starts)), "the options of a group stand together"
+    assert all(field.description.endswith(".") for field in Options.model_fields.values() if field.description)
+    assert all(field.description for field in Options.model_fields.values())
 
 
 def test_roles_follow_the_options() -> None:
@@ -162,8 +174,18 @@ def test_roles_follow_the_options() -> None:
     assert uses(Options(seeds="vqa")) == ("image-text", "text-embedder", "vqa")
 
 
-class Scripted:
-    """A scorer that says what it is told to."""
+class ScriptedActions(Policy):
+    """Takes given actions."""
+
+    def __init__(self, *script: int) -> None:
+        self.script = iter(script)
+
+    def choose(self, state: State) -> Choice:
+        return Choice(next(self.script))
+
+
+class ScriptedScores:
+    """A scorer that gives prepared TCAV scores."""
 
     def __init__(self, script: list[tuple[float, float]]) -> None:
         self.script = iter(script)
@@ -176,12 +198,11 @@ def test_scripted_scores_give_the_update_sequence_of_the_released_rule() -> None
     script = [(0.2, 0.4), (0.3, 0.1), (0.4, 0.4), (0.9, 0.5), (0.6, 1.0), (0.1, 0.1)]
     painter = Painter()
     o = Options(preset="parity", adapt={"lr": 1.0})
-    loop = Loop(painter, Scripted(script), ["red", "blue"], o, steps=500, seed=0, render="as-is")  # type: ignore[arg-type]
-    digests = []
-    for action in (0, 0, 0, 0, 0, 1):
-        loop.take(action, loop.phrases[action], 1)
-        digests.append(loop.adapter.digest if loop.adapter else None)
-    assert [row["rule"] for row in loop.trace] == [
+    search = Search(painter, ScriptedScores(script), ["red", "blue"], o, steps=500, seed=0, render="as-is")  # type: ignore[arg-type]
+    with pytest.raises(StopIteration):  # the script is over after six of the 500 steps
+        search.run(ScriptedActions(0, 0, 0, 0, 0, 1))
+    digests = [row["adapter"] for row in search.trace]
+    assert [row["rule"] for row in search.trace] == [
         "best_so_far",
         "below best",
         "best_so_far",
@@ -189,9 +210,9 @@ def test_scripted_scores_give_the_update_sequence_of_the_released_rule() -> None
         "both above eta",
         "best_so_far",
     ]
-    assert [row["preferred"] for row in loop.trace] == [2, 1, 2, 1, 2, 2]
+    assert [row["preferred"] for row in search.trace] == [2, 1, 2, 1, 2, 2]
     assert digests[0] == digests[1] != digests[2]
     assert digests[3] == digests[4], "above eta nothing changes"
     assert painter.adapted == 4
-    assert (loop.counts, loop.updates) == ([5, 1], [3, 1])
-    assert [row["reward"] for row in loop.trace] == pytest.approx([0.12, 0.08, 0.16, 0.28, 80, 0.04])
+    assert (search.counts, search.updates) == ([5, 1], [3, 1])
+    assert [row["reward"] for row in search.trace] == pytest.approx([0.12, 0.08, 0.16, 0.28, 80, 0.04])

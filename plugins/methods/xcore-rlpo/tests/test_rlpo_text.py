@@ -1,4 +1,4 @@
-"""RLPO on texts: their words are the seeds, lists of words the concepts; silence is dropped and told."""
+"""RLPO on texts: their words are the seeds, lists of words are the concepts; prompts without words are dropped."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from xcore_rlpo.loop import NO_WORDS
+from xcore_rlpo.algorithm import NO_WORDS
 from xcore_rlpo.options import Options
 from xcore_rlpo.rlpo import Rlpo
 
-from xcore.classifier import TorchClassifier
-from xcore.contrast import Contrast
-from xcore.errors import MissingError, NotApplicable, XcoreError
-from xcore.live import LiveData, words_of
-from xcore.protocols import Task
-from xcore.samples import Kind, Samples
-from xcore.types import Adapter, Explanation
+from xcore.contract import Adapter, Explanation, MissingError, Modality, NotApplicable, Samples, Task, XcoreError
+from xcore.models.classifiers import TorchClassifier
+from xcore.run.live import LiveData, words_of
+from xcore.run.random_sets import RandomSets
 
 GROUPS = (("superb", "great", "fine"), ("awful", "poor", "bad"), ("film", "movie", "picture"), ("monday", "friday"))
 PULL = {"superb": 1.0, "great": 1.2, "fine": 0.8, "awful": -1.0, "poor": -0.9, "bad": -1.1}
@@ -40,6 +37,7 @@ class Bag(torch.nn.Module):
             self.hidden.weight.copy_(0.05 * torch.randn(6, len(ENGLISH), generator=torch.Generator().manual_seed(0)))
             self.hidden.weight[0] = pull
             self.hidden.bias.zero_()
+            self.out.bias.zero_()
             self.out.weight.copy_(torch.tensor([[-1.0] + [0.0] * 5, [1.0] + [0.0] * 5]))
 
     def forward(self, counts: Tensor) -> Tensor:
@@ -57,7 +55,7 @@ class Speaker:
     With `silent`, an adapted speaker says nothing any more; with `stutter`, it says nothing to odd seeds.
     """
 
-    kind: Kind = "text"
+    modality: Modality = "text"
     fingerprint = "speaker"
 
     def __init__(self, mute: Sequence[str] = (), silent: bool = False, stutter: bool = False) -> None:
@@ -97,11 +95,11 @@ def explain(tmp_path: Path, speaker: Speaker, **options: Any) -> Explanation:
     samples = Samples("text", TEXTS, tuple(f"t/{i}" for i in range(len(TEXTS))))
     data = LiveData(samples, "yes", None, ENGLISH)
     task = Task(
-        classifier=TorchClassifier(Bag(), ("no", "yes"), preprocess=count, kind="text", default_layer="hidden"),
+        classifier=TorchClassifier(Bag(), ("no", "yes"), preprocess=count, modality="text", default_layer="hidden"),
         layer="hidden",
         target=1,
         samples=samples,
-        contrast=Contrast(data, "yes", "train", seed=0, generator=Speaker(), vocabulary=ENGLISH, pool_size=40),
+        random_set=RandomSets(data, "yes", "train", seed=0, generator=Speaker(), vocabulary=ENGLISH, pool_size=40),
         data=data,
         seed=0,
         vocabulary=words_of(samples),
@@ -125,7 +123,7 @@ def test_words_of_the_texts_become_concepts_and_the_planted_ones_lead(tmp_path: 
     assert set(first.words) == {"superb", "great", "fine"}
     assert first.words[0] == first.name
     assert first.samples is not None
-    assert first.samples.kind == "text"
+    assert first.samples.modality == "text"
     assert first.maps is None
     assert first.render == "generated:speaker"
     assert first.local is not None
@@ -135,18 +133,20 @@ def test_words_of_the_texts_become_concepts_and_the_planted_ones_lead(tmp_path: 
 
 @pytest.mark.parametrize("options", [{}, {"prompts": ("great", "boring")}])
 def test_a_grid_of_patches_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(NotApplicable, match=r"rlpo.grid=3 cuts images, these samples are texts"):
+    with pytest.raises(NotApplicable, match=r"rlpo.grid=3 cuts images into patches, but these samples are texts"):
         explain(tmp_path, Speaker(), grid=3, **options)
 
 
-def test_words_without_an_answer_are_left_out_and_told(tmp_path: Path) -> None:
+def test_words_without_an_answer_are_left_out_with_a_note(tmp_path: Path) -> None:
     found = explain(tmp_path, Speaker(mute=("film", "monday")))
     assert not {"film", "monday"} & {c.name for c in found.concepts}
-    assert any("2 seed words (film, monday) left out: the generator has no words" in note for note in found.notes)
+    assert any("2 seed words (film, monday) left out: the generator gives no words" in note for note in found.notes)
 
 
 def test_a_generator_without_any_answer_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"no list of words for any of 8 seed words; to .* it said 'I do not know.'"):
+    with pytest.raises(
+        MissingError, match=r"no list of words for any of the 8 seed words; its answer to .* begins 'I do not know.'"
+    ):
         explain(tmp_path, Speaker(mute=WORDS))
 
 
@@ -157,11 +157,11 @@ def test_answers_that_are_missing_now_and_then_are_dropped_in_pairs(tmp_path: Pa
 
 
 def test_a_generator_that_its_updates_silence_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(XcoreError, match=r"after 1 updates the generator has no list of words for any"):
+    with pytest.raises(XcoreError, match=r"after 1 update the generator gives fewer than two lists of words for every"):
         explain(tmp_path, Speaker(silent=True), update_rule="always", steps=3)
 
 
-def test_a_generator_that_seldom_answers_is_not_told_of_updates(
+def test_the_error_about_a_generator_that_seldom_answers_does_not_blame_updates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speaker = Speaker()
@@ -169,19 +169,19 @@ def test_a_generator_that_seldom_answers_is_not_told_of_updates(
     answers = iter([first.take([i // 2 + i % 2 * len(WORDS) for i in range(len(first))])])
     mute = Speaker(mute=WORDS)
     monkeypatch.setattr(speaker, "generate", lambda *given: next(answers, None) or mute.generate(*given))
-    with pytest.raises(XcoreError, match=r"after 0 updates .*\(it seldom answers with a list"):
+    with pytest.raises(XcoreError, match=r"without any update .*\(it seldom answers with a list"):
         explain(tmp_path, speaker, steps=3)
 
 
-def test_a_step_without_words_pays_nothing_and_says_so(tmp_path: Path) -> None:
-    said: list[dict[str, Any]] = []
+def test_a_step_without_words_pays_nothing_and_is_marked_in_the_trace(tmp_path: Path) -> None:
+    calls: list[str] = []
     speaker = Speaker()
     generate = speaker.generate
 
     def once(prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
         drawn = generate(prompts, seeds, adapter)
-        said.append({})
-        if len(said) != 3:  # the second step: after the words that are asked first, and the first step
+        calls.append(prompts[0])
+        if len(calls) != 3:  # the second step: after the words that are asked first, and the first step
             return drawn
         return Samples("text", ("",) * len(drawn), drawn.ids, meta={**drawn.meta, "words": ((),) * len(drawn)})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import acos, cos, sin
 
@@ -10,13 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 from xcore_rlpo.options import Options
-from xcore_rlpo.patches import pieces
-from xcore_rlpo.seeds import choose, distinct, probabilities, without_class_name
+from xcore_rlpo.seed_prompts import choose, distinct, pieces, probabilities, without_class_name
 
-from xcore.classifier import FunctionClassifier
-from xcore.errors import MissingError, NotApplicable
-from xcore.protocols import Task
-from xcore.samples import Samples
+from xcore.contract import MissingError, NotApplicable, Samples, Task
 
 COLOURS = {"red": [1.0, 0, 0], "scarlet": [0.99, 0.01, 0], "green": [0, 1.0, 0], "blue": [0, 0, 1.0]}
 
@@ -33,14 +29,13 @@ class Colours:
         return torch.tensor([COLOURS[t.split()[0]] for t in texts])
 
 
-def task(vocabulary: Sequence[str]) -> Task:
+@pytest.fixture
+def task(seed_task: Callable[..., Task]) -> Callable[[Sequence[str]], Task]:
     images = torch.zeros(4, 3, 7, 8)
     images[:, 0] = 0.9
     images[:, 1, :, 4:] = 0.8
     samples = Samples("image", images, tuple("abcd"))
-    classifier = FunctionClassifier(lambda x: x.mean((2, 3)), ["Green tea", "g", "b"])
-    made = Task(classifier, "", 0, samples, contrast=None, data=None, seed=0, vocabulary=tuple(vocabulary))  # type: ignore[arg-type]
-    return replace(made, model=lambda role: Colours())
+    return lambda vocabulary: seed_task(samples, {"image-text": Colours()}, "Green tea", vocabulary)
 
 
 @pytest.mark.parametrize(("cosine", "kept"), [(0.951, [0]), (0.949, [0, 1]), (1.0, [0])])
@@ -58,8 +53,8 @@ def test_order_decides_and_removed_phrases_remove_none() -> None:
 
 def test_class_name_is_removed_whatever_its_case() -> None:
     assert without_class_name(["Zebra skin", "a ZEBRA", "stripes", "stripes", "zeb"], "zebra") == ("stripes", "zeb")
-    said = ["a Polar bear", "polar_bear", "bear", "polar"]
-    assert without_class_name(said, "polar_bear") == without_class_name(said, "Polar bear")[1:] == ("bear", "polar")
+    given = ["a Polar bear", "polar_bear", "bear", "polar"]
+    assert without_class_name(given, "polar_bear") == without_class_name(given, "Polar bear")[1:] == ("bear", "polar")
 
 
 def test_patches_cover_the_grid_column_by_column() -> None:
@@ -79,14 +74,14 @@ def test_probabilities_are_means_of_softmax() -> None:
     torch.testing.assert_close(found, torch.tensor([0.5, 0.5]))
 
 
-def test_vocabulary_is_ranked_and_cleaned() -> None:
+def test_vocabulary_is_ranked_and_cleaned(task: Callable[[Sequence[str]], Task]) -> None:
     got = choose(task(["blue", "green", "scarlet", "red", "green tea leaf"]), Options(actions=3))
     assert got.phrases == ("scarlet", "green", "blue"), "red is near scarlet, which these images are nearer to"
     assert got.prior == tuple(sorted(got.prior or (), reverse=True))
     assert choose(task(["blue", "green", "red"]), Options(actions=1)).phrases == ("red",)
 
 
-def test_own_prompts_are_taken_as_they_are() -> None:
+def test_own_prompts_are_taken_as_they_are(task: Callable[[Sequence[str]], Task]) -> None:
     made = replace(task([]), model=lambda role: pytest.fail("not asked for"))
     got = choose(made, Options(prompts=("green tea", "blue")))
     assert (got.phrases, got.prior) == (("green tea", "blue"), None)
@@ -94,7 +89,7 @@ def test_own_prompts_are_taken_as_they_are() -> None:
     assert ranked.phrases == ("red", "blue")
 
 
-def test_what_is_missing_is_said() -> None:
+def test_errors_name_what_is_missing(task: Callable[[Sequence[str]], Task]) -> None:
     with pytest.raises(MissingError, match="no vocabulary"):
         choose(task([]), Options())
     with pytest.raises(MissingError, match="class name"):

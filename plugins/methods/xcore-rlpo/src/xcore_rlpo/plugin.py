@@ -1,10 +1,10 @@
-"""The card of the method; imports nothing heavy."""
+"""The plugin's card. This module imports nothing heavy."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xcore.hookspecs import Register, hookimpl
+from xcore.contract import Register, hookimpl
 
 if TYPE_CHECKING:
     from xcore_rlpo.options import Options
@@ -16,18 +16,18 @@ def register_explainers(register: Register) -> None:
     register(
         "rlpo",
         "xcore_rlpo.rlpo:Rlpo",
-        summary="concepts drawn by a generator, picked by a DQN and tuned by preference towards a high TCAV score",
+        summary="concepts that a generator draws: a DQN chooses prompts, preference tuning raises their TCAV score",
         options="xcore_rlpo.options:Options",
         needs=("gradients", "generator"),
         uses="xcore_rlpo.plugin:uses",
-        kinds=("image", "text"),
+        modalities=("image", "text"),
         paper="Taparia et al., Explainable Concept Generation through Vision-Language Preference Learning, "
         "arXiv:2408.13438",
     )
 
 
 def uses(options: Options) -> tuple[str, ...]:
-    """The roles that these options ask for."""
+    """The roles of the helper models that these options need."""
     vqa = ("vqa",) if options.seeds != "vocabulary" and not options.prompts else ()
     localiser = ("localiser",) if options.places == "localiser" and options.maps else ()
     return (*(("image-text", "text-embedder") if options.embeds else ()), *vqa, *localiser)

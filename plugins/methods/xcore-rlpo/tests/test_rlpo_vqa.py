@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,36 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 from xcore_rlpo.options import Options
-from xcore_rlpo.rlpo import Rlpo
-from xcore_rlpo.seeds import choose
-from xcore_rlpo.testing import COLOURS, Colours, Painter
-from xcore_rlpo.vqa import QUESTIONS, ask, lemmas, merged, says_something
+from xcore_rlpo.seed_prompts import QUESTIONS, ask, choose, lemmas, merged, names_something
+from xcore_rlpo.testing import RED_GREEN_BLUE as NAMES
+from xcore_rlpo.testing import ColourAnswers
 
-from xcore.classifier import FunctionClassifier
-from xcore.errors import MissingError, NotApplicable, UsageError
-from xcore.options import validate
-from xcore.protocols import Task
-from xcore.samples import Samples
-from xcore.testing import SIDE, ExplainerTests
-
-NAMES = ("red", "green", "blue")
-
-
-class Looking:
-    """Answers with the strongest colour of a patch, or as a script says for that colour and question."""
-
-    def __init__(self, script: Mapping[tuple[str, str], str] | None = None) -> None:
-        self.script = script or {}
-        self.asked: list[tuple[str, str, str]] = []
-        """(id of the patch, question, colour)."""
-
-    def answer(self, images: Samples, questions: Sequence[str]) -> list[str]:
-        said = []
-        colours = images.images.mean((2, 3)).argmax(1).tolist()
-        for name, question, colour in zip(images.ids, questions, (NAMES[c] for c in colours), strict=True):
-            self.asked.append((name, question, colour))
-            said.append(self.script.get((colour, question), colour))
-        return said
+from xcore.contract import MissingError, NotApplicable, Samples, Task, UsageError
 
 
 class Words:
@@ -77,33 +52,29 @@ def stripes(n: int = 2) -> Samples:
     return Samples("image", images, tuple("abcdefgh"[:n]))
 
 
-def task(model: Any, embedder: Any = None, cls: str = "other", n: int = 2, **kw: Any) -> Task:
-    classifier = FunctionClassifier(lambda x: x.mean((2, 3)), [cls, "g", "b"])
-    made = Task(classifier, "", 0, stripes(n), contrast=None, data=None, seed=0, vocabulary=("gold",))  # type: ignore[arg-type]
-    models = {"image-text": embedder or Words()} | ({"vqa": model} if model else {})
+@pytest.fixture
+def task(seed_task: Callable[..., Task]) -> Callable[..., Task]:
+    def make(model: Any, embedder: Any = None, cls: str = "other", n: int = 2, **more: Any) -> Task:
+        models = {"image-text": embedder or Words()} | ({"vqa": model} if model else {})
+        return seed_task(stripes(n), models, cls, ("gold",), **more)
 
-    def helper(role: str) -> Any:
-        if role not in models:
-            raise MissingError(f"no model for the role {role!r}", f"name one with --model {role}=REF")
-        return models[role]
-
-    return replace(made, model=helper, roles=tuple(models), **kw)
+    return make
 
 
 def test_every_patch_of_every_image_is_asked_every_question_column_by_column() -> None:
-    model, heard = Looking(), list[int]()
-    counts = ask(model, stripes(), ("q1", "q2"), 3, heard.append)
+    model, reported = ColourAnswers(), list[int]()
+    counts = ask(model, stripes(), ("q1", "q2"), 3, reported.append)
     assert [row[0] for row in model.asked] == [f"{i}#patch{p}" for i in "ab" for p in range(9) for _ in range(2)]
     assert [row[1] for row in model.asked] == ["q1", "q2"] * 18
     column_major = ["red", "red", "green", "green", "green", "blue", "blue", "blue", "red"]
     assert [row[2] for row in model.asked[:18:2]] == column_major
     assert counts == {"red": 12, "green": 12, "blue": 12}
-    assert (list(counts), heard) == (["red", "green", "blue"], [1, 2])
+    assert (list(counts), reported) == (["red", "green", "blue"], [1, 2])
     assert len(QUESTIONS) == 7
 
 
 def test_a_model_that_leaves_answers_out_is_named() -> None:
-    class Short(Looking):
+    class Short(ColourAnswers):
         def answer(self, images: Samples, questions: Sequence[str]) -> list[str]:
             return super().answer(images, questions)[1:]
 
@@ -123,11 +94,11 @@ def test_forms_of_one_phrase_are_one_under_the_most_frequent() -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "none", "None.", "NOTHING", "...", "3"])
 def test_answers_that_name_nothing(text: str) -> None:
-    assert not says_something(text)
-    assert says_something("nothing else")
+    assert not names_something(text)
+    assert names_something("nothing else")
 
 
-def test_answers_are_cleaned_merged_counted_and_ranked() -> None:
+def test_answers_are_cleaned_merged_counted_and_ranked(task: Callable[..., Task]) -> None:
     script = {
         ("red", QUESTIONS[0]): "Zebra stripes",
         ("green", QUESTIONS[0]): "stripe",
@@ -136,19 +107,20 @@ def test_answers_are_cleaned_merged_counted_and_ranked() -> None:
         ("green", QUESTIONS[2]): "",
         ("blue", QUESTIONS[3]): "near blue",
     }
-    model = Looking(script)
+    model = ColourAnswers(script)
     got = choose(task(model, Words("stripe"), "zebra"), Options())
     assert len(model.asked) == 2 * 9 * 7
     # in this order of frequency: red 30, green 30, blue 30, stripe(s) 12, near blue 6 (one with blue)
     assert got.phrases == ("stripe", "red", "green", "blue")
     assert sum(got.prior or ()) == pytest.approx(1), "the softmax is over what is left"
     assert got.notes == (
-        "seed prompts from 126 answers about 2 images: 12 name nothing, 6 have the class name, 5 phrases are left",
+        "seed prompts come from 126 answers about 2 images: "
+        "12 name nothing, 6 contain the class name, 5 phrases are left",
     )
     assert choose(task(model, Words("stripe"), "zebra"), Options(actions=2)).phrases == ("stripe", "red")
 
 
-def test_the_more_frequent_of_two_near_phrases_stays_even_if_the_other_is_liked_more() -> None:
+def test_the_more_frequent_of_two_near_phrases_stays_even_if_the_other_is_liked_more(task: Callable[..., Task]) -> None:
     class Liking(Words):
         def embed_images(self, images: Samples) -> Tensor:
             rows = super().embed_images(images)
@@ -156,63 +128,40 @@ def test_the_more_frequent_of_two_near_phrases_stays_even_if_the_other_is_liked_
             return rows
 
     seldom = {("red", q): "near green" for q in QUESTIONS[:2]}
-    assert "near green" not in choose(task(Looking(seldom), Liking()), Options()).phrases
+    assert "near green" not in choose(task(ColourAnswers(seldom), Liking()), Options()).phrases
     often = {("green", q): "near green" for q in QUESTIONS[:6]}
-    assert choose(task(Looking(often), Liking()), Options()).phrases[0] == "near green"
+    assert choose(task(ColourAnswers(often), Liking()), Options()).phrases[0] == "near green"
 
 
-def test_how_many_images_and_what_else_is_asked() -> None:
-    model, told = Looking(), list[str]()
-    made = task(model, n=5, progress=lambda step, total, note="": told.append(note))
+def test_how_many_images_and_what_else_is_asked(task: Callable[..., Task], refused: Callable[..., None]) -> None:
+    model, notes = ColourAnswers(), list[str]()
+    made = task(model, n=5, progress=lambda step, total, note="": notes.append(note))
     choose(made, Options(vqa_images=3, vqa_grid=1, questions=("what is the gender?", QUESTIONS[0])))
     assert len(model.asked) == 3 * 8
     assert {row[0] for row in model.asked} == {"a#patch0", "b#patch0", "c#patch0"}
     assert model.asked[7][1] == "what is the gender?"
-    assert told[-1] == "asked about 3 of 3 images"
-    with pytest.raises(UsageError, match=r"'questions'.*'why\?' is given twice"):
-        validate(Options, {"questions": ["why?", "why?"]}, "method 'rlpo'")
+    assert notes[-1] == "asked about 3 of 3 images"
+    refused({"questions": ["why?", "why?"]}, r"'questions'.*'why\?' is given twice")
 
 
-def test_auto_asks_where_a_model_is_given() -> None:
-    assert set(choose(task(Looking()), Options()).phrases) == set(NAMES)
-    assert choose(task(Looking()), Options(seeds="vocabulary")).phrases == ("gold",)
+def test_auto_asks_where_a_model_is_given(task: Callable[..., Task]) -> None:
+    assert set(choose(task(ColourAnswers()), Options()).phrases) == set(NAMES)
+    assert choose(task(ColourAnswers()), Options(seeds="vocabulary")).phrases == ("gold",)
     assert choose(task(None), Options()) == choose(task(None), Options(seeds="vocabulary"))
-    assert choose(task(Looking()), Options(prompts=("gold",))).phrases == ("gold",)
+    assert choose(task(ColourAnswers()), Options(prompts=("gold",))).phrases == ("gold",)
 
 
-def test_what_is_missing_is_said() -> None:
+def test_errors_name_what_is_missing(task: Callable[..., Task]) -> None:
     with pytest.raises(MissingError, match=r"role 'vqa' \(name one with --model vqa=REF"):
         choose(task(None), Options(seeds="vqa"))
-    dumb = Looking({(c, q): "none" for c in NAMES for q in QUESTIONS})
-    with pytest.raises(MissingError, match=r"no seed prompts: 126 answers about 2 images: 126 name nothing, 0 have"):
+    dumb = ColourAnswers({(c, q): "none" for c in NAMES for q in QUESTIONS})
+    with pytest.raises(
+        MissingError, match=r"no seed prompts \(126 answers about 2 images: 126 name nothing, 0 contain"
+    ):
         choose(task(dumb), Options())
-    zebra = Looking({(c, q): "a Zebra" for c in NAMES for q in QUESTIONS})
-    with pytest.raises(MissingError, match="126 have the class name, 0 phrases are left"):
+    zebra = ColourAnswers({(c, q): "a Zebra" for c in NAMES for q in QUESTIONS})
+    with pytest.raises(MissingError, match="126 contain the class name, 0 phrases are left"):
         choose(task(zebra, cls="zebra"), Options())
-    texts = replace(task(Looking()), samples=Samples("text", ("x",), ("x",)))
+    texts = replace(task(ColourAnswers()), samples=Samples("text", ("x",), ("x",)))
     with pytest.raises(NotApplicable, match="asks about images"):
         choose(texts, Options(seeds="vqa"))
-
-
-class TestExplainer(ExplainerTests):
-    """The whole method on answers."""
-
-    @pytest.fixture
-    def explainer(self) -> Rlpo:
-        return Rlpo(Options(n=4, negatives=4, steps=4, rank_sets=2, shown=3, gradient_steps=1, vqa_images=3))
-
-    @pytest.fixture
-    def generator(self) -> Painter:
-        return Painter(SIDE)
-
-    @pytest.fixture
-    def models(self) -> Mapping[str, Any]:
-        return {"image-text": Colours(), "vqa": Looking({("red", QUESTIONS[6]): "none"})}
-
-    @pytest.fixture
-    def vocabulary(self) -> tuple[str, ...]:
-        return tuple(COLOURS)
-
-    def test_the_answers_are_the_concepts(self, explanation: Any) -> None:
-        assert {c.name for c in explanation.concepts} <= set(NAMES)
-        assert any(note.startswith("seed prompts from 189 answers about 3 images: ") for note in explanation.notes)

@@ -17,12 +17,9 @@ from xcore_rlpo.plugin import uses
 from xcore_rlpo.rlpo import Rlpo
 from xcore_rlpo.testing import COLOURS, Colours, Painter
 
-from xcore.classifier import FunctionClassifier, TorchClassifier
-from xcore.contrast import Contrast
-from xcore.errors import MissingError, NotApplicable, UsageError
-from xcore.protocols import Task
-from xcore.samples import Samples
-from xcore.types import Budget, Explanation
+from xcore.contract import Budget, Explanation, MissingError, NotApplicable, Samples, Task, UsageError
+from xcore.models.classifiers import FunctionClassifier, TorchClassifier
+from xcore.run.random_sets import RandomSets
 
 SIDE = 8
 FAST: dict[str, Any] = {"n": 5, "negatives": 6, "gradient_steps": 1, "shown": 4, "rank_sets": 2}
@@ -58,7 +55,7 @@ def task(tmp_path: Path, target: int = 0, seed: int = 0, net: int | None = None,
     images = torch.rand(20, 3, SIDE, SIDE, generator=rng) * 0.5
     images[:, target, :, 2:6] += 0.4
     samples = Samples("image", images, tuple(f"class/{i}" for i in range(20)))
-    contrast = Contrast(
+    random_sets = RandomSets(
         None,  # type: ignore[arg-type]
         "",
         "train",
@@ -71,7 +68,7 @@ def task(tmp_path: Path, target: int = 0, seed: int = 0, net: int | None = None,
         "mix",
         target,
         samples,
-        contrast,
+        random_sets,
         data=None,  # type: ignore[arg-type]
         seed=seed,
         vocabulary=tuple(COLOURS),
@@ -230,7 +227,8 @@ def test_above_eta_nothing_is_learned_and_the_run_ends(tmp_path: Path) -> None:
     got = run(made, steps=50, eta=0.0, policy="round-robin")
     assert made.generator.adapted == 0
     assert len(got.trace) == len(COLOURS), "each was tried once, and all are at the ceiling"
-    assert any("nothing was left to change" in note for note in got.notes)
+    assert any("no seed prompt had anything left to gain" in note for note in got.notes)
+    assert any("(ANC) 1.00, inverse coefficient of variation (ICV) undefined" in note for note in got.notes)
     patient = run(task(tmp_path), steps=30, update=False, policy="round-robin", patience=12)
     assert len(patient.trace) == 12
     assert len(run(task(tmp_path), steps=30, update=False, policy="round-robin", patience=0).trace) == 30
@@ -239,7 +237,10 @@ def test_above_eta_nothing_is_learned_and_the_run_ends(tmp_path: Path) -> None:
 def test_parity_preset_runs(tmp_path: Path) -> None:
     made = task(tmp_path)
     made = replace(
-        made, contrast=lambda n, i, render: Painter().generate(["gray"] * n, range(90 + n * i, 90 + n * i + n))
+        made,
+        random_set=lambda n, i, render, purpose="negative": Painter().generate(
+            ["gray"] * n, range(90 + n * i, 90 + n * i + n)
+        ),
     )
     got = run(made, **{"preset": "parity", "n": 5, "negatives": 1, "steps": 12, "learning_starts": 4, "length": 4})
     assert {row["rule"] for row in got.trace} <= {"best_so_far", "both above eta", "below best"}
@@ -278,12 +279,12 @@ def test_same_seed_same_result_and_the_world_as_it_was(tmp_path: Path) -> None:
 
 
 def test_budget_caps_the_steps(tmp_path: Path) -> None:
-    told: list[tuple[int, int, str]] = []
-    made = task(tmp_path, budget=Budget(steps=4), progress=lambda s, t, note="": told.append((s, t, note)))
+    reported: list[tuple[int, int, str]] = []
+    made = task(tmp_path, budget=Budget(steps=4), progress=lambda s, t, note="": reported.append((s, t, note)))
     got = run(made, steps=100, patience=0)
     assert len(got.trace) == 4
-    assert [s for s, *_ in told] == [1, 2, 3, 4, 4, 5, 6]
-    assert {t for _, t, _ in told} == {6}
+    assert [s for s, *_ in reported] == [1, 2, 3, 4, 4, 5, 6]
+    assert {t for _, t, _ in reported} == {6}
     with pytest.raises(UsageError, match="learning_starts"):
         run(replace(made, budget=Budget(steps=4)), steps=100, learning_starts=4)
 
@@ -295,13 +296,13 @@ def test_prompts_need_no_image_text_model(tmp_path: Path) -> None:
     assert "q_value" in got.concepts[0].evidence
 
 
-def test_what_is_missing_is_said(tmp_path: Path) -> None:
+def test_errors_name_what_is_missing(tmp_path: Path) -> None:
     made = task(tmp_path)
     with pytest.raises(MissingError, match="generator"):
         run(replace(made, generator=None))
     blind = FunctionClassifier(lambda x: x.mean((2, 3))[:, :2], ["a", "b"])
     with pytest.raises(NotApplicable, match="gradients"):
         run(replace(made, classifier=blind))
-    made.generator.kind = "text"
+    made.generator.modality = "text"
     with pytest.raises(NotApplicable, match="draws text"):
         run(made)

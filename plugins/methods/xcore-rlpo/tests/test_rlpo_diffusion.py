@@ -1,4 +1,4 @@
-"""The method over a small random Stable Diffusion pipeline: the loop, the LoRA and the files fit together."""
+"""The method over a small random Stable Diffusion pipeline: the search, the LoRA and the files fit together."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from torch import nn
 from xcore_rlpo.options import Options
 from xcore_rlpo.rlpo import Rlpo
 
-from xcore.classifier import TorchClassifier
-from xcore.protocols import Task
-from xcore.samples import Samples
-from xcore.types import Explanation
+from xcore.contract import Explanation, Purpose, Samples, Task
+from xcore.models.classifiers import TorchClassifier
 
 pytest.importorskip("xcore_diffusion")
 
@@ -41,7 +39,7 @@ def explain(generator: Any, workdir: Path, **options: Any) -> Explanation:
     samples = Samples("image", torch.rand(6, 3, 64, 64, generator=rng), tuple("abcdef"))
     pool = generator.generate(WORDS * 2, range(100, 108))
 
-    def contrast(n: int, index: int, render: str) -> Samples:
+    def random_set(n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
         assert render == f"generated:{generator.fingerprint}"
         return pool.take([(3 * index + i) % 8 for i in range(n)])
 
@@ -50,7 +48,7 @@ def explain(generator: Any, workdir: Path, **options: Any) -> Explanation:
         "0",
         0,
         samples,
-        contrast,
+        random_set,
         data=None,  # type: ignore[arg-type]
         seed=0,
         vocabulary=WORDS,
@@ -73,8 +71,8 @@ def explain(generator: Any, workdir: Path, **options: Any) -> Explanation:
     return Rlpo(Options(**{**small, **options})).explain(task)
 
 
-def test_the_loop_tunes_the_pipeline_and_leaves_its_base_alone(generator: Any, tmp_path: Path) -> None:
-    from xcore.lora import load_adapter
+def test_the_search_tunes_the_pipeline_and_leaves_its_base_alone(generator: Any, tmp_path: Path) -> None:
+    from xcore.pretrained.lora import load_adapter
 
     before = generator.generate(["stripes"], [7])
     got = explain(generator, tmp_path / "a")

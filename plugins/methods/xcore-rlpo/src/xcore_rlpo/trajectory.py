@@ -1,4 +1,4 @@
-"""The trajectory: what one prompt and one noise become while the generator is tuned, and what the classifier says."""
+"""The trajectory: what a generator draws from one prompt and one noise while it is tuned, and how it is classified."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xcore.protocols import Task
-from xcore.samples import Samples
-from xcore_rlpo import draws
-from xcore_rlpo.loop import Loop
+from xcore.contract import Samples, Task
+from xcore_rlpo.algorithm import FOLLOW, Search, noise
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SIDE, GAP, LINE = 96, 4, 14
-"""Height of a picture, distance and height of a line of text, in pixels."""
+"""Height of an image, distance between images and height of a line of text, in pixels."""
 
 
-def follow(task: Task, loop: Loop) -> tuple[dict[str, Path], int]:
+def follow(task: Task, search: Search) -> tuple[dict[str, Path], int]:
     """Draw the trajectory and write it below the task's working directory.
 
     Returns
@@ -28,15 +26,15 @@ def follow(task: Task, loop: Loop) -> tuple[dict[str, Path], int]:
     The files (``trajectory.json``, and ``trajectory.png`` for images) and the number of samples drawn. Nothing is
     drawn if the generator was never updated.
     """
-    o = loop.options
-    if loop.adapter is None:
+    o = search.options
+    if search.adapter is None:
         return {}, 0
-    prompt = o.trajectory or loop.phrases[loop.updates.index(max(loop.updates))]
-    seeds = draws.seeds(o.trajectory_samples, loop.seed, draws.FOLLOW)
-    loop.keep()  # the final state, whatever the step
+    prompt = o.trajectory or search.phrases[search.updates.index(max(search.updates))]
+    seeds = noise(o.trajectory_samples, search.seed, FOLLOW)
+    search.keep_snapshot()  # the final state, whatever the step
     columns, record = [], list[dict[str, Any]]()
-    for t, adapter in sorted(loop.snapshots.items()):
-        drawn = loop.generator.generate([prompt] * len(seeds), seeds, adapter)
+    for t, adapter in sorted(search.snapshots.items()):
+        drawn = search.generator.generate([prompt] * len(seeds), seeds, adapter)
         logits = task.classifier.logits(drawn)
         top = [task.classifier.classes[i] for i in logits.argmax(1).tolist()]
         share = torch.softmax(logits.double(), 1)[:, task.target].tolist()
@@ -48,13 +46,13 @@ def follow(task: Task, loop: Loop) -> tuple[dict[str, Path], int]:
                 "predictions": top,
                 "target_probability": share,
                 "target_logit": logits[:, task.target].tolist(),
-                **({"texts": list(drawn.texts)} if drawn.kind == "text" else {}),
+                **({"texts": list(drawn.texts)} if drawn.modality == "text" else {}),
             }
         )
     files = {"trajectory.json": task.workdir / "trajectory.json"}
     about = {"prompt": prompt, "seeds": seeds, "target": task.target_name, "snapshots": record}
     files["trajectory.json"].write_text(json.dumps(about, indent=1), encoding="utf-8")
-    if loop.generator.kind == "image":
+    if search.generator.modality == "image":
         files["trajectory.png"] = task.workdir / "trajectory.png"
         strip(prompt, columns).save(files["trajectory.png"])
     return files, len(seeds) * len(columns)

@@ -1,0 +1,415 @@
+"""RLPO's search for concepts: `Search.run` is the algorithm, one step after another; the rules that it uses follow it.
+
+After Algorithm 1 of Taparia et al., arXiv:2408.13438, with the deviations that ``docs/methods/rlpo.md`` lists. The
+symbols of the paper are called here:
+
+=========== ============================================================================================
+f           the classifier under explanation; `scorer` asks it for gradients and activations
+A, a_t      ``phrases``, the seed prompts, and ``action``, the index of the one that was chosen in step t
+s_t         ``state``, what the policy sees: the mean embedding of n samples (`States`)
+g, phi_t    ``generator``, and ``adapter``, the LoRA that tuning has given it so far (None = untuned)
+G_1, G_2    ``groups``, two sets of n samples each that the generator draws in a step
+TS_1, TS_2  ``scores.ts``, the TCAV scores of the groups, in [0, 1]
+eta         option `eta`, the TCAV score at which a seed prompt counts as explained
+r_t, alpha  ``paid``, the reward of step t, and its published weight (`alpha`)
+T           ``steps``, the number of steps
+=========== ============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import log
+from statistics import fmean, pstdev
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torch.nn.functional import normalize
+from xcore_tcav.scorer import Scorer
+
+from xcore.contract import Adapter, Generator, Samples, seeded
+from xcore_rlpo.options import Options
+from xcore_rlpo.policy import Policy, State
+
+Encoder = Callable[[Samples], Tensor]
+"""Samples -> (n, d) embeddings."""
+
+NO_STATE: State = np.zeros(0, np.float32)
+"""The state that a policy gets that looks at none."""
+
+
+class States:
+    """The states of the policy: the mean of the unit embeddings of n samples, (d,), each entry in [-1, 1].
+
+    Parameters
+    ----------
+    encode
+        Samples -> (n, d) embeddings.
+    samples
+        The m class samples, of which a first state shows some.
+    n
+        Number of class samples in a first state; all m if there are fewer.
+    seed
+        Of the draw of these samples.
+    """
+
+    def __init__(self, encode: Encoder, samples: Samples, n: int, seed: int) -> None:
+        self._encode = encode
+        self._class = normalize(encode(samples).float(), dim=1)
+        self._n = min(n, len(self._class))
+        self._rng = np.random.default_rng(seed % 2**32)
+
+    def first(self) -> State:
+        """The state at the start of an episode: n class samples, drawn at random."""
+        rows = self._rng.choice(len(self._class), self._n, replace=False)
+        return _within_bounds(self._class[rows].mean(0))
+
+    def after(self, state: State, group: Samples) -> State:
+        """The state after `state` if `group` was preferred; no other one if a generator of text gave no words."""
+        return _within_bounds(normalize(self._encode(group).float(), dim=1).mean(0)) if len(group) else state
+
+    def mean(self) -> State:
+        """The mean over all class samples, which first states are near to."""
+        return _within_bounds(self._class.mean(0))
+
+
+def _within_bounds(state: Tensor) -> State:
+    """Rounding may take an entry of a unit vector beyond 1."""
+    bounded: State = state.clamp(-1, 1).cpu().numpy()
+    return bounded
+
+
+class Search:
+    """One run of the search: the tuned generator, what each action has brought so far, and the trace.
+
+    Parameters
+    ----------
+    generator
+        Draws the samples and is tuned.
+    scorer
+        Gives the TCAV scores of groups for the classifier and the class under explanation.
+    phrases
+        The seed prompts A, one for each action.
+    steps
+        T, the number of steps that the run may take.
+    seed
+        Of everything that is drawn.
+    render
+        How the random sets are rendered that groups are scored against.
+
+    Attributes
+    ----------
+    adapter
+        What tuning has made of the generator so far; None before the first update.
+    trace
+        One JSON-able entry for each step.
+    counts, updates
+        How often each action was chosen, and how often the generator was tuned on its samples.
+    snapshots
+        Number of steps taken -> the adapter at that time, without the state of its optimiser.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        scorer: Scorer,
+        phrases: Sequence[str],
+        options: Options,
+        *,
+        steps: int,
+        seed: int,
+        render: str,
+    ) -> None:
+        self.generator, self.scorer, self.phrases = generator, scorer, tuple(phrases)
+        self.options, self.steps, self.seed, self.render = options, steps, seed, render
+        self.adapter: Adapter | None = None
+        self.trace: list[dict[str, Any]] = []
+        self.counts = [0] * len(phrases)
+        self.updates = [0] * len(phrases)
+        self.snapshots: dict[int, Adapter | None] = {0: None}
+        self._best = [-1.0] * len(phrases)
+        self._steps_since_update = 0
+        self._explained: set[int] = set()
+
+    def run(
+        self,
+        policy: Policy,
+        states: States | None = None,
+        on_step: Callable[[Mapping[str, Any]], None] = lambda row: None,
+    ) -> None:
+        """Take T steps, or fewer where no action has anything left to gain (`finished`).
+
+        Parameters
+        ----------
+        policy
+            Chooses the actions, and learns from the rewards.
+        states
+            What the policy sees; None for a policy that looks at no state.
+        on_step
+            Called with the trace's entry after each step.
+        """
+        o = self.options
+        with seeded(self.seed):  # the library of the DQN draws from the global generators
+            state, episode = states.first() if states else NO_STATE, list[int]()
+            for t in range(self.steps):
+                # 1. Choose the action a_t, a seed prompt. Prompts of an episode are joined: "cat", then "cat, water".
+                choice = policy.choose(state)
+                action = choice.action
+                episode.append(action)
+                self.counts[action] += 1
+                prompt = ", ".join(dict.fromkeys(self.phrases[a] for a in episode))
+                row = dict[str, Any](step=t + 1, action=action, phrase=self.phrases[action], prompt=prompt)
+
+                # 2. Draw two groups G_1 and G_2 of n samples each.
+                groups = self._draw(prompt, t)
+
+                # 3. Score both with TCAV.
+                scores = self._score(groups)
+                row |= scores.as_row() if scores else {"ts": [], "effect": []}
+
+                # 4. Prefer the group with the better score.
+                winner, decided_by = preferred(scores, o, coin=bool(stream(self.seed, TIE, t).integers(2)))
+                if scores and winner is not None:
+                    self._best[action] = max(self._best[action], scores.ts[winner])
+                row |= {"preferred": None if winner is None else winner + 1}
+                row |= {"decided_by": decided_by} if scores else {}
+
+                # 5. Tune the generator by DPO towards the preferred group, if the update rule says so: phi_t+1.
+                update, rule = update_decision(scores, winner, self._best[action], o)
+                figures = self._tune(groups[winner], groups[1 - winner], t) if update and winner is not None else {}
+                self._count_update(action, update, rule)
+                row |= {"updated": update, "rule": rule}
+
+                # 6. Pay the reward r_t.
+                times = self.counts[action] if o.alpha_scope == "run" else episode.count(action)
+                paid = reward(scores, times, self.steps, o)
+                if scores and o.reward == "parity":
+                    row["alpha"] = alpha(scores, times, self.steps, o.eta)
+                row |= {"reward": paid, "adapter": self.adapter.digest if self.adapter else None}
+                row |= {f"update_{name}": float(value) for name, value in figures.items()}
+
+                self.trace.append({**row, **choice.figures})
+                if scores and (t + 1) % o.trajectory_every == 0:  # a step without words left the generator as it was
+                    self.keep_snapshot()
+                on_step(self.trace[-1])
+                if self.finished:  # no action follows, so there is nothing to learn for
+                    break
+
+                # 7. Store the transition (s_t, a_t, r_t, s_t+1), where s_t+1 shows the preferred group.
+                over = len(episode) >= o.length or not update
+                next_state = states.after(state, groups[winner or 0]) if states else NO_STATE
+                policy.store(state, action, paid, next_state, over)
+
+                # 8. Let the policy learn from the stored transitions.
+                policy.learn()
+
+                state = next_state
+                if over:
+                    state, episode = states.first() if states else NO_STATE, []
+
+    @property
+    def finished(self) -> bool:
+        """Whether all actions were tried, and none has anything left to gain.
+
+        Either every action has reached eta since the last update, or `patience` steps went by without an update.
+        """
+        if not self.options.patience or not all(self.counts):
+            return False
+        return len(self._explained) == len(self.counts) or self._steps_since_update >= self.options.patience
+
+    def keep_snapshot(self) -> None:
+        """Keep the present state of the generator for the trajectory."""
+        a = self.adapter
+        self.snapshots[len(self.trace)] = Adapter(a.state, {}, a.digest) if a else None
+
+    def _draw(self, prompt: str, t: int) -> tuple[Samples, Samples]:
+        """Two groups: 2n samples are drawn together and halved at random, since no score ranks single samples.
+
+        A generator of text may have no words for a seed. Such samples are dropped, and as many of the other group, so
+        that preferred and rejected samples still form pairs.
+        """
+        n = self.options.n
+        drawn = self.generator.generate([prompt] * (2 * n), noise(2 * n, self.seed, STEP, t), self.adapter)
+        first, second = halves(self.seed, t, n)
+        one, two = drawn.take(first).filled(), drawn.take(second).filled()
+        m = min(len(one), len(two))
+        return one.take(slice(m)), two.take(slice(m))
+
+    def _score(self, groups: tuple[Samples, Samples]) -> GroupScores | None:
+        """The TCAV scores of both groups; None where a generator of text gave too few words to score."""
+        if len(groups[0]) < 2:
+            return None
+        one, two = self.scorer.score_many(groups, self.render)
+        details = {}
+        if len(one.ts_each) > 1:
+            details["ts_std"] = [one.ts_std, two.ts_std]
+        if self.options.folds:
+            details["cav_accuracy"] = [one.accuracy, two.accuracy]
+        return GroupScores((one.ts, two.ts), (one.effect, two.effect), details)
+
+    def _tune(self, better: Samples, worse: Samples, t: int) -> Mapping[str, float]:
+        """One preference update (DPO) of the generator, and its figures.
+
+        The i-th sample of one group is paired with the i-th of the other; the samples were shuffled, so the pairs are
+        random ones.
+        """
+        seed = noise(1, self.seed, ADAPT, t)[0]
+        self.adapter, figures = self.generator.adapt(
+            self.adapter, better, worse, seed=seed, options=dict(self.options.adapt)
+        )
+        return figures
+
+    def _count_update(self, action: int, update: bool, rule: str) -> None:
+        self.updates[action] += update
+        self._steps_since_update = 0 if update else self._steps_since_update + 1
+        if update:  # the tuned generator may draw any prompt in another way
+            self._explained.clear()
+        elif rule in EXPLAINED:
+            self._explained.add(action)
+        else:
+            self._explained.discard(action)
+
+
+class GroupScores(NamedTuple):
+    """The TCAV scores of the two groups of a step."""
+
+    ts: tuple[float, float]
+    """TS_1 and TS_2: share of positive sensitivities, in [0, 1]."""
+    effect: tuple[float, float]
+    """Mean sensitivities, in [-1, 1]."""
+    details: Mapping[str, list[float]] = {}
+    """Spread over random sets and accuracy of the CAVs of both groups, where they are defined."""
+
+    def as_row(self) -> dict[str, Any]:
+        """What the trace keeps of them."""
+        return {"ts": list(self.ts), "effect": list(self.effect), **self.details}
+
+
+def preferred(scores: GroupScores | None, options: Options, coin: bool) -> tuple[Literal[0, 1] | None, str]:
+    """Index of the preferred group (None = neither) and what decided: "ts", "effect" or "tie".
+
+    Parameters
+    ----------
+    scores
+        None where nothing could be scored; then neither group is preferred.
+    coin
+        A fair draw, used where ``tie="random"``.
+    """
+    if scores is None:
+        return None, NO_WORDS
+    by = {"ts-effect": ("ts", "effect"), "ts": ("ts",), "effect": ("effect",)}[options.preference]
+    for name in by:
+        first, second = getattr(scores, name)
+        if first != second:
+            return (0 if first > second else 1), name
+    if options.tie == "skip":
+        return None, "tie"
+    return (1 if options.tie == "g2" else int(coin)), "tie"  # type: ignore[return-value]
+
+
+EXPLAINED = ("max at eta", "both above eta")
+"""The rules of `update_decision` by which an action needs no update any more."""
+NO_WORDS = "no words"
+"""The rule of a step in which a generator of text gave too few words to score."""
+
+
+def update_decision(scores: GroupScores | None, winner: int | None, best: float, options: Options) -> tuple[bool, str]:
+    """Whether to tune the generator, and the rule that decided.
+
+    Parameters
+    ----------
+    scores
+        None where nothing could be scored.
+    winner
+        Index of the preferred group, None = neither.
+    best
+        The best TS of a preferred group of this action so far, the present step included.
+
+    Notes
+    -----
+    ``always``: whenever one group is preferred. ``best_so_far`` (released code): where the preferred group is as good
+    as the action's best and not both groups are above eta. ``low_gate`` (the authors' answer to reviewers): not where
+    both are below eta. ``max_below_eta``: until one group reaches eta.
+    """
+    if scores is None:
+        return False, NO_WORDS
+    low, high = min(scores.ts), max(scores.ts)
+    if not options.update:
+        return False, "off"
+    if options.update_rule == "max_below_eta" and high >= options.eta:
+        return False, "max at eta"
+    if options.update_rule == "best_so_far" and low > options.eta:
+        return False, "both above eta"
+    if options.update_rule == "low_gate" and high < options.eta:
+        return False, "both below eta"
+    if winner is None:
+        return False, "tie"
+    if options.update_rule == "best_so_far" and scores.ts[winner] < best:
+        return False, "below best"
+    return True, options.update_rule
+
+
+def alpha(scores: GroupScores, times: int, steps: int, eta: float) -> float:
+    """Weight of the published reward, in [0, 1]: min(1, 2 times / T), and 1 where both groups are above eta.
+
+    Parameters
+    ----------
+    times
+        How often the action was chosen, this step included.
+
+    References
+    ----------
+    Taparia et al., arXiv:2408.13438; constants as in the released code.
+    """
+    return 1.0 if min(scores.ts) > eta else min(1.0, 2 * times / steps)
+
+
+def reward(scores: GroupScores | None, times: int, steps: int, options: Options) -> float:
+    """The reward of a step: the mean effect of both groups, in [-1, 1], or the published 50 alpha (TS_1 + TS_2).
+
+    A step without scores pays 0.
+    """
+    if scores is None:
+        return 0.0
+    if options.reward == "ts":
+        return sum(scores.effect) / 2
+    return 50 * alpha(scores, times, steps, options.eta) * sum(scores.ts)
+
+
+# Every purpose draws from a random stream of its own, so that nothing is judged by the samples that it was chosen by.
+SPLIT, STEP, TIE, ADAPT, RANK, SHOW, FOLLOW, PICK, ASK = range(9)
+
+
+def stream(seed: int, purpose: int, *place: int) -> np.random.Generator:
+    """The random generator for a purpose (one of the constants above) at a place of a run, such as a step."""
+    return np.random.default_rng([seed, 1 + purpose, *place])
+
+
+def noise(n: int, seed: int, purpose: int, *place: int) -> list[int]:
+    """n seeds for a generator's noise, in [0, 2^62)."""
+    drawn: list[int] = stream(seed, purpose, *place).integers(2**62, size=n).tolist()
+    return drawn
+
+
+def halves(seed: int, t: int, n: int) -> tuple[list[int], list[int]]:
+    """Positions 0 .. 2n - 1, split at random into two groups of n."""
+    order: list[int] = stream(seed, SPLIT, t).permutation(2 * n).tolist()
+    return order[:n], order[n:]
+
+
+def entropy(counts: Sequence[int]) -> float:
+    """Entropy of the choices in nats, in [0, ln k]; ln k for k actions that were chosen equally often."""
+    total = sum(counts)
+    return sum(-c / total * log(c / total) for c in counts if c) if total else 0.0
+
+
+def anc(counts: Sequence[int]) -> float:
+    """Average normalised count: mean over maximum, in (0, 1]; 1 for equal counts, 0 if nothing was chosen."""
+    return fmean(counts) / max(counts) if any(counts) else 0.0
+
+
+def icv(counts: Sequence[int]) -> float | None:
+    """Inverse coefficient of variation: mean over standard deviation (ddof 0); None for equal counts."""
+    spread = pstdev(counts)
+    return fmean(counts) / spread if spread else None

@@ -1,0 +1,337 @@
+"""Options of RLPO, and the preset that follows the authors' released code. This module imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic.config import JsonDict
+
+from xcore.contract import Options as Base
+
+PARITY: Mapping[str, Any] = {
+    "n": 10,
+    "steps": 500,
+    "negatives": 1,
+    "contrast": "dataset",
+    "reward": "parity",
+    "preference": "ts",
+    "tie": "g2",
+    "update_rule": "best_so_far",
+    "alpha_scope": "episode",
+    "eta": 0.5,
+    "patience": 0,
+    "adapt": {"steps": 2, "lr": 1e-5, "beta": 2500.0},
+    "exploration": "uniform",
+    "exploration_fraction": 0.1,
+    "epsilon_end": 0.9,
+    "learning_starts": 100,
+    "learning_rate": 1e-4,
+    "buffer": 100,
+    "train_freq": 4,
+    "gradient_steps": 1,
+    "target_update": 10_000,
+}
+"""What the released vision code does, as far as options can express it. Its DQN never learned: its library's default of
+``learning_starts`` was 50,000, but a run has 500 steps. The 100 here are the library's present default.
+"""
+
+# The groups of options, under which `xcore show rlpo` lists them. Options without a group are those that people set.
+SEEDS: JsonDict = {"group": "Seed prompts"}
+SCORES: JsonDict = {"group": "TCAV scores"}
+SEARCH: JsonDict = {"group": "Search"}
+TUNING: JsonDict = {"group": "Preference tuning"}
+CONCEPTS: JsonDict = {"group": "Concepts and files"}
+RELEASED: JsonDict = {"group": "Parity with the released code"}
+
+
+class Options(Base):
+    """How RLPO looks for concepts. ``preset="parity"`` changes the defaults of the options that are not given."""
+
+    preset: Literal["default", "parity"] = Field(
+        "default",
+        description="Which defaults to use: default = our recommended ones, parity = those of the authors' released "
+        "code. Options that you give yourself win over both.",
+    )
+    prompts: tuple[str, ...] = Field(
+        (), description="Your own seed prompts, in this order. Without any, they are found as the option seeds says."
+    )
+    seeds: Literal["auto", "vocabulary", "vqa"] = Field(
+        "auto",
+        description="Where seed prompts come from: vocabulary = the phrases of the data set (of texts, their words); "
+        "vqa = answers of a model of the role vqa about patches of the class images; auto = vqa where such a model is "
+        "given, else vocabulary.",
+    )
+    questions: tuple[str, ...] = Field(
+        (), description="Questions about your task that are asked of every patch after the seven standard ones."
+    )
+    actions: int = Field(
+        20, ge=1, description="How many of the ranked seed prompts to keep, at least 1. Your own prompts are all kept."
+    )
+    steps: int = Field(100, ge=0, description="Number of search steps T, at least 0. The budget may lower it.")
+    n: int = Field(10, ge=2, description="Number of samples in each of the two groups of a step, at least 2.")
+    policy: Literal["dqn", "random", "round-robin", "ranking"] = Field(
+        "dqn",
+        description="Who chooses the seed prompt of a step: dqn = a DQN that learns from the rewards, random = chance, "
+        "round-robin = each prompt in turn; ranking = take no steps, the embedding model alone orders the prompts.",
+    )
+    update: bool = Field(True, description="Whether the generator is tuned; false leaves it as it is.")
+    eta: float = Field(
+        0.95, ge=0, le=1, description="TCAV score, from 0 to 1, at which a seed prompt counts as explained."
+    )
+    adapt: dict[str, Any] = Field(
+        {"steps": 4, "lr": 1e-3},
+        description="Options of the generator's preference update, such as its number of optimiser steps (steps), its "
+        "learning rate (lr) and the strength of DPO (beta).",
+    )
+    contrast: Literal["generated", "dataset"] = Field(
+        "generated",
+        description="Where the random sets come from that groups are compared with: generated = the generator draws "
+        "them, dataset = samples of other classes from the data set.",
+    )
+
+    vqa_images: int = Field(
+        20, ge=1, description="How many class images to ask about, at least 1; the first ones.", json_schema_extra=SEEDS
+    )
+    vqa_grid: int = Field(
+        3,
+        ge=1,
+        description="Rows and columns of the grid of patches that each of these images is cut into, at least 1.",
+        json_schema_extra=SEEDS,
+    )
+    grid: int = Field(
+        1,
+        ge=1,
+        description="Rank seed prompts on whole images (1), or on the patches of a grid with so many rows and columns. "
+        "Texts allow only 1.",
+        json_schema_extra=SEEDS,
+    )
+    dedup: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="Cosine similarity of embeddings, above 0 and up to 1, above which two phrases count as one.",
+        json_schema_extra=SEEDS,
+    )
+    logit_scale: float = Field(
+        100.0,
+        gt=0,
+        description="Factor on the cosine similarities before the softmax over phrases that ranks them, above 0.",
+        json_schema_extra=SEEDS,
+    )
+
+    negatives: int = Field(
+        20,
+        ge=1,
+        description="Number of random sets R that each group is compared with, at least 1; one CAV is fitted for each.",
+        json_schema_extra=SCORES,
+    )
+    pool: bool = Field(
+        False,
+        description="Whether CAVs are fitted on activations averaged over positions instead of flattened ones.",
+        json_schema_extra=SCORES,
+    )
+    folds: int = Field(
+        0,
+        ge=0,
+        description="Folds of the cross-validation that gives the accuracy of the CAVs, 0 or at least 2; "
+        "0 = do not compute it.",
+        json_schema_extra=SCORES,
+    )
+
+    length: int = Field(
+        1,
+        ge=1,
+        description="Greatest number of steps in an episode, at least 1; the prompts of an episode are joined.",
+        json_schema_extra=SEARCH,
+    )
+    patience: int = Field(
+        16,
+        ge=0,
+        description="End the search after this many steps without an update, once every prompt was tried; 0 = never.",
+        json_schema_extra=SEARCH,
+    )
+    state: Literal["auto", "embedding", "activations"] = Field(
+        "auto",
+        description="What the DQN sees of samples: embedding = embeddings of the model of the role image-text (for "
+        "texts text-embedder), activations = the classifier's activations; auto = embedding where it ranks the seed "
+        "prompts anyway.",
+        json_schema_extra=SEARCH,
+    )
+    epsilon_end: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of random choices of the DQN at the end, from 0 to 1.",
+        json_schema_extra=SEARCH,
+    )
+    exploration_fraction: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Share of the T steps, above 0 and up to 1, over which the share of random choices falls from 1.",
+        json_schema_extra=SEARCH,
+    )
+    learning_starts: int | None = Field(
+        None,
+        ge=0,
+        description="Number of steps with random choices before the DQN learns, below T; "
+        "null = the number of seed prompts, but at most T / 4.",
+        json_schema_extra=SEARCH,
+    )
+    learning_rate: float = Field(
+        3e-3, gt=0, description="Learning rate of the DQN's optimiser (Adam), above 0.", json_schema_extra=SEARCH
+    )
+    buffer: int = Field(
+        256, ge=1, description="Number of steps that the DQN remembers, at least 1.", json_schema_extra=SEARCH
+    )
+    batch: int = Field(
+        32,
+        ge=1,
+        description="Number of remembered steps that one update of the DQN learns from, at least 1.",
+        json_schema_extra=SEARCH,
+    )
+    gamma: float = Field(
+        0.99,
+        ge=0,
+        le=1,
+        description="Discount of the reward of the next step of an episode, from 0 to 1.",
+        json_schema_extra=SEARCH,
+    )
+    train_freq: int = Field(
+        1, ge=1, description="Number of steps between two trainings of the DQN, at least 1.", json_schema_extra=SEARCH
+    )
+    gradient_steps: int = Field(
+        4, ge=1, description="Number of updates of the DQN in one training, at least 1.", json_schema_extra=SEARCH
+    )
+    target_update: int = Field(
+        10,
+        ge=1,
+        description="Number of steps between two refreshes of the DQN's target network, at least 1.",
+        json_schema_extra=SEARCH,
+    )
+
+    preference: Literal["ts-effect", "ts", "effect"] = Field(
+        "ts-effect",
+        description="What decides between the two groups: ts = the TCAV score TS, effect = the mean sensitivity, "
+        "ts-effect = TS, and the mean sensitivity where TS is equal.",
+        json_schema_extra=TUNING,
+    )
+    tie: Literal["skip", "g2", "random"] = Field(
+        "skip",
+        description="What happens where both groups are equal: skip = no preference and no update, g2 = the second "
+        "group wins, random = one of them at random.",
+        json_schema_extra=TUNING,
+    )
+    update_rule: Literal["always", "best_so_far", "low_gate", "max_below_eta"] = Field(
+        "max_below_eta",
+        description="When a preference tunes the generator: always; max_below_eta = until one group reaches eta; "
+        "low_gate = not while both groups are below eta; best_so_far = where the preferred group equals the prompt's "
+        "best TS and not both groups are above eta.",
+        json_schema_extra=TUNING,
+    )
+
+    rank_sets: int = Field(
+        3,
+        ge=1,
+        description="Number of sets of n newly drawn samples by which each concept is ranked at the end, at least 1.",
+        json_schema_extra=CONCEPTS,
+    )
+    shown: int = Field(
+        10,
+        ge=2,
+        description="Number of newly drawn samples that show a concept, at least 2.",
+        json_schema_extra=CONCEPTS,
+    )
+    maps: int = Field(
+        3,
+        ge=0,
+        description="How many of the most important concepts get maps of where they are in the class images; 0 = none.",
+        json_schema_extra=CONCEPTS,
+    )
+    places: Literal["cav", "localiser"] = Field(
+        "cav",
+        description="How these maps are made: cav = by projecting each position's activation onto the CAV, "
+        "localiser = by a model of the role localiser.",
+        json_schema_extra=CONCEPTS,
+    )
+    trajectory: str = Field(
+        "",
+        description="Prompt whose samples are followed while the generator is tuned; empty = the seed prompt with the "
+        "most updates.",
+        json_schema_extra=CONCEPTS,
+    )
+    trajectory_every: int = Field(
+        10,
+        ge=1,
+        description="Number of steps between two snapshots of the generator for that, at least 1.",
+        json_schema_extra=CONCEPTS,
+    )
+    trajectory_samples: int = Field(
+        3,
+        ge=1,
+        description="Number of samples of that prompt drawn from each snapshot, with the same noise, at least 1.",
+        json_schema_extra=CONCEPTS,
+    )
+
+    reward: Literal["ts", "parity"] = Field(
+        "ts",
+        description="What a step pays the policy: ts = the mean effect of both groups, from -1 to 1; "
+        "parity = 50 alpha (TS1 + TS2), as in the released code.",
+        json_schema_extra=RELEASED,
+    )
+    alpha_scope: Literal["run", "episode"] = Field(
+        "run",
+        description="Where to count how often a prompt was chosen, from which alpha grows: in the whole run or in the "
+        "present episode.",
+        json_schema_extra=RELEASED,
+    )
+    exploration: Literal["balanced", "uniform"] = Field(
+        "balanced",
+        description="How the DQN makes random choices: balanced = through all prompts, in random order, before one "
+        "comes again; uniform = each independently.",
+        json_schema_extra=RELEASED,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("preset") == "parity":
+            return {**PARITY, **given}
+        return given
+
+    @field_validator("prompts", "questions")
+    @classmethod
+    def _each_once(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        given = tuple(text.strip() for text in given)
+        if "" in given:
+            raise ValueError(f"text {given.index('') + 1} of {len(given)} is empty")
+        if twice := [text for i, text in enumerate(given) if text in given[:i]]:
+            raise ValueError(f"{twice[0]!r} is given twice")
+        return given
+
+    @field_validator("folds")
+    @classmethod
+    def _none_or_several(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("must be 0 or at least 2")
+        return folds
+
+    @field_validator("learning_starts")
+    @classmethod
+    def _can_learn(cls, starts: int | None, others: ValidationInfo) -> int | None:
+        steps = others.data.get("steps", 0)  # not there if it was wrong itself
+        if others.data.get("policy") == "dqn" and starts is not None and 0 < steps <= starts:
+            raise ValueError(f"the run has only {steps} steps, so the policy would learn nothing")
+        return starts
+
+    @property
+    def ranks(self) -> bool:
+        """Whether an embedding orders the seed prompts."""
+        return not self.prompts or self.policy == "ranking"
+
+    @property
+    def embeds(self) -> bool:
+        """Whether an embedding is needed for anything."""
+        return self.ranks or self.state == "embedding"
