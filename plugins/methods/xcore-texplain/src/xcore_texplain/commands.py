@@ -1,0 +1,300 @@
+"""The commands `xcore texplain train`, `explain` and `cloud`. Their bodies import late, so this module is light."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xcore.contract import UsageError
+from xcore.session import Json, names, subject, takes
+
+if TYPE_CHECKING:
+    from xcore_texplain.sentences import SentenceRow
+    from xcore_texplain.words import Change, Word
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+ROWS = 12
+"""Words in a table on the terminal; all of them are in the CSV file."""
+
+
+@app.command()
+@takes(subject)
+def train(
+    about: dict[str, Any],
+    pairs: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="JSONL or CSV file with the columns image and caption; default: the data set's captions.",
+        ),
+    ] = "",
+    steps: Annotated[int | None, typer.Option(min=1, help="Most steps of training; default: 2000.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a translator.
+
+    It takes the features of a classifier's layer to a language model. If the training is interrupted, the same command
+    continues it. Of the data set only pictures and captions are used, so its classes need not be those of the
+    classifier, and --class, --samples and --contrast change nothing. The translator is written to --out (default:
+    translator).
+
+    Example: xcore texplain train --data folder:DIR --classifier timm:vit_base_patch16_384
+    --model text-decoder=blip-decoder:Salesforce/blip-image-captioning-base --pairs captions.jsonl --out translator
+    """
+    from xcore.contract import digest
+    from xcore.session import read_json
+    from xcore_texplain.session import TRAINING, open_command, translator_damage, translator_recipe
+    from xcore_texplain.training import remove_work_folder
+    from xcore_texplain.translator import CONFIG
+
+    out = Path(about["out"] or "translator")
+    given = {"pairs": pairs} if pairs else {}
+    given |= {"steps": steps} if steps else {}  # type: ignore[dict-item]
+    about["classes"] = about["classes"] or (["all"] if about["data"] else [])  # the class does not matter
+    with open_command(about, given, out / TRAINING) as session:
+        recipe = translator_recipe(session)
+        key, file = recipe.key, out / CONFIG
+        known = read_json(file) if file.is_file() else {}
+        if file.is_file() and known.get("key") != key:
+            raise UsageError(
+                f"{out} holds a translator that was trained on something else or with other settings",
+                "name another folder with --out",
+            )
+        damage = translator_damage(out) if known else ""
+        if finished := bool(known) and not damage:
+            figures = known
+            typer.echo(f"the translator in {out} is already trained, so nothing was done; its training:", err=True)
+        else:
+            if damage:
+                typer.echo(f"{damage}; it is trained again", err=True)
+            figures = recipe.make(out, out / TRAINING / digest(key))
+        remove_work_folder(out / TRAINING)
+    if as_json:
+        from xcore.session import print_line
+
+        print_line({"translator": str(out), **figures})
+        return
+    for note in figures["notes"]:
+        typer.echo(note, err=True)
+    typer.echo(
+        f"{figures['pairs']} pairs, {figures['steps']} steps in {figures['seconds']:.0f} s, "
+        f"validation loss {figures['validation_loss']:.3f}"
+    )
+    typer.echo(f"{'found' if finished else 'saved'} {out}")
+    typer.echo(f"next: xcore texplain explain --translator {out} ...")
+
+
+@app.command()
+@takes(subject)
+def explain(
+    about: dict[str, Any],
+    translator: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR", help="Folder that `train` wrote; default: a translator is trained and kept below --out."
+        ),
+    ] = "",
+    sentences: Annotated[int | None, typer.Option(min=1, help="Sentences about each image; default: 100.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the explanation.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Describe the features of a class in words.
+
+    The command writes the sentences about the class, the figures of its words and a word cloud to --out (default:
+    texplain); if several classes are named, each gets a folder of its own in it. No metrics are computed;
+    `xcore explain texplain` does that.
+
+    Example: xcore texplain explain --class zebra --out words
+    """
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    from xcore.contract import seeded
+    from xcore_texplain.session import WORK, check_words_folder, open_command, replace_words, tasks
+    from xcore_texplain.words import read_table
+
+    out = Path(about["out"] or "texplain")
+    given = {"translator": translator} if translator else {}
+    given |= {"sentences": sentences} if sentences else {}  # type: ignore[dict-item]
+    with open_command({**about, "seeds": [seed]}, given, out / WORK) as session:
+        for folder, task, explainer in tasks(session, out):
+            check_words_folder(folder, task.target_name)
+            with TemporaryDirectory(prefix=".writing-", dir=out / WORK) as made_in, seeded(seed):
+                explanation = explainer.explain(replace(task, workdir=Path(made_in)))
+                replace_words(explanation.files, folder)
+            words = read_table(folder / "words.csv")
+            if as_json:
+                from xcore.session import print_line
+
+                typer.echo("\n".join(explanation.notes), err=True)
+                for word in words:
+                    print_line({"class": task.target_name, **vars(word)})
+                continue
+            typer.echo(f"{task.target_name}: {'; '.join(explanation.notes)}")
+            _print_words(words, explainer.options.least)
+            _print_saved(folder, sorted(explanation.files), as_json)
+
+
+@app.command()
+def cloud(
+    sentences: Annotated[
+        str, typer.Argument(metavar="SENTENCES", help="A file sentences.jsonl, or a folder that contains one.")
+    ],
+    against: Annotated[
+        str,
+        typer.Option(metavar="SENTENCES", help="A second such file: show the words that it gains and loses."),
+    ] = "",
+    group: Annotated[
+        str, typer.Option(metavar="A[,B]", help="Use only this group of images, or compare group A with group B.")
+    ] = "",
+    drop: Annotated[str, typer.Option(metavar="A,B", help="Words to leave out, comma-separated.")] = "",
+    least: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Leave out words that are in a smaller share of the sentences than this."),
+    ] = 0.02,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where to write; default: the current folder.")] = ".",
+    as_json: Json = False,
+) -> None:
+    """Draw saved words again, or compare two groups.
+
+    SENTENCES is a file sentences.jsonl that `explain` wrote, or a folder that contains one. Without --against and with
+    at most one --group, its word cloud is drawn again; otherwise the words of two groups of images are compared.
+
+    Example: xcore texplain cloud words/zebra --drop animal --out zebra
+
+    Example: xcore texplain cloud train/waterbird --against test/waterbird --out change
+    """
+    from xcore_texplain.cloud import draw_changes, draw_cloud
+    from xcore_texplain.sentences import read
+    from xcore_texplain.words import write_table
+
+    groups = names(group)
+    if len(groups) > 2 or (against and len(groups) > 1):
+        raise UsageError(f"--group {group!r} names too many groups", "name one, or two without --against")
+    first = _rows_of_group(read(Path(sentences)), groups[0] if groups else "")
+    if against or len(groups) == 2:
+        other = read(Path(against)) if against else read(Path(sentences))
+        second = _rows_of_group(other, groups[-1] if groups else "")
+        labels = (groups[0], groups[1]) if len(groups) == 2 else (sentences, against)
+        changes = _changes(first, second, drop, least)
+        folder = _output_folder(out, changes, least)
+        write_table(changes, folder / "changes.csv")
+        draw_changes(changes, labels, folder / "changes.png")
+        _print_changes(changes, as_json)
+        return _print_saved(folder, ["changes.png", "changes.csv"], as_json)
+    words = _words(first, drop)
+    folder = _output_folder(out, [w for w in words if w.freq >= least], least)
+    write_table(words, folder / "words.csv")
+    files = draw_cloud(words, next((r.cls for r in first if r.of == "class"), ""), folder, least)
+    if as_json:
+        from xcore.session import print_line
+
+        for word in words:
+            print_line(vars(word))
+    else:
+        _print_words(words, least)
+    return _print_saved(folder, [*files, "words.csv"], as_json)
+
+
+def _rows_of_group(rows: list[SentenceRow], group: str) -> list[SentenceRow]:
+    """The rows about images of a group, and those of the prior."""
+    known = {row.group for row in rows if row.of == "class"}
+    if not known:
+        raise UsageError(
+            "the file has no sentences about images of a class", "name a file that `xcore texplain explain` wrote"
+        )
+    if group and known == {""}:
+        raise UsageError(
+            f"--group {group!r}: the images of these sentences have no groups",
+            "leave --group out, or make the sentences from a data set that names groups",
+        )
+    if group and group not in known:
+        from xcore.contract import unknown
+
+        raise unknown("group", group, known)
+    return [row for row in rows if row.of != "class" or not group or row.group == group]
+
+
+def _words(rows: list[SentenceRow], drop: str) -> list[Word]:
+    from xcore_texplain.words import compare_with_prior, count_words, lemmas_of
+
+    counts = {
+        of: count_words([row.sentences for row in rows if row.of == of], lemmas_of([drop]))
+        for of in ("class", "shuffled", "mean")
+    }
+    if lacking := [of for of, found in counts.items() if not len(found.sentences)]:
+        raise UsageError(
+            f"the file has no sentences of the prior {lacking[0]!r} to compare with",
+            "name a file that `xcore texplain explain` wrote",
+        )
+    return compare_with_prior(counts["class"], counts["shuffled"], counts["mean"], 1000, 0)
+
+
+def _changes(first: list[SentenceRow], second: list[SentenceRow], drop: str, least: float) -> list[Change]:
+    from xcore_texplain.words import compare_groups, count_words, lemmas_of
+
+    before, after = (
+        count_words([row.sentences for row in rows if row.of == "class"], lemmas_of([drop])) for rows in (first, second)
+    )
+    return [change for change in compare_groups(before, after) if max(change.before, change.after) >= least]
+
+
+def _output_folder(out: str, words: Sequence[Word] | Sequence[Change], least: float) -> Path:
+    """Make the folder that pictures go to; raise `UsageError` if there are no words to draw."""
+    if not words:
+        raise UsageError(
+            f"no word is left: none is in {least:.0%} of the sentences",
+            "lower --least, or name fewer words with --drop",
+        )
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror}", "name another folder with --out") from error
+    return folder
+
+
+def _print_words(words: list[Word], least: float) -> None:
+    """Print the first words of those that are in at least this share of the sentences."""
+    typer.echo(f"{'word':<20} share of sentences    over prior            lift over shuffled, mean feature")
+    for w in [w for w in words if w.freq >= least][:ROWS]:
+        freq = f"{w.freq:.2f} {_interval(w.lo, w.hi, '.2f')}"
+        over = f"{w.over:+.2f} {_interval(w.over_lo, w.over_hi)}"
+        lifts = f"{_lift(w.lift_shuffled)} {_lift(w.lift_mean)}"
+        typer.echo(f"{w.word:<20} {freq:<21} {over:<21} {lifts}{_mark(w.over_lo, w.over_hi)}")
+
+
+def _print_changes(changes: list[Change], as_json: bool) -> None:
+    if as_json:
+        from xcore.session import print_line
+
+        for row in changes:
+            print_line({**vars(row), "sure": row.sure})
+        return
+    for title, rows in (("gained", changes), ("lost", changes[::-1])):
+        sign = 1 if title == "gained" else -1
+        typer.echo(f"{title:<20} before  after  change")
+        for row in [r for r in rows if sign * r.change > 0][:ROWS]:
+            bounds = _interval(row.lo, row.hi) + _mark(row.lo, row.hi)
+            typer.echo(f"{row.word:<20} {row.before:.2f}    {row.after:.2f}   {row.change:+.2f} {bounds}")
+
+
+def _print_saved(folder: Path, files: list[str], as_json: bool) -> None:
+    if not as_json:
+        typer.echo(f"saved {', '.join(str(folder / name) for name in files)}")
+
+
+def _lift(lift: float) -> str:
+    """A ratio to one decimal. How far it exceeds 99 depends on the number of sentences more than on the word."""
+    return f"{'>99' if lift > 99 else f'{lift:.1f}':>6}"
+
+
+def _interval(lo: float | None, hi: float | None, spec: str = "+.2f") -> str:
+    return "no interval" if lo is None or hi is None else f"[{lo:{spec}}, {hi:{spec}}]"
+
+
+def _mark(lo: float | None, hi: float | None) -> str:
+    return "" if lo is None or hi is None or lo > 0 or hi < 0 else "  (interval includes 0)"

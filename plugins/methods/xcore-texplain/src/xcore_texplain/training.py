@@ -1,0 +1,402 @@
+"""The training of the translator: only it learns, the classifier and the decoder stay as they are.
+
+`translator_of_task` is what the method calls: it loads the translator that the options name, or trains one, once for a
+classifier, a layer, a decoder and a set of pairs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from xcore.contract import Dataset, Probe, Progress, Task, TextDecoder, UsageError, XcoreError, digest
+from xcore.session import read_json, write_json
+from xcore_texplain.features import BATCH, features, features_fingerprint
+from xcore_texplain.options import Options, TranslatorOptions
+from xcore_texplain.pairs import Pairs, PairSource, find_pairs
+from xcore_texplain.translator import Translator, load_translator
+
+ARTIFACT = "texplain-translator"
+CHECKPOINT = "checkpoint.safetensors"
+WARMUP = 50
+"""Steps in which the learning rate rises."""
+
+
+def translator_of_task(
+    task: Task, probe: Probe, decoder: TextDecoder, o: Options
+) -> tuple[Translator, dict[str, Any], str]:
+    """The translator that the options name, or the one of the task, trained if it does not exist yet.
+
+    Returns
+    -------
+    The translator, what its configuration file says, and the fingerprint of the features of the task.
+
+    Raises
+    ------
+    UsageError, MissingError
+        The translator does not fit the layer or the decoder, there is none in the folder, or there are no pairs.
+    """
+    height, width = task.samples.images.shape[-2:]
+    recipe = Recipe(task.data, (height, width), probe, task.layer, decoder, o, task.progress)
+    if o.translator:
+        folder = Path(o.translator).expanduser()
+    else:
+        key = recipe.key
+
+        def make(directory: Path) -> None:
+            # Beside the artifact and named by its key, so that an interrupted training is found again.
+            recipe.make(directory, directory.parent / f".texplain-{digest(key)}")
+
+        folder = task.artifact(ARTIFACT, key, make)
+    translator, metadata = load_translator(folder)
+    check_fit(translator, metadata, probe, task, decoder)
+    return translator, metadata, recipe.features_fingerprint
+
+
+def check_fit(translator: Translator, metadata: dict[str, Any], probe: Probe, task: Task, decoder: TextDecoder) -> None:
+    """Raise `UsageError` if the translator does not fit between the layer of the task and the decoder."""
+    if translator.width != decoder.width:
+        raise UsageError(
+            f"the translator gives states of width {translator.width}, but {decoder.name} reads {decoder.width}",
+            f"use the decoder that it was trained for, {metadata.get('decoder', 'another one')}, or train a translator",
+        )
+    z = features(probe, task.samples.take([0]))
+    if z.shape[2] != translator.features or (translator.mode != "tokenwise" and z.shape[1] != translator.positions):
+        raise UsageError(
+            f"layer {task.layer!r} gives {z.shape[1]} positions of width {z.shape[2]}, but the translator was trained "
+            f"for layer {metadata.get('layer', '?')!r} with {translator.positions} of width {translator.features}",
+            "name that layer with --layer, or train a translator for this one",
+        )
+
+
+def was_trained_on(metadata: dict[str, Any], probe: Probe, fingerprint: str) -> bool:
+    """Whether a translator was trained on the features of this probe.
+
+    Parameters
+    ----------
+    metadata
+        What the configuration file of the translator says. Its fingerprint is of pictures as large as those that it was
+        trained on, which may differ from the task's. Without a ``size``, that of the task is taken.
+    probe
+        The probe.
+    fingerprint
+        Fingerprint of the features of pictures of the task's size.
+    """
+    if (trained := metadata.get("features_digest")) == fingerprint or "size" not in metadata:
+        return bool(trained == fingerprint)
+    height, width = metadata["size"]
+    try:
+        return bool(trained == features_fingerprint(probe, (height, width)))
+    except (XcoreError, RuntimeError, ValueError, AssertionError):  # how modules refuse an input of a wrong size
+        return False  # the model that it was trained on took that size
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """What a translator is made of, and how to make it. Making a recipe is cheap, and it involves no class.
+
+    Parameters
+    ----------
+    data
+        The data set whose captions are learned from, unless the options name a file of pairs.
+    size
+        Height and width of the pictures in pixels.
+    probe
+        The probe whose features are translated.
+    layer
+        The name of its layer.
+    decoder
+        The language model that reads the states.
+    options
+        Options of the translator.
+    progress
+        Told after each step.
+    """
+
+    data: Dataset
+    size: tuple[int, int]
+    probe: Probe
+    layer: str
+    decoder: TextDecoder
+    options: TranslatorOptions
+    progress: Progress
+
+    @cached_property
+    def features_fingerprint(self) -> str:
+        """Fingerprint of the probe's features of pictures of this size."""
+        return features_fingerprint(self.probe, self.size)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """All that decides what the translator learns."""
+        settings = self.options.model_dump(include=set(TranslatorOptions.model_fields) - {"pairs"})
+        made_of = {
+            "features": self.features_fingerprint,
+            "decoder": self.decoder.fingerprint,
+            "pairs": self._pairs.identity,
+        }
+        return {**made_of, **settings}
+
+    def make(self, folder: Path, work: Path) -> dict[str, Any]:
+        """Train the translator, or continue an interrupted training, and save it.
+
+        Parameters
+        ----------
+        folder
+            Where the translator is saved.
+        work
+            Where the checkpoint and the features of the pairs are kept until then. No other recipe may use it.
+
+        Returns
+        -------
+        What the configuration file says beside the arguments of the constructor.
+        """
+        pairs = compute_features(self.probe, self._pairs.load, work, self.progress)
+        made, figures = train(pairs, self.decoder, self.options, work, self.progress)
+        metadata = {
+            "key": self.key,
+            "layer": self.layer,
+            "features_digest": self.features_fingerprint,
+            "size": list(self.size),
+            "decoder": self.decoder.name,
+            "decoder_fingerprint": self.decoder.fingerprint,
+            **figures,
+        }
+        made.save(folder, metadata)
+        remove_work_folder(work)
+        return metadata
+
+    @cached_property
+    def _pairs(self) -> PairSource:
+        return find_pairs(self.options, self.data, self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class PairFeatures:
+    """Features of all pairs whose image could be read, memory-mapped from the disk, and the captions.
+
+    Parameters
+    ----------
+    z
+        (n, P, D) features.
+    texts
+        n captions.
+    notes
+        What was left out and why, one line each.
+    """
+
+    z: NDArray[np.float32]
+    texts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def rows(self, index: NDArray[np.intp]) -> tuple[Tensor, list[str]]:
+        """Features and captions of these pairs, in the order of the file, which the disk reads fastest."""
+        rows = np.sort(index)
+        return torch.from_numpy(self.z[rows]), [self.texts[i] for i in rows]
+
+
+def compute_features(probe: Probe, load: Callable[[], Pairs], folder: Path, progress: Progress) -> PairFeatures:
+    """Compute the features of every pair, or read those that an earlier call has computed in this folder.
+
+    Raises
+    ------
+    UsageError
+        Fewer than two images can be read, or features are infinite or not a number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file, index = folder / "features.npy", folder / "features.json"
+    if not index.is_file():
+        pairs = load()
+        texts: list[str] = []
+        unreadable, z = 0, None
+        for start in range(0, len(pairs), BATCH):
+            rows = list(range(start, min(start + BATCH, len(pairs))))
+            images, kept = pairs.read(rows)
+            unreadable += len(rows) - len(kept)
+            if kept:
+                a = features(probe, images)
+                if z is None:
+                    shape = (len(pairs), *a.shape[1:])
+                    z = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+                z[len(texts) : len(texts) + len(kept)] = a.numpy()
+                texts += [pairs.texts[i] for i in kept]
+            progress(rows[-1] + 1, len(pairs), "features of the pairs")
+        if z is None or len(texts) < 2:
+            why = "".join(f"; {note}" for note in pairs.notes)
+            raise UsageError(
+                f"only {len(texts)} of {len(pairs)} images of the pairs can be read{why}", "at least two are needed"
+            )
+        z.flush()
+        unread = (f"pairs left out because their image cannot be read: {unreadable}",) if unreadable else ()
+        write_json(index, {"texts": texts, "notes": [*pairs.notes, *unread]})
+    known = read_json(index, ("texts", "notes"))
+    mapped: NDArray[np.float32] = np.load(file, mmap_mode="r", allow_pickle=False)[: len(known["texts"])]
+    return PairFeatures(mapped, tuple(known["texts"]), tuple(known["notes"]))
+
+
+def train(
+    pairs: PairFeatures, decoder: TextDecoder, o: TranslatorOptions, folder: Path, progress: Progress
+) -> tuple[Translator, dict[str, Any]]:
+    """Train a translator on the loss of the decoder.
+
+    Parameters
+    ----------
+    pairs
+        Features and captions.
+    decoder
+        The frozen language model.
+    o
+        Settings of the translator and of the training.
+    folder
+        Where the checkpoint is kept: after an interruption, another call continues from it and ends with the same
+        translator.
+    progress
+        Told after each step.
+
+    Returns
+    -------
+    The translator with the smallest validation loss, and the figures of its training.
+
+    Raises
+    ------
+    UsageError
+        The loss is infinite or not a number.
+    """
+    n, begun = len(pairs.texts), time.perf_counter()
+    order = np.random.default_rng([o.seed, 1]).permutation(n)
+    held_out = order[: max(1, min(o.validation, n // 5))]
+    learned = order[len(held_out) :]
+    _, positions, width = pairs.z.shape
+    made = Translator(o.mode, positions, width, decoder.tokens, decoder.width, o.hidden, o.seed)
+    some = torch.from_numpy(np.array(pairs.z[: 4 * BATCH])).flatten(0, 1)
+    spread = some.std(0, unbiased=False)
+    made.mean.copy_(some.mean(0))
+    made.scale.copy_(spread.clamp_min(0.01 * float(spread.mean()) + 1e-6))  # a channel that is always off stays finite
+    state = _TrainingState(made, o, folder / CHECKPOINT, begun)
+    while state.step < o.steps and state.without_improvement < o.patience:
+        z, texts = pairs.rows(_batch(learned, o, state.step))
+        loss = decoder.loss(made(z), texts).mean()
+        if not bool(loss.isfinite()):
+            raise UsageError(f"the loss is {loss.item()} at step {state.step} of the training", "lower texplain.lr")
+        state.optimise(loss)
+        if state.step % o.every == 0 or state.step == o.steps:
+            state.save_checkpoint(loss.item(), _validation_loss(pairs, held_out, decoder, made, o.batch))
+        best = f", validation {state.best:.3f}" if math.isfinite(state.best) else ""  # not measured yet
+        progress(state.step, o.steps, f"translator, loss {loss.item():.3f}{best}")
+    made.load_state_dict(state.best_weights)
+    figures = {
+        "steps": state.step,
+        "validation_loss": round(state.best, 4),
+        "pairs": len(learned),
+        "validation_pairs": len(held_out),
+        "seconds": round(state.seconds, 1),
+        "log": state.log,
+        "notes": [*pairs.notes, *decoder.remarks(pairs.texts, made.tokens)],
+    }
+    return made.eval().requires_grad_(False), figures
+
+
+def remove_work_folder(folder: Path) -> None:
+    """Remove the checkpoint and the features that a finished training does not need any more."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _batch(learned: NDArray[np.intp], o: TranslatorOptions, step: int) -> NDArray[np.intp]:
+    """The pairs of a step: each at most once in an epoch, since a last batch that is not full is left out."""
+    size = min(o.batch, len(learned))
+    per_epoch = len(learned) // size
+    epoch, place = divmod(step, per_epoch)
+    shuffled = np.random.default_rng([o.seed, 2, epoch]).permutation(learned)
+    return np.asarray(shuffled[place * size : (place + 1) * size])
+
+
+@torch.no_grad()
+def _validation_loss(
+    pairs: PairFeatures, held_out: NDArray[np.intp], decoder: TextDecoder, made: Translator, batch: int
+) -> float:
+    total = 0.0
+    for start in range(0, len(held_out), batch):
+        z, texts = pairs.rows(held_out[start : start + batch])
+        total += float(decoder.loss(made(z), texts).sum())
+    return total / len(held_out)
+
+
+class _TrainingState:
+    """Everything that the next step depends on, read from the checkpoint if there is one."""
+
+    def __init__(self, made: Translator, o: TranslatorOptions, file: Path, begun: float) -> None:
+        self._made, self._options, self._file = made, o, file
+        self._begun, self._seconds_before = begun, 0.0
+        self._weights = list(made.maps.parameters())
+        self._optimiser = torch.optim.AdamW(self._weights, lr=o.lr, weight_decay=0.01)
+        self.step = self.without_improvement = 0
+        self.best = float("inf")
+        self.log: list[list[float]] = []
+        self.best_weights = {k: v.clone() for k, v in made.state_dict().items()}
+        if file.is_file():
+            self._restore()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the training, including those of interrupted runs up to the checkpoint that was restored."""
+        return self._seconds_before + time.perf_counter() - self._begun
+
+    def optimise(self, loss: Tensor) -> None:
+        """Take one step of AdamW; the learning rate rises linearly, then falls along half a cosine."""
+        o, warmup = self._options, min(WARMUP, self._options.steps // 10 + 1)
+        rate = (self.step + 1) / warmup if self.step < warmup else 0.5 * (1 + math.cos(math.pi * self.step / o.steps))
+        for group in self._optimiser.param_groups:
+            group["lr"] = o.lr * rate
+        grads = torch.autograd.grad(loss, self._weights)
+        for weight, grad in zip(self._weights, grads, strict=True):
+            weight.grad = grad
+        torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self.step += 1
+
+    def save_checkpoint(self, loss: float, validation: float) -> None:
+        """Record the losses, keep the weights if they are the best so far, and write the checkpoint."""
+        self.log.append([self.step, round(loss, 4), round(validation, 4)])
+        if validation < self.best:
+            self.best, self.without_improvement = validation, 0
+            self.best_weights = {k: v.clone() for k, v in self._made.state_dict().items()}
+        else:
+            self.without_improvement += 1
+        tensors = {f"now.{k}": v for k, v in self._made.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
+        for i, weight in enumerate(self._weights):
+            for name, value in self._optimiser.state[weight].items():
+                tensors[f"adam.{i}.{name}"] = torch.as_tensor(value)
+        plain = {"step": self.step, "since": self.without_improvement, "best": self.best, "log": self.log}
+        plain["seconds"] = self.seconds
+        partial = self._file.with_suffix(".partial")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"state": json.dumps(plain)})
+        partial.replace(self._file)
+
+    def _restore(self) -> None:
+        with safe_open(self._file, "pt") as file:
+            plain = json.loads(file.metadata()["state"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        self._made.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("now.")})
+        self.best_weights = {k[5:]: v for k, v in tensors.items() if k.startswith("best.")}
+        for i, weight in enumerate(self._weights):
+            own = {k.rsplit(".", 1)[1]: v for k, v in tensors.items() if k.startswith(f"adam.{i}.")}
+            self._optimiser.state[weight] = own
+        self.step, self.without_improvement = plain["step"], plain["since"]
+        self.best, self.log = plain["best"], plain["log"]
+        self._seconds_before = plain.get("seconds", 0.0)  # checkpoints of early versions do not have it

@@ -1,0 +1,99 @@
+"""Digests of the files behind models and folders, computed without loading them. This module imports no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from xcore.contract import MissingError, digest, file_digest
+from xcore.inputs.paths import existing_file, existing_folder
+from xcore.pretrained.hub import directory_digest, model_directory
+from xcore_vision.function import import_path, split_function
+
+
+def timm(options: Any, model: str) -> str:
+    """Digest of a model of timm: its name, the version of timm, and the checkpoint if one is given."""
+    return _zoo("timm", options, model)
+
+
+def torchvision(options: Any, model: str) -> str:
+    """Digest of a model of torchvision: its name, the version of torchvision, and the checkpoint if one is given."""
+    return _zoo("torchvision", options, model)
+
+
+def weights_file(options: Any, path: str) -> str:
+    """Digest of a weights file, of the files beside it, and of what builds the model."""
+    file = existing_file(path, "model file")
+    beside = sidecar(file)
+    truth = file.with_name("truth.json")  # what a data set knows of this classifier, by which metrics judge results
+    parts = [*(file_digest(p) if p and p.is_file() else None for p in (file, beside, truth))]
+    architecture = options.architecture or ""
+    return digest([*parts, _installed("timm"), _installed("torchvision"), _source(architecture)])
+
+
+def function(options: Any, target: str) -> str:
+    """Digest of the name of a function and of the file that defines it."""
+    return digest([target, _source(f"python:{target}")])
+
+
+def folder(options: Any, directory: str) -> str:
+    """Digest of the names, sizes and times of the images and concepts, and of the vocabulary."""
+    roots = [existing_folder(directory, "image folder")]
+    if options.concepts:
+        roots.append(existing_folder(options.concepts, "concept folder"))
+    words = file_digest(existing_file(options.vocabulary, "vocabulary file")) if options.vocabulary else None
+    return digest([[_listing(root) for root in roots], words])
+
+
+def pretrained(options: Any, argument: str) -> str:
+    """Digest of the files of a model directory."""
+    folder = model_directory(argument)
+    return digest([directory_digest(folder)])
+
+
+def sidecar(path: Path) -> Path | None:
+    """The JSON file beside a model file, ``model.json`` for ``model.safetensors``, if it exists."""
+    beside = path.with_suffix(".json")
+    return beside if beside.is_file() else None
+
+
+def _zoo(package: str, options: Any, model: str) -> str:
+    checkpoint = file_digest(existing_file(options.checkpoint, "checkpoint")) if options.checkpoint else None
+    return digest([package, _installed(package), model, checkpoint])
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _source(reference: str) -> str:
+    """Digest of the source file of ``python:MODULE:FUNCTION``; empty for other references."""
+    if not reference.startswith("python:"):
+        return ""
+    module, _ = split_function(reference.removeprefix("python:"))
+    with import_path():
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:
+            spec = None
+    if spec is None:
+        raise MissingError(f"there is no module {module!r}", "run xcore in its folder, or install it")
+    return file_digest(Path(spec.origin)) if spec.origin and Path(spec.origin).is_file() else module
+
+
+def _listing(root: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of all files below a folder."""
+    found = []
+    for directory, _, names in os.walk(root):
+        for name in names:
+            path = Path(directory, name)
+            if path.is_file():
+                stat = path.stat()
+                found.append((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns))
+    return sorted(found)

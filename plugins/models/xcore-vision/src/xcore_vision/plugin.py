@@ -1,0 +1,93 @@
+"""The cards of the classifiers, of the data set and of the helper models. This module imports nothing heavy."""
+
+from __future__ import annotations
+
+from xcore import hookimpl
+from xcore.contract import Register
+
+BLIP = "Li et al., BLIP: Bootstrapping Language-Image Pre-training, ICML 2022"
+
+
+@hookimpl
+def register_classifiers(register: Register) -> None:
+    """Register the classifiers."""
+    register(
+        "timm",
+        "xcore_vision.zoo:timm_classifier",
+        summary="a model of timm, with its own preprocessing",
+        options="xcore_vision.options:ZooOptions",
+        fingerprint="xcore_vision.fingerprint:timm",
+        argument="MODEL",
+    )
+    register(
+        "torchvision",
+        "xcore_vision.zoo:torchvision_classifier",
+        summary="a model of torchvision, with the preprocessing of its weights",
+        options="xcore_vision.options:ZooOptions",
+        fingerprint="xcore_vision.fingerprint:torchvision",
+        argument="MODEL",
+    )
+    register(
+        "file",
+        "xcore_vision.file:file_classifier",
+        summary="a safetensors file whose header, or an option, names its architecture",
+        options="xcore_vision.options:FileOptions",
+        fingerprint="xcore_vision.fingerprint:weights_file",
+        argument="PATH",
+    )
+    register(
+        "python",
+        "xcore_vision.function:function_classifier",
+        summary="a Python function that takes images and returns scores: a black box without gradients",
+        options="xcore_vision.options:FunctionOptions",
+        fingerprint="xcore_vision.fingerprint:function",
+        argument="MODULE:FUNCTION",
+    )
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Register the data set `folder`."""
+    register(
+        "folder",
+        "xcore_vision.folder:Folder",
+        summary="a folder of images: one sub-folder for each class, or all images as one class",
+        options="xcore_vision.options:FolderOptions",
+        fingerprint="xcore_vision.fingerprint:folder",
+        argument="DIR",
+    )
+
+
+@hookimpl
+def register_models(register: Register) -> None:
+    """Register the helper models."""
+    register(
+        "clipseg",
+        "xcore_vision.clipseg:ClipSeg",
+        role="localiser",
+        summary="CLIPSeg from a directory or the Hub: finds in images what a few example images show",
+        options="xcore_vision.options:ClipSegOptions",
+        fingerprint="xcore_vision.fingerprint:pretrained",
+        argument="ID",
+        paper="Lueddecke and Ecker, Image Segmentation Using Text and Image Prompts, CVPR 2022",
+    )
+    register(
+        "blip",
+        "xcore_vision.blip:captioner",
+        role="captioner",
+        summary="BLIP from a directory or the Hub: captions images",
+        options="xcore_vision.options:CaptionOptions",
+        fingerprint="xcore_vision.fingerprint:pretrained",
+        argument="ID",
+        paper=BLIP,
+    )
+    register(
+        "blip-vqa",
+        "xcore_vision.blip:answerer",
+        role="vqa",
+        summary="BLIP from a directory or the Hub: answers questions about images",
+        options="xcore_vision.options:BlipOptions",
+        fingerprint="xcore_vision.fingerprint:pretrained",
+        argument="ID",
+        paper=BLIP,
+    )

@@ -1,0 +1,243 @@
+"""Classifiers from timm and torchvision, with the preprocessing and class names of their weights."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from xcore.contract import MissingError, UsageError, unknown
+from xcore.inputs.paths import existing_file
+from xcore.models.classifiers import TorchClassifier
+from xcore.models.device import current
+from xcore_vision.options import ClassifierOptions, ZooOptions
+from xcore_vision.preprocessing import Preprocessing, with_options
+from xcore_vision.weights import cached_url, hub_file, load_into, read_tensors, safe_loading
+
+
+def timm_classifier(options: ZooOptions, model: str) -> TorchClassifier:
+    """``timm:MODEL``: a model of timm by name, with or without a tag: ``resnet50``, ``resnet50.a1_in1k``.
+
+    Raises
+    ------
+    UsageError
+        timm has no such model, or options do not fit it.
+    MissingError
+        Published weights are asked for and cannot be had.
+    """
+    if options.weights is not None:
+        raise UsageError(
+            "the option weights is for torchvision; timm names weights by a tag",
+            f"write timm:{model.partition('.')[0]}.{options.weights}",
+        )
+    architecture = model.partition(".")[0]
+    _check_timm_name(model)
+    import timm
+
+    config = timm.get_pretrained_cfg(model).to_dict()
+    published = options.pretrained and options.checkpoint is None
+    overlay: dict[str, Any] = {}
+    if published and config.get("hf_hub_id"):
+        file = hub_file(f"timm:{model}", config["hf_hub_id"])
+        overlay = {"file": str(file), "custom_load": False} if file else {}
+    elif published and config.get("url"):
+        cached_url(f"timm:{model}", config["url"])
+    elif published:
+        raise MissingError(
+            f"timm has no published weights for {architecture!r}", "set checkpoint=FILE or pretrained=false"
+        )
+    module = build_timm(model, options, published, overlay)
+    known = _timm_names(module.pretrained_cfg) if options.pretrained or options.checkpoint else None
+    return assemble(module, options, timm_preprocessing(module), known, int(module.num_classes), "timm")
+
+
+def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
+    """``torchvision:MODEL``: a classification model of torchvision, with its default weights unless others are named.
+
+    Raises
+    ------
+    UsageError
+        torchvision has no such model or weights, or options do not fit it.
+    MissingError
+        Published weights are asked for and cannot be had.
+    """
+    from torchvision import models
+
+    _check_torchvision_name(model)
+    choices = models.get_model_weights(model)
+    if options.weights is not None and options.weights not in choices.__members__:
+        raise unknown(f"weights of torchvision:{model}", options.weights, choices.__members__)
+    weights = choices[options.weights] if options.weights is not None else choices.DEFAULT
+    published = options.pretrained and options.checkpoint is None
+    if published:
+        cached_url(f"torchvision:{model}", weights.url)
+        with torch.random.fork_rng(devices=[]), safe_loading():
+            module = models.get_model(model, weights=weights, progress=False)
+    else:
+        module = build_torchvision(model, options, len(options.classes or weights.meta["categories"]))
+    known = weights.meta["categories"] if options.pretrained or options.checkpoint else None
+    width = len(weights.meta["categories"] if published else options.classes or weights.meta["categories"])
+    return assemble(module, options, torchvision_preprocessing(weights), known, width, "torchvision")
+
+
+def assemble(
+    module: nn.Module,
+    options: ClassifierOptions,
+    preprocessing: Preprocessing,
+    known: Sequence[str] | None,
+    width: int,
+    component: str,
+) -> TorchClassifier:
+    """Make the classifier of a module.
+
+    Parameters
+    ----------
+    module
+        The network.
+    options
+        The options that the user gave.
+    preprocessing
+        The preprocessing of the model; options change it.
+    known
+        Names of the classes that the weights were trained on, if they are known. The names are those of the options,
+        else these, else ``class 0``, ``class 1`` and so on.
+    width
+        Number of logits.
+    component
+        Name of the component, for the hint on how to name classes.
+    """
+    preprocessing = with_options(preprocessing, options)
+    if options.classes is not None and len(options.classes) != width:
+        raise UsageError(
+            f"{len(options.classes)} class names are given but the model has {width} classes", "name all of its classes"
+        )
+    names = options.classes or (known if known is not None and len(known) == width else None)
+    classes = distinct(names) if names is not None else tuple(f"class {i}" for i in range(width))
+    device = options.device or current()
+    made = TorchClassifier(
+        module.eval(),
+        classes,
+        preprocess=preprocessing,
+        device=device,
+        batch_size=options.batch_size,
+        input_size=preprocessing.size,
+    )
+    if names is None:
+        made.naming = f"name them with --set {component}.classes=a,b,c"
+    return made
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names in which those that appear twice, like ImageNet's two cranes, get their index added."""
+    count = Counter(names)
+    return tuple(name if count[name] == 1 else f"{name} ({i})" for i, name in enumerate(names))
+
+
+def build_timm(model: str, options: ZooOptions, published: bool, overlay: Mapping[str, Any]) -> Any:
+    """Build a module of timm with published weights, those of a checkpoint, or random ones from the seed."""
+    import timm
+
+    arguments = {} if published or options.classes is None else {"num_classes": len(options.classes)}
+    with torch.random.fork_rng(devices=[]), safe_loading():
+        torch.manual_seed(options.seed)
+        module = timm.create_model(model, pretrained=published, pretrained_cfg_overlay=dict(overlay), **arguments)
+    _load_checkpoint(module, options)
+    return module
+
+
+def build_torchvision(model: str, options: ZooOptions, width: int) -> nn.Module:
+    """Build a module of torchvision with the weights of a checkpoint, or random ones from the seed."""
+    module = bare_torchvision(model, {"num_classes": width}, options.seed)
+    _load_checkpoint(module, options)
+    return module
+
+
+def bare_torchvision(model: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Module:
+    """Build a module of torchvision with random weights; the global random state stays as it was."""
+    from torchvision import models
+
+    _check_torchvision_name(model)
+    # Without this argument these two print a warning and initialise their weights slowly.
+    start = {"init_weights": False} if model in ("googlenet", "inception_v3") else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module: nn.Module = models.get_model(model, weights=None, **{**start, **arguments})
+    return module
+
+
+def bare_timm(model: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Module:
+    """Build a module of timm with random weights; the global random state stays as it was."""
+    _check_timm_name(model)
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module: nn.Module = timm.create_model(model, pretrained=False, **arguments)
+    return module
+
+
+def timm_preprocessing(module: nn.Module) -> Preprocessing:
+    """The preprocessing that timm's data configuration of the model describes."""
+    from timm.data import resolve_model_data_config
+
+    config = resolve_model_data_config(module)
+    height, width = config["input_size"][1:]
+    return Preprocessing(
+        size=(height, width),
+        resize=math.floor(min(height, width) / config["crop_pct"]),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
+        whole=config["crop_mode"] == "squash",
+    )
+
+
+def torchvision_preprocessing(weights: Any) -> Preprocessing:
+    """The preprocessing that the transforms of torchvision's weights describe."""
+    t = weights.transforms()
+    side = t.crop_size[0]
+    return Preprocessing((side, side), t.resize_size[0], tuple(t.mean), tuple(t.std), t.interpolation.value)
+
+
+def _load_checkpoint(module: nn.Module, options: ZooOptions) -> None:
+    if options.checkpoint is not None:
+        path = existing_file(options.checkpoint, "checkpoint")
+        load_into(module, read_tensors(path), str(path))
+
+
+def _timm_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    if config.get("label_names"):
+        return tuple(config["label_names"])
+    subset = infer_imagenet_subset(config)
+    if subset is None:
+        return None
+    if subset == "imagenet-1k":  # torchvision's short names: "zebra", "tabby"
+        from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+        return tuple(_IMAGENET_CATEGORIES)
+    info = ImageNetInfo(subset)
+    return tuple(info.index_to_description(i) for i in range(info.num_classes()))
+
+
+def _check_timm_name(model: str) -> None:
+    import timm
+
+    architecture, _, tag = model.partition(".")
+    if not timm.is_model(architecture):
+        raise unknown("timm model", model, timm.list_models())
+    if tag and model not in (known := timm.list_pretrained(f"{architecture}.*")):
+        raise unknown("timm model", model, known)
+
+
+def _check_torchvision_name(model: str) -> None:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if model not in known:
+        raise unknown("torchvision model", model, known)
