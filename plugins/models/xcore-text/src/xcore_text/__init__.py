@@ -1,0 +1,1 @@
+"""Text classifiers, data sets of texts, and sentence embedders."""

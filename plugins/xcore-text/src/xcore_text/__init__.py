@@ -1,1 +1,0 @@
-"""Texts: classifiers, data sets and embedders."""
