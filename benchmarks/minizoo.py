@@ -13,8 +13,8 @@ import numpy as np
 from paired import Score, paper_order, shown, top_three
 
 from xcore.api import report
+from xcore.report.rows import ResultRow
 from xcore.report.table import OUTSIDE
-from xcore.rows import Row
 
 
 def main(run: str) -> None:
@@ -28,7 +28,7 @@ def main(run: str) -> None:
     paper_order(rows, "rlpo", [label for label in ("eac", "lens", "craft") if label in labels])
 
 
-def per_concept(rows: Sequence[Row], labels: Sequence[str]) -> None:
+def per_concept(rows: Sequence[ResultRow], labels: Sequence[str]) -> None:
     """Metrics of concepts, mean of the first three."""
     print("## The first three concepts\n")
     metrics = ["TS", "CS", "ED", "RCS", "RED", "localisation", "pointing"]
@@ -47,7 +47,7 @@ def per_concept(rows: Sequence[Row], labels: Sequence[str]) -> None:
     print()
 
 
-def whole(rows: Sequence[Row], labels: Sequence[str]) -> None:
+def whole(rows: Sequence[ResultRow], labels: Sequence[str]) -> None:
     """Metrics of explanations; each variant is an experiment of its own."""
     print("## The whole explanation\n")
     names = dict.fromkeys(
@@ -78,7 +78,7 @@ def above_chance(score: Score) -> float | None:
     return None if chance is None else float(score["value"]) - float(chance)
 
 
-def overall(rows: Sequence[Row], label: str, metric: str, variant: str) -> Mapping[tuple[str, int], Score]:
+def overall(rows: Sequence[ResultRow], label: str, metric: str, variant: str) -> Mapping[tuple[str, int], Score]:
     """The score of every (class, seed) of a method in one variant of a metric."""
     return {
         (row["class"], row["seed"]): score

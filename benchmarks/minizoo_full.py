@@ -13,9 +13,9 @@ import numpy as np
 from paired import paper_order, shown
 
 from xcore.api import report
-from xcore.rows import Row
-from xcore.store import Store
-from xcore.types import Outcome
+from xcore.contract import Outcome
+from xcore.report.rows import ResultRow
+from xcore.store.run_directory import Store
 
 ARM, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "rlpo-untuned", "rlpo-questions", "craft")
 
@@ -31,7 +31,7 @@ def main(runs: Sequence[str]) -> None:
     paper_order(rows, ARM, ["craft"])
 
 
-def recovery(rows: Sequence[Row], labels: Sequence[str]) -> None:
+def recovery(rows: Sequence[ResultRow], labels: Sequence[str]) -> None:
     """Precision@3 and AUC of every arm beside chance, and RLPO's differences from the others."""
     print("## Recovery of what the classifier uses\n")
     print("| arm | precision@3 | chance | minus chance | AUC |\n|---|---|---|---|---|")
@@ -77,7 +77,7 @@ def best_so_far(outcomes: Sequence[tuple[Store, Outcome]]) -> None:
     print()
 
 
-def cases(rows: Sequence[Row], label: str, what: str) -> dict[tuple[str, int], float]:
+def cases(rows: Sequence[ResultRow], label: str, what: str) -> dict[tuple[str, int], float]:
     """A figure of the recovery of every (class, seed) of an arm; "value" is precision@3, others are its details."""
     found = {}
     for row in rows:
@@ -89,7 +89,7 @@ def cases(rows: Sequence[Row], label: str, what: str) -> dict[tuple[str, int], f
     return found
 
 
-def variants(rows: Sequence[Row], label: str) -> list[str]:
+def variants(rows: Sequence[ResultRow], label: str) -> list[str]:
     """How the concepts of an arm were read: by their phrases, or by the oracle."""
     scores = [row["overall"].get("recovery") for row in rows if row["label"] == label]
     return sorted({s["variant"] for s in scores if s and s["value"] is not None})

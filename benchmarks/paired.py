@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xcore.rows import Row
+from xcore.report.rows import ResultRow
 
 Cases = Mapping[tuple[str, int], float]
 """(class, seed) -> value."""
@@ -20,7 +20,7 @@ PAPER = {"CS": -1, "ED": 1, "RCS": -1, "RED": 1}
 """Sign of RLPO minus another method that the paper reports."""
 
 
-def paper_order(rows: Sequence[Row], ours: str, others: Sequence[str]) -> None:
+def paper_order(rows: Sequence[ResultRow], ours: str, others: Sequence[str]) -> None:
     """Whether a method's concepts are further from the class images than those of others, as the paper has it."""
     print(f"## The paper's order: {ours} minus the others, mean of the first three concepts\n")
     print("| metric | expected | " + " | ".join(f"minus {o} | classes in which it holds" for o in others) + " |")
@@ -41,7 +41,7 @@ def gap(ours: Cases, theirs: Cases, sign: int) -> str:
 
 
 def top_three(
-    rows: Sequence[Row], label: str, metric: str, read: Callable[[Score], float | None] = itemgetter("value")
+    rows: Sequence[ResultRow], label: str, metric: str, read: Callable[[Score], float | None] = itemgetter("value")
 ) -> dict[tuple[str, int], float]:
     """Mean of a metric (or of what `read` finds in its scores) over the first three concepts of every (class, seed)."""
     values: dict[tuple[str, int], list[float]] = {}

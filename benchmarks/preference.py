@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from xcore_rlpo import seeds as prompts
-from xcore_rlpo.loop import Loop
+from xcore_rlpo.algorithm import Search
 from xcore_rlpo.options import Options
+from xcore_rlpo.policy import RoundRobin
+from xcore_rlpo.seed_prompts import choose
 from xcore_tcav.scorer import Scorer
 
-from xcore.api import load_registry
-from xcore.guard import seeded
-from xcore.plan import load_suite, make_plan
-from xcore.store import Store
-from xcore.task import Workbench
-from xcore.types import Adapter, Cell, Ref
+from xcore.contract import Adapter, Cell, Ref, seeded
+from xcore.registry import load_registry
+from xcore.run.plan import load_suite, make_plan
+from xcore.run.workbench import Workbench
+from xcore.store.run_directory import Store
 
 FRESH = 9_000_000
 """Seeds of the final drawings start here; no step draws from them."""
@@ -45,7 +45,7 @@ def main() -> None:
     ask.add_argument("--out", default="runs/preference")
     flags = ask.parse_args()
 
-    suite = load_suite(flags.suite).model_copy(update={"methods": ["rlpo"], "arms": [], "baselines": []})
+    suite = load_suite(flags.suite).model_copy(update={"methods": ["rlpo"], "arms": [], "controls": []})
     if flags.classes:
         suite = suite.model_copy(update={"classes": flags.classes.split(",")})
     suite = suite.model_copy(update={"seeds": [flags.first_seed + i for i in range(flags.seeds)]})
@@ -79,13 +79,13 @@ def tuned(
 ) -> list[tuple[str, tuple[float, float], tuple[float, float], float | None]]:
     """(prompt, (effect, TS) without updates, with updates, gain under the second classifier) of the chosen prompts."""
     given = Options(**cell.method.options)
-    options = given.model_copy(update={"adapt": {**given.adapt, **adapt}})
+    options = given.model_copy(update={"adapt": {**given.adapt, **adapt}, "patience": 0})  # take all steps
     task = bench.task(cell, Path(), lambda step, total, note="": None)
     generator = task.generator
     assert generator is not None, "the suite names a generator"
     render = f"generated:{generator.fingerprint}"
-    phrases = prompts.choose(task, options).phrases
-    scorer = Scorer(task.classifier.open(task.layer), task.target, task.samples, task.contrast, folds=0)
+    phrases = choose(task, options).phrases
+    scorer = Scorer(task.classifier.open(task.layer), task.target, task.samples, task.random_set, folds=0)
 
     def draw(prompt: str, start: int, adapter: Adapter | None):  # type: ignore[no-untyped-def]
         return generator.generate([prompt] * options.n, [start + i for i in range(options.n)], adapter)
@@ -93,7 +93,7 @@ def tuned(
     at_start = [scorer.score(draw(p, FRESH, None), render).effect for p in phrases]
     weak = [p for p, e in zip(phrases, at_start, strict=True) if e < np.median(at_start)]
     heldout = bench.heldout(cell)
-    unseen = bench.contrast(cell, "heldout")
+    unseen = bench.random_sets(cell, "heldout")
     judge = Scorer(task.classifier.open(task.layer), task.target, heldout, unseen, folds=0)
     witness = None
     if second:
@@ -103,10 +103,9 @@ def tuned(
     found = []
     order = np.random.default_rng(cell.seed).permutation(len(weak))[:count]
     for prompt in [weak[i] for i in order]:
-        loop = Loop(generator, scorer, [prompt], options, steps=steps, seed=cell.seed, render=render)
-        for t in range(steps):
-            loop.take(0, prompt, t + 1)
-        sets = [draw(prompt, 2 * FRESH, None), draw(prompt, 2 * FRESH, loop.adapter)]
+        search = Search(generator, scorer, [prompt], options, steps=steps, seed=cell.seed, render=render)
+        search.run(RoundRobin(1))
+        sets = [draw(prompt, 2 * FRESH, None), draw(prompt, 2 * FRESH, search.adapter)]
         off, on = judge.score_many(sets, render)
         gain = None
         if witness is not None:

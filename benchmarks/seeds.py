@@ -11,13 +11,13 @@ from pathlib import Path
 
 from paired import shown
 from xcore_minizoo.world import BACKGROUNDS, COLOURS, OBJECTS, PATTERNS, SHAPES
-from xcore_rlpo import seeds
 from xcore_rlpo.options import Options
+from xcore_rlpo.seed_prompts import choose
 
-from xcore.api import load_registry
-from xcore.plan import load_suite, make_plan
-from xcore.store import Store
-from xcore.task import Workbench
+from xcore.registry import load_registry
+from xcore.run.plan import load_suite, make_plan
+from xcore.run.workbench import Workbench
+from xcore.store.run_directory import Store
 
 VALUES = {
     **{c: f"colour={c}" for c in COLOURS},
@@ -32,7 +32,7 @@ TOP = 3
 def main() -> None:
     """Ask for the seeds of all classes and print the shares."""
     suite = load_suite("minizoo-full").model_copy(
-        update={"methods": ["rlpo"], "arms": [], "baselines": [], "seeds": [0]}
+        update={"methods": ["rlpo"], "arms": [], "controls": [], "seeds": [0]}
     )
     registry = load_registry()
     plan = make_plan(suite, registry)
@@ -44,7 +44,7 @@ def main() -> None:
         assert truth is not None
         used = truth.used(cell.cls)
         for source in ("vqa", "vocabulary"):
-            phrases = seeds.choose(task, Options(seeds=source)).phrases
+            phrases = choose(task, Options(seeds=source)).phrases
             named = [{VALUES[w] for w in p.split() if w in VALUES} for p in phrases]
             right = [bool(n) and n <= used for n in named]
             print(f"- {cell.cls}, {source}: {', '.join(phrases[:6])}, ...")

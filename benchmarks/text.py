@@ -16,12 +16,13 @@ import numpy as np
 from minizoo_full import cases
 from sklearn.metrics import roc_auc_score
 
-from xcore.api import bench, load_registry
-from xcore.contrast import Contrast
-from xcore.progress import Lines
-from xcore.rows import Row
-from xcore.types import Ref, Samples
-from xcore.words import content_words
+from xcore.api import bench
+from xcore.contract import Ref, Samples
+from xcore.inputs.words import content_words
+from xcore.registry import load_registry
+from xcore.report.rows import ResultRow
+from xcore.run.progress import Lines
+from xcore.run.random_sets import RandomSets
 
 OWN, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "tcav")
 
@@ -32,9 +33,9 @@ def main() -> None:
     ask.add_argument("--draws", type=int, default=10)
     ask.add_argument("--out", default="runs/text-draws")
     flags = ask.parse_args()
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for draw in range(flags.draws):
-        only: dict[str, Any] = {"baselines": [], "metrics": ["recovery", "AUC"], "seeds": [draw], "data_seed": draw}
+        only: dict[str, Any] = {"controls": [], "metrics": ["recovery", "AUC"], "seeds": [draw], "data_seed": draw}
         made = bench(suite="text", out=Path(flags.out) / str(draw), reporter=Lines(), **only)
         rows += [row for row in made.rows if row["status"] == "ok"]
     print(f"Command: `python benchmarks/text.py --draws {flags.draws} --out {flags.out}`\n")
@@ -42,7 +43,7 @@ def main() -> None:
     contrast()
 
 
-def recovery(rows: Sequence[Row]) -> None:
+def recovery(rows: Sequence[ResultRow]) -> None:
     """Precision@5 and AUC of every arm beside chance, and RLPO's differences from the others."""
     print("## Recovery of the words that the classifier uses\n")
     print("| arm | precision@5 | chance | minus chance | AUC |\n|---|---|---|---|---|")
@@ -76,7 +77,7 @@ def contrast(words: int = 60, n: int = 10) -> None:
             said = [w for w in content_words(samples.texts) if w in truth.phrases]
             chosen = np.random.default_rng(0).choice(said, words, replace=False).tolist()
             drawn = generator.generate([w for w in chosen for _ in range(n)], [*range(n)] * words)
-            random = Contrast(data, cls, "train", seed=0, generator=generator, vocabulary=vocabulary)
+            random = RandomSets(data, cls, "train", seed=0, generator=generator, vocabulary=vocabulary)
             scorer = Scorer(classifier.open("pooled"), target, samples, random, folds=0)
             sets: list[Samples] = [drawn.take(range(i * n, (i + 1) * n)).filled() for i in range(words)]
             scores = scorer.score_many(sets, f"generated:{generator.fingerprint}")

@@ -34,12 +34,12 @@ from craft_truth import BATCH, Array, importances, of_a_head, of_a_readout, rank
 from skimage import data as photographs
 from threadpoolctl import threadpool_limits
 from torch import Tensor
-from xcore_craft.crops import grid
+from xcore_craft.activations import read_activations
+from xcore_craft.crops import crop_grid
 from xcore_craft.factorise import factorise, nnls
-from xcore_craft.space import measure
 
-from xcore.classifier import TorchClassifier
-from xcore.samples import Samples
+from xcore.contract import Samples
+from xcore.models.classifiers import TorchClassifier
 
 SIDE = 224
 PHOTOGRAPHS = ("chelsea", "coffee", "astronaut", "rocket")
@@ -94,11 +94,11 @@ class Side:
         self.net, self.layer, self.images, self.o = net, layer, images, o
         self.preprocess, self.inputs = normalised, normalised(images)
         self.samples = Samples("image", images, tuple(f"image {i}" for i in range(len(images))))
-        cells = grid((SIDE, SIDE), o.crop)
+        grid = crop_grid((SIDE, SIDE), o.crop)
         step = int(0.8 * o.crop)
-        kept = tuple((t, x) for t, x in cells.corners if t % step == 0 and x % step == 0)
-        self.all_crops, self.cells = len(cells.corners), replace(cells, corners=kept)
-        self.picks = [(i, box) for i in range(len(images)) for box in range(len(kept))]
+        kept = tuple((t, x) for t, x in grid.corners if t % step == 0 and x % step == 0)
+        self.all_crops, self.grid = len(grid.corners), replace(grid, corners=kept)
+        self.crops = self.grid.all_crops(len(images))
         self.target = int(self.logits(self.inputs).mean(0).argmax())
         self.found: dict[str, Any] = {}
 
@@ -116,7 +116,7 @@ class Side:
         """Seconds of the passes that cannot be avoided: to fit, for importances, and for those of ready activations."""
         crops = torch.rand(BATCH, 3, SIDE, SIDE)
         rows = self.net.forward_features(crops)
-        count, needed = len(self.picks), len(self.images) * self.o.designs * (self.o.k + 1)
+        count, needed = len(self.crops), len(self.images) * self.o.designs * (self.o.k + 1)
         fit = timed(lambda: [self.net.forward_features(crops[: count - i]) for i in range(0, count, BATCH)])
         inputs = self.inputs
         images = timed(lambda: self.features(inputs))
@@ -147,8 +147,8 @@ class Side:
         images = timed(lambda: probe.activations(self.samples))
 
         def fit() -> None:
-            space, full, means = measure(classifier, self.layer, self.samples, self.cells, self.picks, "error")
-            kept.update(space=space, full=full, means=means)
+            split, full, means = read_activations(classifier, self.layer, self.samples, self.grid, self.crops, "error")
+            kept.update(split=split, full=full, means=means)
             kept.update(factors=factorise(means.double().numpy(), o.k, 0, o.max_iter))
 
         seconds = timed(fit)
@@ -201,7 +201,7 @@ def report(side: Side, craft: Any) -> None:
     unit = "CPU seconds of one thread" if o.threads == 1 else f"seconds with {o.threads} threads"
     print(f"`{' '.join(['python benchmarks/perf/craft.py', *sys.argv[1:]])}`: {unit}, medians of {o.runs} rounds\n")
     print(
-        f"{o.model} at {o.layer}, {len(side.images)} images of {SIDE} pixels, {len(side.picks)} crops of {o.crop} "
+        f"{o.model} at {o.layer}, {len(side.images)} images of {SIDE} pixels, {len(side.crops)} crops of {o.crop} "
         f"(ours by default: {side.all_crops * len(side.images)}), {o.k} concepts, {o.designs} design points\n"
     )
     rounds = []

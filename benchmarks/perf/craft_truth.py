@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.decomposition import NMF
 from torch import Tensor, nn
+from xcore_craft.activations import SplitClassifier, to_rows
 from xcore_craft.factorise import nnls
-from xcore_craft.importance import assess
-from xcore_craft.space import Space, flatten
+from xcore_craft.importance import sobol_importance
 
-from xcore.classifier import TorchClassifier
-from xcore.samples import Samples
+from xcore.contract import Samples
+from xcore.models.classifiers import TorchClassifier
 
 BATCH = 64
 Array = NDArray[np.float64]
@@ -24,10 +24,10 @@ Array = NDArray[np.float64]
 
 def importances(samples: Samples, kept: dict[str, Any], atoms: Array, target: int, n: int, seed: int = 0) -> Array:
     """(k,) as `craft` makes them: exact codes, then the indices, averaged over images."""
-    space, full = kept["space"], kept["full"]
+    split, full = kept["split"], kept["full"]
     codes = nnls(full.reshape(-1, full.shape[2]).double().numpy(), atoms).reshape(*full.shape[:2], -1)
     u, w = torch.from_numpy(codes).float(), torch.from_numpy(atoms).float()
-    made = assess(space, full, u, w, samples, target, n=n, seed=seed, sampler="sobol", tick=lambda i: None)
+    made = sobol_importance(split, full, u, w, samples, target, n=n, seed=seed, sampler="sobol", done=lambda i: None)
     kept["codes"], kept["rows"] = codes, made.evaluations
     return np.asarray(made.total.mean(axis=0))
 
@@ -63,7 +63,7 @@ def of_a_head(craft: Any, weights: Array, images: int, designs: int) -> tuple[li
     given.flatten(1)[:, :k] = 1
     samples = Samples("image", given, tuple(map(str, range(images))))
     probe = TorchClassifier(module, [str(i) for i in range(len(weights))], input_size=16).open("latent")
-    kept = {"space": Space(probe, (k,)), "full": flatten(probe.activations(samples), probe.layout)}
+    kept = {"split": SplitClassifier(probe, (k,)), "full": to_rows(probe.activations(samples), probe.layout)}
     made = craft(lambda x: x, module.head, k, BATCH, device="cpu")
     made.reducer, made.W = NMF(k), np.eye(k, dtype=np.float32)
     made.reducer.components_, made.reducer.n_components_, made.reducer.n_features_in_ = made.W, k, k
@@ -111,6 +111,6 @@ def of_a_readout(side: Any, draws: int) -> tuple[float, float]:
     known = TorchClassifier(
         module, [str(i) for i in range(draws)], preprocess=side.preprocess, input_size=side.images.shape[-1]
     )
-    behind = {**kept, "space": replace(kept["space"], probe=known.open(f"net.{side.layer}"))}
+    behind = {**kept, "split": replace(kept["split"], probe=known.open(f"net.{side.layer}"))}
     ours = [rank(importances(side.samples, behind, atoms, i, o.designs), true[i]) for i in range(draws)]
     return float(np.mean(theirs)), float(np.mean(ours))

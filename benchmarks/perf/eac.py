@@ -17,10 +17,9 @@ import torch
 from xcore_eac import games
 
 import xcore
-from xcore.graph import frozen
+from xcore.contract import Explanation, Ref, Samples
+from xcore.models.graph import frozen
 from xcore.registry import load_registry
-from xcore.samples import Samples
-from xcore.types import Explanation, Ref
 
 FORWARDS = 100
 PERMUTATIONS = 4000

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from xcore import hookimpl
-from xcore.hookspecs import Register
-from xcore.protocols import Task
-from xcore.types import Concept, Explanation
+from xcore.contract import Concept, Explanation, Register, Task
 
 
 class Nothing:
@@ -20,4 +18,4 @@ class Nothing:
 @hookimpl
 def register_explainers(register: Register) -> None:
     """Offer `nothing`."""
-    register("nothing", Nothing, summary="does nothing", kinds=("image", "text"))
+    register("nothing", Nothing, summary="does nothing", modalities=("image", "text"))

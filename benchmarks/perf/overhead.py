@@ -37,7 +37,7 @@ START, MAKE, PLAN, TABLE, END = (
 ONCE = (START, MAKE, PLAN, TABLE, END)
 """Parts that do not grow with the cells; made are models, data sets, methods and metrics, with their imports."""
 CALLS = (("explainer", "explain", "explain"), ("metric", "score", "score"), ("dataset", "samples", "samples drawn"))
-NOTHING = ["--plugin", str(HERE / "nothing.py"), "--methods", "nothing", "--baselines", "", "--metrics", "cost"]
+NOTHING = ["--plugin", str(HERE / "nothing.py"), "--methods", "nothing", "--controls", "", "--metrics", "cost"]
 
 
 class Counted:
@@ -79,10 +79,10 @@ def child(out: str, started: float, command: list[str]) -> None:
     counted = Counted()
     counted.seconds[START] = time.time() - started
     from xcore import api
-    from xcore.cli import main
+    from xcore.cli.main import main
     from xcore.registry import Registry
-    from xcore.store import Store
-    from xcore.task import Workbench
+    from xcore.run.workbench import Workbench
+    from xcore.store.run_directory import Store
 
     made: Counter[str] = Counter()
     create = Registry.create

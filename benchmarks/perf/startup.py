@@ -3,7 +3,8 @@
     python benchmarks/perf/startup.py
 
 CPU seconds (user and system) of fresh processes, interleaved, medians; Python itself is in all of them. Imported
-modules are counted from `-X importtime`.
+modules are counted from `-X importtime`. The last line is what each further plugin costs `xcore list`, measured with 30
+empty plugins more; the cards of all are kept from a first run, as they are for a user.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 NUMERICAL = {"captum", "diffusers", "matplotlib", "numpy", "pandas", "peft", "PIL", "safetensors", "scipy", "skimage"}
 NUMERICAL |= {"sklearn", "stable_baselines3", "timm", "tokenizers", "torch", "torchvision", "transformers"}
@@ -27,9 +29,31 @@ COMMANDS = {
 }
 
 
-def seconds(command: list[str]) -> float:
+MORE = 30
+PLUGIN = """
+from xcore import hookimpl
+
+@hookimpl
+def register_explainers(register):
+    register("empty-{i}", "empty_{i}:Nothing", summary="an empty plugin")
+"""
+
+
+def make_plugins(folder: Path) -> dict[str, str]:
+    """Install empty plugins into a folder; the environment in which they are found."""
+    for i in range(MORE):
+        about = folder / f"xcore_empty_{i}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: xcore-empty-{i}\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[xcore]\nempty{i} = empty_{i}\n")
+        (about / "RECORD").write_text(f"empty_{i}.py,,\n")
+        (folder / f"empty_{i}.py").write_text(PLUGIN.format(i=i))
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def seconds(command: list[str], environment: dict[str, str] | None = None) -> float:
     """CPU seconds of a process and of those that it waited for."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -51,11 +75,17 @@ def main() -> None:
     if not Path(SCRIPT).is_file():
         raise SystemExit(f"{SCRIPT} is missing: install xcore for this interpreter")
     taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for turn in range(runs + 1):
-        for name, command in COMMANDS.items():
-            spent = seconds(command)
-            if turn:  # the first warms up the disk
-                taken[name].append(spent)
+    with TemporaryDirectory() as folder:
+        more, listing = make_plugins(Path(folder)), COMMANDS["xcore list"]
+        with_more = []
+        for turn in range(runs + 1):
+            for name, command in COMMANDS.items():
+                spent = seconds(command)
+                if turn:  # the first warms up the disk, and keeps the cards
+                    taken[name].append(spent)
+            spent = seconds(listing, more)
+            if turn:
+                with_more.append(spent)
     base = taken[list(COMMANDS)[1]]
     print(f"`{' '.join(['python benchmarks/perf/startup.py', *sys.argv[1:]])}`: CPU seconds, medians of {runs} runs\n")
     print("| command | seconds | least to most | times the libraries | modules | numerical ones |")
@@ -66,6 +96,8 @@ def main() -> None:
         ratio = median(a / b for a, b in zip(taken[name], base, strict=True))
         spread = f"{min(taken[name]):.3f} to {max(taken[name]):.3f}"
         print(f"| `{name}` | {median(taken[name]):.3f} | {spread} | {ratio:.2f} | {len(modules)} | {numerical} |")
+    each = median(b - a for a, b in zip(taken["xcore list"], with_more, strict=True)) / MORE
+    print(f"\neach further plugin adds {1000 * each:.2f} ms to `xcore list` ({MORE} empty plugins)")
 
 
 if __name__ == "__main__":

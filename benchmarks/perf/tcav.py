@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from xcore_tcav.explainer_options import Options
+from xcore_tcav.options import TcavOptions
 from xcore_tcav.tcav import Tcav
 
-from xcore.classifier import TorchClassifier
-from xcore.contrast import Contrast
-from xcore.live import LiveData
-from xcore.protocols import Task
-from xcore.samples import Samples
-from xcore.task import TrainingData
+from xcore.contract import Samples, Task
+from xcore.models.classifiers import TorchClassifier
+from xcore.run.live import LiveData
+from xcore.run.random_sets import RandomSets
+from xcore.run.workbench import TrainingData
 
 COARSE = 14
 
@@ -84,14 +83,14 @@ def main() -> None:
             arguments.layer,
             0,
             samples,
-            Contrast(data, "class 0", "train", seed=0),
+            RandomSets(data, "class 0", "train", seed=0),
             TrainingData(data),
             seed=0,
             concepts={f"concept {i}": images(20, 100 + i, arguments.side) for i in range(arguments.concepts)},
             workdir=Path(folder),
         )
         start = time.process_time()
-        made = Tcav(Options()).explain(task)
+        made = Tcav(TcavOptions()).explain(task)
         total = time.process_time() - start
     what = f"{arguments.concepts} concepts, 20 random sets, {arguments.model} at {arguments.layer}, {side} pixels"
     print(f"{what}: {total:.1f} s, of it the network {network.seconds:.1f} s ({network.seconds / total:.0%})")

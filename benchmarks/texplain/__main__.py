@@ -17,8 +17,8 @@ from birds import birds, hidden, speed
 from erased import erased
 from latents import latents
 
-from xcore.api import load_registry
-from xcore.types import Ref
+from xcore.contract import Ref
+from xcore.registry import load_registry
 
 SECTIONS: dict[str, Callable[[Any, Path], None]] = {
     "birds": birds, "hidden": hidden, "speed": speed, "apples": apples, "latents": latents, "erased": erased,

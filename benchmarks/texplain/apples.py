@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[2] / "plugins/worlds/xcore-minizoo"))  # the trainers are not installed
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from minizoo_training.vit import ARCHITECTURE, SMALL, batch
 from reading import PAIRS, interval, obtain, painted, pick, shares, strip, whole
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
@@ -21,17 +25,15 @@ from xcore_minizoo.cnn import build
 from xcore_minizoo.collections import COLLECTIONS, Collection
 from xcore_minizoo.data import Painted
 from xcore_minizoo.nets import load_classifier
-from xcore_minizoo.train.classifier import save, write_figures
-from xcore_minizoo.train.loop import Recipe, train
-from xcore_minizoo.train.vit import ARCHITECTURE, SMALL, batch
+from xcore_minizoo.training import Recipe, save, train, write_figures
 from xcore_minizoo.world import Scene
-from xcore_texplain.cloud import cloud
-from xcore_texplain.counts import weigh
+from xcore_texplain.cloud import draw_cloud
 from xcore_texplain.features import features
 from xcore_texplain.options import TranslatorOptions
+from xcore_texplain.words import compare_with_prior
 
-from xcore.classifier import TorchClassifier
-from xcore.types import Samples
+from xcore.contract import Samples
+from xcore.models.classifiers import TorchClassifier
 
 CATS = COLLECTIONS["minizoo/cats-apples"]
 RHO, SEEDS, STEPS = (0.0, 0.1, 0.25, 0.5, 1.0), (0, 1), 250
@@ -67,10 +69,10 @@ def apples(decoder: Any, out: Path) -> None:
             there = apple_in(held[cls])
             with_it, without = ([i for i, found in enumerate(there) if found == want][:PETS] for want in (True, False))
             own = read.count(held[cls].take(with_it), 2, SENTENCES)
-            words = weigh(own, shuffled, shuffled, 1000, 0)
+            words = compare_with_prior(own, shuffled, shuffled, 1000, 0)
             lift = next((w.lift_shuffled for w in words if w.word == "apple"), 0.0)
-            cloud(words, cls, folder, stem=cls)
-            bare = read.count(held[cls].take(without), 2, SENTENCES).of(["apple"]).mean()
+            draw_cloud(words, cls, folder, stem=cls)
+            bare = read.count(held[cls].take(without), 2, SENTENCES).shares_of(["apple"]).mean()
             aucs.append(probed(read.probe, fit[cls], held[cls]))
             lifts.append(lift)
             row = [f"{rho:g}", f"{seed}", f"{tilted:.2f}", f"{balanced:.2f}", cls, f"{aucs[-1]:.3f}"]

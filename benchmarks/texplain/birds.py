@@ -12,15 +12,14 @@ from reading import PAIRS, Reader, as_samples, interval, obtain, painted, pick, 
 from xcore_minizoo.captions import SPOKEN
 from xcore_minizoo.collections import COLLECTIONS, LAND, WATER
 from xcore_minizoo.world import BACKGROUNDS, Scene
-from xcore_texplain import said
-from xcore_texplain.cloud import changes, cloud
-from xcore_texplain.counts import compare, weigh
+from xcore_texplain.cloud import draw_changes, draw_cloud
 from xcore_texplain.features import features
-from xcore_texplain.texplain import translate
+from xcore_texplain.sentences import sample_sentences
+from xcore_texplain.translator import translate
+from xcore_texplain.words import compare_groups, compare_with_prior
 
-from xcore.api import load_registry
-from xcore.protocols import Dataset
-from xcore.types import Ref, Samples
+from xcore.contract import Dataset, Ref, Samples
+from xcore.registry import load_registry
 
 DATA, MODEL = "minizoo/shortcut-birds", "minizoo/vit-birds"
 IMAGES, SENTENCES = 150, 20
@@ -42,7 +41,7 @@ def birds(decoder: Any, out: Path) -> None:
         own = LAND if cls == "landbird" else WATER
         shown = {split: data.samples(cls, split, IMAGES, 2) for split in ("heldout", "train")}
         counted = {split: read.count(samples, 2, SENTENCES) for split, samples in shown.items()}
-        words = {split: weigh(c, shuffled, mean, 1000, 0) for split, c in counted.items()}
+        words = {split: compare_with_prior(c, shuffled, mean, 1000, 0) for split, c in counted.items()}
         for said_words in dict.fromkeys([own, *ASKED]):
             before, after = (shares(counted[split], said_words) for split in ("heldout", "train"))
             apart = "yes" if after[1] > before[2] else "reverse" if after[2] < before[1] else "no"
@@ -52,9 +51,9 @@ def birds(decoder: Any, out: Path) -> None:
             row = [interval(before), true[0], interval(after), true[1], change, apart]
             print(f"| {cls} | {' or '.join(said_words)} | {mark} | {' | '.join(row)} |", flush=True)
         for split, name in (("heldout", "balanced"), ("train", "shortcut")):
-            cloud(words[split], cls, out, stem=f"{cls}-{name}")
-        changed = [c for c in compare(counted["heldout"], counted["train"]) if max(c.before, c.after) >= 0.02]
-        changes(changed, ("balanced", "with the shortcut"), out / f"{cls}-changes.png")
+            draw_cloud(words[split], cls, out, stem=f"{cls}-{name}")
+        changed = [c for c in compare_groups(counted["heldout"], counted["train"]) if max(c.before, c.after) >= 0.02]
+        draw_changes(changed, ("balanced", "with the shortcut"), out / f"{cls}-changes.png")
     print()
 
 
@@ -72,8 +71,8 @@ def hidden(decoder: Any, out: Path) -> None:
         kept = float((model.logits(alone).argmax(1) == target).float().mean())
         told = {name: read.count(samples, 2, SENTENCES) for name, samples in (("alone", alone), ("full", full))}
         strip([full, alone], out / f"{cls}.png")
-        changed = [c for c in compare(told["full"], told["alone"]) if max(c.before, c.after) >= 0.02]
-        changes(changed, ("with the bird", "without it"), out / f"{cls}-changes.png")
+        changed = [c for c in compare_groups(told["full"], told["alone"]) if max(c.before, c.after) >= 0.02]
+        draw_changes(changed, ("with the bird", "without it"), out / f"{cls}-changes.png")
         own = LAND if cls == "landbird" else WATER
         for words in dict.fromkeys([own, *ASKED]):
             there = np.mean([scene.background in words for scene in bare])
@@ -89,7 +88,7 @@ def speed(decoder: Any, out: Path) -> None:
     image = data.samples("waterbird", "heldout", 1, 0)
     began, busy = time.perf_counter(), time.process_time()
     states = translate(made.translator, features(made.probe, image))
-    sentences = said.say(decoder, states, image, 1000, 0, quiet)[0]
+    sentences = sample_sentences(decoder, states, image, 1000, 0, quiet)[0]
     took, used = time.perf_counter() - began, time.process_time() - busy
     lengths, about = [len(text.split()) for text in sentences], made.about
     print("## Speed\n")

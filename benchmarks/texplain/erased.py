@@ -27,10 +27,10 @@ from torch import Tensor
 from xcore_minizoo.world import BACKGROUNDS, PATTERNS, SHAPES, Scene, random_colours
 from xcore_texplain.features import features
 from xcore_texplain.options import TranslatorOptions
-from xcore_texplain.words import content
+from xcore_texplain.words import content_lemmas
 
-from xcore.api import load_registry
-from xcore.types import Ref, Samples
+from xcore.contract import Ref, Samples
+from xcore.registry import load_registry
 
 IMAGES, SENTENCES, STEPS, PERMUTED = 300, 20, 1000, 2000
 MODEL = "minizoo/vit"
@@ -84,7 +84,7 @@ def free(rng: np.random.Generator) -> Scene:
 
 
 class Erased:
-    """A probe without what is linearly known of a factor at any position (`xcore.protocols.Probe`, without a head)."""
+    """A probe without what is linearly known of a factor at any position (`xcore.contract.Probe`, without a head)."""
 
     layout: Literal["NTC"] = "NTC"
 
@@ -120,8 +120,8 @@ def posed(scenes: list[Scene]) -> Samples:
 
 def said_of(read: Reader, samples: Samples, values: tuple[str, ...]) -> NDArray[np.float64]:
     """(N, values) share of sentences about each picture with the word of each value."""
-    lemmas = [next(iter(content(value, frozenset()))) for value in values]
-    return read.count(samples, 3, SENTENCES).of(lemmas)
+    lemmas = [next(iter(content_lemmas(value))) for value in values]
+    return read.count(samples, 3, SENTENCES).shares_of(lemmas)
 
 
 def known(probe: Any, seen: list[Scene], values: NDArray[np.intp]) -> str:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from reading import obtain, painted, strip, whole
 from scipy.spatial.distance import jensenshannon
-from xcore_texplain.cloud import changes
-from xcore_texplain.counts import compare, count
+from xcore_texplain.cloud import draw_changes
 from xcore_texplain.options import TranslatorOptions
+from xcore_texplain.words import compare_groups, count_words
 
-from xcore.api import load_registry
-from xcore.types import Ref
+from xcore.contract import Ref
+from xcore.registry import load_registry
 
 PAIRS, DRAWN, SENTENCES, CAPTIONS = 12000, 30, 50, 10
 FEW, RESAMPLES = 3, 1000
@@ -38,13 +38,13 @@ def latents(decoder: Any, out: Path) -> None:
         samples = generator.generate([f"a {c}"] * DRAWN, range(DRAWN))
         ours.append(read.count(samples, 0, SENTENCES))
         each = [captioner.caption(samples, [1000 * i + j for i in range(DRAWN)]) for j in range(CAPTIONS)]
-        theirs.append(count(list(zip(*each, strict=True))))
-        told = [w for w in compare(theirs[-1], ours[-1]) if max(w.before, w.after) >= 0.02]
-        changes(told, ("the captioner", "TExplain on the latents"), out / f"{c}-changes.png")
+        theirs.append(count_words(list(zip(*each, strict=True))))
+        told = [w for w in compare_groups(theirs[-1], ours[-1]) if max(w.before, w.after) >= 0.02]
+        draw_changes(told, ("the captioner", "TExplain on the latents"), out / f"{c}-changes.png")
         drawn.append(samples)
     strip(drawn, out / "drawn.png")
     words = sorted({w for told in (*ours, *theirs) for w in told.words})
-    a, b = ([told.of(words) for told in side] for side in (ours, theirs))
+    a, b = ([told.shares_of(words) for told in side] for side in (ours, theirs))
     found = distances([x.mean(0) for x in a], [x.mean(0) for x in b])
     print(f"## Latents: {DRAWN} pictures of a class by minizoo/diffusion\n")
     about = read.about

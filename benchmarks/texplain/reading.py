@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[2] / "plugins/worlds/xcore-minizoo"))  # the trainers are not installed
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from minizoo_training.captioner import named, scene_of
 from torchvision.utils import save_image
 from xcore_minizoo.captions import long_caption
-from xcore_minizoo.train.captioner import named, scene_of
 from xcore_minizoo.world import Scene, draw
-from xcore_texplain import said
-from xcore_texplain.counts import Counted, count
-from xcore_texplain.features import features, fingerprint
+from xcore_texplain.features import features, features_fingerprint
 from xcore_texplain.options import TranslatorOptions
 from xcore_texplain.pairs import Pairs
-from xcore_texplain.texplain import translate
-from xcore_texplain.train import clear, gather, train
-from xcore_texplain.translator import Translator, load_translator
+from xcore_texplain.sentences import sample_sentences
+from xcore_texplain.training import compute_features, remove_work_folder, train
+from xcore_texplain.translator import Translator, load_translator, translate
+from xcore_texplain.words import WordCounts, count_words
 
-from xcore.types import Samples
+from xcore.contract import Samples
 
 PAIRS, HELD = 3000, 256
 Draws = Callable[[np.random.Generator], Scene]
@@ -34,28 +36,28 @@ class Reader:
     def __init__(self, decoder: Any, probe: Any, translator: Translator, about: dict[str, Any]) -> None:
         self.decoder, self.probe, self.translator, self.about = decoder, probe, translator, about
 
-    def count(self, samples: Samples, seed: int, sentences: int) -> Counted:
+    def count(self, samples: Samples, seed: int, sentences: int) -> WordCounts:
         """Words of so many sentences about each sample."""
         states = translate(self.translator, features(self.probe, samples))
-        return count(said.say(self.decoder, states, samples, sentences, seed, quiet))
+        return count_words(sample_sentences(self.decoder, states, samples, sentences, seed, quiet))
 
-    def mean(self, samples: Samples) -> Counted:
+    def mean(self, samples: Samples) -> WordCounts:
         """Words of sentences about the mean feature."""
         z = features(self.probe, samples).mean(0, keepdim=True)
-        return count(self.decoder.sample(translate(self.translator, z), 2000, 1))
+        return count_words(self.decoder.sample(translate(self.translator, z), 2000, 1))
 
 
 def obtain(
     decoder: Any, probe: Any, pairs: Callable[[], Pairs], out: Path, options: TranslatorOptions | None = None
 ) -> Reader:
     """The translator of a probe, trained on these pairs, unless it is below `out`."""
-    of = fingerprint(probe, (64, 64))  # other weights or another layer: another translator
+    of = features_fingerprint(probe, (64, 64))  # other weights or another layer: another translator
     folder, work = out / f"translator-{of}", out / f"training-{of}"
     if not (folder / "config.json").is_file():
         o = options or TranslatorOptions()
-        made, figures = train(gather(probe, pairs, work, quiet), decoder, o, work, quiet)
+        made, figures = train(compute_features(probe, pairs, work, quiet), decoder, o, work, quiet)
         made.save(folder, {"features_digest": of, **figures})
-        clear(work)
+        remove_work_folder(work)
     return Reader(decoder, probe, *load_translator(folder))
 
 
@@ -100,9 +102,9 @@ def pick(rng: np.random.Generator, values: Sequence[str]) -> str:
     return values[int(rng.integers(len(values)))]
 
 
-def shares(counted: Counted, words: Sequence[str]) -> tuple[float, float, float]:
+def shares(counted: WordCounts, words: Sequence[str]) -> tuple[float, float, float]:
     """Share of sentences with one of these words (a sentence names one place), and its interval over images."""
-    each = counted.of(words).sum(1)
+    each = counted.shares_of(words).sum(1)
     drawn = np.random.default_rng(0).integers(len(each), size=(1000, len(each)))
     low, high = np.quantile(each[drawn].mean(1), [0.025, 0.975])
     return float(each.mean()), float(low), float(high)
