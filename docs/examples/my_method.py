@@ -1,7 +1,7 @@
-"""Occlusion: cover one patch of an image after another and see how far the logit of the class falls.
+"""Occlusion: cover one patch of an image after another, and measure how far the logit of the class falls.
 
-Concept 1 collects the patch that each image misses most, concept 2 the second, and so on. It asks for logits only, so
-it works on black boxes too.
+Concept 1 consists of the patch of each image that costs most, concept 2 of the second, and so on. The method needs only
+logits, so it also works on black boxes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 from xcore import hookimpl
 
 if TYPE_CHECKING:
-    from xcore.hookspecs import Register
-    from xcore.protocols import Task
-    from xcore.types import Explanation
+    from xcore.contract import Explanation, Register, Task
 
 GRID, CONCEPTS, EXEMPLARS = 4, 3, 20
 
@@ -24,13 +22,13 @@ def register_explainers(register: Register) -> None:
 
 
 class Occlusion:
-    def __init__(self, options: None) -> None: ...  # the card names no options, so there are none
+    def __init__(self, options: None) -> None: ...  # the card names no options model, so it gets None
 
     def explain(self, task: Task) -> Explanation:
         import torch
         from torch.nn.functional import interpolate
 
-        from xcore.types import Concept, Explanation, Samples
+        from xcore.contract import Concept, Explanation, Samples
 
         images = task.samples.images
         height, width = images.shape[-2:]
@@ -61,7 +59,7 @@ class Occlusion:
                     name=f"patch {rank + 1}",
                     importance=float(drop[:, rank].mean()),
                     samples=Samples("image", data, ids),
-                    render=f"crop:{side}>{height}x{width}",  # so that TS compares with random crops, not whole images
+                    render=f"crop:{side}>{height}x{width}",  # TS then compares with random crops, not whole images
                     source=chosen,
                     local=drop[:, rank],
                 )
