@@ -124,8 +124,8 @@ def test_without_pyarrow_the_report_says_how_to_install_it(run, xcore, monkeypat
     assert not (run.path / "table.parquet").exists()
 
 
-def test_an_unknown_format_is_compared_with_parquet_too(run, xcore):
-    code, _, err = xcore("report", run.path, "--format", "parket")
+def test_an_unknown_format_is_refused_before_the_run_is_read(tmp_path, xcore):
+    code, _, err = xcore("report", tmp_path / "nowhere", "--format", "parket")
     assert (code, "did you mean 'parquet'?" in err) == (2, True)
 
 

@@ -87,7 +87,9 @@ def explain(
     about: dict[str, Any],
     method: Annotated[str, typer.Argument(help="Method, e.g. craft.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
-    texts: Annotated[int, typer.Option(min=0, max=20, help="Explained texts to print with their words marked.")] = 3,
+    texts: Annotated[
+        int, typer.Option(min=0, max=20, help="How many explained texts to print, with highlighted words.")
+    ] = 3,
     as_json: Json = False,
 ) -> None:
     """Make one explanation of one class, with its pictures, and score it."""
@@ -144,8 +146,11 @@ def report(
 ) -> None:
     """Show the table of a finished run again, without computing anything, and judge it by its gates."""
     from xcore.api import report as rebuild
+    from xcore.report import check_format
     from xcore.run.progress import for_stderr
 
+    if table:
+        check_format(table)  # before the work, which may take seconds
     result = rebuild(run, for_stderr(), gates=asked.gates, compare=asked.compare)
     _show(result, as_json, asked, "run the command that made it again", table)
 

@@ -11,7 +11,7 @@ from xcore.report.data import to_pandas
 from xcore.report.pictures import draw, gallery
 from xcore.report.table import Column, MetricInfo, Row, Section, Table, Value
 from xcore.report.terminal import show
-from xcore.report.write import FORMATS, PAGE, PARQUET, render, write_all, write_parquet
+from xcore.report.write import FORMATS, PAGE, PARQUET, check_format, render, write_all, write_parquet
 
 __all__ = [
     "FORMATS",
@@ -24,6 +24,7 @@ __all__ = [
     "Table",
     "Value",
     "build",
+    "check_format",
     "draw",
     "gallery",
     "render",

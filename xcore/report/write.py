@@ -24,8 +24,14 @@ PARQUET = "parquet"
 def render(table: Table, format: str) -> str:
     """The table as text in one of `FORMATS`; raises `UsageError` with the nearest name for any other format."""
     if format not in FORMATS:
-        raise unknown("table format", format, [*FORMATS, PARQUET])
+        raise unknown("text format of a table", format, FORMATS)
     return FORMATS[format](table)
+
+
+def check_format(format: str) -> None:
+    """Raise `UsageError` with the nearest name unless this is one of `FORMATS` or `PARQUET`."""
+    if format not in (*FORMATS, PARQUET):
+        raise unknown("table format", format, [*FORMATS, PARQUET])
 
 
 def write_all(table: Table, directory: Path | str) -> list[Path]:
