@@ -16,7 +16,7 @@ A command of a plugin shares the flags, the defaults and the messages of `xcore 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,12 +153,13 @@ def make(kind: str, ref: Ref) -> Any:
     return load_registry().create(kind, ref)
 
 
-def fingerprint(kind: str, ref: Ref) -> str:
-    """What identifies the component of a reference: its files, options and code. Loads no model."""
+def fingerprints(kind: str, refs: Iterable[Ref]) -> list[str]:
+    """What identifies the component of each reference: its files, options and code. Loads no model."""
     from xcore.registry import load_registry
     from xcore.store.identity import Identity
 
-    return Identity(load_registry()).component(kind, ref)
+    identity = Identity(load_registry())
+    return [identity.component(kind, ref) for ref in refs]
 
 
 def cached_artifact(name: str, key: Mapping[str, Any], make: Any) -> Path:

@@ -13,7 +13,7 @@ By default they are so many that threads in a small convolution spin away the ti
 (OMP_WAIT_POLICY=PASSIVE) makes an idle machine as slow as one thread. `docs/getting-started.md` has the figures.
 """
 USERS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-"""Variables by which users say it themselves."""
+"""Environment variables by which users choose for themselves how long threads wait."""
 
 
 def let_waiting_threads_sleep() -> None:

@@ -24,7 +24,8 @@ def fingerprint(options: Any, argument: str | None = None) -> str:
         return ""
     _check_reader()
     folders = parse(options.folders)
-    return digest([(name, session.fingerprint("dataset", _ref(name, directory))) for name, directory in folders])
+    prints = session.fingerprints("dataset", [_ref(name, directory) for name, directory in folders])
+    return digest([(name, one) for (name, _), one in zip(folders, prints, strict=True)])
 
 
 def parse(folders: Sequence[str]) -> list[tuple[str, str]]:
