@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xcore.base.errors import NotApplicable, UsageError, unknown
 from xcore.contract.protocols import Classifier
 from xcore.contract.samples import Modality, Samples
+from xcore.inputs.images import Framing
 from xcore.models.graph import LayerInfo, main_layer, survey, useful_layers
 from xcore.models.probes import TorchProbe
 from xcore.models.torch_model import Preprocess, TensorCache, TorchModel, check_numbers
@@ -48,7 +49,12 @@ class TorchClassifier:
     batch_size
         Samples per forward pass.
     input_size
-        Side of the square images, or (height, width), that the module takes, in pixels; None = common sizes are tried.
+        Side of the square images, or (height, width), that the module takes, in pixels; None = that of `framing`, or
+        common sizes are tried.
+    framing
+        How pictures of any size become the module's input. Data sets read their files so.
+    aliases
+        Class name -> other names by which a data set or a user may call the class.
     cache_mb
         Size of the cache, in MB.
 
@@ -74,13 +80,17 @@ class TorchClassifier:
         device: str | torch.device | None = None,
         batch_size: int = 64,
         input_size: int | tuple[int, int] | None = None,
+        framing: Framing | None = None,
+        aliases: Mapping[str, Sequence[str]] | None = None,
         cache_mb: int = 256,
     ) -> None:
         self.modality: Modality = modality
         self.classes: tuple[str, ...] = checked_classes(classes)
         cache = TensorCache(cache_mb * 2**20)
         self.model = TorchModel(module, preprocess, device=device, batch_size=batch_size, cache=cache)
-        self._input_size = input_size
+        self.framing = framing
+        self.aliases: Mapping[str, Sequence[str]] = aliases or {}
+        self._input_size = input_size if input_size is not None or framing is None else framing.size
         self._probes: dict[str, TorchProbe] = {}
         if layers is not None:
             self.layers = tuple(layers)

@@ -24,6 +24,7 @@ from xcore_vision.preprocessing import Preprocessing
 from xcore_vision.zoo import assemble, bare_timm, bare_torchvision, distinct, timm_classifier, torchvision_classifier
 
 from xcore.contract import Cell, MissingError, NotApplicable, Ref, Samples, UsageError
+from xcore.inputs.images import Framing
 from xcore.models.classifiers import TorchClassifier
 from xcore.registry import Registry
 from xcore.run.workbench import Workbench
@@ -118,11 +119,11 @@ def test_preprocessing_agrees_with_timm_and_torchvision() -> None:
 
 
 def test_pictures_of_the_input_size_pass_unchanged_and_whole_crops_nothing() -> None:
-    plain = Preprocessing((8, 8), 10, (0, 0, 0), (1, 1, 1))
+    plain = Preprocessing(Framing((8, 8), 10), (0, 0, 0), (1, 1, 1))
     x = pictures(1, 8, 8).images
     assert torch.equal(plain(x), x)
     ramp = torch.linspace(0, 1, 32).expand(1, 3, 16, 32)
-    whole = Preprocessing((8, 8), 10, (0, 0, 0), (1, 1, 1), whole=True)(ramp)
+    whole = Preprocessing(Framing((8, 8), 8, whole=True), (0, 0, 0), (1, 1, 1))(ramp)
     assert whole[..., 0].max() < 0.1
     assert whole[..., -1].min() > 0.9
     assert plain(ramp)[..., 0].min() > 0.2
@@ -284,7 +285,7 @@ def test_class_names_as_a_command_line_gives_them(tmp_path: Path, registry: Regi
 def test_class_names() -> None:
     assert distinct(["crane", "dog", "crane"]) == ("crane (0)", "dog", "crane (2)")
     with pytest.raises(UsageError, match="3 class names are given but the model has 1000"):
-        assemble(nn.Identity(), RANDOM, Preprocessing((8, 8), 8), None, 1000, "timm")
+        assemble(nn.Identity(), RANDOM, Preprocessing(Framing((8, 8), 8)), None, 1000, "timm")
     assert timm_classifier(ZooOptions(pretrained=False), "resnet18").classes[340] == "class 340"
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from xcore.contract import UsageError, unknown
+from xcore.inputs.images import Framing
 from xcore.inputs.paths import existing_file
 from xcore.models.classifiers import TorchClassifier, checked_classes
 from xcore_vision.fingerprint import sidecar
@@ -159,10 +160,5 @@ def _build(file: Path, wanted: str | None, about: Mapping[str, Any], width: int)
 def _preprocessing(about: Mapping[str, Any]) -> Preprocessing:
     given = about.get("input_size", 224)
     size = (given, given) if isinstance(given, int) else (int(given[0]), int(given[1]))
-    return Preprocessing(
-        size=size,
-        resize=int(about.get("resize", min(size))),
-        mean=tuple(about.get("mean", (0.0, 0.0, 0.0))),
-        std=tuple(about.get("std", (1.0, 1.0, 1.0))),
-        interpolation=about.get("interpolation", "bilinear"),
-    )
+    framing = Framing(size, int(about.get("resize", min(size))), about.get("interpolation", "bilinear"))
+    return Preprocessing(framing, tuple(about.get("mean", (0.0, 0.0, 0.0))), tuple(about.get("std", (1.0, 1.0, 1.0))))

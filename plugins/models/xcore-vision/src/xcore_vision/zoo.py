@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from xcore.contract import MissingError, UsageError, unknown
+from xcore.inputs.images import Framing, Interpolation
 from xcore.inputs.paths import existing_file
 from xcore.models.classifiers import TorchClassifier
 from xcore.models.device import current
@@ -124,7 +125,7 @@ def assemble(
         preprocess=preprocessing,
         device=device,
         batch_size=options.batch_size,
-        input_size=preprocessing.size,
+        framing=preprocessing.framing,
     )
     if names is None:
         made.naming = f"name them with --set {component}.classes=a,b,c"
@@ -186,21 +187,21 @@ def timm_preprocessing(module: nn.Module) -> Preprocessing:
 
     config = resolve_model_data_config(module)
     height, width = config["input_size"][1:]
-    return Preprocessing(
+    framing = Framing(
         size=(height, width),
         resize=math.floor(min(height, width) / config["crop_pct"]),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
+        interpolation=config["interpolation"] if config["interpolation"] in get_args(Interpolation) else "bilinear",
         whole=config["crop_mode"] == "squash",
     )
+    return Preprocessing(framing, tuple(config["mean"]), tuple(config["std"]))
 
 
 def torchvision_preprocessing(weights: Any) -> Preprocessing:
     """The preprocessing that the transforms of torchvision's weights describe."""
     t = weights.transforms()
     side = t.crop_size[0]
-    return Preprocessing((side, side), t.resize_size[0], tuple(t.mean), tuple(t.std), t.interpolation.value)
+    framing = Framing((side, side), t.resize_size[0], t.interpolation.value)
+    return Preprocessing(framing, tuple(t.mean), tuple(t.std))
 
 
 def _load_checkpoint(module: nn.Module, options: ZooOptions) -> None:
