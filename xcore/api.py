@@ -183,7 +183,7 @@ def explain(
     samples: torch.Tensor | Samples | Sequence[str],
     *,
     target: str | int,
-    class_names: Sequence[str] = (),
+    class_names: Sequence[str] | Mapping[Any, Any] = (),
     contrast: torch.Tensor | Samples | Sequence[str] | None = None,
     layer: str = "",
     seed: int = 0,
@@ -205,9 +205,9 @@ def explain(
     samples
         Images (n, 3, H, W) in [0, 1] of the class, texts, or `Samples`.
     target
-        Class name or index.
+        Class name or index; a name in another spelling, or another name that the classifier knows, is found, too.
     class_names
-        The names of the module's outputs, in order.
+        The names of the module's outputs, in order, or a mapping index -> name such as ``config.id2label``.
     contrast
         Images or texts of other classes, for methods that compare with random sets.
     layer
@@ -232,6 +232,7 @@ def explain(
         If the method cannot explain this classifier.
     """
     from xcore.models.classifiers import as_classifier
+    from xcore.run.checks import check_target
     from xcore.run.live import component, helpers, live_task
 
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
@@ -255,6 +256,7 @@ def explain(
         store=Path(tempfile.gettempdir()) / "xcore-artifacts",
     )
     with seeded(seed):
+        check_target(task)
         made: Explanation = explainer.explain(task)
     return replace(made, explained=explained(task))
 

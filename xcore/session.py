@@ -79,8 +79,8 @@ class Session:
         return self._workbench.classifier(cell)
 
     def dataset(self, cell: Cell) -> Dataset:
-        """The data set of a cell, held-out samples included."""
-        return self._workbench.dataset(cell.data)
+        """The data set of a cell, held-out samples included; its classes are named as by the classifier."""
+        return self._workbench.data(cell)
 
     def training_data(self, cell: Cell) -> Dataset:
         """The data set of a cell as methods see it: without held-out samples and without the truth."""

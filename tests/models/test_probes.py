@@ -343,8 +343,8 @@ def test_not_a_number_is_one_clear_error(net: Net) -> None:
 def test_class_names_must_fit(net: Net) -> None:
     with pytest.raises(UsageError, match="3 logits but there are 2 class names"):
         TorchClassifier(net, ["a", "b"], input_size=16).logits(pictures(1))
-    with pytest.raises(UsageError, match="'a' is given twice"):
-        TorchClassifier(net, ["a", "b", "a"])
+    assert TorchClassifier(net, ["a", "b", "a"]).classes == ("a (0)", "b", "a (2)")
+    assert TorchClassifier(net, {2: "c", 0: "a", 1: "b"}).classes == ("a", "b", "c")
     with pytest.raises(UsageError, match="takes no picture of a common size"):
         _ = TorchClassifier(nn.Sequential(nn.Flatten(), nn.Linear(7, 3)), CLASSES).layers
     with pytest.raises(UsageError, match="must return logits"):

@@ -27,7 +27,7 @@ CHANGES = {
     "models": {"vqa": Ref("asker2")},
     "budget": Budget(samples=7),
 }
-KEEPS = {"label": "another"}
+KEEPS = {"label": "another", "heldout": Ref("other-data")}
 BUDGET_CHANGES = {"samples": 7, "steps": 5}
 BUDGET_KEEPS = {"heldout": 7}
 
@@ -72,6 +72,11 @@ def test_fields_that_change_the_explanation(registry, cell, name):
 def test_fields_that_do_not(registry, cell, name):
     identity = Identity(registry)
     assert identity.explanation(replace(cell, **{name: KEEPS[name]})) == identity.explanation(cell)
+
+
+def test_the_data_that_is_held_out_changes_scores_only(registry, cell):
+    identity, changed = Identity(registry), replace(cell, heldout=KEEPS["heldout"])
+    assert identity.score(Ref("brightness"), ["a"], changed) != identity.score(Ref("brightness"), ["a"], cell)
 
 
 def test_budget_fields(registry, cell):

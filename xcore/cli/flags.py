@@ -24,6 +24,9 @@ Class = Annotated[str, typer.Option("--class", metavar="NAME", help="Class(es), 
 Layer = Annotated[str, typer.Option(metavar="L", help="Layer as in named_modules(); default: the classifier's own.")]
 Generator = Annotated[str, typer.Option(metavar="REF", help="Generator, e.g. hf:ORG/MODEL.")]
 Contrast = Annotated[str, typer.Option(metavar="REF", help="Data set of the random sets; default: the same data.")]
+Heldout = Annotated[
+    str, typer.Option(metavar="REF", help="Data set of the held-out samples; default: what the data holds out.")
+]
 Models = Annotated[list[str], typer.Option("--model", metavar="ROLE=REF", help="Helper model; may be repeated.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="NAME.OPTION=VALUE", help="Option; may be repeated.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="How many samples of the class a method sees.")]
@@ -88,6 +91,7 @@ def subject(
     layer: Layer = "",
     generator: Generator = "",
     contrast: Contrast = "",
+    heldout: Heldout = "",
     model: Models = [],  # noqa: B006 (typer reads the default)
     set_: Set = [],  # noqa: B006
     samples: Samples = None,
@@ -108,6 +112,7 @@ def subject(
         "layer": layer,
         "generator": generator,
         "contrast": contrast,
+        "heldout": heldout,
         "models": _roles(model),
         "set": parse_settings(set_),
         "budget": {"samples": samples} if samples else None,

@@ -251,6 +251,8 @@ class Cell:
     generator: Ref | None = None
     contrast: Ref | None = None
     """Data set of the random sets; None = `data`."""
+    heldout: Ref | None = None
+    """Data set of the held-out samples; None = those that `data` holds out."""
     models: Mapping[str, Ref] = field(default_factory=dict)
     """Role -> helper model."""
     budget: Budget = Budget()

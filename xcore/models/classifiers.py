@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from xcore.base.errors import NotApplicable, UsageError, unknown
 from xcore.contract.protocols import Classifier
 from xcore.contract.samples import Modality, Samples
+from xcore.inputs.class_names import Aliases, class_list, numbered
 from xcore.inputs.images import Framing
 from xcore.models.graph import LayerInfo, main_layer, survey, useful_layers
 from xcore.models.probes import TorchProbe
 from xcore.models.torch_model import Preprocess, TensorCache, TorchModel, check_numbers
+
+ClassList = Sequence[str] | Mapping[Any, Any]
+"""Names in the order of the logits, or a mapping index -> name or name -> index."""
 
 _SIZES = (224, 64, 32, 28, 96, 128, 256, 384, 299, 16, 8)
 """Sides of the square images that are tried on a module if its input size is not given, in pixels, in this order."""
@@ -32,7 +36,8 @@ class TorchClassifier:
     module
         Returns logits (n, classes), or an object with the field ``logits``.
     classes
-        Names of the classes, in the order of the logits.
+        Names of the classes, in the order of the logits, or a mapping index -> name. A name that appears several times
+        gets its index added.
     preprocess
         Turns images (n, 3, H, W) in [0, 1] on the model's device (or a tuple of strings) into the module's input: a
         tensor, a tuple of positional arguments or a mapping of keyword arguments. None = the data is the input.
@@ -61,7 +66,7 @@ class TorchClassifier:
     Raises
     ------
     UsageError
-        A class name is given twice or there is none, or a layer does not exist.
+        There are no class names, a mapping of them has other indices than 0, 1, 2 and so on, or a layer does not exist.
     """
 
     can: frozenset[str] = frozenset({"activations", "gradients"})
@@ -71,7 +76,7 @@ class TorchClassifier:
     def __init__(
         self,
         module: nn.Module,
-        classes: Sequence[str],
+        classes: ClassList,
         *,
         preprocess: Preprocess | None = None,
         layers: Sequence[str] | None = None,
@@ -89,7 +94,7 @@ class TorchClassifier:
         cache = TensorCache(cache_mb * 2**20)
         self.model = TorchModel(module, preprocess, device=device, batch_size=batch_size, cache=cache)
         self.framing = framing
-        self.aliases: Mapping[str, Sequence[str]] = aliases or {}
+        self.aliases = _aliases(self.classes, classes, aliases)
         self._input_size = input_size if input_size is not None or framing is None else framing.size
         self._probes: dict[str, TorchProbe] = {}
         if layers is not None:
@@ -186,7 +191,7 @@ class FunctionClassifier:
     Raises
     ------
     UsageError
-        A class name is given twice or there is none.
+        There are no class names, or a mapping of them has other indices than 0, 1, 2 and so on.
     """
 
     can: frozenset[str] = frozenset()
@@ -196,7 +201,7 @@ class FunctionClassifier:
     def __init__(
         self,
         function: Callable[[Any], Any],
-        classes: Sequence[str],
+        classes: ClassList,
         *,
         modality: Modality = "image",
         batch_size: int = 64,
@@ -204,6 +209,7 @@ class FunctionClassifier:
     ) -> None:
         self.modality: Modality = modality
         self.classes: tuple[str, ...] = checked_classes(classes)
+        self.aliases = _aliases(self.classes, classes, None)
         self._function = function
         self._batch_size = batch_size
         self._cache = TensorCache(cache_mb * 2**20)
@@ -237,7 +243,7 @@ class FunctionClassifier:
         return scores
 
 
-def as_classifier(model: Any, class_names: Sequence[str]) -> Classifier:
+def as_classifier(model: Any, class_names: ClassList) -> Classifier:
     """Make a classifier of a `torch.nn.Module` with class names; a `Classifier` is returned as it is.
 
     Raises
@@ -248,21 +254,30 @@ def as_classifier(model: Any, class_names: Sequence[str]) -> Classifier:
     if isinstance(model, nn.Module):
         if not class_names:
             raise UsageError("a plain module needs names for its outputs", "pass class_names=[...]")
-        return TorchClassifier(model, tuple(class_names))
+        return TorchClassifier(model, class_names)
     if isinstance(model, Classifier):
         return model
     raise UsageError(f"{type(model).__name__} is no classifier", "pass a torch.nn.Module or an xcore Classifier")
 
 
-def checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    """Class names as a tuple; raises `UsageError` if there are none or one appears twice."""
-    names = tuple(str(c) for c in classes)
+def checked_classes(classes: ClassList) -> tuple[str, ...]:
+    """Class names as a tuple in which no two are alike (see `xcore.inputs.class_names.numbered`).
+
+    Raises
+    ------
+    UsageError
+        There are none, or a mapping has other indices than 0, 1, 2 and so on.
+    """
+    names = numbered(class_list(classes))
     if not names:
         raise UsageError("a classifier needs the names of its classes", "pass one for each of its logits")
-    twice = sorted({c for c in names if names.count(c) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise UsageError(f"class name {twice[0]!r} is given twice", "give every class a name of its own")
     return names
+
+
+def _aliases(classes: Sequence[str], given: ClassList, known: Mapping[str, Sequence[str]] | None) -> Aliases:
+    """Other names of the classes: the known ones, and the name without its number where several have the same."""
+    plain = {c: (name,) for c, name in zip(classes, class_list(given), strict=True) if c != name}
+    return {**plain, **(known or {})}
 
 
 def check_width(logits: Tensor, classes: Sequence[str]) -> None:

@@ -6,10 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from xcore.base.errors import XcoreError
-from xcore.contract.protocols import Metric, Run
+from xcore.base.errors import UsageError, XcoreError
+from xcore.contract.protocols import Metric, Run, Task
 from xcore.contract.samples import Samples
 from xcore.contract.types import Explanation, Score
+
+
+def check_target(task: Task) -> None:
+    """Raise `UsageError` if the logit of the explained class is infinite for a sample: there is nothing to explain.
+
+    Some classifiers, such as those that learn class by class, mask the logits of other classes so.
+    """
+    logits = task.classifier.logits(task.samples)[:, task.target]
+    bad = (~logits.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise UsageError(
+            f"the logit of class {task.target_name!r} is {float(logits[bad[0]])} for {len(bad)} of {len(logits)} "
+            f"samples, first {task.samples.ids[bad[0]]!r}",
+            "the classifier masks this class; explain one that it can predict",
+        )
 
 
 def checked(made: Any, label: str, samples: Samples) -> Explanation:

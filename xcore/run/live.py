@@ -12,6 +12,7 @@ from xcore.contract.protocols import Classifier, Task
 from xcore.contract.samples import Modality, Samples
 from xcore.contract.types import Budget, Ref, Split, Truth
 from xcore.inputs.arrays import as_samples
+from xcore.inputs.class_names import find_class
 from xcore.inputs.words import content_words
 from xcore.run.random_sets import RandomSets
 from xcore.run.workbench import TrainingData
@@ -126,9 +127,7 @@ def _target(model: Classifier, target: str | int) -> int:
         if not 0 <= target < len(model.classes):
             raise UsageError(f"target {target} is not one of {len(model.classes)} classes")
         return target
-    if target not in model.classes:
-        raise unknown("class", target, model.classes)
-    return model.classes.index(target)
+    return model.classes.index(find_class(target, model.classes, getattr(model, "aliases", None)))
 
 
 class LiveData:

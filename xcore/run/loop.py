@@ -23,7 +23,7 @@ from xcore.contract.protocols import Engine, Metric, Run
 from xcore.contract.samples import Samples
 from xcore.contract.types import Cell, Explanation, Outcome, Ref, Score
 from xcore.registry import Registry
-from xcore.run.checks import checked, checked_scores, not_applicable
+from xcore.run.checks import check_target, checked, checked_scores, not_applicable
 from xcore.run.engines import InProcess
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter, describe
@@ -84,7 +84,7 @@ class Bench:
         self.identities = dict(identities or {})
         # Digests of plain data, made once: every cell is asked for its identity by every metric.
         self._cell_keys = {id(cell): digest(asdict(cell)) for cell in plan.cells}
-        self._score_keys: dict[tuple[str, tuple[str, ...], int], str] = {}
+        self._score_keys: dict[tuple[str, tuple[str, ...], int, str], str] = {}
 
     def run(self, engine: Engine | None = None) -> Result:
         """Compute the explanations that are missing, then the scores that are missing."""
@@ -95,8 +95,9 @@ class Bench:
         for cell in pending:
             with contextlib.suppress(NotApplicable):  # the cell will be skipped with this reason
                 self.workbench.check(cell)
-            if cell.contrast:
-                self.workbench.dataset(cell.contrast)
+            for ref in (cell.contrast, cell.heldout):
+                if ref:
+                    self.workbench.dataset(ref)
             for metric in self.plan.metrics:
                 self.score_identity(metric, [cell])  # a model that is not there is found before work is done
         self._keep_identities()
@@ -128,12 +129,14 @@ class Bench:
         """Warn of everything that was left out of the data: nothing is skipped silently."""
         for note in dict.fromkeys(note for cell in self.plan.cells for note in self.workbench.notes(cell)):
             self.reporter.warn(note)
-        for ref in dict.fromkeys(c.data.text for c in self.plan.cells):
-            data = self.workbench.dataset(next(c.data for c in self.plan.cells if c.data.text == ref))
-            if data.skipped:
-                more = f" and {len(data.skipped) - 3} more" if len(data.skipped) > 3 else ""
-                shown = "; ".join(data.skipped[:3])
-                self.reporter.warn(f"{len(data.skipped)} input(s) of {ref} were left out: {shown}{more}")
+        skipped: dict[str, dict[str, None]] = {}
+        for cell in self.plan.cells:
+            skipped.setdefault(cell.data.text, {}).update(dict.fromkeys(self.workbench.skipped(cell)))
+        for ref, lines in skipped.items():
+            if lines:
+                more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+                shown = "; ".join([*lines][:3])
+                self.reporter.warn(f"{len(lines)} input(s) of {ref} were left out: {shown}{more}")
 
     # -- identities --------------------------------------------------------------------------------------------------
     def identity(self, cell: Cell) -> str:
@@ -146,12 +149,14 @@ class Bench:
     def score_identity(self, metric: Ref, cells: Sequence[Cell]) -> str:
         """Identity of the scores of a metric over these cells' explanations."""
         explanations = tuple(sorted(self.identity(c) for c in cells))
-        about = (metric.text, explanations, cells[0].budget.heldout)
+        first = cells[0]
+        about = (metric.text, explanations, first.budget.heldout, first.heldout.text if first.heldout else "")
         if about not in self._score_keys:
-            self._score_keys[about] = digest([asdict(metric), asdict(cells[0].budget), list(explanations)])
+            heldout = asdict(first.heldout) if first.heldout else None
+            self._score_keys[about] = digest([asdict(metric), asdict(first.budget), heldout, list(explanations)])
         key = self._score_keys[about]
         if key not in self.identities:
-            self.identities[key] = self.workbench.identity.score(metric, explanations, cells[0])
+            self.identities[key] = self.workbench.identity.score(metric, explanations, first)
         return self.identities[key]
 
     def _keep_identities(self) -> None:
@@ -226,6 +231,7 @@ class Bench:
         task = self.workbench.task(cell, workdir, self.reporter.step)
         start = time.perf_counter()
         with seeded(cell.seed, self.plan.threads):
+            check_target(task)
             explanation: Explanation = checked(method.explain(task), cell.label, task.samples)
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
@@ -235,9 +241,8 @@ class Bench:
     def _write(
         self, name: str, cell: Cell, status: str, reason: str, trace: str, seconds: float, made: Explanation | None
     ) -> None:
-        data = self.workbench.dataset(cell.data)
         record = {"cell": asdict(cell), "status": status, "reason": reason, "traceback": trace, "seconds": seconds}
-        record |= {"skipped_inputs": list(data.skipped), "data_notes": self.workbench.notes(cell)}
+        record |= {"skipped_inputs": self.workbench.skipped(cell), "data_notes": self.workbench.notes(cell)}
         pictures = None
         if made is not None and self.draw is not None:
             pictures = partial(self.draw, made, self.workbench.explained(cell))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from xcore.base.errors import UsageError, unknown
+from xcore.base.errors import MissingError, UsageError, unknown
 from xcore.contract.options import Options, validate
 from xcore.contract.types import Budget, Cell, Ref
+from xcore.inputs.class_names import ClassNames
 from xcore.registry import Registry
 from xcore.store.identity import Identity
 
@@ -57,6 +58,7 @@ class Suite(Options):
     classifiers: list[str] = Field(default_factory=list)
     data: str = ""
     contrast: str = ""
+    heldout: str = ""
     generator: str = ""
     classes: list[str] = Field(default_factory=list)
     layer: str = ""
@@ -155,7 +157,7 @@ def _cell(plain: Mapping[str, Any]) -> Cell:
     def ref(value: Mapping[str, Any] | None) -> Ref | None:
         return Ref(**value) if value else None
 
-    parts = {key: ref(plain.get(key)) for key in ("method", "classifier", "data", "generator", "contrast")}
+    parts = {key: ref(plain.get(key)) for key in ("method", "classifier", "data", "generator", "contrast", "heldout")}
     models = {role: Ref(**value) for role, value in plain.get("models", {}).items()}
     return Cell(**{**plain, **parts, "models": models, "budget": Budget(**plain.get("budget", {}))})
 
@@ -217,7 +219,12 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     facts = _facts(registry, data, known or {})
     defaults = facts["defaults"]
     classifiers = suite.classifiers or [defaults.get("classifier") or _no_classifier(data)]
-    classes = _classes(suite.classes, facts["classes"], lambda: registry.create("dataset", data))
+    classes = _classes(
+        suite.classes,
+        facts,
+        lambda: registry.create("dataset", data),
+        lambda: registry.create("classifier", checked("classifier", classifiers[0])),
+    )
     generator = suite.generator or defaults.get("generator", "")
     contrast = suite.contrast or defaults.get("contrast", "")
     models = {k: v for k, v in defaults.items() if k not in AXES} | suite.models
@@ -254,6 +261,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
                             layer=suite.layer,
                             generator=checked("generator", generator) if generator else None,
                             contrast=checked("dataset", contrast) if contrast else None,
+                            heldout=checked("dataset", suite.heldout) if suite.heldout else None,
                             models=helpers,
                             budget=Budget(**suite.budget.model_dump()),
                         )
@@ -303,7 +311,8 @@ def _facts(registry: Registry, data: Ref, known: Mapping[str, Any]) -> dict[str,
         return dict(known[identity])
     made = registry.create("dataset", data)
     about = {"modality": made.modality, "classes": list(made.classes), "defaults": dict(made.defaults)}
-    return {"id": identity, **about}
+    aliases = {c: list(names) for c, names in getattr(made, "aliases", {}).items()}
+    return {"id": identity, **about, "aliases": aliases}
 
 
 def _no_classifier(data: Ref) -> str:
@@ -312,23 +321,51 @@ def _no_classifier(data: Ref) -> str:
     )
 
 
-def _classes(names: list[str], known: Sequence[str], made: Callable[[], Any]) -> list[str]:
-    """The classes to explain; the data set is made only to say why it lacks one."""
-    if len(names) == 1 and names[0] not in known:  # names of classes may hold commas
+def _classes(
+    names: list[str], facts: Mapping[str, Any], data: Callable[[], Any], classifier: Callable[[], Any]
+) -> list[str]:
+    """The classes to explain, as the data set calls them.
+
+    The data set is made only to say why it lacks a class, and the classifier only for a name that the data set does not
+    know, since the classifier may.
+    """
+    known = ClassNames(facts["classes"], facts.get("aliases", {}), indexed=False)
+    if len(names) == 1 and not known.candidates(names[0]):  # names of classes may hold commas
         names = [part.strip() for part in names[0].split(",") if part.strip()]
     if not names:
-        shown = ", ".join(known[:12])
+        shown = ", ".join(known.classes[:12])
         raise UsageError("no class to explain", f"name one with --class, or --class all; known: {shown}")
     if names == ["all"]:
-        return list(known)
+        return list(known.classes)
+    found = []
     for name in names:
-        if name not in known:
-            reason = getattr(made(), "left_out", {}).get(name)
-            raise (
-                UsageError(f"class {name!r} cannot be explained: {reason}") if reason else unknown("class", name, known)
-            )
-    _refuse_doubles("class", names)
-    return names
+        if not known.candidates(name):
+            if reason := getattr(data(), "left_out", {}).get(name):
+                raise UsageError(f"class {name!r} cannot be explained: {reason}")
+            found.append(_by_classifier(name, known, classifier))
+        else:
+            found.append(known.find(name))
+    _refuse_doubles("class", found)
+    return found
+
+
+def _by_classifier(name: str, known: ClassNames, classifier: Callable[[], Any]) -> str:
+    """The class of the data set that the classifier calls so, e.g. by its index."""
+    try:
+        made = classifier()
+    except (UsageError, MissingError):  # it will be told when the classifier is needed; the name is wrong all the same
+        return known.find(name)
+    of_classifier = ClassNames(made.classes, getattr(made, "aliases", None))
+    if not of_classifier.candidates(name):
+        return known.find(name)
+    wanted = of_classifier.find(name)
+    for c in known.classes:
+        if any(of_classifier.candidates(one) == (wanted,) for one in (c, *known.aliases.get(c, ()))):
+            return c
+    shown = ", ".join(known.classes[:12]) + (", ..." if len(known.classes) > 12 else "")
+    raise UsageError(
+        f"the classifier knows the class {wanted!r}, but the data set has no samples of it", f"it has {shown}"
+    )
 
 
 def _refuse_doubles(what: str, names: Iterable[str]) -> None:

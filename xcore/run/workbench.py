@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from xcore.base.errors import MissingError, UsageError, unknown
 from xcore.contract.protocols import Classifier, Dataset, Generator, Progress, Run, Task
 from xcore.contract.samples import Modality, Samples
 from xcore.contract.types import Cell, Explanation, Ref, Split, Truth
+from xcore.inputs.class_names import ClassNames
 from xcore.inputs.words import content_words
 from xcore.registry import Registry
 from xcore.run.random_sets import RandomSets, generate_pool
@@ -70,19 +72,112 @@ class Workbench:
         made: Dataset = self.component("dataset", ref)
         return made
 
+    def framed(self, ref: Ref, cell: Cell) -> Dataset:
+        """A data set whose pictures, if it reads any from files, are framed as the classifier of a cell frames them."""
+        data, framing = self.dataset(ref), getattr(self.classifier(cell), "framing", None)
+        if framing is None or not hasattr(data, "framed"):
+            return data
+        key = digest([_key("dataset", ref), asdict(framing)])
+        if key not in self._made:
+            self._made[key] = data.framed(framing)
+        made: Dataset = self._made[key]
+        return made
+
+    def _datasets(self, cell: Cell) -> list[Dataset]:
+        """The data sets of a cell, as its classifier sees them if it was loaded."""
+        loaded = _key("classifier", cell.classifier) in self._made
+        refs = {_key("dataset", ref): ref for ref in (cell.data, cell.heldout, cell.contrast) if ref}
+        return [self.framed(ref, cell) if loaded else self.dataset(ref) for ref in refs.values()]
+
     def notes(self, cell: Cell) -> list[str]:
         """What a reader must know of the data, and of what the classifier, if it was loaded, left out of it."""
         classifier = self._made.get(_key("classifier", cell.classifier))
-        return [*self.dataset(cell.data).notes, *getattr(classifier, "notes", ())]
+        named = self._name_notes(cell) if classifier is not None else []
+        of_data = [note for data in self._datasets(cell) for note in data.notes]
+        return [*dict.fromkeys([*of_data, *getattr(classifier, "notes", ()), *named])]
+
+    def skipped(self, cell: Cell) -> list[str]:
+        """The inputs that could not be read so far, one line each."""
+        return [*dict.fromkeys(line for data in self._datasets(cell) for line in data.skipped)]
+
+    def class_names(self, ref: Ref, cell: Cell) -> dict[str, str]:
+        """Class of a data set -> the class of a cell's classifier that it is; itself if it is none of them.
+
+        Raises
+        ------
+        UsageError
+            Two classes of the data set are the explained class of the classifier.
+        """
+        key = digest(["class names", asdict(ref), asdict(cell.classifier)])
+        if key not in self._made:
+            data, known = self.dataset(ref), self._known_names(cell)
+            found = {c: self._known_name(known, c, getattr(data, "aliases", {}).get(c, ())) for c in data.classes}
+            self._made[key] = found
+        names: dict[str, str] = self._made[key]
+        target = self.classifier(cell).classes[self.target(cell)]
+        twice = [c for c, name in names.items() if name == target]
+        if len(twice) > 1:
+            both = " and ".join(map(repr, twice))
+            raise UsageError(
+                f"the classes {both} of {ref} are both the class {target!r} of {cell.classifier}",
+                "put their samples together, or leave one of them out",
+            )
+        return names
+
+    @staticmethod
+    def _known_name(known: ClassNames, cls: str, others: Sequence[str]) -> str:
+        with contextlib.suppress(UsageError):  # one that may be several classes keeps its name; `target` tells of it
+            return known.match(cls, others) or cls
+        return cls
+
+    def _known_names(self, cell: Cell) -> ClassNames:
+        key = f"names of {_key('classifier', cell.classifier)}"
+        if key not in self._made:
+            classifier = self.classifier(cell)
+            self._made[key] = ClassNames(classifier.classes, getattr(classifier, "aliases", None))
+        known: ClassNames = self._made[key]
+        return known
+
+    def target(self, cell: Cell) -> int:
+        """The index, among the classifier's classes, of the class of a cell.
+
+        Raises
+        ------
+        UsageError
+            The classifier has no such class, or several may be meant.
+        """
+        classifier, data = self.classifier(cell), self.dataset(cell.data)
+        others = getattr(data, "aliases", {}).get(cell.cls, ())
+        name = self._known_names(cell).match(cell.cls, others)
+        if not name:
+            raise unknown(
+                f"class of classifier {cell.classifier}:",
+                cell.cls,
+                classifier.classes,
+                more=getattr(classifier, "naming", "") or self._renaming(cell),
+            )
+        return classifier.classes.index(name)
+
+    def _renaming(self, cell: Cell) -> str:
+        """How a user can say what a class of the data is called in the classifier."""
+        if hasattr(self.registry.options("dataset", cell.data), "names"):
+            provider = cell.data.text.partition(":")[0]
+            return f"say what the classes of the data are called in the classifier with --set {provider}.names=FILE"
+        return "the data and the classifier must have a name, an index or a synset id of the class in common"
+
+    def _name_notes(self, cell: Cell) -> list[str]:
+        """Tell which class of the classifier is meant where its name does not say so by itself."""
+        name = self.classifier(cell).classes[self.target(cell)]
+        if name == cell.cls or name in getattr(self.dataset(cell.data), "aliases", {}).get(cell.cls, ()):
+            return []
+        return [f"class {cell.cls!r} of {cell.data} is the class {name!r} of {cell.classifier}"]
 
     def check(self, cell: Cell) -> None:
         """Raise `UsageError` if the class or the layer of a cell is not there."""
         data, classifier = self.dataset(cell.data), self.classifier(cell)
-        for where, names in (("data set", data.classes), ("classifier", classifier.classes)):
-            if cell.cls not in names:
-                ref = cell.data if where == "data set" else cell.classifier
-                more = getattr(classifier, "naming", "") if where == "classifier" else ""
-                raise unknown(f"class of {where} {ref}:", cell.cls, names, more=more)
+        if cell.cls not in data.classes:
+            raise unknown(f"class of data set {cell.data}:", cell.cls, data.classes)
+        self.target(cell)
         if classifier.modality != data.modality:
             raise UsageError(
                 f"classifier {cell.classifier} reads {classifier.modality}s, "
@@ -98,18 +193,19 @@ class Workbench:
     def random_sets(self, cell: Cell, split: Split) -> RandomSets:
         """Random sets for a class; made once, so that every method and seed shares their pools."""
         segmenter = cell.models.get("segmenter")
-        drawn_from = [asdict(ref) if ref else None for ref in (cell.data, cell.contrast, cell.generator, segmenter)]
-        key = digest(["contrast", split, drawn_from, cell.cls, cell.data_seed])
+        others = cell.contrast or (cell.heldout if split == "heldout" and cell.heldout else cell.data)
+        drawn_from = [asdict(ref) if ref else None for ref in (others, cell.data, cell.generator, segmenter)]
+        key = digest(["contrast", split, drawn_from, self._framing(cell), cell.cls, cell.data_seed])
 
         def make() -> RandomSets:
-            data, pool = self.dataset(cell.contrast or cell.data), self._kept_pool(cell)
+            data, pool = self._named(others, cell), self._kept_pool(cell)
             if data.modality != (modality := self.dataset(cell.data).modality):
                 raise UsageError(
                     f"the random sets of {cell.contrast} hold {data.modality}s, but {cell.data} holds {modality}s"
                 )
             return RandomSets(
                 data,
-                cell.cls,
+                self.classifier(cell).classes[self.target(cell)],
                 split,
                 seed=cell.data_seed,
                 pool=pool,
@@ -152,7 +248,7 @@ class Workbench:
 
     def task(self, cell: Cell, workdir: Path, progress: Progress) -> Task:
         """What a method is asked to do in this cell."""
-        classifier, data = self.classifier(cell), self.dataset(cell.data)
+        classifier, data = self.classifier(cell), self.data(cell)
         drawn_with = cell.generator if self.registry.draws(cell.method) else None
         generator: Generator | None = self.component("generator", drawn_with) if drawn_with else None
         samples = self.explained(cell)
@@ -165,7 +261,7 @@ class Workbench:
         return Task(
             classifier=classifier,
             layer=self.layer(cell),
-            target=classifier.classes.index(cell.cls),
+            target=self.target(cell),
             samples=samples,
             random_set=self.random_sets(cell, "train"),
             data=TrainingData(data),
@@ -203,16 +299,40 @@ class Workbench:
 
     def heldout(self, cell: Cell) -> Samples:
         """The samples of the class that metrics see."""
-        return self._of_class(cell, "heldout", cell.budget.heldout, "held-out samples")
+        return self._of_class(cell, "heldout", cell.budget.heldout, "held-out samples", cell.heldout)
 
-    def _of_class(self, cell: Cell, split: Split, n: int, what: str) -> Samples:
+    def _of_class(self, cell: Cell, split: Split, n: int, what: str, other: Ref | None = None) -> Samples:
+        """Samples of the class of a cell, from its data set or from another one, which may call the class otherwise."""
+        ref = other or cell.data
+
         def make() -> Samples:
-            drawn = self.dataset(cell.data).samples(cell.cls, split, n, cell.data_seed)
+            data, cls = self.framed(ref, cell), cell.cls
+            if other:
+                wanted = self.classifier(cell).classes[self.target(cell)]
+                cls = next((c for c, name in self.class_names(other, cell).items() if name == wanted), "")
+                if not cls:
+                    raise UsageError(f"data set {other} has no class {wanted!r} to hold out", f"it has {data.classes}")
+            drawn = data.samples(cls, split, n, cell.data_seed)
             if not len(drawn):
-                raise MissingError(f"data set {cell.data} has no {what} of class {cell.cls!r}")
+                hint = "" if other else "name a data set that has some with --heldout REF"
+                raise MissingError(f"data set {ref} has no {what} of class {cls!r}", hint)
             return drawn
 
-        return self._recent(digest([split, asdict(cell.data), cell.cls, n, cell.data_seed]), make)
+        return self._recent(digest([split, asdict(ref), self._framing(cell), cell.cls, n, cell.data_seed]), make)
+
+    def _framing(self, cell: Cell) -> Any:
+        """How the pictures of a cell are framed, as plain data."""
+        framing = getattr(self.classifier(cell), "framing", None)
+        return asdict(framing) if framing else None
+
+    def _named(self, ref: Ref, cell: Cell) -> Dataset:
+        """A data set whose pictures are framed, and whose classes are named, as by the classifier of a cell."""
+        data, names = self.framed(ref, cell), self.class_names(ref, cell)
+        return data if all(c == name for c, name in names.items()) else NamedData(data, names)
+
+    def data(self, cell: Cell) -> Dataset:
+        """The data set of a cell: its pictures framed, and its classes named, as by the classifier."""
+        return self._named(cell.data, cell)
 
 
 def explained(task: Task) -> Samples | None:
@@ -222,6 +342,46 @@ def explained(task: Task) -> Samples | None:
     found = task.classifier.logits(task.samples).double().softmax(1)[:, task.target].tolist()
     probability = tuple(p if math.isfinite(p) else None for p in found)
     return Samples("text", task.samples.texts, task.samples.ids, meta={"probability": probability})
+
+
+class NamedData:
+    """A data set whose classes are called as the classifier calls them; those that it does not know keep their names.
+
+    Parameters
+    ----------
+    inner
+        The data set.
+    names
+        Its class -> the name of the class here.
+    """
+
+    def __init__(self, inner: Dataset, names: Mapping[str, str]) -> None:
+        self._inner = inner
+        self._own = {name: c for c, name in names.items()}
+        self.modality: Modality = inner.modality
+        self.classes = tuple(names[c] for c in inner.classes)
+        self.concepts = inner.concepts
+        self.vocabulary = inner.vocabulary
+        self.defaults = inner.defaults
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return self._inner.skipped
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._inner.notes)
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        if cls is not None and cls not in self._own:
+            raise unknown("class", cls, self.classes)
+        return self._inner.samples(cls if cls is None else self._own[cls], split, n, seed)
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        return self._inner.concept(name, n, seed)
+
+    def truth(self, classifier: str) -> Truth | None:
+        return self._inner.truth(classifier)
 
 
 class TrainingData:

@@ -211,5 +211,6 @@ class Identity:
                 "generator": self.component("generator", cell.generator) if cell.generator else None,
                 "contrast": self.component("dataset", cell.contrast) if cell.contrast else None,
                 "heldout": cell.budget.heldout,
+                "heldout_data": self.component("dataset", cell.heldout) if cell.heldout else None,
             }
         )

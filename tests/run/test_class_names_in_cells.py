@@ -1,0 +1,137 @@
+"""The data, the classifier and the user each say a class their way, and pictures come framed as the classifier's."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xcore.contract import MissingError, UsageError
+from xcore.registry import Registry
+from xcore.run.plan import Suite, make_plan
+from xcore.run.workbench import Workbench
+from xcore.store.run_directory import Store
+
+PLUGIN = '''
+import torch
+from torch import nn
+from xcore import hookimpl
+from xcore.contract import Samples
+from xcore.inputs.images import Framing
+from xcore.models.classifiers import TorchClassifier
+
+
+class Data:
+    """Two pictures of each class in each split, all of one value; the size is that of the framing."""
+
+    modality, concepts, vocabulary, defaults = "image", (), (), {}
+    skipped, notes = (), ()
+
+    def __init__(self, classes, aliases={}, size=8, empty=()):
+        self.classes, self.aliases, self.size, self.empty = classes, aliases, size, empty
+
+    def framed(self, framing):
+        return Data(self.classes, self.aliases, framing.size[0], self.empty)
+
+    def samples(self, cls, split, n, seed):
+        index = -1 if cls is None else self.classes.index(cls)
+        n = 0 if split in self.empty else min(n, 4)
+        images = torch.full((n, 3, self.size, self.size), (index + 1) / 10)
+        ids = tuple(f"{cls}/{split}/{i}" for i in range(n))
+        return Samples("image", images, ids, torch.full((n,), index))
+
+    def truth(self, classifier):
+        return None
+
+
+@hookimpl
+def register_datasets(register):
+    register("synsets", lambda *_: Data(("n02391049", "n02129604", "junk"), {"n02391049": ("Equus",)}), summary="x")
+    register("names", lambda *_: Data(("Tiger", "ZEBRA")), summary="x")
+    register("both", lambda *_: Data(("zebra", "n02391049")), summary="x")
+    register("one", lambda *_: Data(("zebra",), empty=("heldout",)), summary="x")
+    register("cranes", lambda *_: Data(("crane", "tiger")), summary="x")
+
+
+@hookimpl
+def register_classifiers(register):
+    def make(*_):
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+        aliases = {"zebra": ("n02391049", "striped horse"), "tiger": ("n02129604",)}
+        names = ["crane", "zebra", "tiger", "crane"]
+        return TorchClassifier(net, names, aliases=aliases, framing=Framing((16, 16), 20))
+    register("net", make, summary="x")
+
+
+@hookimpl
+def register_explainers(register):
+    register("nothing", lambda *_: None, summary="x")
+'''
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    (tmp_path / "plugin.py").write_text(textwrap.dedent(PLUGIN))
+    made = Registry()
+    made.load_file(tmp_path / "plugin.py")
+    return made
+
+
+def opened(registry: Registry, folder: Path, **keys: Any) -> tuple[Workbench, Any]:
+    suite = Suite(**{"methods": ["nothing"], "classifiers": ["net"], "data": "synsets", **keys})
+    (cell,) = make_plan(suite, registry).cells
+    bench = Workbench(registry, Store(folder / "run"))
+    bench.check(cell)
+    return bench, cell
+
+
+SAID = ["n02391049", "Zebra", "striped-horse", "1"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [(d, s) for d in ("synsets", "names") for s in SAID] + [("synsets", "equus")]
+)
+def test_the_class_is_the_same_whoever_names_it(registry: Registry, tmp_path: Path, said: str, data: str) -> None:
+    bench, cell = opened(registry, tmp_path, data=data, classes=[said])
+    task = bench.task(cell, tmp_path, lambda *_: None)
+    assert task.target_name == "zebra"
+    assert cell.cls == {"synsets": "n02391049", "names": "ZEBRA"}[data]
+    assert task.samples.ids[0].startswith(cell.cls)
+    assert task.data.classes == {"synsets": ("zebra", "tiger", "junk"), "names": ("tiger", "zebra")}[data]
+    others = {i.partition("/")[0] for i in task.random_set(2, 0).ids}
+    assert others <= {"n02129604", "junk", "Tiger"}
+    assert task.data.samples("tiger", "train", 1, 0).ids[0].startswith(("n02129604", "Tiger"))
+
+
+def test_pictures_come_as_the_classifier_frames_them(registry: Registry, tmp_path: Path) -> None:
+    bench, cell = opened(registry, tmp_path, classes=["zebra"], heldout="names", contrast="names")
+    task = bench.task(cell, tmp_path, lambda *_: None)
+    for samples in (task.samples, bench.heldout(cell), task.random_set(2, 0), task.data.samples(None, "train", 1, 0)):
+        assert samples.images.shape[2:] == (16, 16)
+
+
+def test_held_out_samples_may_come_from_data_that_say_the_class_otherwise(registry: Registry, tmp_path: Path) -> None:
+    bench, cell = opened(registry, tmp_path, classes=["zebra"], heldout="names")
+    assert bench.heldout(cell).ids[0] == "ZEBRA/heldout/0"
+    alone, cell = opened(registry, tmp_path, data="one", contrast="names", classes=["zebra"])
+    with pytest.raises(MissingError, match=r"no held-out samples of class .zebra..*--heldout REF"):
+        alone.heldout(cell)
+    alone, cell = opened(registry, tmp_path, data="one", heldout="cranes", contrast="names", classes=["zebra"])
+    with pytest.raises(UsageError, match=r"cranes has no class 'zebra' to hold out"):
+        alone.heldout(cell)
+
+
+def test_a_class_that_nobody_knows_is_refused_once_and_for_both(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"classifier knows the class 'tiger'.*the data set has no samples"):
+        opened(registry, tmp_path, data="one", classes=["n02129604"])
+    with pytest.raises(UsageError, match="unknown class 'okapi'"):
+        opened(registry, tmp_path, classes=["okapi"])
+    with pytest.raises(UsageError, match=r"class of classifier net: 'junk'.*have a name, an index or a synset id"):
+        opened(registry, tmp_path, classes=["junk"])
+    with pytest.raises(UsageError, match=r"'crane' may be any of 2 classes .*'crane \(0\)'.*'crane \(3\)'"):
+        opened(registry, tmp_path, data="cranes", classes=["crane"])
+    bench, cell = opened(registry, tmp_path, data="both", classes=["zebra"])
+    with pytest.raises(UsageError, match="'zebra' and 'n02391049' of both are both the class 'zebra'"):
+        bench.task(cell, tmp_path, lambda *_: None)
