@@ -46,12 +46,25 @@ class Data:
         return None
 
 
+class Copies(Data):
+    """Every second picture is one that the data `synsets` explains."""
+
+    def framed(self, framing):
+        return Copies(self.classes, self.aliases, framing.size[0], self.empty)
+
+    def samples(self, cls, split, n, seed):
+        made = super().samples(cls, split, n, seed)
+        made.images[1::2] += 0.5
+        return made
+
+
 @hookimpl
 def register_datasets(register):
     register("synsets", lambda *_: Data(("n02391049", "n02129604", "junk"), {"n02391049": ("Equus",)}), summary="x")
     register("names", lambda *_: Data(("Tiger", "ZEBRA")), summary="x")
     register("both", lambda *_: Data(("zebra", "n02391049")), summary="x")
     register("one", lambda *_: Data(("zebra",), empty=("heldout",)), summary="x")
+    register("copies", lambda *_: Copies(("zebra", "tiger")), summary="x")
     register("cranes", lambda *_: Data(("crane", "tiger")), summary="x")
 
 
@@ -118,9 +131,14 @@ def test_held_out_samples_may_come_from_data_that_say_the_class_otherwise(regist
     alone, cell = opened(registry, tmp_path, data="one", contrast="names", classes=["zebra"])
     with pytest.raises(MissingError, match=r"no held-out samples of class .zebra..*--heldout REF"):
         alone.heldout(cell)
-    alone, cell = opened(registry, tmp_path, data="one", heldout="cranes", contrast="names", classes=["zebra"])
-    with pytest.raises(UsageError, match=r"cranes has no class 'zebra' to hold out"):
-        alone.heldout(cell)
+    with pytest.raises(UsageError, match=r"unknown class of data set cranes, to be held out: 'zebra'"):
+        opened(registry, tmp_path, data="one", heldout="cranes", contrast="names", classes=["zebra"])
+
+
+def test_what_a_method_sees_is_never_held_out(registry: Registry, tmp_path: Path) -> None:
+    bench, cell = opened(registry, tmp_path, classes=["zebra"], heldout="copies")
+    assert [i.rpartition("/")[2] for i in bench.heldout(cell).ids] == ["1", "3"]
+    assert bench.notes(cell)[-1] == "2 held-out sample(s) of copies are explained, too, and are left out"
 
 
 def test_a_class_that_nobody_knows_is_refused_once_and_for_both(registry: Registry, tmp_path: Path) -> None:

@@ -47,7 +47,12 @@ class Probe(Protocol):
 
 @runtime_checkable
 class Classifier(Protocol):
-    """A model under explanation. It does its own preprocessing."""
+    """A model under explanation. It does its own preprocessing.
+
+    A classifier of images may also have an attribute `framing` (`xcore.inputs.images.Framing`): how a picture of any
+    size becomes its input, which data sets read their files by. Any classifier may have `aliases`: a mapping from a
+    class to its other names, such as synonyms or a synset id (see `xcore.inputs.class_names`).
+    """
 
     modality: Modality
     classes: tuple[str, ...]
@@ -117,7 +122,13 @@ class Generator(Protocol):
 
 
 class Dataset(Protocol):
-    """A source of samples."""
+    """A source of samples.
+
+    A data set that reads pictures of any size from files may also have a method ``framed(framing) -> Dataset``: the
+    same data, with the pictures brought to the input of a classifier as its own pipeline does. Any data set may have
+    `aliases`, a mapping from a class to its other names, and `left_out`, from what a user may take for a class to the
+    reason why it is none.
+    """
 
     modality: Modality
     classes: tuple[str, ...]

@@ -92,7 +92,7 @@ class Workbench:
     def notes(self, cell: Cell) -> list[str]:
         """What a reader must know of the data, and of what the classifier, if it was loaded, left out of it."""
         classifier = self._made.get(_key("classifier", cell.classifier))
-        named = self._name_notes(cell) if classifier is not None else []
+        named = [*self._name_notes(cell), *self._copy_notes(cell)] if classifier is not None else []
         of_data = [note for data in self._datasets(cell) for note in data.notes]
         return [*dict.fromkeys([*of_data, *getattr(classifier, "notes", ()), *named])]
 
@@ -172,12 +172,21 @@ class Workbench:
             return []
         return [f"class {cell.cls!r} of {cell.data} is the class {name!r} of {cell.classifier}"]
 
+    def _copy_notes(self, cell: Cell) -> list[str]:
+        """Tell how many held-out samples are left out because the methods see them, too."""
+        if cell.heldout is None:
+            return []
+        drawn = self._of_class(cell, "heldout", cell.budget.heldout, "held-out samples", cell.heldout)
+        copies = len(drawn) - len(self._unseen(cell, drawn))
+        return [f"{copies} held-out sample(s) of {cell.heldout} are explained, too, and are left out"] if copies else []
+
     def check(self, cell: Cell) -> None:
         """Raise `UsageError` if the class or the layer of a cell is not there."""
         data, classifier = self.dataset(cell.data), self.classifier(cell)
         if cell.cls not in data.classes:
             raise unknown(f"class of data set {cell.data}:", cell.cls, data.classes)
         self.target(cell)
+        self._heldout_class(cell)
         if classifier.modality != data.modality:
             raise UsageError(
                 f"classifier {cell.classifier} reads {classifier.modality}s, "
@@ -298,21 +307,38 @@ class Workbench:
         return drawn if drawn.modality == "text" else replace(drawn, data=drawn.images.clone())
 
     def heldout(self, cell: Cell) -> Samples:
-        """The samples of the class that metrics see."""
-        return self._of_class(cell, "heldout", cell.budget.heldout, "held-out samples", cell.heldout)
+        """The samples of the class that metrics see: none that a method has seen, if they are from other data."""
+        found = self._of_class(cell, "heldout", cell.budget.heldout, "held-out samples", cell.heldout)
+        if cell.heldout is None:
+            return found  # a data set keeps its splits apart
+        new = self._unseen(cell, found)
+        if not new:
+            raise MissingError(f"every held-out sample of {cell.heldout} is explained, too", "name other data")
+        return found.take(new)
+
+    def _unseen(self, cell: Cell, samples: Samples) -> list[int]:
+        """Positions of the samples that are not among the explained ones."""
+        seen = set(_contents(self.explained(cell)))
+        return [i for i, content in enumerate(_contents(samples)) if content not in seen]
+
+    def _heldout_class(self, cell: Cell) -> str:
+        """What the data that are held out call the class of a cell; raises `UsageError` if they have none such."""
+        if cell.heldout is None:
+            return cell.cls
+        wanted = self.classifier(cell).classes[self.target(cell)]
+        names = self.class_names(cell.heldout, cell)
+        found = next((c for c, name in names.items() if name == wanted), None)
+        if found is None:
+            raise unknown(f"class of data set {cell.heldout}, to be held out:", wanted, names)
+        return found
 
     def _of_class(self, cell: Cell, split: Split, n: int, what: str, other: Ref | None = None) -> Samples:
         """Samples of the class of a cell, from its data set or from another one, which may call the class otherwise."""
         ref = other or cell.data
 
         def make() -> Samples:
-            data, cls = self.framed(ref, cell), cell.cls
-            if other:
-                wanted = self.classifier(cell).classes[self.target(cell)]
-                cls = next((c for c, name in self.class_names(other, cell).items() if name == wanted), "")
-                if not cls:
-                    raise UsageError(f"data set {other} has no class {wanted!r} to hold out", f"it has {data.classes}")
-            drawn = data.samples(cls, split, n, cell.data_seed)
+            cls = self._heldout_class(cell) if other else cell.cls
+            drawn = self.framed(ref, cell).samples(cls, split, n, cell.data_seed)
             if not len(drawn):
                 hint = "" if other else "name a data set that has some with --heldout REF"
                 raise MissingError(f"data set {ref} has no {what} of class {cls!r}", hint)
@@ -333,6 +359,13 @@ class Workbench:
     def data(self, cell: Cell) -> Dataset:
         """The data set of a cell: its pictures framed, and its classes named, as by the classifier."""
         return self._named(cell.data, cell)
+
+
+def _contents(samples: Samples) -> list[str]:
+    """A digest of each sample."""
+    if samples.modality == "text":
+        return list(samples.texts)
+    return [samples.take([i]).digest for i in range(len(samples))]
 
 
 def explained(task: Task) -> Samples | None:
