@@ -38,6 +38,26 @@ def existing_folder(text: str, what: str) -> Path:
     raise UsageError(f"no {what} {text!r}" + (" (it is a file)" if path.is_file() else ""), _near(path))
 
 
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and written anywhere, on one line; different paths give different texts.
+
+    File names may hold line breaks, control characters and bytes that are not UTF-8, which Python keeps as lone
+    surrogates; they and the backslash are written as in a Python string.
+    """
+    text = os.fspath(path)
+    return text if text.isprintable() and "\\" not in text else "".join(map(_printable, text))
+
+
+def _printable(c: str) -> str:
+    if c == "\\" and os.sep != "\\":
+        return "\\\\"
+    if "\udc80" <= c <= "\udcff":
+        return f"\\x{ord(c) - 0xDC00:02x}"
+    if c.isprintable():
+        return c
+    return c.encode("unicode_escape").decode() if c < "\x80" else f"\\u{ord(c):04x}"
+
+
 def _near(path: Path) -> str:
     if not path.parent.is_dir():
         return f"there is no folder {str(path.parent)!r}"

@@ -1,0 +1,180 @@
+"""Tables of data sets, row by row: CSV, TSV, JSON Lines and Parquet. This module imports no torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xcore.base.errors import MissingError, UsageError, unknown
+
+Row = Mapping[str, Any] | str
+"""The cells of a row by column, or the reason why it could not be read."""
+
+
+class TableFile(NamedTuple):
+    """A table that is being read. Its rows can be read once."""
+
+    columns: list[str]
+    names: Mapping[str, list[str]]
+    """Column -> names of its labels 0, 1, ... where the file holds them, as the library `datasets` writes them."""
+    rows: Iterator[Row]
+
+
+def read_table(file: Path, separator: str | None = None, quotes: bool = True) -> TableFile:
+    """Open a table whose heading names the columns.
+
+    Parameters
+    ----------
+    file
+        A .csv, .tsv, .jsonl, .ndjson or .parquet file. Bytes that are not UTF-8 become lone surrogates, by which their
+        rows can be recognised.
+    separator
+        Character between the cells of a CSV file; None = a tab for .tsv, else a comma.
+    quotes
+        Whether double quotes enclose cells of a CSV file.
+
+    Raises
+    ------
+    UsageError
+        The name has another ending, or the file has no heading.
+    MissingError
+        It is a Parquet file, and pyarrow is not installed.
+    """
+    reader = _READERS.get(file.suffix.lower())
+    if reader is None:
+        raise UsageError(f"{str(file)!r} is no table that can be read", f"its name must end in {', '.join(_READERS)}")
+    return reader(file, separator, quotes)
+
+
+def find_column(given: str | None, usual: Sequence[str], columns: Sequence[str], table: str) -> str:
+    """The column that a user named, else the first usual one that exists in any case, else "".
+
+    Raises
+    ------
+    UsageError
+        The table has no column of the name that was given. `table` is its name, for the message.
+    """
+    if given is not None:
+        if given not in columns:
+            raise unknown(f"column of {table}:", given, columns)
+        return given
+    plain = {c.strip().lower(): c for c in reversed(columns)}
+    return next((plain[name] for name in usual if name in plain), "")
+
+
+def plain_cell(value: Any) -> str:
+    """A cell as text: whole numbers without a fraction; empty for a missing value, a list or a mapping."""
+    if value is None or isinstance(value, list | dict) or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text has no lone surrogates, which stand for bytes that are not UTF-8 or come from broken JSON."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def numbers_first(labels: set[str]) -> list[str]:
+    """Labels in the order of their numbers if all are numbers, else in alphabetical order."""
+    try:
+        return sorted(labels, key=float)
+    except ValueError:
+        return sorted(labels)
+
+
+def _read_csv(file: Path, separator: str | None, quotes: bool) -> TableFile:
+    content = io.StringIO(_text(file), newline="")
+    form: dict[str, Any] = {} if quotes else {"quoting": csv.QUOTE_NONE}
+    delimiter = separator or ("\t" if file.suffix.lower() == ".tsv" else ",")
+    rows = csv.reader(content, delimiter=delimiter, strict=True, **form)
+    try:
+        heading = next(rows, None)
+    except csv.Error as error:
+        raise UsageError(
+            f"the heading of {file.name} cannot be read: {error}", "its first line must name the columns"
+        ) from error
+    if not heading:
+        raise UsageError(f"{file.name} is empty", "its first line must name the columns")
+
+    def cells() -> Iterator[Row]:
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield f"not CSV: {error}"
+                continue
+            if len(row) > len(heading):
+                yield f"it has {len(row)} cells, the heading has {len(heading)}"
+            elif row:
+                yield dict(zip(heading, row, strict=False))
+
+    return TableFile(heading, {}, cells())
+
+
+def _read_jsonl(file: Path, separator: str | None, quotes: bool) -> TableFile:
+    rows = [_json_row(line) for line in _text(file).split("\n") if line.strip()]
+    columns = list(dict.fromkeys(key for row in rows if not isinstance(row, str) for key in row))
+    if not columns:
+        raise UsageError(f"{file.name} holds no JSON object", "write a JSON object on each line")
+    return TableFile(columns, {}, iter(rows))
+
+
+def _json_row(line: str) -> Row:
+    if not is_utf8(line):
+        return "not UTF-8"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:  # a RecursionError comes from very deeply nested brackets
+        return f"not JSON: {error}"
+    return row if isinstance(row, dict) else "not a JSON object"
+
+
+def _read_parquet(file: Path, separator: str | None, quotes: bool) -> TableFile:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingError(f"pyarrow is needed to read {file.name}", "pip install pyarrow") from None
+    try:
+        table = parquet.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{file.name} cannot be read as a Parquet file: {str(error).splitlines()[0]}") from error
+    rows = (row for batch in table.to_batches(1024) for row in batch.to_pylist())
+    return TableFile(list(table.column_names), label_names(table.schema.metadata), rows)
+
+
+def label_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Column -> names of its labels 0, 1, ..., from the metadata of an Arrow schema that `datasets` wrote."""
+    about = json.loads((metadata or {}).get(b"huggingface", b"{}"))
+    features = about.get("info", {}).get("features", {})
+    return {c: f["names"] for c, f in features.items() if isinstance(f, dict) and "names" in f}
+
+
+def _text(file: Path) -> str:
+    content = file.read_bytes()
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UsageError(
+            f"{file.name} is UTF-16, not UTF-8", f"convert it: iconv -f UTF-16 -t UTF-8 {file.name} > utf8{file.suffix}"
+        )
+    return content.decode("utf-8-sig", errors="surrogateescape")
+
+
+_READERS: Mapping[str, Callable[[Path, str | None, bool], TableFile]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".parquet": _read_parquet,
+}
+ENDINGS = tuple(_READERS)
+"""Endings of the names of tables that can be read, in lower case."""
