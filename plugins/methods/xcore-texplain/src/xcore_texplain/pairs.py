@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from xcore.contract import Dataset, MissingError, Samples, UsageError, digest, file_digest
-from xcore.inputs.images import Unreadable, read_picture
+from xcore.inputs.images import Framing, Unreadable, read_picture
 from xcore_texplain.options import TranslatorOptions
 
 FILES = ("captions.jsonl", "captions.csv")
@@ -63,7 +63,7 @@ class PairSource:
     load: Callable[[], Pairs]
 
 
-def find_pairs(options: TranslatorOptions, data: Dataset, size: tuple[int, int]) -> PairSource:
+def find_pairs(options: TranslatorOptions, data: Dataset, size: tuple[int, int] | Framing) -> PairSource:
     """Find the pairs that the options ask for.
 
     Parameters
@@ -73,7 +73,8 @@ def find_pairs(options: TranslatorOptions, data: Dataset, size: tuple[int, int])
     data
         The data set whose captions are used if the options name no file.
     size
-        Height and width in pixels to which the pictures of a file are resized and cropped.
+        How the classifier frames the pictures of a file, or the height and width in pixels to which they are resized
+        and cropped.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def _from_data(options: TranslatorOptions, data: Dataset, n: int) -> PairSource:
     return PairSource(digest(["data", first.digest, captions, name, n, options.seed]), load)
 
 
-def _from_file(path: Path, n: int, size: tuple[int, int], seed: int) -> PairSource:
+def _from_file(path: Path, n: int, size: tuple[int, int] | Framing, seed: int) -> PairSource:
     if path.is_dir():
         found = next((path / name for name in FILES if (path / name).is_file()), None)
         if found is None:
@@ -148,7 +149,8 @@ def _from_file(path: Path, n: int, size: tuple[int, int], seed: int) -> PairSour
         def read(rows: Sequence[int]) -> tuple[Samples, list[int]]:
             pictures = {row: picture for row in rows if (picture := _picture(files[row], size)) is not None}
             kept = list(pictures)
-            data = torch.stack(list(pictures.values())) if kept else torch.zeros(0, 3, *size)
+            shape = size.size if isinstance(size, Framing) else size
+            data = torch.stack(list(pictures.values())) if kept else torch.zeros(0, 3, *shape)
             return Samples("image", data, tuple(str(files[row]) for row in kept)), kept
 
         return Pairs(tuple(texts), read, tuple(notes))
@@ -215,7 +217,7 @@ def _refuse_few(kept: Sequence[Any], where: str, notes: Sequence[str]) -> None:
         raise UsageError(f"{where} has {len(kept)} usable pairs of images and captions{why}", hint)
 
 
-def _picture(path: Path, size: tuple[int, int]) -> torch.Tensor | None:
+def _picture(path: Path, size: tuple[int, int] | Framing) -> torch.Tensor | None:
     """The picture (3, height, width) in [0, 1], resized and cropped at the centre; None if it cannot be read."""
     try:
         return read_picture(path, size)

@@ -85,7 +85,9 @@ def translator_recipe(session: Session) -> Recipe:
     data = session.training_data(cell)
     height, width = data.samples(None, "train", 1, o.seed).images.shape[-2:]
     on_step = _TrainingProgress(session.reporter, f"training at {layer}", o.every)
-    return Recipe(data, (height, width), probe, layer, session.component("model", cell.models[ROLE]), o, on_step)
+    decoder = session.component("model", cell.models[ROLE])
+    framing = getattr(session.classifier(cell), "framing", None)
+    return Recipe(data, (height, width), probe, layer, decoder, o, on_step, framing)
 
 
 def tasks(session: Session, out: Path) -> Iterator[tuple[Path, Task, TExplain]]:

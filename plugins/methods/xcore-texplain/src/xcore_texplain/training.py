@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from xcore.contract import Dataset, Probe, Progress, Task, TextDecoder, UsageError, XcoreError, digest
+from xcore.inputs.images import Framing
 from xcore.session import read_json, write_json
 from xcore_texplain.features import BATCH, features, features_fingerprint
 from xcore_texplain.options import Options, TranslatorOptions
@@ -51,7 +52,8 @@ def translator_of_task(
         The translator does not fit the layer or the decoder, there is none in the folder, or there are no pairs.
     """
     height, width = task.samples.images.shape[-2:]
-    recipe = Recipe(task.data, (height, width), probe, task.layer, decoder, o, task.progress)
+    framing = getattr(task.classifier, "framing", None)
+    recipe = Recipe(task.data, (height, width), probe, task.layer, decoder, o, task.progress, framing)
     if o.translator:
         folder = Path(o.translator).expanduser()
     else:
@@ -134,6 +136,8 @@ class Recipe:
     decoder: TextDecoder
     options: TranslatorOptions
     progress: Progress
+    framing: Framing | None = None
+    """How the classifier frames pictures; None = they are resized and cropped to `size`."""
 
     @cached_property
     def features_fingerprint(self) -> str:
@@ -182,7 +186,7 @@ class Recipe:
 
     @cached_property
     def _pairs(self) -> PairSource:
-        return find_pairs(self.options, self.data, self.size)
+        return find_pairs(self.options, self.data, self.framing or self.size)
 
 
 @dataclass(frozen=True, eq=False)
