@@ -59,7 +59,8 @@ class Card:
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] | str = ()
     modalities: tuple[str, ...] = ("image",)
-    role: str | None = None
+    role: str | tuple[str, ...] | None = None
+    own_data: bool = False
     default: bool = False
     argument: str | None = None
     paper: str | None = None
@@ -71,6 +72,11 @@ class Card:
     @property
     def full_name(self) -> str:
         return f"{self.distribution}/{self.name}"
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that a model plays."""
+        return (self.role,) if isinstance(self.role, str) else self.role or ()
 
     @property
     def shown(self) -> str:
@@ -251,10 +257,9 @@ class Registry:
     def find_model(self, role: str, ref: Ref | str) -> Card:
         """The card of a helper model; raises `UsageError` if it plays another role than the one it is named for."""
         card, _ = self.find("model", ref)
-        if card.role != role:
-            raise UsageError(
-                f"model {card.shown!r} plays the role {card.role!r}, not {role!r}", "see `xcore list models`"
-            )
+        if role not in card.roles:
+            plays = " and ".join(map(repr, card.roles))
+            raise UsageError(f"model {card.shown!r} plays the role {plays}, not {role!r}", "see `xcore list models`")
         return card
 
     def _unknown(self, kind: str, name: str) -> XcoreError:
@@ -306,7 +311,7 @@ class Registry:
 
     def known_roles(self) -> set[str]:
         """The roles that some model plays, ours or a plugin's own."""
-        return {card.role for card in self.cards("model") if card.role}
+        return {role for card in self.cards("model") for role in card.roles}
 
     def fallbacks(self, roles: Iterable[str], modality: str) -> dict[str, Ref]:
         """Role -> the model that plays it where nobody names one; roles without such a model are left out.
@@ -317,7 +322,7 @@ class Registry:
 
         found: dict[str, Ref] = {}
         for role in dict.fromkeys(roles):
-            cards = [c for c in self.cards("model") if c.role == role and c.default and modality in c.modalities]
+            cards = [c for c in self.cards("model") if role in c.roles and c.default and modality in c.modalities]
             if len(cards) > 1:
                 both = " and ".join(c.full_name for c in cards)
                 raise UsageError(

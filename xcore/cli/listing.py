@@ -28,7 +28,7 @@ def list_cards(kind: str, as_json: bool) -> None:
             continue
         heading = "" if c.kind == last else f"{c.kind}s"
         last = c.kind
-        summary = f"{c.summary} [{c.role}]" if c.role else c.summary
+        summary = f"{c.summary} [{', '.join(c.roles)}]" if c.roles else c.summary
         typer.echo(f"{heading:<13} {c.shown:<{width}}  {summary}  ({c.distribution} {c.version})")
     broken = [p for p in registry.plugins if not p.ok]
     if broken:
@@ -101,7 +101,7 @@ def _print_card(c: Card, helpers: str) -> None:
         "reads": ", ".join(c.modalities) if c.kind not in ("command", "engine", "rendering") else "",
         "needs": ", ".join(c.needs),
         "uses": helpers,
-        "role": c.role,
+        "role": ", ".join(c.roles),
         "paper": c.paper,
     }
     for key, value in facts.items():

@@ -43,7 +43,9 @@ class Register(Protocol):
         uses: tuple[str, ...] | str = (),  # roles, or "generator" if one is given; or "package.plugin:uses", a light
         # function options -> these
         modalities: tuple[str, ...] = ("image",),  # of the samples that it reads
-        role: str | None = None,  # for models: the role that it plays; any name, yours too
+        role: str | tuple[str, ...] | None = None,  # for models: the role that it plays, or several; any name
+        own_data: bool = False,  # for models, generators: made for the data sets of its distribution; on other data the
+        # table warns
         default: bool = False,  # for models: plays its role where no flag, suite or data set names one
         argument: str | None = None,  # for providers: what follows the colon, e.g. "MODEL"; "[MODEL]" = may be left out
         paper: str | None = None,
