@@ -65,6 +65,7 @@ class Card:
     argument: str | None = None
     paper: str | None = None
     across: tuple[str, ...] = ()
+    claims: str | None = None
     caveat: str = ""
     column: bool = True
     details: tuple[str, ...] = ()
@@ -246,7 +247,9 @@ class Registry:
             raise self._unknown(kind, name)
         if len(found) > 1:
             both = " and ".join(c.full_name for c in found)
-            raise UsageError(f"{_title(kind)} {name!r} is offered by two plugins", f"say which: {both}")
+            found = [c for c in found if argument and c.claims and resolve(c.claims)(argument)]
+            if len(found) != 1:
+                raise UsageError(f"{_title(kind)} {name!r} is offered by two plugins", f"say which: {both}")
         card = found[0]
         if card.argument and not argument and not card.argument.startswith("["):
             raise UsageError(f"{_title(kind)} {name!r} needs an argument", f"write {card.shown}")

@@ -48,6 +48,8 @@ class Register(Protocol):
         # table warns
         default: bool = False,  # for models: plays its role where no flag, suite or data set names one
         argument: str | None = None,  # for providers: what follows the colon, e.g. "MODEL"; "[MODEL]" = may be left out
+        claims: str | None = None,  # "package.module:function", a light function argument -> whether it reads this one:
+        # asked where another plugin offers the same name, as of tables of texts and of pictures
         paper: str | None = None,
         # for metrics:
         across: tuple[str, ...] = (),  # "seed", "classifier": judges together all explanations that differ in it only

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import math
+import stat
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-_ENDINGS = "avif bmp dib gif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tga tif tiff webp"
-SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
+from xcore.inputs.paths import IMAGE_SUFFIXES
+
+SUFFIXES = IMAGE_SUFFIXES
 """Endings of the names of image files, in lower case."""
 MAX_PIXELS = 100_000_000
 """Largest image that is read unless the caller gives another limit."""
@@ -48,12 +54,15 @@ class Framing:
         The filter that resizes.
     whole
         Whether the picture loses its proportions, so that its whole area is seen where `resize` is the input's side.
+    floor
+        Whether a margin of half a pixel is rounded down, as transformers does; torchvision and timm round it to even.
     """
 
     size: tuple[int, int]
     resize: int
     interpolation: Interpolation = "bicubic"
     whole: bool = False
+    floor: bool = False
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) in pixels of a picture of this height and width when it is resized, before the crop."""
@@ -69,14 +78,20 @@ class Framing:
 
     def corner(self, height: int, width: int) -> tuple[int, int]:
         """(top, left) in pixels of the crop from a resized picture of this height and width."""
-        return round((height - self.size[0]) / 2), round((width - self.size[1]) / 2)
+        rounded = math.floor if self.floor else round
+        return rounded((height - self.size[0]) / 2), rounded((width - self.size[1]) / 2)
+
+
+Picture = Path | bytes | np.ndarray
+"""An image: its file, what would be in the file, or its pixels: (H, W, 3) or (H, W) of 8 bits, or (H, W, 3) of float32
+in [0, 1]."""
 
 
 class Unreadable(Exception):
     """A file cannot be read as an image. The message is the reason, in a few words."""
 
 
-def read_picture(path: Path, size: tuple[int, int] | Framing, max_pixels: int = MAX_PIXELS) -> Tensor:
+def read_picture(picture: Picture, size: tuple[int, int] | Framing, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Read one image and bring it to a size.
 
     The orientation (EXIF) is applied and transparent parts become white. Grey, CMYK and palette images become RGB, grey
@@ -84,8 +99,8 @@ def read_picture(path: Path, size: tuple[int, int] | Framing, max_pixels: int = 
 
     Parameters
     ----------
-    path
-        The file.
+    picture
+        The file, what would be in it, or its pixels.
     size
         How a classifier frames its input: pixels of 8 bits are resized and cropped by Pillow, as timm and torchvision
         do before they make a tensor. Or (height, width) of the result in pixels: the image is resized to cover it and
@@ -102,24 +117,110 @@ def read_picture(path: Path, size: tuple[int, int] | Framing, max_pixels: int = 
     Unreadable
         The file is no image, is cut off, or has more than `max_pixels` pixels.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large images, which are checked, and of metadata that nobody reads
+        with opened(picture, max_pixels) as image:
+            image.load()  # at full size: a JPEG decoded at a fraction of it would give other pixels than timm's
+            if isinstance(picture, np.ndarray) and picture.dtype != np.uint8:
+                bands = [_resized(Image.fromarray(band, mode="F"), size) for band in np.moveaxis(picture, 2, 0)]
+                return torch.from_numpy(np.stack([np.array(band) for band in bands])).clamp(0, 1)
+            return _fitted(ImageOps.exif_transpose(image), size)
+
+
+def read_mask(mask: Picture, picture: Picture, size: tuple[int, int] | Framing, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read the mask of an image, and bring it to a size as the image is brought to it.
+
+    Grey levels are divided by the largest; in a mask with a palette, all but the first colour is covered.
+
+    Parameters
+    ----------
+    mask
+        It may be larger or smaller than the picture, which it covers.
+    picture, size, max_pixels
+        As for `read_picture`.
+
+    Returns
+    -------
+    float32 (height, width): how much of each pixel is covered, in [0, 1].
+
+    Raises
+    ------
+    Unreadable
+        The file of the mask or of the picture is no image.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with opened(picture, max_pixels) as image:
+            whole = image.size[::-1] if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5 else image.size
+        with opened(mask, max_pixels) as image:
+            grey = ImageOps.exif_transpose(image)
+            values = np.array(grey if grey.mode in ("P", "1") else as_rgb(grey).convert("L"), dtype=np.float32)
+            values = values.clip(0, 1) if grey.mode == "P" else values / max(1.0, float(values.max(initial=0)))
+        covered = Image.fromarray(values, mode="F")
+        if covered.size != whole:
+            covered = covered.resize(whole, Image.Resampling.NEAREST)
+        smooth = replace(size, interpolation="bilinear") if isinstance(size, Framing) else size
+        return torch.from_numpy(np.array(_resized(covered, smooth), dtype=np.float32)).clamp(0, 1)
+
+
+@contextmanager
+def opened(picture: Picture, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open an image, whose pixels may not be decoded yet.
+
+    Parameters
+    ----------
+    picture
+        The file, what would be in it, or its pixels.
+    max_pixels
+        Larger images are refused.
+
+    Raises
+    ------
+    Unreadable
+        It is no image or has too many pixels; or decoding it in the block failed.
+    """
     try:
-        if path.stat().st_size == 0:
-            raise Unreadable("the file is empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images, checked below, and of metadata that nobody reads
-            with Image.open(path) as image:
-                if image.width * image.height > max_pixels:
-                    raise Unreadable(f"{image.width}x{image.height} pixels, more than max_pixels={max_pixels}")
-                image.load()  # at full size: a JPEG decoded at a fraction of it would give other pixels than timm's
-                return _fitted(ImageOps.exif_transpose(image), size)
+        if isinstance(picture, Path):
+            kept = picture.stat()
+            if not stat.S_ISREG(kept.st_mode):  # opening a pipe would wait for ever
+                raise Unreadable("not a regular file")
+            if kept.st_size == 0:
+                raise Unreadable("the file is empty")
+        with _image(picture) as image:
+            if image.width * image.height > max_pixels:
+                raise Unreadable(f"{image.width}x{image.height} pixels, more than max_pixels={max_pixels}")
+            yield image
     except Image.DecompressionBombError:
         raise Unreadable(f"more than max_pixels={max_pixels} pixels") from None
     except UnidentifiedImageError:
         raise Unreadable("not a picture, or in a format that Pillow does not know") from None
     except MemoryError:
         raise Unreadable("too large for the memory") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise Unreadable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+    except OSError as error:
+        raise Unreadable(error.strerror or _line(error)) from error
+    except (SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+        raise Unreadable(_line(error)) from error
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _image(picture: Picture) -> Image.Image:
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture if picture.dtype == np.uint8 else np.rint(picture * 255).astype(np.uint8))
+    return Image.open(picture if isinstance(picture, Path) else io.BytesIO(picture))
+
+
+def framed(images: Tensor, framing: Framing) -> Tensor:
+    """Pictures (n, 3, H, W) in [0, 1], framed with pixels of 8 bits, as if they had been saved and were read again.
+
+    Returns
+    -------
+    float32 (n, 3, *framing.size) in [0, 1], on the CPU.
+    """
+    pixels = images.detach().cpu().clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return torch.stack([_fitted(Image.fromarray(picture), framing) for picture in pixels])
 
 
 def _fitted(image: Image.Image, size: tuple[int, int] | Framing) -> Tensor:
@@ -128,7 +229,7 @@ def _fitted(image: Image.Image, size: tuple[int, int] | Framing) -> Tensor:
         grey = _resized(Image.fromarray(_deep(image), mode="F"), size)
         data = torch.from_numpy(np.array(grey, dtype=np.float32)).clamp(0, 1)
         return data.expand(3, *data.shape).clone()
-    fitted = _resized(_rgb(image), size)
+    fitted = _resized(as_rgb(image), size)
     return torch.from_numpy(np.array(fitted, dtype=np.uint8)).permute(2, 0, 1).float().div(255)
 
 
@@ -151,7 +252,10 @@ def _deep(image: Image.Image) -> np.ndarray:
     return values / (65535 if image.mode.startswith("I;16") or top > 255 else 255)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB of 8 bits; transparent parts become white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(np.rint(_deep(image).clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "La", "PA", "RGBa") or "transparency" in image.info:
         seen = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from xcore.base.errors import UsageError
 
+_ENDINGS = "avif bmp dib gif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tga tif tiff webp"
+IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
+"""Endings of the names of image files, in lower case."""
+
 
 def existing_file(text: str, what: str) -> Path:
     """The path of a file that a user named.

@@ -6,10 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xcore.base.errors import MissingError, UsageError, unknown
+from xcore.inputs.paths import IMAGE_SUFFIXES
 
 Row = Mapping[str, Any] | str
 """The cells of a row by column, or the reason why it could not be read."""
@@ -48,6 +50,43 @@ def read_table(file: Path, separator: str | None = None, quotes: bool = True) ->
     if reader is None:
         raise UsageError(f"{str(file)!r} is no table that can be read", f"its name must end in {', '.join(_READERS)}")
     return reader(file, separator, quotes)
+
+
+def first_row(file: Path) -> Mapping[str, Any]:
+    """The columns of a table, with the cells of its first row if it can be read; only the beginning is read.
+
+    Raises
+    ------
+    UsageError, MissingError
+        As `read_table` does.
+    """
+    stat = file.stat()
+    return _first_row(file, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(64)
+def _first_row(file: Path, size: int, mtime: int) -> Mapping[str, Any]:
+    if file.suffix.lower() not in _READERS:
+        read_table(file)  # raises
+    if file.suffix.lower() == ".parquet":
+        table = read_table(file)
+        row = next(table.rows, "")
+        return dict.fromkeys(table.columns) | dict(row if not isinstance(row, str) else {})
+    with open(file, "rb") as opened:
+        lines = opened.read(2**20).decode("utf-8-sig", errors="surrogateescape").splitlines()
+    if file.suffix.lower() in (".jsonl", ".ndjson"):
+        row = _json_row(next((line for line in lines if line.strip()), ""))
+        return {} if isinstance(row, str) else row
+    rows = list(csv.reader(lines[:2], delimiter="\t" if file.suffix.lower() == ".tsv" else ","))
+    cells = rows[1] if len(rows) > 1 else []
+    return dict.fromkeys(rows[0]) | dict(zip(rows[0], cells, strict=False)) if rows else {}
+
+
+def names_picture(cell: Any) -> bool:
+    """Whether a cell of a table is the path of an image file, or holds an image."""
+    if isinstance(cell, Mapping):
+        return names_picture(cell.get("bytes") or cell.get("path"))
+    return isinstance(cell, bytes) or (isinstance(cell, str) and Path(cell.strip()).suffix.lower() in IMAGE_SUFFIXES)
 
 
 def find_column(given: str | None, usual: Sequence[str], columns: Sequence[str], table: str) -> str:

@@ -51,7 +51,7 @@ def test_classes_are_sub_folders(zoo: Path) -> None:
 def test_splits_share_nothing_and_do_not_depend_on_the_seed(zoo: Path) -> None:
     data = folder(zoo)
     ids = {s: set(data.samples("zebra", s, 99, 0).ids) for s in ("explain", "heldout", "train")}
-    assert [len(v) for v in ids.values()] == [4, 3, 3]
+    assert [len(v) for v in ids.values()] == [6, 2, 2]
     assert len(set.union(*ids.values())) == 10
     assert all(set(folder(zoo).samples("zebra", s, 99, 5).ids) == v for s, v in ids.items())
 
@@ -71,10 +71,14 @@ def test_images_at_the_top_are_one_class(tmp_path: Path) -> None:
     assert folder(tmp_path / "cats").classes == ("cats",)
 
 
-def test_if_there_are_fewer_than_asked_all_are_used_and_a_note_says_so(zoo: Path) -> None:
+def test_one_note_says_of_all_classes_that_they_have_few_pictures(zoo: Path) -> None:
     data = folder(zoo)
-    assert len(data.samples("zebra", "heldout", 50, 0)) == 3
-    assert data.notes == ["class 'zebra', split 'heldout': 50 images were asked for and there are 3; all are used"]
+    for cls in data.classes:
+        assert len(data.samples(cls, "explain", 60, 0)) == 6
+        assert len(data.samples(cls, "heldout", 60, 0)) == 2
+    data.samples(None, "train", 60, 0)
+    each = "{} has 10 (6 explained, 2 held out)"
+    assert data.notes == [f"few pictures: {each.format('horse')}, {each.format('zebra')}; all of them are used"]
 
 
 def test_a_split_without_images_is_empty_but_the_explained_one_is_an_error(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def register_datasets(register: Register) -> None:
         fingerprint="xcore_text.fingerprint:table",
         modalities=("text",),
         argument="FILE",
+        claims="xcore_text.fingerprint:holds_texts",
     )
     register(
         "texts",

@@ -10,6 +10,7 @@ from typing import Any
 
 from xcore.contract import MissingError, digest, file_digest
 from xcore.inputs.paths import existing_file, existing_folder
+from xcore.inputs.tables import first_row, names_picture, read_table
 from xcore.pretrained.hub import directory_digest, model_directory
 from xcore_vision.function import import_path, split_function
 
@@ -40,12 +41,44 @@ def function(options: Any, target: str) -> str:
 
 
 def folder(options: Any, directory: str) -> str:
-    """Digest of the names, sizes and times of the images and concepts, and of the vocabulary."""
-    roots = [existing_folder(directory, "image folder")]
-    if options.concepts:
-        roots.append(existing_folder(options.concepts, "concept folder"))
+    """Digest of the names, sizes and times of the images and concepts, and of the tables and the vocabulary."""
+    from xcore_vision.metadata import table_files
+
+    root = existing_folder(directory, "image folder")
+    return digest([_listing(root), [file_digest(file) for file in table_files(options, root)], _beside(options)])
+
+
+def table(options: Any, path: str) -> str:
+    """Digest of a table, and of the sizes and times of the pictures that it names."""
+    file = existing_file(path, "table")
+    folder = Path(options.images).expanduser() if options.images else file.parent
+    rows = read_table(file, options.separator).rows
+    cells = {c for row in rows if not isinstance(row, str) for c in row.values() if isinstance(c, str)}
+    named = [_state(folder / cell) for cell in sorted(cells) if names_picture(cell)]
+    return digest([file_digest(file), named, _beside(options)])
+
+
+def holds_pictures(path: str) -> bool:
+    """Whether a table is one of pictures: whether a cell of its first row names or holds one."""
+    return any(map(names_picture, first_row(existing_file(path, "table")).values()))
+
+
+def saved(options: Any, directory: str) -> str:
+    """Digest of the names, sizes and times of the files of a saved data set."""
+    return digest([_listing(existing_folder(directory, "saved data set")), _beside(options)])
+
+
+def arrays(options: Any, path: str) -> str:
+    """Digest of a file of arrays."""
+    return digest([file_digest(existing_file(path, "file of arrays")), _beside(options)])
+
+
+def _beside(options: Any) -> list[Any]:
+    """What the options of a data set of pictures name: the concepts, the vocabulary and the names of the classes."""
+    concepts = _listing(existing_folder(options.concepts, "concept folder")) if options.concepts else None
     words = file_digest(existing_file(options.vocabulary, "vocabulary file")) if options.vocabulary else None
-    return digest([[_listing(root) for root in roots], words])
+    names = file_digest(existing_file(options.names, "file of class names")) if options.names else None
+    return [concepts, words, names]
 
 
 def pretrained(options: Any, argument: str) -> str:
@@ -88,12 +121,24 @@ def _source(reference: str) -> str:
 
 
 def _listing(root: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of all files below a folder."""
-    found = []
-    for directory, _, names in os.walk(root):
-        for name in names:
-            path = Path(directory, name)
-            if path.is_file():
-                stat = path.stat()
-                found.append((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns))
+    """Names, sizes and times of all files below a folder; links to folders are followed, but not in a circle."""
+    found: list[tuple[str, int, int]] = []
+    seen: set[tuple[int, int]] = set()
+    for directory, folders, names in os.walk(root, followlinks=True):
+        stat = os.stat(directory)
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        found += [_state(Path(directory, name), root) for name in names]
     return sorted(found)
+
+
+def _state(path: Path, root: Path = Path()) -> tuple[str, int, int]:
+    """Name, size and time of a file; zeros if there is none."""
+    name = os.path.relpath(path, root) if root != Path() else str(path)
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return name, 0, 0
+    return name, stat.st_size, stat.st_mtime_ns

@@ -1,198 +1,169 @@
-"""``folder:DIR``: a folder of images as a data set, with one sub-folder for each class, or all images as one class."""
+"""``folder:DIR``: a folder of images, whose classes are its sub-folders or in a table, or all images as one class."""
 
 from __future__ import annotations
 
-import hashlib
-import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from xcore.contract import Modality, Samples, Split, Truth, UsageError, unknown
-from xcore.inputs.images import SUFFIXES, Unreadable, read_picture
-from xcore.inputs.paths import existing_file, existing_folder
-from xcore.models.torch_model import TensorCache
+from xcore.contract import Split
+from xcore.inputs.images import SUFFIXES
+from xcore.inputs.paths import existing_folder, printable
+from xcore_vision.files import Skipped, folders, image_files
+from xcore_vision.metadata import SYNSETS, Described, Description, Finder, descriptions, merge, near, solutions
 from xcore_vision.options import FolderOptions
+from xcore_vision.pictures import Pictures, Record, file_id
+from xcore_vision.splits import MARKS
 
-_TURNS: tuple[Split, ...] = ("explain", "heldout", "train")
+MASKS = ("masks", "segmentations")
+"""Folders that hold the mask of each picture under the path of the picture."""
+PICTURES_OF_IMAGENET = "ILSVRC/Data/CLS-LOC"
+"""Where the pictures are in the archive of the ImageNet challenge."""
 
 
-class Folder:
-    """Images in a folder (protocol `xcore.contract.Dataset`).
+class Folder(Pictures):
+    """Images in a folder (protocol `xcore.contract.Dataset`); see `Pictures` for the splits.
 
-    The files of a class are sorted by a digest of their names and dealt to the splits in turn. So splits never share a
-    file, they are equally large, and they do not depend on the seed. Images are read when they are asked for; a file
-    that cannot be read is named in `skipped`, and another one takes its place.
+    The class of an image is what a table says (``metadata.csv`` in the folder, in the folders of its splits or beside
+    it; the tables of CelebA and ImageNet), else the sub-folder that it is in. Sub-folders called train, val and test
+    are splits, not classes. Images without any of these are one class, which is called like the folder.
 
     Parameters
     ----------
     options
-        Size of the images, concepts, vocabulary and limits.
+        Size of the images, columns of the table, concepts, vocabulary and limits.
     directory
         The folder.
 
     Raises
     ------
     UsageError
-        The folder does not exist or contains no images.
+        The folder does not exist or contains no images with a class, or a table lacks what an option names.
     """
-
-    modality: Modality = "image"
 
     def __init__(self, options: FolderOptions, directory: str) -> None:
         self._root = existing_folder(directory, "image folder")
-        self._options = options
-        self._skipped: dict[Path, str] = {}
-        self.notes: list[str] = []
-        """Notes for the reader on samples given so far: where there were fewer images than asked for."""
-        self.left_out: dict[str, str] = {}
-        """Sub-folder -> why it is not among `classes`: what a user is told who asks for it."""
-        self._cache = TensorCache()
-        self._files = self._classes(self._root)
-        if not self._files:
-            raise UsageError(
-                f"no images in {directory!r}", "put images in it, or one sub-folder of images for each class"
-            )
-        self.classes = tuple(self._files)
-        self._concepts = self._concept_files()
-        self.concepts = tuple(self._concepts)
-        self.vocabulary = self._phrases()
-        self.defaults: Mapping[str, str] = {}
+        skipped: dict[str, str] = {}
+        contents = _Contents(options, self._root, skipped)
+        super().__init__(
+            options,
+            directory,
+            str(self._root.resolve()),
+            contents.records(),
+            skipped=skipped,
+            attributes=contents.attributes,
+            left_out=contents.left_out,
+            synset_mapping=near(self._root, SYNSETS),
+            vocabulary=self._root / "vocabulary.txt",
+        )
 
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        """The files that could not be read as images so far, one line each with the reason."""
-        return tuple(f"{path}: {reason}" for path, reason in sorted(self._skipped.items()))
 
-    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
-        """n images of a class (None = of all classes) from a split, or all of them if there are fewer.
+class _Contents:
+    """What is in a folder: its files, the folders of its splits and masks, and what its tables say."""
 
-        Labels are positions in `classes`.
+    def __init__(self, options: FolderOptions, root: Path, skipped: Skipped) -> None:
+        self._root, self._skipped = root, skipped
+        self._base = root / PICTURES_OF_IMAGENET if (root / PICTURES_OF_IMAGENET).is_dir() else root
+        masks = [self._base / name for name in MASKS if (self._base / name).is_dir()]
+        every = image_files(self._base, SUFFIXES, skipped, top=False)
+        self._files = [f for f in every if not any(mask in f.parents for mask in masks)]
+        self._masks = {
+            f.relative_to(mask).with_suffix("").as_posix(): f for mask in masks for f in every if mask in f.parents
+        }
+        self._parts = _parts(self._base, self._files)
+        tables = descriptions(options, root, [self._base / name for name in self._parts])
+        self._rows = merge(tables, Finder(self._base, self._files), root, skipped)
+        tables = tables if self._rows else []
+        self._labelled = next((t.table for t in tables if t.labelled), "")
+        self.attributes = tuple(dict.fromkeys(a for t in tables for a in t.attributes))
+        self._places = {f: self._place(f) for f in self._files}
+        self._solutions = {} if self._labelled or not self._files else solutions(root)
+        self._has_classes = bool(self._labelled or self._solutions) or any(cls for _, cls in self._places.values())
+        self.left_out = {} if self._labelled or not self._has_classes else self._empty([p.name for p in masks])
 
-        Raises
-        ------
-        UsageError
-            There is no such split or class, or the split "explain" has no readable image of it.
-        """
-        if split not in _TURNS:
-            raise unknown("split", split, _TURNS)
-        if cls is not None and cls not in self._files:
-            raise unknown(f"class in {str(self._root)!r}:", cls, self.classes)
-        names = self.classes if cls is None else (cls,)
-        pool = [(p, self.classes.index(c)) for c in names for p in self._dealt(c)[split]]
-        what = f"class {cls!r}" if cls is not None else "all classes"
-        samples = self._draw(self._root, pool, n, seed, f"{what}, split {split!r}")
-        if split == "explain" and not len(samples):
-            count = len(self._skipped)
-            raise UsageError(f"{what} of {str(self._root)!r} has no readable image", f"{count} files were skipped")
-        return samples
-
-    def concept(self, name: str, n: int, seed: int) -> Samples:
-        """n images of a concept, or all of them if there are fewer; raises `UsageError` if there is no such concept."""
-        if name not in self._concepts:
-            raise unknown("concept", name, self.concepts)
-        root = Path(self._options.concepts or "").expanduser()
-        drawn = self._draw(root, [(p, 0) for p in self._concepts[name]], n, seed, f"concept {name!r}")
-        return Samples("image", drawn.images, drawn.ids, meta=drawn.meta)
-
-    def truth(self, classifier: str) -> Truth | None:
-        """None: nothing is known about what a classifier uses in a folder of images."""
-        return None
-
-    def _dealt(self, cls: str) -> dict[Split, list[Path]]:
-        def rank(path: Path) -> str:
-            return hashlib.sha256(path.relative_to(self._root).as_posix().encode()).hexdigest()
-
-        ordered = sorted(self._files[cls], key=rank)
-        return {split: ordered[turn :: len(_TURNS)] for turn, split in enumerate(_TURNS)}
-
-    def _draw(self, root: Path, pool: Sequence[tuple[Path, int]], n: int, seed: int, what: str) -> Samples:
-        images: list[Tensor] = []
-        ids: list[str] = []
-        labels: list[int] = []
-        for at in np.random.default_rng(seed).permutation(len(pool)):
-            if len(images) == n:
-                break
-            path, label = pool[at]
-            image = self._read(path)
-            if image is not None:
-                images.append(image)
-                ids.append(f"{root.resolve().name}/{path.relative_to(root).as_posix()}")
-                labels.append(label)
-        if len(images) < n:
-            self._note(f"{what}: {n} images were asked for and there are {len(images)}; all are used")
-        size = self._options.size
-        data = torch.stack(images) if images else torch.zeros(0, 3, size, size)
-        return Samples("image", data, tuple(ids), torch.tensor(labels, dtype=torch.long))
-
-    def _read(self, path: Path) -> Tensor | None:
-        if path in self._skipped:
-            return None
-        image = self._cache.get(path)
-        if image is None:
-            try:
-                image = read_picture(path, (self._options.size, self._options.size), self._options.max_pixels)
-            except Unreadable as error:
-                self._skipped[path] = str(error)
-                return None
-            self._cache.put(path, image)
-        return image
-
-    def _note(self, line: str) -> None:
-        if line not in self.notes:
-            self.notes.append(line)
-
-    def _classes(self, root: Path) -> dict[str, list[Path]]:
-        """Image files by class; sub-folders are classes if any of them holds images."""
-        found = {d.name: self._images(d) for d in _folders(root)}
-        classes = {name: files for name, files in found.items() if files}
-        top = self._images(root, deep=False)
-        if not classes:
-            return {root.resolve().name: top} if top else {}
-        for name in found:
-            if name not in classes:
-                self._skipped[root / name] = "no images in this folder"
-                self.left_out[name] = f"no images in the folder {str(root / name)!r}"
-        for path in top:
-            self._skipped[path] = "lies beside the folders of the classes"
-        return classes
-
-    def _images(self, directory: Path, *, deep: bool = True) -> list[Path]:
-        files = []
-        for folder, folders, names in os.walk(directory):
-            folders[:] = sorted(f for f in folders if not f.startswith(".")) if deep else []
-            for name in sorted(names):
-                path = Path(folder, name)
-                if path.suffix.lower() in SUFFIXES and not name.startswith("."):
-                    files.append(path)
-                elif deep and not name.startswith("."):
-                    self._skipped[path] = f"not an image file ({path.suffix or 'no suffix'})"
-        return files
-
-    def _concept_files(self) -> dict[str, list[Path]]:
-        if self._options.concepts is None:
-            return {}
-        root = existing_folder(self._options.concepts, "concept folder")
-        found = {d.name: self._images(d) for d in _folders(root)}
-        empty = [name for name, files in found.items() if not files]
-        if empty or not found:
-            where = f"{root / empty[0]}" if empty else str(root)
-            raise UsageError(
-                f"no images in the concept folder {where!r}", "it needs one sub-folder of images for each concept"
-            )
+    def records(self) -> list[Record]:
+        """The images that have a class; the others are skipped."""
+        found, lacking = [], Counter[Path]()
+        for file, (split, folder) in self._places.items():
+            table, row = self._rows.get(file, (None, None))
+            label = self._label(file, folder, row)
+            if label:
+                found.append(self._record(file, label, split, table, row))
+            elif self._labelled:
+                what = "no row" if row is None else "no class"
+                self._skipped[printable(file)] = f"{what} in {self._labelled}"
+            elif file.parent == self._base:
+                kind = "splits" if self._parts else "classes"
+                self._skipped[printable(file)] = f"lies beside the folders of the {kind}"
+            else:
+                lacking[self._base / file.relative_to(self._base).parts[0]] += 1
+        for place, n in lacking.items():
+            beside = bool(self._parts) and place.name not in self._parts
+            why = "it lies beside the folders of the splits" if beside else "neither a folder nor a table says which"
+            self._skipped[printable(place)] = f"{n} images without a class: {why}"
         return found
 
-    def _phrases(self) -> tuple[str, ...]:
-        given, usual = self._options.vocabulary, self._root / "vocabulary.txt"
-        if given is None and not usual.is_file():
-            return ()
-        path = existing_file(given, "vocabulary file") if given is not None else usual
-        lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-        return tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    def _place(self, file: Path) -> tuple[Split | None, str]:
+        """The split and the class by the folders that a file is in."""
+        above = file.relative_to(self._base).parts[:-1]
+        if not self._parts:
+            return None, printable(above[0]) if above else ""
+        split = self._parts.get(above[0]) if above else None
+        return split, printable(above[1]) if split is not None and len(above) > 1 else ""
+
+    def _label(self, file: Path, folder: str, row: Described | None) -> str:
+        if self._labelled:
+            return row.label if row is not None else ""
+        if not self._has_classes:
+            beside = self._parts and self._places[file][0] is None
+            return "" if beside else printable(self._root.resolve().name)
+        return folder or self._solutions.get(file.stem, "")
+
+    def _record(
+        self, file: Path, label: str, split: Split | None, table: Description | None, row: Described | None
+    ) -> Record:
+        plain = Record(file_id(self._root, file), file, label, split, mask=self._mask(file))
+        if table is None or row is None:
+            return plain
+        cells = dict(zip(table.attributes, row.attributes, strict=True))
+        return plain._replace(
+            split=row.split or split,
+            group=row.group,
+            caption=row.caption,
+            mask=_mask_file(row.mask, table, self._base) or plain.mask,
+            attributes=tuple(cells.get(name) for name in self.attributes),
+        )
+
+    def _mask(self, file: Path) -> Path | None:
+        """The mask under the path of an image, with or without the first folder, such as ``images``."""
+        path = file.relative_to(self._base).with_suffix("")
+        shorter = Path(*path.parts[1:]).as_posix()
+        return self._masks.get(path.as_posix()) or self._masks.get(shorter)
+
+    def _empty(self, masks: Sequence[str]) -> dict[str, str]:
+        """Folder of a class without images -> what is to be told to who asks for it; each is skipped."""
+        full = {cls for _, cls in self._places.values()}
+        found = {}
+        for part in [self._base / name for name in self._parts] or [self._base]:
+            for folder in folders(part):
+                name = printable(folder.name)
+                if name not in full and folder.name not in masks:
+                    self._skipped[printable(folder)] = "no images in this folder"
+                    found[name] = f"no images in the folder {str(folder)!r}"
+        return found
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
+def _parts(base: Path, files: Sequence[Path]) -> Mapping[str, Split]:
+    """Sub-folder -> split, if they are called train, val, test or the like: all of them, or train and another one."""
+    above = {path.parts[0] for f in files if len((path := f.relative_to(base)).parts) > 1}
+    named = {name: MARKS[name.lower()] for name in sorted(above) if name.lower() in MARKS}
+    enough = len(named) == len(above) or (len(named) > 1 and "train" in named.values())
+    return named if enough else {}
+
+
+def _mask_file(cell: Any, table: Description, base: Path) -> Path | None:
+    """The mask that a table names; a file that does not exist is told when it is read."""
+    if not isinstance(cell, str):
+        return None
+    return next((path for folder in (table.folder, base) if (path := folder / cell).is_file()), table.folder / cell)

@@ -1,4 +1,4 @@
-"""Options of the classifiers, of the helper models and of the folder data set. This module imports no torch."""
+"""Options of the classifiers, of the helper models and of the data sets. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ class CaptionOptions(BlipOptions):
     )
 
 
-class FolderOptions(Options):
-    """Options of ``folder:``."""
+class PictureOptions(Options):
+    """Options of every data set of pictures."""
 
     size: Annotated[
         int, Field(ge=1, le=4096, description="side in pixels of the square to which images are resized and cropped")
@@ -125,3 +125,49 @@ class FolderOptions(Options):
         None, description="file with one phrase on each line; none = vocabulary.txt in the folder, if it exists"
     )
     max_pixels: int = Field(100_000_000, ge=1, description="images with more pixels are skipped and named")
+
+
+class ColumnOptions(PictureOptions):
+    """Options of data sets that a table describes; None = the usual columns, such as label, split or mask."""
+
+    label: str | None = Field(None, description="column of the classes, or an attribute of CelebA such as Blond_Hair")
+    split: str | None = Field(None, description="column with train, validation and test, or 0, 1 and 2")
+    group: tuple[str, ...] | None = Field(
+        None, description="columns that make groups with the class, written a,b; none = the column group, if any"
+    )
+    caption: str | None = Field(None, description="column of the captions")
+    mask: str | None = Field(None, description="column with the files of the masks")
+
+
+class FolderOptions(ColumnOptions):
+    """Options of ``folder:``."""
+
+    metadata: str | None = Field(
+        None, description="table that describes the pictures; none = metadata.csv in the folder or beside it, if any"
+    )
+
+
+class TableOptions(ColumnOptions):
+    """Options of ``table:``."""
+
+    image: str | None = Field(None, description="column with the files of the pictures, or with their bytes")
+    images: str | None = Field(None, description="folder that the files are in; none = the folder of the table")
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="character between the cells of a CSV file; none = tab for .tsv, else comma",
+    )
+
+
+class SavedOptions(ColumnOptions):
+    """Options of ``hfdisk:``."""
+
+    image: str | None = Field(None, description="column of the pictures; none = the first that holds pictures")
+
+
+class ArrayOptions(PictureOptions):
+    """Options of ``npz:``."""
+
+    images: str | None = Field(None, description="array of the pictures; none = images, x or data")
+    labels: str | None = Field(None, description="array of the classes; none = labels, y or targets")

@@ -47,11 +47,11 @@ def register_classifiers(register: Register) -> None:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Register the data set `folder`."""
+    """Register the data sets of pictures."""
     register(
         "folder",
         "xcore_vision.folder:Folder",
-        summary="a folder of images: one sub-folder for each class, or all images as one class",
+        summary="a folder of images: one sub-folder for each class, a metadata.csv, or all images as one class",
         options="xcore_vision.options:FolderOptions",
         fingerprint="xcore_vision.fingerprint:folder",
         argument="DIR",
@@ -70,6 +70,31 @@ def register_models(register: Register) -> None:
         fingerprint="xcore_vision.fingerprint:pretrained",
         argument="ID",
         paper="Lueddecke and Ecker, Image Segmentation Using Text and Image Prompts, CVPR 2022",
+    )
+    register(
+        "table",
+        "xcore_vision.table:Table",
+        summary="images and classes from a CSV, TSV, JSON Lines or Parquet file",
+        options="xcore_vision.options:TableOptions",
+        fingerprint="xcore_vision.fingerprint:table",
+        argument="FILE",
+        claims="xcore_vision.fingerprint:holds_pictures",
+    )
+    register(
+        "hfdisk",
+        "xcore_vision.hfdisk:Saved",
+        summary="a data set of images that save_to_disk of the library datasets wrote",
+        options="xcore_vision.options:SavedOptions",
+        fingerprint="xcore_vision.fingerprint:saved",
+        argument="DIR",
+    )
+    register(
+        "npz",
+        "xcore_vision.npz:Arrays",
+        summary="images and classes from a file of numpy arrays",
+        options="xcore_vision.options:ArrayOptions",
+        fingerprint="xcore_vision.fingerprint:arrays",
+        argument="FILE",
     )
     register(
         "blip",

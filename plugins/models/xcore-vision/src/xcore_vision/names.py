@@ -1,0 +1,98 @@
+"""What classes are called: a file that renames them, and their other names. This module imports no torch."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xcore.contract import MissingError, UsageError, unknown
+from xcore.inputs.paths import existing_file
+from xcore_vision import imagenet
+
+
+def names_from_file(path: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Class of the data -> its names, the one to be shown first, for the classes that the file knows.
+
+    Parameters
+    ----------
+    path
+        A .json file {class: name} or {class: [names]}, a .csv or .tsv file with a class and a name in each row, or a
+        .txt file with ``class name, other name`` on each line; a list in JSON, or lines that begin with no class, are
+        the names of the classes 0, 1 and so on.
+    classes
+        The classes of the data.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, it cannot be read, or it knows none of the classes.
+    """
+    file = existing_file(path, "file of class names")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        found = _READERS.get(file.suffix.lower(), _lines)(text, classes)
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"no class names can be read from {path!r}: {error}") from error
+    known = {name: found[name] for name in classes if any(found.get(name, ()))}
+    if not known:
+        first = next(iter(found), "")
+        raise unknown(f"class in {path!r}:", first, classes) if first else UsageError(f"{path!r} holds no class names")
+    return known
+
+
+def _json(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    plain: Any = json.loads(text)
+    if isinstance(plain, list):
+        plain = dict(enumerate(plain))
+    if not isinstance(plain, Mapping):
+        raise ValueError("neither an object nor a list")
+    return {
+        str(key): tuple(map(str, value)) if isinstance(value, list) else (str(value),) for key, value in plain.items()
+    }
+
+
+def _rows(separator: str) -> Any:
+    def read(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        rows = csv.reader(text.splitlines(), delimiter=separator)
+        return {row[0].strip(): tuple(cell.strip() for cell in row[1:] if cell.strip()) for row in rows if len(row) > 1}
+
+    return read
+
+
+def _lines(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    pairs = [line.split(None, 1) for line in lines]
+    if any(len(pair) == 2 and pair[0] in classes for pair in pairs):
+        return {pair[0]: _synonyms(pair[1]) for pair in pairs if len(pair) == 2}
+    return {str(i): _synonyms(line) for i, line in enumerate(lines)}
+
+
+def _synonyms(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+_READERS: Mapping[str, Any] = {".json": _json, ".csv": _rows(","), ".tsv": _rows("\t")}
+
+
+def other_names(classes: Sequence[str], mapping: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """Class -> its other names where they are known: synset ids of ImageNet and their names, by the tables of timm.
+
+    Parameters
+    ----------
+    mapping
+        ImageNet's ``LOC_synset_mapping.txt``, if the data set has one.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    ids = [c for c in classes if imagenet.SYNSET.fullmatch(c)]
+    if ids:
+        try:
+            found = imagenet.aliases(ids)
+        except MissingError:  # without timm nobody knows their names
+            found = {}
+    if mapping is not None:
+        given = _lines(mapping.read_text(encoding="utf-8", errors="replace"), classes)
+        found |= {c: tuple(dict.fromkeys((*found.get(c, ()), *given[c]))) for c in classes if c in given}
+    return found
