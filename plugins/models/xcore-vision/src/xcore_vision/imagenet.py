@@ -18,6 +18,9 @@ from xcore.inputs.class_names import numbered
 SYNSET = re.compile(r"n\d{8}")
 """What a synset id of WordNet's nouns looks like."""
 
+TORCHVISION = {"n02012849": ("crane bird",), "n03710721": ("maillot tank suit",)}
+"""What torchvision calls the two classes that share their first name with another one."""
+
 
 @cache
 def synsets() -> tuple[str, ...]:
@@ -66,14 +69,22 @@ def aliases(class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     -------
     Class name -> its other names. Names that ImageNet does not know, or knows for several classes, are left out.
     """
-    every = synsets()
-    if len(class_names) == len(every) and _usual_order(class_names):
-        known: Mapping[str, str] = dict(zip(class_names, every, strict=True))
+    if is_imagenet(class_names):
+        known: Mapping[str, str] = dict(zip(class_names, synsets(), strict=True))
     else:
         by_name = _by_name()
         known = {name: name if SYNSET.fullmatch(name) else by_name.get(_plain(name), "") for name in class_names}
-    found = {name: (synset, *names_of(synset)) for name, synset in known.items() if names_of(synset)}
+    found = {
+        name: (synset, *names_of(synset), *TORCHVISION.get(synset, ()))
+        for name, synset in known.items()
+        if names_of(synset)
+    }
     return {name: tuple(other for other in others if other != name) for name, others in found.items()}
+
+
+def is_imagenet(class_names: Sequence[str]) -> bool:
+    """Whether these are names of the 1000 classes, in the order of the logits."""
+    return len(class_names) == len(synsets()) and _usual_order(class_names)
 
 
 def _usual_order(class_names: Sequence[str]) -> bool:
@@ -107,7 +118,7 @@ def _by_name() -> Mapping[str, str]:
         names = names_of(synset)
         for name in (names[0], short):
             first[_plain(name)].add(synset)
-        for name in (*names, *_all_names(synset)):
+        for name in (*names, *_all_names(synset), *TORCHVISION.get(synset, ())):
             other[_plain(name)].add(synset)
     found = {**other, **first}
     return {name: next(iter(ids)) for name, ids in found.items() if len(ids) == 1}

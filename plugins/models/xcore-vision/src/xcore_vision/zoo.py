@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -11,10 +10,12 @@ import torch
 from torch import nn
 
 from xcore.contract import MissingError, UsageError, unknown
+from xcore.inputs.class_names import numbered
 from xcore.inputs.images import Framing, Interpolation
 from xcore.inputs.paths import existing_file
 from xcore.models.classifiers import TorchClassifier
 from xcore.models.device import current
+from xcore_vision import imagenet
 from xcore_vision.options import ClassifierOptions, ZooOptions
 from xcore_vision.preprocessing import Preprocessing, with_options
 from xcore_vision.weights import cached_url, hub_file, load_into, read_tensors, safe_loading
@@ -80,8 +81,10 @@ def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
             module = models.get_model(model, weights=weights, progress=False)
     else:
         module = build_torchvision(model, options, len(options.classes or weights.meta["categories"]))
-    known = weights.meta["categories"] if options.pretrained or options.checkpoint else None
-    width = len(weights.meta["categories"] if published else options.classes or weights.meta["categories"])
+    categories = weights.meta["categories"]
+    names = imagenet.classes() if imagenet.is_imagenet(categories) else tuple(categories)
+    known = names if options.pretrained or options.checkpoint else None
+    width = len(names if published else options.classes or names)
     return assemble(module, options, torchvision_preprocessing(weights), known, width, "torchvision")
 
 
@@ -117,7 +120,7 @@ def assemble(
             f"{len(options.classes)} class names are given but the model has {width} classes", "name all of its classes"
         )
     names = options.classes or (known if known is not None and len(known) == width else None)
-    classes = distinct(names) if names is not None else tuple(f"class {i}" for i in range(width))
+    classes = numbered(names) if names is not None else tuple(f"class {i}" for i in range(width))
     device = options.device or current()
     made = TorchClassifier(
         module.eval(),
@@ -130,12 +133,6 @@ def assemble(
     if names is None:
         made.naming = f"name them with --set {component}.classes=a,b,c"
     return made
-
-
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names in which those that appear twice, like ImageNet's two cranes, get their index added."""
-    count = Counter(names)
-    return tuple(name if count[name] == 1 else f"{name} ({i})" for i, name in enumerate(names))
 
 
 def build_timm(model: str, options: ZooOptions, published: bool, overlay: Mapping[str, Any]) -> Any:
@@ -153,6 +150,7 @@ def build_timm(model: str, options: ZooOptions, published: bool, overlay: Mappin
 def build_torchvision(model: str, options: ZooOptions, width: int) -> nn.Module:
     """Build a module of torchvision with the weights of a checkpoint, or random ones from the seed."""
     module = bare_torchvision(model, {"num_classes": width}, options.seed)
+        aliases=imagenet.aliases(classes) if names is not None else None,
     _load_checkpoint(module, options)
     return module
 
@@ -218,10 +216,8 @@ def _timm_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     subset = infer_imagenet_subset(config)
     if subset is None:
         return None
-    if subset == "imagenet-1k":  # torchvision's short names: "zebra", "tabby"
-        from torchvision.models._meta import _IMAGENET_CATEGORIES
-
-        return tuple(_IMAGENET_CATEGORIES)
+    if subset == "imagenet-1k":
+        return imagenet.classes()
     info = ImageNetInfo(subset)
     return tuple(info.index_to_description(i) for i in range(info.num_classes()))
 
