@@ -34,7 +34,7 @@ from craft_truth import BATCH, Array, importances, of_a_head, of_a_readout, rank
 from skimage import data as photographs
 from threadpoolctl import threadpool_limits
 from torch import Tensor
-from xcore_craft.activations import read_activations
+from xcore_craft.activations import read_activations, split_at
 from xcore_craft.crops import crop_grid
 from xcore_craft.factorise import factorise, nnls
 
@@ -147,7 +147,10 @@ class Side:
         images = timed(lambda: probe.activations(self.samples))
 
         def fit() -> None:
-            split, full, means = read_activations(classifier, self.layer, self.samples, self.grid, self.crops, "error")
+            whole = split_at(classifier, self.layer, self.samples)
+            split, full, means = read_activations(
+                classifier, whole, self.layer, self.samples, self.grid, self.crops, "error"
+            )
             kept.update(split=split, full=full, means=means)
             kept.update(factors=factorise(means.double().numpy(), o.k, 0, o.max_iter))
 

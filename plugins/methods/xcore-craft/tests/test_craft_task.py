@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from xcore_craft.activations import nearest_nonnegative_layer, read_activations
+from xcore_craft.activations import nearest_nonnegative_layer, read_activations, split_at
 from xcore_craft.craft import Craft
 from xcore_craft.crops import crop_grid
 from xcore_craft.factorise import nnls
@@ -76,8 +76,9 @@ def test_shapes_and_exemplars(task, paint):
 
 def test_perfect_codes_reproduce_the_logits_and_masks_remove_concepts(task):
     t = task()
+    whole = split_at(t.classifier, "last", t.samples)
     split, full, means = read_activations(
-        t.classifier, "last", t.samples, crop_grid((32, 32)), [(0, 0), (3, 8)], "error"
+        t.classifier, whole, "last", t.samples, crop_grid((32, 32)), [(0, 0), (3, 8)], "error"
     )
     assert means.shape == (2, 4)
     masks = torch.cat([torch.ones(1, 4), torch.zeros(1, 4), 1 - torch.eye(4)])
@@ -154,7 +155,10 @@ def test_one_image(task, paint):
     assert got.concepts[0].local.shape == (1,)
     assert len(got.concepts[0].samples) <= FAST.per_image
     with pytest.raises(UsageError, match=r"cannot find 10 concepts in .* 9 crops with 4 channels \(set craft.k to"):
-        Craft().explain(task(samples))
+        Craft(Options(k=10)).explain(task(samples))
+    fewer = Craft().explain(task(samples))
+    assert len(fewer.concepts) == 4
+    assert "4 concepts instead of 10 are looked for, because there are only 9 crops with 4 channels" in fewer.notes[0]
 
 
 @pytest.mark.parametrize("size", [(32, 48), (44, 36)])
@@ -182,10 +186,34 @@ def test_logit_that_no_concept_moves_is_zero_with_a_note(task, reader):
 
 def test_negative_activations_are_refused_with_the_option_and_a_layer(task, reader):
     with pytest.raises(UsageError) as error:
-        Craft(FAST).explain(task(layer="mix", module=reader(act=nn.GELU())))
+        Craft(replace_options(negative="error")).explain(task(layer="mix", module=reader(act=nn.GELU())))
     assert "layer 'mix' has negative activations" in error.value.message
     assert "craft.negative" in error.value.hint
     assert "'last'" in error.value.hint
+
+
+def test_negative_activations_are_factorised_by_semi_nmf_and_a_note_says_so(task, reader):
+    module = reader(act=nn.GELU())
+    with torch.no_grad():
+        module.mix.bias[:] = torch.tensor([-0.3, 0.2, -0.1, 0.1])  # so that all of the channels have a say in the signs
+        module.mix.weight[0, 0], module.fc.weight[0, 0] = -1, -3  # rows speak through negative activations alone
+        module.last = nn.Identity()
+    t = task(layer="mix", module=module)
+    got = Craft(FAST).explain(t)
+    d, a = got.dictionary, t.classifier.open("mix").activations(t.samples).flatten(2).transpose(1, 2)
+    assert float(a.min()) < -0.3
+    assert float(d.atoms.min()) < 0
+    assert float(d.codes.min()) >= 0
+    assert (d.encoder, d.state) == ("nnls", {})
+    assert got.trace[0]["crops_error"] < 0.05
+    lost = Craft(replace_options(negative="relu")).explain(t).dictionary  # what is below zero
+    assert (d.codes @ d.atoms - a).norm() < (lost.codes @ lost.atoms - a).norm()
+    np.testing.assert_allclose(nnls(a.reshape(-1, 4).numpy(), d.atoms.numpy()), d.codes.reshape(-1, 4), atol=1e-6)
+    assert int(got.concepts[0].directions["mix"].abs().argmax()) == 0
+    assert got.trace[0]["top1_agreement"] == 1
+    assert "some activations of this layer are negative" in got.notes[0]
+    assert "craft.negative=semi-nmf" in got.notes[0]
+    assert not any("negative" in note for note in Craft(FAST).explain(task()).notes)
 
 
 def test_a_shift_makes_negative_activations_usable(task, reader):
@@ -235,6 +263,59 @@ def test_tokens(task, paint, tokens):
     assert first.importance == pytest.approx(1, abs=0.05)
     for m, (top, left) in zip(first.maps, places, strict=True):
         assert m[top : top + 16, left : left + 16].sum() > 0.8 * m.sum()
+
+
+def test_a_map_of_one_position_is_none(task, paint, reader):
+    """A map of 1x1 would show each concept everywhere; the crops show where it is, as for a layer without positions."""
+    module = reader()
+    module.gap = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Identity(), nn.Flatten())
+    samples, places = paint()
+    pooled = Craft(FAST).explain(task(samples, layer="gap.0", module=module)).concepts
+    for m, (top, left) in zip(pooled[0].maps, places, strict=True):
+        assert m[top : top + 16, left : left + 16].mean() > 2 * m.mean()
+
+
+class ReadsItsClassToken(nn.Module):
+    """What the class token says of four patterns decides; the patch tokens behind it say something else."""
+
+    def __init__(self, reader):
+        super().__init__()
+        self.reader, self.block, self.norm = reader, nn.Identity(), nn.LayerNorm(4)
+
+    def forward(self, x):
+        r = self.reader
+        a = r.last(r.mix(r.pool(r.relu(r.low(x))))).flatten(2).transpose(1, 2)
+        a = self.block(torch.cat([a.mean(1, keepdim=True), 5 * a.flip(2)], dim=1))
+        return r.fc(self.norm(a)[:, 0])
+
+
+def test_where_only_the_class_token_is_read_concepts_are_its_own(task, paint, reader):
+    samples, places = paint()
+    # One pattern in an image, so that class tokens tell them apart, and images differ from one another.
+    images = torch.full_like(samples.images, 0.5)
+    for i, (top, left) in enumerate(places[:6]):
+        images[i, :, top : top + 16, left : left + 16] = samples.images[i, :, top : top + 16, left : left + 16]
+    images[6:] = samples.images[6:]
+    t = task(Samples("image", images, samples.ids), layer="block", module=ReadsItsClassToken(reader()))
+    got = Craft(FAST).explain(t)
+    assert got.dictionary.codes.shape == (12, 65, 4)  # all tokens are coded, so that metrics code new images alike
+    assert any("reads nothing but its class token" in note for note in got.notes)
+    assert got.trace[0]["images_error"] < 0.2  # of the class tokens; their atoms do not fit the patch tokens
+    first = got.concepts[0]
+    assert int(first.directions["block"].argmax()) == 0
+    for m, (top, left) in zip(first.maps[:6], places, strict=False):
+        assert m[top : top + 16, left : left + 16].mean() > 1.5 * m.mean()
+
+
+def test_maps_are_the_codes_of_their_own_concept(task, paint, tokens):
+    """For each concept, at each position: the code of its atom there, with the class token left out."""
+    samples, _ = paint(3)
+    for layer, module, extra in (("last", None, 0), ("tokens", tokens(), 1)):
+        got = Craft(FAST).explain(task(samples, layer=layer, module=module))
+        for c in got.concepts:
+            small = got.dictionary.codes[:, extra:, c.atom].reshape(3, 1, 8, 8)
+            whole = nn.functional.interpolate(small, size=(32, 32), mode="bilinear")[:, 0]
+            assert torch.allclose(c.maps, whole, atol=1e-6)
 
 
 def test_concepts_are_refined_at_an_earlier_layer(task, paint):

@@ -89,11 +89,26 @@ def test_the_penultimate_layer_is_found_and_contributions_add_up(network_task, n
 
 
 @pytest.mark.parametrize("network", ["vit", "convnext"])
-def test_nmf_of_negative_activations_is_refused_and_the_hint_says_what_to_do(network_task, network):
+def test_negative_activations_get_semi_nmf_and_a_note(network_task, network):
     t = network_task(network)
-    with pytest.raises(UsageError, match=r"negative activations .*semi-nmf, convex-nmf, pca, kmeans"):
-        Lens(Options(k=3)).explain(t)
+    got = Lens(Options(k=3)).explain(t)
+    assert got.trace[0]["extractor"] == "semi-nmf"
+    assert any("some activations of this layer are negative" in n and "semi-NMF" in n for n in got.notes)
+    assert got.dictionary.encoder == "nnls"
     assert Lens(Options(k=3, negative="shift")).explain(t).trace[0]["error"] < 1
+    with pytest.raises(UsageError, match="negative activations"):
+        Lens(Options(k=3, negative="error")).explain(t)
+
+
+def test_a_transformer_that_reads_its_class_token_is_explained_by_it(network_task):
+    t = network_task("vit")
+    got = Lens(Options(k=3)).explain(t)
+    assert any("reads nothing but its class token" in note for note in got.notes)
+    d, a = got.dictionary, t.classifier.open("norm").activations(t.samples)
+    own = (a - d.codes @ d.atoms)[:, 0].norm() / a[:, 0].norm()
+    assert got.trace[0]["error"] == pytest.approx(float(own), rel=1e-4)
+    assert got.cost.forwards > 6 * 9  # the maps come from crops
+    assert all(float(c.maps.flatten(1).std(1).max()) > 0 for c in got.concepts if float(c.maps.max()) > 0)
 
 
 @pytest.mark.parametrize("extractor", ["pca", "kmeans", "convex-nmf"])

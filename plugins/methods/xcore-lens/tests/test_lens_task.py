@@ -122,18 +122,16 @@ def test_the_top_crops_show_the_concept(lens, task, paint):
 def test_negative_activations_are_refused_and_the_hint_says_what_to_do(lens, task, reader):
     module = reader(negative=True)
     with pytest.raises(UsageError) as error:
-        lens().explain(task(module=module, layer="last"))
-    assert (
-        "layer 'last' has negative activations (down to -0.1), and nmf needs activations of zero or more"
-        in error.value.message
-    )
-    for word in ("semi-nmf, convex-nmf, pca, kmeans", "lens.negative", "choose layer 'gap.0'"):
+        lens(negative="error").explain(task(module=module, layer="last"))
+    message = "layer 'last' has negative activations (down to -0.1), which lens.negative=error refuses"
+    assert message in error.value.message
+    for word in ("set lens.negative to 'semi-nmf', 'shift' or 'relu'", "choose layer 'gap.0'"):
         assert word in error.value.hint
     with pytest.raises(UsageError, match="nmf cannot factorise centred"):
         lens(centre=True).explain(task())
 
 
-@pytest.mark.parametrize("options", [{"extractor": e} for e in EXTRACTORS[1:]] + [{"negative": "shift"}])
+@pytest.mark.parametrize("options", [{"extractor": e} for e in EXTRACTORS] + [{"negative": "shift"}])
 def test_negative_activations_that_are_allowed(lens, task, reader, options):
     t = task(module=reader(negative=True), layer="last")
     got = lens(**options).explain(t)
@@ -282,17 +280,19 @@ def test_one_image(lens, task, paint):
     assert channel(got.concepts[0]) == 0
     assert got.trace[0]["stability"] is None
     assert any("stability is unknown" in note for note in got.notes)
-    with pytest.raises(
-        UsageError, match=r"cannot find 4 concepts in 1 positions with 4 channels \(set lens.k to at most 1"
-    ):
-        lens().explain(task(samples, layer="gap"))
+    without_positions = Lens(Options()).explain(task(samples, layer="gap"))
+    assert len(without_positions.concepts) == 4  # from the image and its nine crops
+    assert any("4 concepts instead of 10 are looked for" in note for note in without_positions.notes)
+    with pytest.raises(UsageError, match=r"cannot find 9 concepts in 10 positions with 4 channels \(set lens.k to at"):
+        lens(k=9).explain(task(samples, layer="gap"))
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("extractor", EXTRACTORS)
 def test_equal_images_have_one_concept_and_no_warning(lens, task, paint, extractor):
     samples = paint(1)[0].take([0] * 4)
-    got = lens(extractor=extractor, k=2, stability=True).explain(task(samples, layer="gap"))
+    whole = {"crop": 32, "k": 2, "stability": True}  # crops are as large as the image, and so equal too
+    got = lens(extractor=extractor, **whole).explain(task(samples, layer="gap"))
     assert sum(c.importance for c in got.concepts) == pytest.approx(2.2488, abs=1e-3)
     assert got.trace[0]["error"] < 1e-4
     for c in got.concepts:

@@ -7,21 +7,23 @@ logits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from xcore.contract import Classifier, Probe, Samples, UsageError, XcoreError
-from xcore_craft.crops import Crop, CropGrid, crop_batches
+from xcore_craft.crops import Crop, CropGrid, crop_batches, token_grid
 
-Negative = Literal["error", "shift", "relu"]
+Negative = Literal["semi-nmf", "shift", "relu", "error"]
 
 MAX_NUMBERS = 2**23
 """How many numbers of perturbed activations are held in memory at once (32 MB)."""
 NEARBY_LAYERS = 16
 """How many layers are searched for one without negative activations."""
+FEW = 4
+"""How many images are passed through the head to find out which tokens it reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,10 @@ class SplitClassifier:
     probe: Probe
     shape: tuple[int, ...]
     """Shape of one sample's activations in the layout of the probe."""
+    tokens_read: int | None = None
+    """How many leading tokens (class and distillation tokens) the logits depend on, if they depend on no others."""
+    signed: bool = False
+    """Whether rows have negative values, so that only semi-NMF can factorise them."""
     shift: Tensor | None = None
     """(C,) subtracted from the activations, and added again before the head."""
     floor: Tensor | None = None
@@ -41,12 +47,29 @@ class SplitClassifier:
         """For `Dictionary.state`: rows = max(activations, floor) - shift, activations ~ codes @ atoms + shift."""
         return {k: v for k, v in (("shift", self.shift), ("floor", self.floor)) if v is not None}
 
+    def positions(self, size: tuple[int, int]) -> tuple[int, int, int] | None:
+        """How the rows of an image of this size (H, W) lie in it.
+
+        Returns
+        -------
+        (number of extra tokens in front, rows, columns), or None if the layer has no positions that the logits depend
+        on: it has one position, its tokens form no grid, or only its class token is read.
+        """
+        layout, shape = self.probe.layout, self.shape
+        if layout == "NCHW":
+            return (0, shape[1], shape[2]) if shape[1] * shape[2] > 1 else None
+        return token_grid(shape[0], size) if layout == "NTC" and self.tokens_read is None else None
+
     def to_rows(self, a: Tensor) -> Tensor:
         """Rows (n, P, C) from activations in the layout of the probe."""
         rows = to_rows(a, self.probe.layout)
         if self.floor is not None:
             rows = torch.maximum(rows, self.floor)
         return rows if self.shift is None else rows - self.shift
+
+    def read(self, rows: Tensor) -> Tensor:
+        """Those of the rows (n, P, ...) on which the logits depend."""
+        return rows[:, : self.tokens_read]
 
     def head(self, rows: Tensor, like: Samples) -> Tensor:
         """Logits (n, classes) from rows (n, P, C), differentiable in the rows; `like` are the samples of the rows."""
@@ -91,25 +114,59 @@ def to_rows(a: Tensor, layout: str) -> Tensor:
     return a[:, None, :] if layout == "NC" else a
 
 
+def split_at(classifier: Classifier, layer: str, samples: Samples) -> SplitClassifier:
+    """The classifier, split at a layer whose activations are left as they are."""
+    probe = classifier.open(layer)
+    a, few = probe.activations(samples), samples.take(slice(FEW))
+    return SplitClassifier(probe, tuple(a.shape[1:]), _tokens_read(probe, a[: len(few)], few))
+
+
+def _tokens_read(probe: Probe, a: Tensor, few: Samples) -> int | None:
+    """How many leading tokens the logits depend on, if they do not change when all patch tokens are replaced.
+
+    In the last block of a transformer that classifies by its class token, nothing reads the patch tokens any more.
+    """
+    grid = token_grid(a.shape[1], (few.images.shape[-2], few.images.shape[-1])) if probe.layout == "NTC" else None
+    if grid is None or not grid[0]:
+        return None
+    other = a.clone()
+    other[:, grid[0] :] = -a[:, grid[0] :].flip(1)
+    with torch.no_grad():
+        logits, changed = probe.head(a, few), probe.head(other, few)
+    return grid[0] if bool((logits - changed).abs().max() <= 1e-6 * logits.abs().max()) else None
+
+
 def read_activations(
-    classifier: Classifier, layer: str, samples: Samples, grid: CropGrid, crops: Sequence[Crop], negative: Negative
+    classifier: Classifier,
+    split: SplitClassifier,
+    layer: str,
+    samples: Samples,
+    grid: CropGrid,
+    crops: Sequence[Crop],
+    negative: Negative,
+    method: str = "craft",
 ) -> tuple[SplitClassifier, Tensor, Tensor]:
-    """Pass images and crops through the network up to a layer, and make their activations non-negative.
+    """Pass images and crops through the network up to a layer, and treat negative activations.
 
     Parameters
     ----------
+    split
+        The classifier, split at the layer by `split_at`.
     samples
         The N images of the class.
     crops
         The n crops of these images.
     negative
-        What to do with negative activations.
+        What to do with negative activations: leave them as they are (semi-nmf), subtract the minimum of each channel
+        (shift), set them to zero (relu), or refuse them (error).
+    method
+        Whose option `negative` is, for the hint.
 
     Returns
     -------
-    split : the classifier, split at the layer
-    of_images : (N, P, C) >= 0, the activations of the images at all positions
-    of_crops : (n, C) >= 0, the activations of each crop, averaged over positions
+    split : the classifier, split at the layer, with what was done to the activations
+    of_images : (N, P, C), the activations of the images at all positions
+    of_crops : (n, C), the activations of each crop, averaged over the positions on which the logits depend
 
     Raises
     ------
@@ -119,16 +176,14 @@ def read_activations(
     XcoreError
         If activations are infinite or not a number.
     """
-    probe = classifier.open(layer)
-    a = probe.activations(samples)
-    shape = tuple(a.shape[1:])
-    of_images = to_rows(a, probe.layout)
-    low = of_images.amin((0, 1))
+    probe = split.probe
+    of_images = to_rows(probe.activations(samples), probe.layout)
+    low = split.read(of_images).amin((0, 1))
     if negative == "error" and float(low.min()) < 0:
-        raise _negative_activations(classifier, layer, samples, float(low.min()))
-    means = []
+        raise _negative_activations(classifier, layer, samples, float(low.min()), method)
+    means = [of_images.new_zeros(0, of_images.shape[2])]
     for batch in crop_batches(samples, grid, crops):
-        rows = to_rows(probe.activations(batch), probe.layout)
+        rows = split.read(to_rows(probe.activations(batch), probe.layout))
         low = torch.minimum(low, rows.amin((0, 1)))
         means.append((rows.clamp_min(0) if negative == "relu" else rows).mean(1))
     of_crops = torch.cat(means)
@@ -137,22 +192,50 @@ def read_activations(
             f"layer {layer!r} gives activations that are infinite or not a number", "check the classifier's weights"
         )
     if float(low.min()) >= 0:
-        return SplitClassifier(probe, shape), of_images, of_crops
+        return split, of_images, of_crops
     if negative == "error":
-        raise _negative_activations(classifier, layer, samples, float(low.min()))
+        raise _negative_activations(classifier, layer, samples, float(low.min()), method)
+    if negative == "semi-nmf":
+        return replace(split, signed=True), of_images, of_crops
     if negative == "relu":
-        return SplitClassifier(probe, shape, floor=torch.zeros_like(low)), of_images.clamp_min(0), of_crops
+        return replace(split, floor=torch.zeros_like(low)), of_images.clamp_min(0), of_crops
     shift = low.clamp_max(0)
     # The mean of rounded numbers can be below their minimum by a rounding error.
-    return SplitClassifier(probe, shape, shift=shift), of_images - shift, (of_crops - shift).clamp_min(0)
+    return replace(split, shift=shift), of_images - shift, (of_crops - shift).clamp_min(0)
 
 
-def _negative_activations(classifier: Classifier, layer: str, samples: Samples, low: float) -> UsageError:
+TREATED = {
+    "semi-nmf": "concepts are found by semi-NMF: what a concept adds may be negative, how much of it there is may not",
+    "shift": "the minimum of each channel is subtracted before the factorisation",
+    "relu": "they are set to zero, and what they say is lost",
+}
+"""What a reader is told about negative activations, by the option `negative`."""
+
+
+def treatment_note(split: SplitClassifier, negative: Negative, method: str) -> str:
+    """What was done to negative activations; "" if there are none."""
+    if not (split.signed or split.state):
+        return ""
+    return f"some activations of this layer are negative, so {TREATED[negative]} ({method}.negative={negative})"
+
+
+def token_note(split: SplitClassifier) -> str:
+    """That the logits depend on the class token alone, if they do."""
+    if split.tokens_read is None:
+        return ""
+    tokens = "token" if split.tokens_read == 1 else f"{split.tokens_read} tokens"
+    return (
+        f"behind this layer the network reads nothing but its class {tokens}, so the concepts are found in what it "
+        "says of images and crops, and the maps show in which crops a concept is (an earlier layer has finer maps)"
+    )
+
+
+def _negative_activations(classifier: Classifier, layer: str, samples: Samples, low: float, method: str) -> UsageError:
     near = nearest_nonnegative_layer(classifier, layer, samples)
     instead = f", or choose layer {near!r}, whose activations are not negative" if near else ""
     return UsageError(
-        f"layer {layer!r} has negative activations (down to {low:.3g}), and CRAFT needs activations of zero or more",
-        f"set craft.negative to 'shift' or 'relu'{instead}",
+        f"layer {layer!r} has negative activations (down to {low:.3g}), which {method}.negative=error refuses",
+        f"set {method}.negative to 'semi-nmf', 'shift' or 'relu'{instead}",
     )
 
 

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcore.contract import Concept, Cost, Dictionary, Explanation, NotApplicable, Task, UsageError
-from xcore_craft.activations import SplitClassifier, read_activations, usable_activations
+from xcore_craft.activations import (
+    SplitClassifier,
+    read_activations,
+    split_at,
+    token_note,
+    treatment_note,
+    usable_activations,
+)
 from xcore_craft.crops import (
     Crop,
     CropGrid,
@@ -30,10 +37,9 @@ from xcore_craft.crops import (
     exemplar_samples,
     maps_from_crops,
     maps_from_positions,
-    token_grid,
     top_crops,
 )
-from xcore_craft.factorise import Factors, factorise, nnls
+from xcore_craft.factorise import Factors, factorise, factorise_signed, nnls
 from xcore_craft.importance import Importance, sobol_importance
 from xcore_craft.options import Options
 from xcore_craft.sobol import designs
@@ -62,9 +68,10 @@ class Decomposition:
     """The concepts found in a set of crops."""
 
     crop_set: CropSet
+    split: SplitClassifier
     factors: Factors
     dictionary: Dictionary
-    maps: Tensor | None
+    maps: Tensor
     """(k, N, H, W)"""
     importance: Importance
 
@@ -82,14 +89,15 @@ class Decomposition:
 class Craft:
     """Concepts of a class, found in crops of its images.
 
-    The activations of all crops are factorised into non-negative codes and atoms, A ~ U W. Then the images are coded
-    at each position by non-negative least squares for the same W. The importance of a concept is the total Sobol index
+    The activations of all crops are factorised into non-negative codes and atoms, A ~ U W. Where activations have both
+    signs, the atoms have, too (semi-NMF). Then the images are coded at each position by non-negative least squares for
+    the same W. The importance of a concept is the total Sobol index
     of the class logit when its codes in an image are multiplied by one uniform mask, averaged over images.
 
     Raises
     ------
     UsageError
-        If activations are negative and no option says what to do with them, if there are more concepts than crops or
+        If activations are negative and the options refuse them, if more concepts are asked for than there are crops or
         channels, if crops are larger than the image, or if the classifier has no such layer.
     NotApplicable
         If the classifier gives no access to its activations.
@@ -113,12 +121,20 @@ class Craft:
 
             # Crop: A of the images, and of the crops.
             split, A, A_crops = read_activations(
-                task.classifier, crop_set.layer, images, grid, crop_set.crops, o.negative
+                task.classifier,
+                split_at(task.classifier, crop_set.layer, images),
+                crop_set.layer,
+                images,
+                grid,
+                crop_set.crops,
+                o.negative,
             )
             forwards += len(images) + len(crop_set.crops)
 
             # Factorise: A ~ U W of the crops.
-            factors = factorise(A_crops.double().numpy(), crop_set.k, task.seed, o.max_iter, o.tol)
+            crop_set = replace(crop_set, k=self._number_of_concepts(crop_set.k, A_crops))
+            find = factorise_signed if split.signed else factorise
+            factors = find(A_crops.double().numpy(), crop_set.k, task.seed, o.max_iter, o.tol)
             progress.step(f"{name}: found {crop_set.k} concepts in {len(crop_set.crops)} crops")
 
             # Code: U of the images at each position, for the same W.
@@ -141,10 +157,10 @@ class Craft:
 
             dictionaries.append(Dictionary(crop_set.layer, W, U, "nnls", split.state))
             maps = concept_maps(split, U, factors.codes, grid, crop_set.crops)
-            found = Decomposition(crop_set, factors, dictionaries[-1], maps, importance)
-            error = relative_error(A, U, W)
+            found = Decomposition(crop_set, split, factors, dictionaries[-1], maps, importance)
+            error = relative_error(split.read(A), split.read(U), W)
             trace.append(_trace_entry(task, found, error))
-            notes += _notes(name, found, error)
+            notes += self._notes(name, split, found, error)
             concepts += self._concepts(task, found, grid)
 
             # Recursion: the most important concepts are split next, at an earlier layer.
@@ -168,6 +184,11 @@ class Craft:
         if not len(task.samples):
             raise UsageError(f"there are no images of class {task.target_name!r} to explain")
         designs(1, self.options.designs, task.seed, self.options.sampler)  # refuses a wrong number of points
+
+    def _number_of_concepts(self, wanted: int, crops: Tensor) -> int:
+        """The number of concepts, lowered if it is the default and the crops are too few (or the channels) for it."""
+        most = min(len(crops) // 2, crops.shape[1])
+        return wanted if "k" in self.options.model_fields_set else max(1, min(wanted, most))
 
     def _sub_concept_sets(self, task: Task, found: Decomposition, notes: list[str]) -> list[CropSet]:
         """The crops of the most important concepts, to be factorised at an earlier layer; notes say what is left out.
@@ -202,7 +223,8 @@ class Craft:
     def _earlier_layer(self, task: Task, layer: str) -> str | None:
         """The last suitable layer before this one that is equally deep in the module tree; None if there is none.
 
-        Suitable are layers with other activations than this one, and without negative ones if the options refuse them.
+        Suitable are layers with other activations than this one, and without negative ones if the options refuse them
+        or this layer has none.
         """
         layers = list(task.classifier.layers)
         few = task.samples.take(range(min(4, len(task.samples))))
@@ -212,9 +234,41 @@ class Craft:
                 a = usable_activations(task.classifier, name, few)
                 if a is None or (a.shape == here.shape and torch.equal(a, here)):
                     continue
-                if self.options.negative != "error" or float(a.min()) >= 0:
+                if float(a.min()) >= 0 or (self.options.negative != "error" and float(here.min()) < 0):
                     return name
         return None
+
+    def _notes(self, name: str, split: SplitClassifier, found: Decomposition, images_error: float) -> Iterator[str]:
+        """What a reader must know about the quality of one decomposition."""
+        importance, factors, k = found.importance, found.factors, found.crop_set.k
+        for note in (treatment_note(split, self.options.negative, "craft"), token_note(split)):
+            if note:
+                yield f"{name}: {note}"
+        if not found.crop_set.concept and k < self.options.k:
+            yield (
+                f"{name}: {k} concepts instead of {self.options.k} are looked for, because there are only "
+                f"{len(found.crop_set.crops)} crops with {factors.atoms.shape[1]} channels (craft.k sets the number)"
+            )
+        share = f"{importance.explained:.0%}" if np.isfinite(importance.explained) else "nothing"
+        yield (
+            f"{name}: activations rebuilt from the {k} concepts give the same top class in "
+            f"{importance.agrees.mean():.0%} of the images, and {share} of the class logit; the relative error is "
+            f"{factors.error:.2f} on crops and {images_error:.2f} on images"
+        )
+        constant = int((importance.variance == 0).sum())
+        if constant:
+            yield (
+                f"{name}: in {constant} of {len(importance.variance)} images no concept changes the class logit, so "
+                "all concepts have importance 0 there"
+            )
+        unused = int((factors.codes.max(axis=0) == 0).sum())
+        if unused:
+            yield f"{name}: {unused} of the {k} concepts occur in no crop (a smaller craft.k is enough)"
+        if not factors.converged:
+            yield (
+                f"{name}: the factorisation had not converged after {factors.iterations} iterations "
+                "(craft.max_iter sets the limit)"
+            )
 
     def _concepts(self, task: Task, found: Decomposition, grid: CropGrid) -> Iterator[Named]:
         """The concepts of one decomposition, the most important first."""
@@ -229,7 +283,7 @@ class Craft:
                 "importance_weighted": float(weighted[atom]),
                 "importance_sd": float(importance.total[:, atom].std()),
                 "logit_drop": float(importance.drop[:, atom].mean()),
-                "code_mean": float(dictionary.codes[:, :, atom].mean()),
+                "code_mean": float(found.split.read(dictionary.codes)[:, :, atom].mean()),
                 "prevalence": float((leading == atom).mean()) if varies.any() else 0.0,
             }
             if explained:
@@ -242,7 +296,7 @@ class Craft:
                 source=torch.tensor([image for image, _ in exemplars]) if exemplars else None,
                 directions={dictionary.layer: dictionary.atoms[atom]},
                 atom=None if crop_set.concept else atom,
-                maps=None if found.maps is None else found.maps[atom],
+                maps=found.maps[atom],
                 local=torch.from_numpy(importance.total[:, atom]).float(),
                 evidence=evidence,
             )
@@ -289,24 +343,21 @@ def relative_error(a: Tensor, codes: Tensor, atoms: Tensor) -> float:
 
 def concept_maps(
     split: SplitClassifier, codes: Tensor, crop_codes: NDArray[np.float64], grid: CropGrid, crops: list[Crop]
-) -> Tensor | None:
-    """Where each concept is in each image, (k, N, H, W); None if the layer's positions form no grid.
+) -> Tensor:
+    """Where each concept is in each image, (k, N, H, W).
 
     Parameters
     ----------
     codes
         (N, P, k) of the images at each position of the layer.
     crop_codes
-        (n, k) of the crops, from which the maps of a layer without positions are made.
+        (n, k) of the crops, from which the maps are made if the layer has no positions that the logits depend on.
     crops
         The n crops.
     """
-    layout, shape = split.probe.layout, split.shape
-    if layout == "NCHW":
-        return maps_from_positions(codes, (shape[1], shape[2]), grid.size)
-    if layout == "NTC":
-        tokens = token_grid(shape[0], grid.size)
-        return maps_from_positions(codes[:, tokens[0] :], tokens[1:], grid.size) if tokens else None
+    if grid_of_rows := split.positions(grid.size):
+        extra, *shape = grid_of_rows
+        return maps_from_positions(codes[:, extra:], (shape[0], shape[1]), grid.size)
     by_image = torch.zeros(len(codes), len(grid.corners), crop_codes.shape[1])
     for (image, corner), u in zip(crops, torch.from_numpy(crop_codes).float(), strict=True):
         by_image[image, corner] = u
@@ -333,31 +384,6 @@ def _trace_entry(task: Task, found: Decomposition, images_error: float) -> dict[
         "head_rows": importance.evaluations,
         **{key: value if np.isfinite(value) else None for key, value in figures.items()},
     }
-
-
-def _notes(name: str, found: Decomposition, images_error: float) -> Iterator[str]:
-    """What a reader must know about the quality of one decomposition."""
-    importance, factors, k = found.importance, found.factors, found.crop_set.k
-    share = f"{importance.explained:.0%}" if np.isfinite(importance.explained) else "nothing"
-    yield (
-        f"{name}: activations rebuilt from the {k} concepts give the same top class in {importance.agrees.mean():.0%} "
-        f"of the images, and {share} of the class logit; the relative error is {factors.error:.2f} on crops and "
-        f"{images_error:.2f} on images"
-    )
-    constant = int((importance.variance == 0).sum())
-    if constant:
-        yield (
-            f"{name}: in {constant} of {len(importance.variance)} images no concept changes the class logit, so all "
-            "concepts have importance 0 there"
-        )
-    unused = int((factors.codes.max(axis=0) == 0).sum())
-    if unused:
-        yield f"{name}: {unused} of the {k} concepts occur in no crop (a smaller craft.k is enough)"
-    if not factors.converged:
-        yield (
-            f"{name}: the factorisation had not converged after {factors.iterations} iterations "
-            "(craft.max_iter sets the limit)"
-        )
 
 
 def _ranked(concepts: list[Named]) -> tuple[Concept, ...]:

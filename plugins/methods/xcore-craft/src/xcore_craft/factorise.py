@@ -1,4 +1,4 @@
-"""Non-negative factorisation A ~ U W, and the exact codes U of any rows for a fixed W."""
+"""Factorisations A ~ U W with U >= 0, and the exact codes U of any rows for a fixed W."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from sklearn.decomposition import NMF
 from sklearn.exceptions import ConvergenceWarning
 
 from xcore.contract import UsageError
+from xcore_craft.semi_nmf import semi_nmf
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """A ~ U W with U, W >= 0."""
+    """A ~ U W with U >= 0, and W >= 0 unless it is a semi-NMF."""
 
     codes: Array
     """U, (n, k)"""
@@ -54,12 +55,7 @@ def factorise(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e
     UsageError
         If k exceeds min(n, C), or `a` has negative entries, or only zeros.
     """
-    n, channels = a.shape
-    if k > min(n, channels):
-        raise UsageError(
-            f"cannot find {k} concepts in the activations of {n} crops with {channels} channels",
-            f"set craft.k to at most {min(n, channels)}" + (" or give more images" if n < channels else ""),
-        )
+    _check_rank(a, k)
     low = float(a.min())
     if low < 0:
         raise UsageError(f"cannot factorise negative values (down to {low:.3g}) into non-negative factors")
@@ -75,6 +71,31 @@ def factorise(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e
     codes = codes * norms * scale
     error = float(np.linalg.norm(a - codes @ atoms) / np.linalg.norm(a))
     return Factors(codes, atoms, error, int(model.n_iter_), bool(model.n_iter_ < max_iter))
+
+
+def factorise_signed(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e-4) -> Factors:
+    """Factorise rows of any sign by semi-NMF: the codes are not negative, the atoms may be.
+
+    The parameters are those of `factorise`, and the errors too, but for negative entries.
+    """
+    _check_rank(a, k)
+    scale = float(np.sqrt(np.mean(a**2)))
+    if scale == 0:
+        raise UsageError("all activations are zero, so there is nothing to factorise", "choose another layer")
+    fit = semi_nmf(a / scale, k, seed, max_iter, tol)
+    codes = nnls(a, fit.atoms)
+    error = float(np.linalg.norm(a - codes @ fit.atoms) / np.linalg.norm(a))
+    return Factors(codes, fit.atoms, error, fit.iterations, fit.converged)
+
+
+def _check_rank(a: Array, k: int) -> None:
+    """Refuse to find more concepts than there are rows or channels."""
+    n, channels = a.shape
+    if k > min(n, channels):
+        raise UsageError(
+            f"cannot find {k} concepts in the activations of {n} crops with {channels} channels",
+            f"set craft.k to at most {min(n, channels)}" + (" or give more images" if n < channels else ""),
+        )
 
 
 def nnls(a: Array, atoms: Array, chunk: int = 4096) -> Array:

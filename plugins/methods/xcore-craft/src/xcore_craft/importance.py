@@ -80,11 +80,11 @@ def sobol_importance(
     split
         The classifier, split at the layer of the concepts.
     a
-        A, (N, P, C) >= 0, activations of the images at all positions.
+        A, (N, P, C), activations of the images at all positions.
     codes
         U, (N, P, k) >= 0.
     atoms
-        W, (k, C) >= 0.
+        W, (k, C).
     samples
         The N images.
     target
@@ -104,7 +104,7 @@ def sobol_importance(
     coded, empty, agrees = np.zeros(count), np.zeros(count), np.zeros(count, dtype=bool)
     evaluations = count
     for i in range(count):
-        here = np.flatnonzero(codes[i].amax(0).numpy() > 0)
+        here = np.flatnonzero(split.read(codes[i : i + 1])[0].amax(0).numpy() > 0)
         m = len(here)
         image = samples.images[i].detach().cpu().contiguous().numpy()
         d, c = designs(max(m, 1), n, [seed, zlib.crc32(image.tobytes())], sampler)

@@ -12,17 +12,22 @@ from xcore.contract import Options as Base
 class Options(Base):
     """Options of `craft`. Where a default differs from the authors' released code, the description gives theirs."""
 
-    k: int = Field(default=10, ge=1, description="number of concepts (the rank of the factorisation)")
+    k: int = Field(
+        default=10,
+        ge=1,
+        description="number of concepts (the rank of the factorisation); unless it is set, at most half the number of "
+        "crops, and at most the number of channels",
+    )
     crop: int | None = Field(
         default=None, ge=2, description="short side of a crop in pixels; by default half the short side of the image"
     )
     stride: float = Field(
         default=0.8, gt=0, le=1, description="distance between neighbouring crops, as a fraction of the crop size"
     )
-    negative: Literal["error", "shift", "relu"] = Field(
-        default="error",
-        description="what to do if the layer has negative activations: stop with an error, subtract the minimum of "
-        "each channel (shift), or set them to zero (relu)",
+    negative: Literal["semi-nmf", "shift", "relu", "error"] = Field(
+        default="semi-nmf",
+        description="what to do if the layer has negative activations: let the atoms be negative too (semi-nmf), "
+        "subtract the minimum of each channel (shift), set them to zero (relu), or stop with an error",
     )
     max_iter: int = Field(
         default=1000, ge=1, description="maximum number of iterations of the factorisation (released code: 200)"

@@ -205,7 +205,7 @@ def _of_masks(
     estimate = _sobol if o.importance == "sobol" else _shapley
     values, evaluations = np.zeros((len(codes), len(atoms))), 0
     for i in range(len(codes)):
-        here = np.flatnonzero(codes[i].ne(0).any(0).numpy())
+        here = np.flatnonzero(split.read(codes[i : i + 1])[0].ne(0).any(0).numpy())
 
         def logit(masks: Array, i: int = i, here: NDArray[np.intp] = here) -> Array:
             nonlocal evaluations

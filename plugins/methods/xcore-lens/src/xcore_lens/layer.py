@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from xcore_craft.activations import SplitClassifier, nearest_nonnegative_layer, to_rows
-from xcore_craft.crops import CropGrid, crop_batches, maps_from_crops, maps_from_positions, token_grid
+from xcore_craft.activations import SplitClassifier, split_at
+from xcore_craft.activations import read_activations as read_activations_of
+from xcore_craft.crops import CropGrid, maps_from_crops, maps_from_positions
 
 from xcore.contract import Classifier, Probe, Samples, Task, UsageError, XcoreError
 from xcore_lens.extract import ANY_SIGN
@@ -64,7 +65,7 @@ def penultimate_layer(classifier: Classifier, few: Samples) -> tuple[str, str]:
                 break
         except XcoreError:  # a layer that cannot be opened, or whose output cannot be passed to a head
             continue
-        if position_grid(probe.layout, tuple(a.shape[1:]), few) is not None:
+        if split_at(classifier, name, few).positions(_size(few)) is not None:
             return name, "the input of the affine head"
         affine.append(name)
     if affine:
@@ -72,6 +73,11 @@ def penultimate_layer(classifier: Classifier, few: Samples) -> tuple[str, str]:
     if not last:
         raise UsageError("this classifier lists no layer except its logits", "name a layer with --set lens.layer=NAME")
     return last, "the last layer before the logits, though the head above it is not affine"
+
+
+def _size(samples: Samples) -> tuple[int, int]:
+    """(H, W) of the images in pixels."""
+    return samples.images.shape[-2], samples.images.shape[-1]
 
 
 def determines_logits(probe: Probe, a: Tensor, few: Samples, logits: Tensor) -> bool:
@@ -99,70 +105,42 @@ def rounding_error(numbers: Tensor) -> float:
     return torch.finfo(torch.float32).eps
 
 
-def position_grid(layout: str, shape: tuple[int, ...], samples: Samples) -> tuple[int, int, int] | None:
-    """(number of extra tokens in front, rows, columns) of one sample's positions; None if they form no grid."""
-    if layout == "NCHW":
-        return (0, shape[1], shape[2]) if shape[1] * shape[2] > 1 else None
-    height, width = samples.images.shape[-2:]
-    return token_grid(shape[0], (height, width)) if layout == "NTC" else None
-
-
 def read_activations(
-    classifier: Classifier, layer: str, samples: Samples, options: Options
-) -> tuple[SplitClassifier, Tensor]:
-    """The classifier, split at the layer, and the activations (N, P, C) at all positions as the extractor needs them.
+    classifier: Classifier, layer: str, samples: Samples, grid: CropGrid, options: Options
+) -> tuple[SplitClassifier, Tensor, Tensor | None]:
+    """Pass the images through the network up to the layer, and prepare their activations for the extractor.
+
+    Returns
+    -------
+    split : the classifier, split at the layer, with what was done to the activations
+    of_images : (N, P, C), the activations at all positions
+    of_crops : (N, crops, C), the activations of the crops of each image, for a layer without positions on which the
+        logits depend; None if it has some
 
     Raises
     ------
     UsageError
-        If activations are negative, the extractor is ``nmf`` and no option says what to do with them; the hint names
-        what can be done. If ``nmf`` is asked to centre activations.
+        If ``nmf`` is asked for, and activations are negative and the options refuse them, or are to be centred.
     XcoreError
         If activations are infinite or not a number.
     """
-    probe = classifier.open(layer)
-    a = probe.activations(samples)
-    rows, shape = to_rows(a, probe.layout), tuple(a.shape[1:])
-    if not torch.isfinite(rows).all():
-        raise XcoreError(
-            f"layer {layer!r} gives activations that are infinite or not a number", "check the classifier's weights"
-        )
-    if options.extractor != "nmf":
-        if not options.centre:
-            return SplitClassifier(probe, shape), rows
-        mean = rows.double().mean((0, 1)).float()
-        return SplitClassifier(probe, shape, shift=mean), rows - mean
-    if options.centre:
+    if options.extractor == "nmf" and options.centre:
         raise UsageError(
             "nmf cannot factorise centred activations, because some of them are negative",
             f"set lens.centre=false, or lens.extractor to one of {', '.join(ANY_SIGN)}",
         )
-    low = rows.amin((0, 1))
-    if float(low.min()) >= 0:
-        return SplitClassifier(probe, shape), rows
-    if options.negative == "relu":
-        return SplitClassifier(probe, shape, floor=torch.zeros_like(low)), rows.clamp_min(0)
-    if options.negative == "shift":
-        shift = low.clamp_max(0)
-        return SplitClassifier(probe, shape, shift=shift), rows - shift
-    near = nearest_nonnegative_layer(classifier, layer, samples)
-    instead = f", or choose layer {near!r}, whose activations are not negative" if near else ""
-    raise UsageError(
-        f"layer {layer!r} has negative activations (down to {float(low.min()):.3g}), and nmf needs activations of zero "
-        "or more",
-        f"set lens.extractor to one of {', '.join(ANY_SIGN)}, or lens.negative to 'shift' or 'relu'{instead}",
-    )
+    split = split_at(classifier, layer, samples)
+    crops = [] if split.positions(grid.size) else grid.all_crops(len(samples))
+    negative = options.negative if options.extractor == "nmf" else "semi-nmf"
+    split, rows, means = read_activations_of(classifier, split, layer, samples, grid, crops, negative, "lens")
+    if options.centre:
+        mean = split.read(rows).double().mean((0, 1)).float()
+        split, rows, means = replace(split, shift=mean), rows - mean, means - mean
+    return split, rows, means.reshape(len(samples), -1, rows.shape[2]) if crops else None
 
 
-def training_rows(a: Tensor, images: Sequence[int], most: int, seed: int) -> NDArray[np.float64]:
-    """The positions of these images as rows (n, C); if there are more than `most`, a seeded random draw of them.
-
-    Parameters
-    ----------
-    a
-        (N, P, C)
-    """
-    rows = a[list(images)].reshape(-1, a.shape[2])
+def training_rows(rows: Tensor, most: int, seed: int) -> NDArray[np.float64]:
+    """The rows (n, C) that the dictionary is made from; if there are more than `most`, a seeded random draw of them."""
     if len(rows) > most:
         drawn = np.random.default_rng([seed, most]).choice(len(rows), most, replace=False)
         rows = rows[np.sort(drawn)]
@@ -170,35 +148,32 @@ def training_rows(a: Tensor, images: Sequence[int], most: int, seed: int) -> NDA
 
 
 def maps_and_crop_codes(
-    split: SplitClassifier, samples: Samples, codes: Tensor, code: Callable[[Tensor], Tensor], grid: CropGrid
+    split: SplitClassifier, codes: Tensor, codes_of_crops: Tensor | None, grid: CropGrid
 ) -> tuple[Tensor, Tensor]:
     """Where each concept is in each image, and how strong it is in each crop.
 
-    If the layer has positions, both follow from the codes there. If it has none, each crop is passed through the
-    network and coded. Negative codes, which some extractors give, are shown as zero.
+    If the layer has positions, both follow from the codes there. If it has none, they follow from the codes of the
+    crops. Negative codes, which some extractors give, are shown as zero.
 
     Parameters
     ----------
     codes
         (N, P, k) of the images.
-    code
-        Rows (n, P, C) -> codes (n, P, k).
+    codes_of_crops
+        (N, crops, k) if the layer has no positions.
 
     Returns
     -------
     maps : (k, N, H, W) >= 0
     crop_codes : (N, crops, k) >= 0
     """
-    tokens = position_grid(split.probe.layout, split.shape, samples)
-    if tokens is not None:
-        extra, *shape = tokens
-        maps = maps_from_positions(codes[:, extra:].clamp_min(0), (shape[0], shape[1]), grid.size)
-        height, width = grid.window
-        means = [maps[:, :, top : top + height, left : left + width].mean((2, 3)) for top, left in grid.corners]
-        return maps, torch.stack(means).permute(2, 0, 1)
-    crops = grid.all_crops(len(samples))
-    parts = [
-        code(split.to_rows(split.probe.activations(batch))).mean(1) for batch in crop_batches(samples, grid, crops)
-    ]
-    crop_codes = torch.cat(parts).reshape(len(samples), len(grid.corners), -1).clamp_min(0)
-    return maps_from_crops(crop_codes, grid), crop_codes
+    if codes_of_crops is not None:
+        shown = codes_of_crops.clamp_min(0)
+        return maps_from_crops(shown, grid), shown
+    positions = split.positions(grid.size)
+    assert positions is not None  # otherwise the crops were read
+    extra, *shape = positions
+    maps = maps_from_positions(codes[:, extra:].clamp_min(0), (shape[0], shape[1]), grid.size)
+    height, width = grid.window
+    means = [maps[:, :, top : top + height, left : left + width].mean((2, 3)) for top, left in grid.corners]
+    return maps, torch.stack(means).permute(2, 0, 1)

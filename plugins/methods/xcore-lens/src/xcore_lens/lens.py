@@ -11,20 +11,21 @@ The letters are the paper's, with the classifier split at a layer into f = h(g(x
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from xcore_craft.activations import SplitClassifier, token_note, treatment_note
 from xcore_craft.crops import CropGrid, crop_grid, exemplar_samples, top_crops
 from xcore_craft.sobol import designs
 
 from xcore.contract import Concept, Cost, Dictionary, Explanation, NotApplicable, Task, UsageError
 from xcore_lens.attribution import IN_LOGITS, MEANING, Attribution, attribute
 from xcore_lens.extract import ENCODERS, Atoms, agreement, encode, error, extract
-from xcore_lens.layer import find_layer, maps_and_crop_codes, position_grid, read_activations, training_rows
-from xcore_lens.options import Options
+from xcore_lens.layer import find_layer, maps_and_crop_codes, read_activations, training_rows
+from xcore_lens.options import Extractor, Options
 
 Array = NDArray[np.float64]
 
@@ -39,8 +40,8 @@ class Lens:
     Raises
     ------
     UsageError
-        If activations are negative, the extractor is ``nmf`` and no option says what to do with them, if there are more
-        concepts than the activations allow, or if the classifier has no such layer.
+        If activations are negative, the extractor is ``nmf`` and the options refuse them, if more concepts are asked
+        for than the activations allow, or if the classifier has no such layer.
     NotApplicable
         If the classifier gives no access to its activations, or to gradients that the importance needs.
     """
@@ -56,17 +57,21 @@ class Lens:
 
         # Activations: A at the layer.
         layer, reason = find_layer(task, o.layer)
-        split, A = read_activations(task.classifier, layer, images, o)
+        split, A, A_crops = read_activations(task.classifier, layer, images, grid, o)
 
-        # Dictionary: V of all positions.
-        atoms = self._extract(A, range(n), task.seed)
+        # Dictionary: V of all positions, or of images and crops if there are no positions.
+        read = split.read(A)
+        rows = read if A_crops is None else torch.cat([read, A_crops], dim=1)
+        extractor: Extractor = "semi-nmf" if split.signed and o.extractor == "nmf" else o.extractor
+        k = self._number_of_concepts(rows)
+        atoms = self._extract(extractor, rows, k, task.seed)
         V = torch.from_numpy(atoms.values).float()
-        task.progress(1, n + 2, f"found {o.k} concepts at {layer} with {o.extractor}")
-        stability = self._stability(A, task.seed) if o.stability else None
+        task.progress(1, n + 2, f"found {k} concepts at {layer} with {extractor}")
+        stability = self._stability(extractor, rows, k, task.seed) if o.stability else None
         task.progress(2, n + 2, "dictionary done")
 
         # Codes: U of each image at each position.
-        U = self._code(A, V)
+        U = self._code(extractor, A, V)
 
         # Importance: phi of each concept in each image.
         phi = attribute(
@@ -81,25 +86,28 @@ class Lens:
             lambda done: task.progress(2 + done, n + 2, f"importance in image {done} of {n}"),
         )
 
-        maps, crop_codes = maps_and_crop_codes(split, images, U, lambda rows: self._code(rows, V), grid)
+        U_crops = None if A_crops is None else self._code(extractor, A_crops, V)
+        maps, crop_codes = maps_and_crop_codes(split, U, U_crops, grid)
         state = {"centre": split.shift} if o.centre and split.shift is not None else split.state
-        dictionary = Dictionary(layer, V, U, ENCODERS[o.extractor], state)
-        quality = self._quality(A, dictionary, phi, stability)
+        dictionary = Dictionary(layer, V, U, ENCODERS[extractor], state)
+        quality = self._quality(split, A, dictionary, phi, stability)
         notes = [
             f"{task.target_name}: the dictionary is made at layer {layer!r}, {reason} (lens.layer can name another)"
         ]
-        has_positions = position_grid(split.probe.layout, split.shape, images) is not None
-        crop_passes = 0 if has_positions else n * len(grid.corners)
+        crop_passes = 0 if A_crops is None else n * len(grid.corners)
         return Explanation(
             method="lens",
             target=task.target_name,
             importance_is=self.importance_is,
-            concepts=tuple(self._concepts(task, dictionary, phi, maps, crop_codes, grid)),
+            concepts=tuple(self._concepts(task, dictionary, split.read(U), phi, maps, crop_codes, grid)),
             dictionary=dictionary,
-            trace=(self._trace_entry(dictionary, atoms, quality),),
+            trace=(self._trace_entry(extractor, dictionary, atoms, quality),),
             notes=(
                 *(notes if reason else ()),
-                *(f"{task.target_name} at {layer}: {note}" for note in self._notes(dictionary, atoms, phi, quality)),
+                *(
+                    f"{task.target_name} at {layer}: {note}"
+                    for note in self._notes(extractor, split, rows, dictionary, atoms, phi, quality)
+                ),
             ),
             cost=Cost(
                 seconds=time.perf_counter() - start, forwards=n + crop_passes + phi.forwards, backwards=phi.backwards
@@ -130,39 +138,45 @@ class Lens:
         if o.importance == "sobol":
             designs(1, o.designs)  # refuses a wrong number of points
 
-    def _extract(self, a: Tensor, images: Sequence[int], seed: int) -> Atoms:
-        """The dictionary of these images."""
-        o = self.options
-        return extract(o.extractor, training_rows(a, images, o.rows, seed), o.k, seed, o.max_iter, o.tol)
+    def _number_of_concepts(self, rows: Tensor) -> int:
+        """The number of concepts, lowered if it is the default and the rows (N, R, C) are too few for it."""
+        most = min(rows.shape[0] * rows.shape[1] // 2, rows.shape[2])
+        return self.options.k if "k" in self.options.model_fields_set else max(1, min(self.options.k, most))
 
-    def _code(self, a: Tensor, atoms: Tensor) -> Tensor:
+    def _extract(self, extractor: Extractor, rows: Tensor, k: int, seed: int) -> Atoms:
+        """The dictionary of the rows (n, R, C) of n images."""
+        o = self.options
+        return extract(extractor, training_rows(rows.flatten(0, 1), o.rows, seed), k, seed, o.max_iter, o.tol)
+
+    @staticmethod
+    def _code(extractor: Extractor, a: Tensor, atoms: Tensor) -> Tensor:
         """U, (n, P, k): the codes of activations (n, P, C) for a fixed dictionary (k, C)."""
         rows = a.reshape(-1, a.shape[-1]).double().numpy()
-        codes = encode(ENCODERS[self.options.extractor], rows, atoms.double().numpy())
+        codes = encode(ENCODERS[extractor], rows, atoms.double().numpy())
         return torch.from_numpy(codes).float().reshape(*a.shape[:2], -1)
 
-    def _stability(self, a: Tensor, seed: int) -> float | None:
+    def _stability(self, extractor: Extractor, rows: Tensor, k: int, seed: int) -> float | None:
         """Mean cosine of the matched atoms of two halves of the images; None if a half is too small for a dictionary.
 
         Source: Fel et al. 2023 (holistic).
         """
-        order = np.random.default_rng([seed, 1]).permutation(len(a)).tolist()
+        order = np.random.default_rng([seed, 1]).permutation(len(rows)).tolist()
         half = len(order) // 2
         try:
-            one, two = self._extract(a, order[:half], seed), self._extract(a, order[half:], seed)
+            one, two = (self._extract(extractor, rows[part], k, seed) for part in (order[:half], order[half:]))
         except UsageError:  # fewer positions than concepts, or only zero activations
             return None
         return agreement(one.values, two.values)
 
     def _quality(
-        self, a: Tensor, dictionary: Dictionary, phi: Attribution, stability: float | None
+        self, split: SplitClassifier, a: Tensor, dictionary: Dictionary, phi: Attribution, stability: float | None
     ) -> dict[str, float | None]:
         """How well the dictionary fits, and how much of the logit it explains; None for what is not defined."""
-        o, u = self.options, _rows(dictionary.codes)
+        o, u = self.options, _rows(split.read(dictionary.codes))
         explained, whole = float(np.mean(phi.coded - phi.empty)), float(np.mean(phi.full - phi.empty))
         in_logits = o.importance in IN_LOGITS and o.pool == "sum"
         return {
-            "error": error(_rows(a), u, dictionary.atoms.double().numpy()),
+            "error": error(_rows(split.read(a)), u, dictionary.atoms.double().numpy()),
             "sparsity": float((u == 0).mean()),
             "stability": stability,
             "top1_agreement": float(phi.agrees.mean()),
@@ -170,13 +184,16 @@ class Lens:
             "accounted": float(phi.values.mean(0).sum()) / explained if in_logits and explained else None,
         }
 
-    def _trace_entry(self, dictionary: Dictionary, atoms: Atoms, quality: dict[str, float | None]) -> dict[str, object]:
+    @staticmethod
+    def _trace_entry(
+        extractor: Extractor, dictionary: Dictionary, atoms: Atoms, quality: dict[str, float | None]
+    ) -> dict[str, object]:
         """The entry of `Explanation.trace`."""
         return {
             "step": "extract",
-            "extractor": self.options.extractor,
+            "extractor": extractor,
             "layer": dictionary.layer,
-            "k": self.options.k,
+            "k": len(dictionary.atoms),
             "positions": dictionary.codes.shape[0] * dictionary.codes.shape[1],
             "iterations": atoms.iterations,
             "converged": atoms.converged,
@@ -184,14 +201,29 @@ class Lens:
         }
 
     def _notes(
-        self, dictionary: Dictionary, atoms: Atoms, phi: Attribution, quality: dict[str, float | None]
+        self,
+        extractor: Extractor,
+        split: SplitClassifier,
+        rows: Tensor,
+        dictionary: Dictionary,
+        atoms: Atoms,
+        phi: Attribution,
+        quality: dict[str, float | None],
     ) -> Iterator[str]:
         """What a reader must know about the quality of the explanation."""
-        o, u, total = self.options, _rows(dictionary.codes), float(phi.values.mean(0).sum())
+        o, u, total = self.options, _rows(split.read(dictionary.codes)), float(phi.values.mean(0).sum())
+        k = len(dictionary.atoms)
+        yield from filter(None, (treatment_note(split, o.negative, "lens") if o.extractor == "nmf" else "",))
+        yield from filter(None, (token_note(split),))
+        if k < o.k:
+            yield (
+                f"{k} concepts instead of {o.k} are looked for, because there are only {rows.shape[0] * rows.shape[1]} "
+                f"rows of {rows.shape[2]} channels (lens.k sets the number)"
+            )
         explained, accounted, stability = quality["explained_logit"], quality["accounted"], quality["stability"]
         of_logit = "" if explained is None else f" and {explained:.0%} of the class logit"
         yield (
-            f"activations rebuilt from the {o.k} concepts ({o.extractor}) give the same top class in "
+            f"activations rebuilt from the {k} concepts ({extractor}) give the same top class in "
             f"{quality['top1_agreement']:.0%} of the images{of_logit}; their relative error is {quality['error']:.2f}, "
             f"and {quality['sparsity']:.0%} of the codes are zero"
         )
@@ -206,20 +238,28 @@ class Lens:
             yield f"the importances add up to {total:.3g}, so shares of the class logit are not defined"
         unused = int((np.abs(u).max(axis=0) == 0).sum())
         if unused:
-            yield f"{unused} of the {o.k} concepts occur in no image (a smaller lens.k is enough)"
+            yield f"{unused} of the {k} concepts occur in no image (a smaller lens.k is enough)"
         if o.stability and stability is None:
             yield "stability is unknown, because half of the images are too few for a dictionary"
         if not atoms.converged:
-            yield (
-                f"{o.extractor} had not converged after {atoms.iterations} iterations (lens.max_iter sets the limit)"
-            )
+            yield (f"{extractor} had not converged after {atoms.iterations} iterations (lens.max_iter sets the limit)")
         if o.extractor == "pca" and o.centre:
             yield "the codes of centred pca average to zero, and under an affine head so do all importances"
 
     def _concepts(
-        self, task: Task, dictionary: Dictionary, phi: Attribution, maps: Tensor, crop_codes: Tensor, grid: CropGrid
+        self,
+        task: Task,
+        dictionary: Dictionary,
+        codes: Tensor,
+        phi: Attribution,
+        maps: Tensor,
+        crop_codes: Tensor,
+        grid: CropGrid,
     ) -> Iterator[Concept]:
-        """The concepts, the most important first; of equally important ones the first."""
+        """The concepts, the most important first; of equally important ones the first.
+
+        The `codes` (N, P, k) are those at the positions on which the logits depend.
+        """
         o, crops = self.options, grid.all_crops(len(task.samples))
         for rank, atom in enumerate(np.argsort(-phi.values.mean(0), kind="stable").tolist(), start=1):
             exemplars = top_crops(crop_codes[:, :, atom].flatten().numpy(), crops, o.exemplars, o.per_image)
@@ -234,7 +274,7 @@ class Lens:
                 atom=atom,
                 maps=maps[atom],
                 local=torch.from_numpy(phi.values[:, atom]).float(),
-                evidence={**dict(_evidence(phi, atom)), "code_mean": float(dictionary.codes[:, :, atom].mean())},
+                evidence={**dict(_evidence(phi, atom)), "code_mean": float(codes[:, :, atom].mean())},
             )
 
 

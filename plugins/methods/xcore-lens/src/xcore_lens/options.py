@@ -19,16 +19,21 @@ class Options(Base):
     importance: Importance = Field(
         default="gradient-x-input", description="attribution method that measures how important each concept is"
     )
-    k: int = Field(default=10, ge=1, description="number of concepts (atoms of the dictionary)")
+    k: int = Field(
+        default=10,
+        ge=1,
+        description="number of concepts (atoms of the dictionary); unless it is set, at most half the number of "
+        "positions (or of images and crops), and at most the number of channels",
+    )
     layer: str = Field(
         default="",
         description="layer of the dictionary; by default the layer given by --layer if it is not the classifier's "
         "default layer, otherwise the penultimate layer: the input of the affine head, with positions if there are any",
     )
-    negative: Literal["error", "shift", "relu"] = Field(
-        default="error",
-        description="what nmf does if the layer has negative activations: stop with an error, subtract the minimum of "
-        "each channel (shift), or set them to zero (relu)",
+    negative: Literal["semi-nmf", "shift", "relu", "error"] = Field(
+        default="semi-nmf",
+        description="what takes the place of nmf if the layer has negative activations: semi-nmf, or nmf after the "
+        "minimum of each channel is subtracted (shift) or they are set to zero (relu); or stop with an error",
     )
     centre: bool = Field(
         default=False,
