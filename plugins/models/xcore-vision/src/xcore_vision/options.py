@@ -86,6 +86,26 @@ class FunctionOptions(Options):
     batch_size: int = Field(64, ge=1, description="images in each call")
 
 
+class HubOptions(Options):
+    """Options of ``clip:`` and of the image embedder ``hf:``."""
+
+    device: str | None = Field(None, description="torch device; none = the one that --device names")
+    batch_size: int = Field(32, ge=1, description="images, or texts, in each forward pass")
+
+
+class EmbedderOptions(HubOptions):
+    """Options of the image embedders ``timm:`` and ``torchvision:``."""
+
+    pretrained: bool = Field(True, description="load the published weights; false = random weights")
+    weights: str | None = Field(
+        None, description="name of the published weights, for torchvision only, e.g. IMAGENET1K_V1"
+    )
+    checkpoint: str | None = Field(
+        None, description="file of weights (.safetensors) to load instead of the published ones; its head is not read"
+    )
+    seed: int = Field(0, description="seed of random weights")
+
+
 class ClipSegOptions(Options):
     """Options of ``clipseg:``."""
 
@@ -117,12 +137,21 @@ class CaptionOptions(BlipOptions):
 class PictureOptions(Options):
     """Options of every data set of pictures."""
 
-    size: Annotated[
-        int, Field(ge=1, le=4096, description="side in pixels of the square to which images are resized and cropped")
-    ] = 224
+    size: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="side in pixels of the square to which pictures are resized and cropped; "
+        "none = as the classifier resizes and crops, else 224",
+    )
     concepts: str | None = Field(None, description="folder with one sub-folder of images for each concept")
     vocabulary: str | None = Field(
         None, description="file with one phrase on each line; none = vocabulary.txt in the folder, if it exists"
+    )
+    names: str | None = Field(
+        None,
+        description="file that says how classes are to be called: .json {class: name}, .csv or .tsv with two columns, "
+        "or .txt with 'class name' on each line or the names of the classes 0, 1, ...",
     )
     max_pixels: int = Field(100_000_000, ge=1, description="images with more pixels are skipped and named")
 
