@@ -233,7 +233,7 @@ def explain(
     """
     from xcore.models.classifiers import as_classifier
     from xcore.run.checks import check_target
-    from xcore.run.live import component, helpers, live_task
+    from xcore.run.live import helpers, live_task
 
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"the seed is {seed!r}", "pass a whole number from 0 to 2**32 - 1")
@@ -241,6 +241,7 @@ def explain(
     ref = Ref(method, dict(options or {}))
     explainer = registry.create("explainer", ref)
     model = as_classifier(classifier, class_names)
+    drawing, played = helpers(registry, ref, generator, models or {}, model.modality)
     task = live_task(
         model,
         samples,
@@ -248,8 +249,8 @@ def explain(
         contrast=contrast,
         layer=layer,
         seed=seed,
-        generator=component(registry, "generator", generator),
-        models=helpers(registry, ref, models or {}, model.modality),
+        generator=drawing,
+        models=played,
         renderings=registry.rendering,
         vocabulary=vocabulary,
         workdir=Path(workdir or tempfile.mkdtemp(prefix="xcore-")),
@@ -258,7 +259,7 @@ def explain(
     with seeded(seed):
         check_target(task)
         made: Explanation = explainer.explain(task)
-    return replace(made, explained=explained(task))
+    return replace(made, explained=explained(task), notes=(*made.notes, *getattr(task.generator, "notes", ())))
 
 
 def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registry: Registry | None = None) -> Suite:

@@ -41,6 +41,8 @@ RENDERINGS = ("as-is", "crop", "segment", "generated")
 """Renderings of random sets that are built in; see `xcore.run.random_sets`."""
 KINDS = ("explainer", "generator", "classifier", "metric", "dataset", "model", "rendering", "engine", "command")
 TITLES = {"explainer": "method", "dataset": "data set"}
+OPTIONAL = "?"
+"""What follows a role on the card of a component that does without it where no model is named."""
 
 
 @dataclass(frozen=True)
@@ -308,9 +310,44 @@ class Registry:
 
     def uses(self, ref: Ref, kind: str) -> tuple[str, ...]:
         """The helpers that a component asks for with its options: roles, and ``generator``."""
+        return tuple(helper.removesuffix(OPTIONAL) for helper in self._asked(ref, kind))
+
+    def _asked(self, ref: Ref, kind: str) -> tuple[str, ...]:
+        """The same; those that it does without where none is named end with `OPTIONAL`."""
         card, _ = self.find(kind, ref)
         with plugin_errors(card):
             return tuple(resolve(card.uses)(self.options(kind, ref))) if isinstance(card.uses, str) else card.uses
+
+    def lacking(self, ref: Ref, named: Iterable[str], modality: str) -> str:
+        """The first helper that a method needs on samples of a modality and that is not named; "" if there is none.
+
+        Nothing is loaded for it, so that it can be told before anything is.
+
+        Parameters
+        ----------
+        named
+            The roles that are played, and ``generator`` if there is one.
+        """
+        from xcore.contract.roles import READS
+
+        card, known = self.find("explainer", ref)[0], set(named)
+        if modality not in card.modalities:
+            return ""  # its cells are skipped, and the reason is told
+        always = [helper for helper in card.needs if helper == "generator"]
+        for helper in (*always, *self._asked(ref, "explainer")):
+            if helper not in known and not helper.endswith(OPTIONAL) and READS.get(helper, modality) == modality:
+                return helper
+        return ""
+
+    def played_by(self, helper: str, modality: str) -> str:
+        """What may be named for a role, or for ``generator``, on samples of a modality: ``clip:ID``, or ``REF``.
+
+        References that load what the user names come first; those without an argument are made for one world.
+        """
+        kind = "generator" if helper == "generator" else "model"
+        cards = [c for c in self.cards(kind) if modality in c.modalities and helper in ("generator", c.role)]
+        shown = [c.shown for c in cards if c.argument] or [c.shown for c in cards]
+        return " or ".join(shown[:2]) or "REF"
 
     def known_roles(self) -> set[str]:
         """The roles that some model plays, ours or a plugin's own."""

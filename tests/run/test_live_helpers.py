@@ -30,7 +30,7 @@ class Asks:
 class Plugin:
     @hookimpl
     def register_explainers(self, register):
-        register("asks", Asks, summary="asks", uses=("text-decoder", "vqa", "generator"))
+        register("asks", Asks, summary="asks", uses=("text-decoder", "vqa", "generator?"))
 
     @hookimpl
     def register_models(self, register):

@@ -45,7 +45,7 @@ def test_a_role_that_nobody_plays_is_refused_with_the_nearest(tmp_path, registry
         explained(registry, "painted", models={"palete": "warm"})
     with pytest.raises(UsageError, match="model 'loud' plays the role 'loudness', not 'palette'"):
         explained(registry, "painted", models={"palette": "loud"})
-    with pytest.raises(MissingError, match=r"no model for the role 'palette' \(pass models="):
+    with pytest.raises(MissingError, match=r"the role 'palette' \(pass models=\{'palette': 'cold or warm'\}\)"):
         explained(registry, "painted")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from xcore.base.errors import UsageError, unknown
-from xcore.registry import KINDS, Card, Registry, load_registry, resolve
+from xcore.registry import KINDS, OPTIONAL, Card, Registry, load_registry, resolve
 
 
 def list_cards(kind: str, as_json: bool) -> None:
@@ -61,7 +61,7 @@ def show_component(name: str, files: Sequence[str], as_json: bool) -> None:
 def _uses(registry: Registry, c: Card) -> tuple[str, ...] | None:
     """The helpers that a component asks for with its default options; None if there are no such options."""
     if not isinstance(c.uses, str):
-        return c.uses
+        return tuple(helper.removesuffix(OPTIONAL) for helper in c.uses)
     from xcore.contract.types import Ref
 
     try:

@@ -40,8 +40,8 @@ class Register(Protocol):
         files: tuple[str, ...] = (),  # files and folders inside your package that it reads, such as its weights
         fingerprint: str | Fingerprint | None = None,  # for files elsewhere: a function, or "package.plugin:function"
         needs: tuple[str, ...] = (),  # "gradients", "activations", "generator", "concepts", "vocabulary"
-        uses: tuple[str, ...] | str = (),  # roles, or "generator" if one is given; or "package.plugin:uses", a light
-        # function options -> these
+        uses: tuple[str, ...] | str = (),  # roles, or "generator"; "vqa?" = it does without where none is named; or
+        # "package.plugin:uses", a light function options -> these
         modalities: tuple[str, ...] = ("image",),  # of the samples that it reads
         role: str | tuple[str, ...] | None = None,  # for models: the role that it plays, or several; any name
         own_data: bool = False,  # for models, generators: made for the data sets of its distribution; on other data the

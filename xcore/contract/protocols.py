@@ -79,7 +79,8 @@ class Generator(Protocol):
     """A model that draws samples from prompts and can be fine-tuned on preferences.
 
     A generator may also have a method `probe() -> Probe` that opens it at its latents, for samples that it drew and for
-    any others. `gradients` and `head` of that probe raise `NotApplicable` where there are no logits.
+    any others. `gradients` and `head` of that probe raise `NotApplicable` where there are no logits. And it may have a
+    method `remarks(prompts) -> list[str]`: what a reader must know of these prompts, e.g. that their end is not read.
     """
 
     modality: Modality

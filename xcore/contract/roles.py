@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xcore.contract.samples import Samples
+    from xcore.contract.samples import Modality, Samples
+
+READS: Mapping[str, Modality] = {
+    "image-text": "image",
+    "image-embedder": "image",
+    "text-embedder": "text",
+    "vqa": "image",
+    "captioner": "image",
+    "segmenter": "image",
+    "localiser": "image",
+}
+"""Role -> the modality of the samples that its models read. A role that is not here may read any."""
 
 
 class ImageText(Protocol):

@@ -14,6 +14,7 @@ from xcore.contract.types import Budget, Ref, Split, Truth
 from xcore.inputs.arrays import as_samples
 from xcore.inputs.class_names import find_class
 from xcore.inputs.words import content_words
+from xcore.run.drawing import FramedGenerator, framing_like
 from xcore.run.random_sets import RandomSets
 from xcore.run.workbench import TrainingData
 from xcore.store.run_directory import Store
@@ -45,6 +46,9 @@ def live_task(
     if isinstance(vocabulary, str) or not all(isinstance(phrase, str) for phrase in vocabulary):
         raise UsageError("the vocabulary must be a list of strings", "pass vocabulary=[phrase, ...]")
     vocabulary = tuple(vocabulary)
+    framing = framing_like(given, getattr(model, "framing", None))
+    if framing is not None and getattr(generator, "modality", None) == "image":
+        generator = FramedGenerator(generator, framing)
     data = LiveData(given, model.classes[index], others, vocabulary or words_of(given, others))
 
     def helper(role: str) -> Any:
@@ -80,10 +84,12 @@ def live_task(
     )
 
 
-def helpers(registry: Registry, method: Ref, given: Mapping[str, Any], modality: str) -> dict[str, Any]:
-    """Role -> helper model: the given ones, and those that play a role of the method unasked.
+def helpers(
+    registry: Registry, method: Ref, generator: Any, given: Mapping[str, Any], modality: str
+) -> tuple[Any, dict[str, Any]]:
+    """The generator, and role -> helper model: the given ones, and those that play a role of the method unasked.
 
-    Every reference is checked before the first model is loaded.
+    Every reference is checked before the first model is loaded, and what the method needs must be given.
     """
     known = registry.known_roles() | set(registry.roles(method))
     for role, model in given.items():
@@ -93,7 +99,14 @@ def helpers(registry: Registry, method: Ref, given: Mapping[str, Any], modality:
             registry.find_model(role, ref)
             registry.options("model", ref)
     unasked = registry.fallbacks((r for r in registry.roles(method) if r not in given), modality)
-    return {role: component(registry, "model", model) for role, model in {**given, **unasked}.items()}
+    named = [*given, *unasked, *(["generator"] if generator is not None else [])]
+    if lacking := registry.lacking(method, named, modality):
+        what, example = f"a model of the role {lacking!r}", repr(registry.played_by(lacking, modality))
+        if lacking == "generator":
+            raise MissingError(f"method {method} needs a generator", f"pass generator={example}")
+        raise MissingError(f"method {method} needs {what}", f"pass models={{{lacking!r}: {example}}}")
+    made = {role: component(registry, "model", model) for role, model in {**given, **unasked}.items()}
+    return component(registry, "generator", generator), made
 
 
 def component(registry: Registry, kind: str, given: Any) -> Any:

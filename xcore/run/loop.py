@@ -236,7 +236,8 @@ class Bench:
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
         cost = replace(explanation.cost, seconds=seconds, peak_mb=peak)
-        return replace(explanation, cost=cost, explained=explained(task))
+        notes = (*explanation.notes, *getattr(task.generator, "notes", ()))
+        return replace(explanation, cost=cost, explained=explained(task), notes=notes)
 
     def _write(
         self, name: str, cell: Cell, status: str, reason: str, trace: str, seconds: float, made: Explanation | None

@@ -219,12 +219,6 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     facts = _facts(registry, data, known or {})
     defaults = facts["defaults"]
     classifiers = suite.classifiers or [defaults.get("classifier") or _no_classifier(data)]
-    classes = _classes(
-        suite.classes,
-        facts,
-        lambda: registry.create("dataset", data),
-        lambda: registry.create("classifier", checked("classifier", classifiers[0])),
-    )
     generator = suite.generator or defaults.get("generator", "")
     contrast = suite.contrast or defaults.get("contrast", "")
     models = {k: v for k, v in defaults.items() if k not in AXES} | suite.models
@@ -241,13 +235,18 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     helpers = {role: checked("model", text) for role, text in models.items()}
     for role, ref in helpers.items():
         registry.find_model(role, ref)
+    for _, method in methods:
+        _refuse_lacking(registry, method, [*helpers, *(["generator"] if generator else [])], facts["modality"])
+    classes = _classes(
+        suite.classes,
+        facts,
+        lambda: registry.create("dataset", data),
+        lambda: registry.create("classifier", checked("classifier", classifiers[0])),
+    )
     cells = []
     for classifier in [checked("classifier", c) for c in classifiers]:
         for cls in classes:
             for arm, method in methods:
-                card, _ = registry.find("explainer", method)
-                if "generator" in card.needs and not generator:
-                    raise UsageError(f"method {card.name!r} needs a generator", "name one with --generator REF")
                 for seed in suite.seeds:
                     cells.append(
                         Cell(
@@ -278,6 +277,17 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         metric_cards={metric.text: _metric_card(registry, metric) for metric in metrics},
         facts={facts["id"]: facts},
     )
+
+
+def _refuse_lacking(registry: Registry, method: Ref, named: Iterable[str], modality: str) -> None:
+    """Raise `MissingError` if a method needs a helper that is not named: no model is loaded in vain."""
+    if helper := registry.lacking(method, named, modality):
+        what, flag = f"a model of the role {helper!r}", f"--model {helper}="
+        if helper == "generator":
+            what, flag = "a generator", "--generator "
+        raise MissingError(
+            f"method {method} needs {what}", f"name one with {flag}{registry.played_by(helper, modality)}"
+        )
 
 
 class _Settings:

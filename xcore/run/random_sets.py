@@ -8,13 +8,13 @@ are cropped, segmented or generated as the concept's samples were.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xcore.base.errors import MissingError, NotApplicable
 from xcore.contract.samples import Samples
 from xcore.contract.types import Split
 from xcore.inputs.renderings import crops, segments
+from xcore.run.drawing import drawn_phrases, generate_pool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,28 +182,5 @@ class RandomSets:
                 "random sets of generated samples need the generator that drew the concepts",
                 "name it with --generator REF",
             )
-        return generate_pool(self._generator, self._vocabulary, start_seed, n)
-
-
-def generate_pool(generator: Generator, vocabulary: tuple[str, ...], start_seed: int, n: int) -> Samples:
-    """Draw n samples of random phrases of the vocabulary with the generator's base weights.
-
-    Fewer if it has no words for some of them.
-    """
-    import numpy as np
-
-    if not vocabulary:
-        raise MissingError(
-            "random sets of generated samples need phrases to draw, and the data set has no vocabulary",
-            "name another data set",
-        )
-    rng = np.random.default_rng(start_seed)
-    prompts = [vocabulary[i] for i in rng.integers(len(vocabulary), size=n)]
-    drawn = generator.generate(prompts, [start_seed + i for i in range(n)])
-    filled = replace(drawn, meta={}).filled()
-    if not len(filled):
-        raise MissingError(
-            f"the generator has no words for any of {n} phrases of the vocabulary, such as {prompts[0]!r}",
-            "name another generator or another question for it",
-        )
-    return filled
+        phrases = drawn_phrases(self._vocabulary, self._generator.modality)
+        return generate_pool(self._generator, phrases, start_seed, n)

@@ -20,11 +20,13 @@ from xcore.contract.types import Cell, Explanation, Ref, Split, Truth
 from xcore.inputs.class_names import ClassNames
 from xcore.inputs.words import content_words
 from xcore.registry import Registry
-from xcore.run.random_sets import RandomSets, generate_pool
+from xcore.run.drawing import FramedGenerator, drawn_phrases, framing_like, generate_pool
+from xcore.run.random_sets import RandomSets
 from xcore.store.codec import load_samples, save_samples
 from xcore.store.identity import Identity
 
 if TYPE_CHECKING:
+    from xcore.inputs.images import Framing
     from xcore.store.run_directory import Store
 
 
@@ -101,27 +103,13 @@ class Workbench:
         return [*dict.fromkeys(line for data in self._datasets(cell) for line in data.skipped)]
 
     def class_names(self, ref: Ref, cell: Cell) -> dict[str, str]:
-        """Class of a data set -> the class of a cell's classifier that it is; itself if it is none of them.
-
-        Raises
-        ------
-        UsageError
-            Two classes of the data set are the explained class of the classifier.
-        """
+        """Class of a data set -> the class of a cell's classifier that it is; itself if it is none of them."""
         key = digest(["class names", asdict(ref), asdict(cell.classifier)])
         if key not in self._made:
             data, known = self.dataset(ref), self._known_names(cell)
             found = {c: self._known_name(known, c, getattr(data, "aliases", {}).get(c, ())) for c in data.classes}
             self._made[key] = found
         names: dict[str, str] = self._made[key]
-        target = self.classifier(cell).classes[self.target(cell)]
-        twice = [c for c, name in names.items() if name == target]
-        if len(twice) > 1:
-            both = " and ".join(map(repr, twice))
-            raise UsageError(
-                f"the classes {both} of {ref} are both the class {target!r} of {cell.classifier}",
-                "put their samples together, or leave one of them out",
-            )
         return names
 
     @staticmethod
@@ -181,11 +169,17 @@ class Workbench:
         return [f"{copies} held-out sample(s) of {cell.heldout} are explained, too, and are left out"] if copies else []
 
     def check(self, cell: Cell) -> None:
-        """Raise `UsageError` if the class or the layer of a cell is not there."""
+        """Raise `UsageError` if the class or the layer of a cell is not there, or not one class only."""
         data, classifier = self.dataset(cell.data), self.classifier(cell)
         if cell.cls not in data.classes:
             raise unknown(f"class of data set {cell.data}:", cell.cls, data.classes)
-        self.target(cell)
+        target = classifier.classes[self.target(cell)]
+        alike = [c for c, name in self.class_names(cell.data, cell).items() if name == target]
+        if len(alike) > 1:
+            raise UsageError(
+                f"the classes {' and '.join(map(repr, alike))} of {cell.data} are both {target!r} of {cell.classifier}",
+                "put their samples together, or leave one of them out",
+            )
         self._heldout_class(cell)
         if classifier.modality != data.modality:
             raise UsageError(
@@ -238,28 +232,41 @@ class Workbench:
         """
         if cell.generator is None:
             return None
-        ref, vocabulary = cell.generator, self.dataset(cell.data).vocabulary
+        ref, data = cell.generator, self.dataset(cell.data)
+        phrases = drawn_phrases(data.vocabulary, data.modality)
 
         def pool(start_seed: int, n: int) -> Samples:
             key = {
                 "generator": self.identity.component("generator", ref),
-                "vocabulary": digest(vocabulary),
+                "vocabulary": digest(phrases),
+                "framing": asdict(framing) if (framing := self._drawn_framing(cell)) else None,
                 "start_seed": start_seed,
                 "n": n,
             }
 
             def make(directory: Path) -> None:
-                save_samples(generate_pool(self.component("generator", ref), vocabulary, start_seed, n), directory)
+                save_samples(generate_pool(self._generator(ref, cell), phrases, start_seed, n), directory)
 
             return load_samples(self.store.artifact("contrast-samples", key, make), f"pool/{start_seed}")
 
         return pool
 
+    def _generator(self, ref: Ref, cell: Cell) -> Generator:
+        """A generator whose pictures have the size of the pictures of the class of a cell."""
+        framing = self._drawn_framing(cell)  # first, since it may refuse the data before a large model is loaded
+        made: Generator = self.component("generator", ref)
+        return FramedGenerator(made, framing) if framing else made
+
+    def _drawn_framing(self, cell: Cell) -> Framing | None:
+        """How drawn pictures get the size of the pictures of the class of a cell; None for texts."""
+        samples = self._of_class(cell, "explain", cell.budget.samples, "samples to explain")
+        return framing_like(samples, getattr(self.classifier(cell), "framing", None))
+
     def task(self, cell: Cell, workdir: Path, progress: Progress) -> Task:
         """What a method is asked to do in this cell."""
         classifier, data = self.classifier(cell), self.data(cell)
         drawn_with = cell.generator if self.registry.draws(cell.method) else None
-        generator: Generator | None = self.component("generator", drawn_with) if drawn_with else None
+        generator = self._generator(drawn_with, cell) if drawn_with else None
         samples = self.explained(cell)
 
         def model(role: str) -> Any:

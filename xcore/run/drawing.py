@@ -1,0 +1,130 @@
+"""What generators draw: pictures of the size of the pictures of a class, and the pools of random sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from xcore.base.errors import MissingError
+from xcore.contract.samples import Modality, Samples
+from xcore.inputs.everyday import EVERYDAY
+
+if TYPE_CHECKING:
+    from xcore.contract.protocols import Generator
+    from xcore.contract.types import Adapter
+    from xcore.inputs.images import Framing
+
+AT_ONCE = 120
+"""Pictures that are held at the generator's own size before they are framed: 380 MB of 512 x 512 pixels."""
+
+
+def drawn_phrases(vocabulary: Sequence[str], modality: Modality) -> tuple[str, ...]:
+    """What random pictures are drawn of: the phrases of the data set, or everyday attributes where it has none."""
+    return tuple(vocabulary) or (EVERYDAY if modality == "image" else ())
+
+
+def framing_like(samples: Samples, framing: Framing | None) -> Framing | None:
+    """How drawn pictures get the size of the pictures of a class; None for texts.
+
+    Parameters
+    ----------
+    samples
+        The samples of the class.
+    framing
+        How the classifier frames pictures from files, if it does.
+    """
+    from xcore.inputs.images import Framing
+
+    if samples.modality != "image":
+        return None
+    height, width = samples.images.shape[-2:]
+    if framing is not None and framing.size == (height, width):
+        return framing
+    return Framing((height, width), min(height, width))
+
+
+class FramedGenerator:
+    """A generator whose pictures have the size of the pictures of the class.
+
+    Those of another size are framed with pixels of 8 bits, as if they were files of a folder, so that methods, random
+    sets and metrics see drawn and photographed pictures alike. Everything else is passed on to the generator.
+
+    Parameters
+    ----------
+    inner
+        The generator.
+    framing
+        How pictures of another size are framed.
+    """
+
+    def __init__(self, inner: Generator, framing: Framing) -> None:
+        self._inner, self._framing = inner, framing
+        self._prompts: dict[str, None] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
+        """Draw one sample for each prompt, as the generator does, and frame the pictures."""
+        self._prompts.update(dict.fromkeys(prompts))
+        if len(prompts) <= AT_ONCE:
+            return self._framed(self._inner.generate(prompts, seeds, adapter))
+        parts = []
+        for i in range(0, len(prompts), AT_ONCE):
+            rows = slice(i, i + AT_ONCE)
+            parts.append(self._framed(self._inner.generate(prompts[rows], seeds[rows], adapter)))
+        return replace(Samples.concat(parts), meta=_joined(parts))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the prompts so far, e.g. that some are too long for the generator."""
+        remarks = getattr(self._inner, "remarks", None)
+        return tuple(remarks(tuple(self._prompts))) if remarks else ()
+
+    def _framed(self, drawn: Samples) -> Samples:
+        from xcore.inputs.images import framed
+
+        if drawn.modality != "image" or tuple(drawn.images.shape[-2:]) == self._framing.size:
+            return drawn
+        return replace(drawn, data=framed(drawn.images, self._framing))
+
+
+def _joined(parts: Sequence[Samples]) -> dict[str, Any]:
+    """The meta of all parts: entries that hold something for each sample are joined, others are those of the first."""
+    import torch
+
+    joined = dict(parts[0].meta)
+    for name, first in parts[0].meta.items():
+        values = [part.meta[name] for part in parts]
+        if isinstance(first, torch.Tensor) and first.ndim and len(first) == len(parts[0]):
+            joined[name] = torch.cat(values)
+        elif isinstance(first, tuple | list) and len(first) == len(parts[0]):
+            joined[name] = tuple(entry for value in values for entry in value)
+    return joined
+
+
+def generate_pool(generator: Generator, vocabulary: Sequence[str], start_seed: int, n: int) -> Samples:
+    """Draw n samples of random phrases of the vocabulary with the generator's base weights.
+
+    Fewer if it has no words for some of them.
+    """
+    import numpy as np
+
+    if not vocabulary:
+        raise MissingError(
+            "random sets of generated samples need phrases to draw, and the data set has no vocabulary",
+            "name another data set",
+        )
+    rng = np.random.default_rng(start_seed)
+    prompts = [vocabulary[i] for i in rng.integers(len(vocabulary), size=n)]
+    drawn = generator.generate(prompts, [start_seed + i for i in range(n)])
+    filled = replace(drawn, meta={}).filled()
+    if not len(filled):
+        raise MissingError(
+            f"the generator has no words for any of {n} phrases of the vocabulary, such as {prompts[0]!r}",
+            "name another generator or another question for it",
+        )
+    return filled
