@@ -166,12 +166,14 @@ def test_options_are_grouped_and_those_that_people_set_come_first() -> None:
 
 
 def test_roles_follow_the_options() -> None:
-    assert uses(Options()) == ("image-text", "text-embedder", "vqa")
+    assert uses(Options()) == ("image-text", "text-embedder", "vqa?")
+    assert uses(Options(vocabulary="phrases.txt")) == ("image-text", "text-embedder")
     assert uses(Options(seeds="vocabulary")) == ("image-text", "text-embedder")
     assert uses(Options(prompts=("a",))) == ()
     assert uses(Options(prompts=("a",), state="embedding")) == ("image-text", "text-embedder")
     assert uses(Options(prompts=("a",), policy="ranking", seeds="vqa")) == ("image-text", "text-embedder")
     assert uses(Options(seeds="vqa")) == ("image-text", "text-embedder", "vqa")
+    assert uses(Options(seeds="vqa", places="localiser"))[-1] == "localiser"
 
 
 class ScriptedActions(Policy):

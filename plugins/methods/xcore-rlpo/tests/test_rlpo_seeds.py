@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import acos, cos, sin
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from xcore_rlpo.options import Options
+from xcore_rlpo.plugin import vocabulary_fingerprint
 from xcore_rlpo.seed_prompts import choose, distinct, pieces, probabilities, without_class_name
 
-from xcore.contract import MissingError, NotApplicable, Samples, Task
+from xcore.contract import MissingError, NotApplicable, Samples, Task, XcoreError
+from xcore.inputs.everyday import EVERYDAY
 
 COLOURS = {"red": [1.0, 0, 0], "scarlet": [0.99, 0.01, 0], "green": [0, 1.0, 0], "blue": [0, 0, 1.0]}
 
@@ -89,8 +92,57 @@ def test_own_prompts_are_taken_as_they_are(task: Callable[[Sequence[str]], Task]
     assert ranked.phrases == ("red", "blue")
 
 
+def test_a_file_of_phrases_takes_the_place_of_the_vocabulary(
+    task: Callable[[Sequence[str]], Task], tmp_path: Path
+) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("# colours\nblue\n\n  green   tea \nred\nblue\n", encoding="utf-8-sig")
+    got = choose(task(["green"]), Options(vocabulary=str(file)))
+    assert got.phrases == ("red", "blue"), "without the class name"
+    assert got.notes == (f"seed prompts come from 3 phrases of the vocabulary file {str(file)!r}",)
+    asked = replace(task(["green"]), roles=("image-text", "vqa"), model=task([]).model)
+    assert choose(asked, Options(vocabulary=str(file))) == got, "a file that was named wins over questions"
+    before = vocabulary_fingerprint(Options(vocabulary=str(file)))
+    file.write_text("blue\nred\n")
+    assert vocabulary_fingerprint(Options(vocabulary=str(file))) != before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "there is no vocabulary file"), (b"# red\n \n", "holds no phrase"), (b"\xff\xfered", "no text in UTF-8")],
+)
+def test_a_file_that_holds_no_phrases_is_refused_by_its_name(content: bytes | None, said: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "words.txt").write_bytes(content)
+    with pytest.raises(XcoreError, match=rf"words.txt.*{said}|{said}.*words.txt") as error:
+        vocabulary_fingerprint(Options(vocabulary=str(tmp_path / "words.txt")))
+    assert "one phrase on each line" in str(error.value)
+    assert vocabulary_fingerprint(Options()) == ""
+
+
+def test_two_sources_of_seed_prompts_are_refused(refused: Callable[..., None]) -> None:
+    refused({"vocabulary": "a.txt", "prompts": ["b"]}, "no vocabulary is read: leave one of both out")
+    refused({"vocabulary": "a.txt", "seeds": "vqa"}, "no vocabulary is read: leave one of both out")
+
+
+def test_pictures_without_a_vocabulary_are_told_everyday_attributes(task: Callable[[Sequence[str]], Task]) -> None:
+    class Hashed(Colours):
+        def embed_texts(self, texts: Sequence[str]) -> Tensor:
+            rng = torch.Generator().manual_seed(0)
+            return torch.rand(len(texts), 3, generator=rng)
+
+    made = task([])
+    got = choose(replace(made, model=lambda role: Hashed()), Options(dedup=1.0))
+    assert set(got.phrases) < set(EVERYDAY)
+    assert len(got.phrases) == 20
+    assert got.notes == (
+        f"seed prompts come from {len(EVERYDAY)} everyday visual attributes, as the data set has no vocabulary",
+    )
+
+
 def test_errors_name_what_is_missing(task: Callable[[Sequence[str]], Task]) -> None:
+    texts = replace(task([]), samples=Samples("text", ("x",), ("x",)))
     with pytest.raises(MissingError, match="no vocabulary"):
-        choose(task([]), Options())
+        choose(texts, Options())
     with pytest.raises(MissingError, match="class name"):
         choose(task(["GREEN TEA"]), Options())

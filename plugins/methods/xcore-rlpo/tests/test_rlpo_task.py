@@ -165,7 +165,7 @@ def test_a_localiser_may_place_the_concepts(tmp_path: Path) -> None:
     for c in got.concepts[:2]:
         assert torch.equal(c.maps, Brightest().locate(task(tmp_path).samples, c.samples))
     assert got.concepts[2].maps is None
-    assert uses(Options(places="localiser")) == ("image-text", "text-embedder", "vqa", "localiser")
+    assert uses(Options(places="localiser")) == ("image-text", "text-embedder", "vqa?", "localiser")
     assert "localiser" not in uses(Options(places="localiser", maps=0))
 
 

@@ -130,9 +130,21 @@ def test_prompts_are_embedded_once(generator: DiffusionGenerator, monkeypatch: p
     assert sorted(seen) == ["", "black", "white"]
 
 
-def test_a_prompt_that_is_cut_is_said_so(generator: DiffusionGenerator) -> None:
-    with pytest.warns(UserWarning, match="reads only 16 of the 22 tokens of the prompt"):
-        generator.generate(["zebra " * 20], [0])
+def test_prompts_that_are_cut_are_one_remark_and_no_warning(generator: DiffusionGenerator) -> None:
+    long, longer = "zebra " * 14, "zebra " * 20
+    generator.generate([long + "white", long + "black", longer], [0, 0, 0])  # a warning would be an error here
+    assert generator.remarks([long, "a zebra"]) == []
+    (remark,) = generator.remarks([longer, long + "white", "a zebra", longer, *PROMPTS])
+    assert "reads only the first 16 tokens of a prompt: the end of 2 of 9 prompts is not drawn" in remark
+    assert "the longest has 22 tokens ('zebra zebra" in remark
+
+
+def test_a_tokenizer_without_a_limit_gets_that_of_the_encoder(copy: Path, generator: DiffusionGenerator) -> None:
+    config = copy / "tokenizer" / "tokenizer_config.json"
+    config.write_text(json.dumps({k: v for k, v in json.loads(config.read_text()).items() if k != "model_max_length"}))
+    unlimited = DiffusionGenerator(copy, OPTIONS)
+    assert unlimited.pipe.tokenizer.model_max_length == 16
+    assert torch.equal(unlimited.generate(["white"], [0]).images, generator.generate(["white"], [0]).images)
 
 
 def test_nothing_is_printed_and_random_state_is_left(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:

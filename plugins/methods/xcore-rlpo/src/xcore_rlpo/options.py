@@ -59,9 +59,9 @@ class Options(Base):
     )
     seeds: Literal["auto", "vocabulary", "vqa"] = Field(
         "auto",
-        description="Where seed prompts come from: vocabulary = the phrases of the data set (of texts, their words); "
-        "vqa = answers of a model of the role vqa about patches of the class images; auto = vqa where such a model is "
-        "given, else vocabulary.",
+        description="Where seed prompts come from: vocabulary = the phrases of the data set, or everyday visual "
+        "attributes if it has none (of texts, their words); vqa = answers of a model of the role vqa about patches of "
+        "the class images; auto = vqa where such a model is given, else vocabulary.",
     )
     questions: tuple[str, ...] = Field(
         (), description="Questions about your task that are asked of every patch after the seven standard ones."
@@ -91,6 +91,12 @@ class Options(Base):
         "them, dataset = samples of other classes from the data set.",
     )
 
+    vocabulary: str = Field(
+        "",
+        description="File with phrases to choose seed prompts from, one on each line (UTF-8; lines that begin with # "
+        "are left out). Empty = those that the option seeds names.",
+        json_schema_extra=SEEDS,
+    )
     vqa_images: int = Field(
         20, ge=1, description="How many class images to ask about, at least 1; the first ones.", json_schema_extra=SEEDS
     )
@@ -300,6 +306,14 @@ class Options(Base):
         if isinstance(given, Mapping) and given.get("preset") == "parity":
             return {**PARITY, **given}
         return given
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Options:
+        if self.vocabulary and self.prompts:
+            raise ValueError("prompts are your own seed prompts, so no vocabulary is read: leave one of both out")
+        if self.vocabulary and self.seeds == "vqa":
+            raise ValueError("seeds=vqa asks about images, so no vocabulary is read: leave one of both out")
+        return self
 
     @field_validator("prompts", "questions")
     @classmethod

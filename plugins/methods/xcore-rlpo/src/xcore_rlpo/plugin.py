@@ -20,6 +20,7 @@ def register_explainers(register: Register) -> None:
         options="xcore_rlpo.options:Options",
         needs=("gradients", "generator"),
         uses="xcore_rlpo.plugin:uses",
+        fingerprint="xcore_rlpo.plugin:vocabulary_fingerprint",
         modalities=("image", "text"),
         paper="Taparia et al., Explainable Concept Generation through Vision-Language Preference Learning, "
         "arXiv:2408.13438",
@@ -27,7 +28,18 @@ def register_explainers(register: Register) -> None:
 
 
 def uses(options: Options) -> tuple[str, ...]:
-    """The roles of the helper models that these options need."""
-    vqa = ("vqa",) if options.seeds != "vocabulary" and not options.prompts else ()
+    """The roles of the helper models that these options need; "vqa?" where it does without such a model."""
+    asked = {"vqa": ("vqa",), "auto": ("vqa?",), "vocabulary": ()}[options.seeds]
+    vqa = () if options.prompts or options.vocabulary else asked
     localiser = ("localiser",) if options.places == "localiser" and options.maps else ()
     return (*(("image-text", "text-embedder") if options.embeds else ()), *vqa, *localiser)
+
+
+def vocabulary_fingerprint(options: Options, argument: str | None = None) -> str:
+    """Digest of the phrases in the file that the options name; empty if they name none."""
+    if not options.vocabulary:
+        return ""
+    from xcore.contract import digest
+    from xcore_rlpo.vocabulary import phrases_in
+
+    return digest(phrases_in(options.vocabulary))

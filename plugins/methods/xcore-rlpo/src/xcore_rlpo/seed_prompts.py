@@ -1,7 +1,8 @@
 """Seed prompts, the actions of the policy: the user's own, or phrases that are ranked on the class samples.
 
-Phrases come from the vocabulary of the data set, or from questions that a model answers about patches of the class
-images, after the seed prompts of Taparia et al., arXiv:2408.13438, and their released code.
+Phrases come from the vocabulary of the data set, a file or a list of everyday attributes, or from questions that a
+model answers about patches of the class images, after the seed prompts of Taparia et al., arXiv:2408.13438, and their
+released code.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from xcore.contract import (
     UsageError,
     VisualQuestionAnswering,
 )
+from xcore.inputs.everyday import EVERYDAY
 from xcore.inputs.words import lemma, words
 from xcore_rlpo.options import Options
+from xcore_rlpo.vocabulary import phrases_in
 
 QUESTIONS = (
     "what is the pattern in the image?",
@@ -77,8 +80,10 @@ def choose(task: Task, options: Options) -> SeedPrompts:
     notes: tuple[str, ...] = ()
     if from_answers:
         phrases, notes = phrases_from_answers(task, options)
+    elif options.prompts:
+        phrases = options.prompts
     else:
-        phrases = options.prompts or _vocabulary(task)
+        phrases, notes = _vocabulary(task, options)
     embed = embedding(task)
     texts = normalize(embed(Samples("text", phrases, phrases)), dim=1)
     if from_answers:  # of two answers that count as one, the more frequent one stays
@@ -95,7 +100,7 @@ def choose(task: Task, options: Options) -> SeedPrompts:
 def _uses_answers(task: Task, options: Options) -> bool:
     """Whether phrases come from answers to questions."""
     if options.seeds == "auto":
-        return task.samples.modality == "image" and "vqa" in task.roles
+        return not options.vocabulary and task.samples.modality == "image" and "vqa" in task.roles
     if options.seeds == "vqa" and task.samples.modality != "image":
         raise NotApplicable(
             "rlpo.seeds=vqa asks about images, but these samples are texts", "use rlpo.seeds=vocabulary"
@@ -103,13 +108,23 @@ def _uses_answers(task: Task, options: Options) -> bool:
     return options.seeds == "vqa"
 
 
-def _vocabulary(task: Task) -> tuple[str, ...]:
-    """The phrases of the data set without the class name."""
-    phrases = without_class_name(task.vocabulary, task.target_name)
+def _vocabulary(task: Task, options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The phrases without the class name, and a note of where they come from if it is not the data set.
+
+    They come from the file that the options name, else from the data set, else they are everyday visual attributes.
+    """
+    given, source, notes = task.vocabulary, "the data set", tuple[str, ...]()
+    if options.vocabulary:
+        given, source = phrases_in(options.vocabulary), f"the vocabulary file {options.vocabulary!r}"
+        notes = (f"seed prompts come from {len(given)} phrases of {source}",)
+    elif not given and task.samples.modality == "image":
+        given = EVERYDAY
+        notes = (f"seed prompts come from {len(given)} everyday visual attributes, as the data set has no vocabulary",)
+    phrases = without_class_name(given, task.target_name)
     if not phrases:
-        why = "all its phrases contain the class name" if task.vocabulary else "it has no vocabulary"
-        raise MissingError(f"the data set offers no seed prompts: {why}", "give your own with --set rlpo.prompts=a,b,c")
-    return phrases
+        why = "all its phrases contain the class name" if given else "it has no vocabulary"
+        raise MissingError(f"{source} offers no seed prompts: {why}", "give your own with --set rlpo.prompts=a,b,c")
+    return phrases, notes
 
 
 def phrases_from_answers(task: Task, options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from xcore_diffusion.options import AdaptOptions, Options
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 """The attention projections of the UNet that get a LoRA."""
+SHOWN = 60
+"""Characters of a long prompt that a note shows."""
 PREFIX = "unet."
 """How the names in an adapter begin, so that `load_lora_weights` of diffusers can read its file."""
 
@@ -158,6 +159,20 @@ class DiffusionGenerator:
         ids = tuple(f"roundtrip/{self.fingerprint}/{i}" for i in samples.ids)
         return Samples("image", images, ids, samples.labels, {**samples.meta, "latents": latents})
 
+    def remarks(self, prompts: Sequence[str]) -> list[str]:
+        """A note on the prompts whose end this generator does not read; empty if it reads all of them."""
+        limit, known = self.pipe.tokenizer.model_max_length, tuple(dict.fromkeys(prompts))
+        counts = [len(self.pipe.tokenizer(prompt, truncation=False, verbose=False)["input_ids"]) for prompt in known]
+        longer = [(n, prompt) for n, prompt in zip(counts, known, strict=True) if n > limit]
+        if not longer:
+            return []
+        most, longest = max(longer)
+        shown = longest if len(longest) <= SHOWN else f"{longest[:SHOWN]}..."
+        return [
+            f"{self.name} reads only the first {limit} tokens of a prompt: the end of {len(longer)} of {len(known)} "
+            f"prompts is not drawn, of which the longest has {most} tokens ({shown!r})"
+        ]
+
     def probe(self) -> LatentProbe:
         """A probe at the latents of the pipeline: those in the meta of samples, else the mode of the encoder."""
         return LatentProbe(self._latents, self.name)
@@ -225,14 +240,6 @@ class DiffusionGenerator:
     def _embed(self, prompt: str) -> Tensor:
         """The embedding (tokens, d) of a prompt; it is computed once, by itself, and kept on the CPU."""
         if prompt not in self._embedded:
-            limit = self.pipe.tokenizer.model_max_length
-            length = len(self.pipe.tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
-            if length > limit:
-                warnings.warn(
-                    f"{self.name} reads only {limit} of the {length} tokens of the prompt {prompt!r}",
-                    UserWarning,
-                    stacklevel=4,
-                )
             with torch.no_grad(), quiet():
                 self._embedded[prompt] = self.pipe.encode_prompt(prompt, self._device, 1, False)[0][0].float().cpu()
         return self._embedded[prompt]

@@ -74,6 +74,9 @@ def load(directory: Path, options: Options) -> diffusers.StableDiffusionPipeline
             **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
         )
         pipe.scheduler = _sampler(pipe.scheduler, options.scheduler)
+    # A tokenizer that was saved without its limit would pad prompts to 10^30 tokens.
+    reads = int(pipe.text_encoder.config.max_position_embeddings)
+    pipe.tokenizer.model_max_length = min(pipe.tokenizer.model_max_length, reads)
     for part in models:
         getattr(pipe, part).requires_grad_(False).eval().to(device)
     pipe.set_progress_bar_config(disable=True)
