@@ -370,7 +370,7 @@ class _Judging:
 
 def _report(loop: Bench, result: Result, judging: _Judging) -> BenchResult:
     made, metrics = rows(loop, result.outcomes, judging.infos)
-    table = build(made, metrics, header={"run": str(loop.store.root)})
+    table = build(made, metrics, header={"run": str(loop.store.root)}, notes=loop.plan.notes)
     write_all(table, loop.store.root)
     done = BenchResult(table, made, loop.store.root, result, suite=loop.plan.name)
     return replace(done, verdicts=judging.verdicts(table, done.broken))

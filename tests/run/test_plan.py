@@ -212,3 +212,71 @@ def test_a_folder_is_no_suite_file(tmp_path):
     (tmp_path / "s.toml").mkdir()
     with pytest.raises(UsageError, match=r"cannot read suite .*s\.toml"):
         load_suite(str(tmp_path / "s.toml"))
+
+
+def shared_names(registry: Registry) -> Registry:
+    """Components of one name and of several kinds, which take one option in common and one of their own."""
+    options = f"{__name__}:"
+    for kind, name in (
+        ("classifier", "ClassifierOptions"),
+        ("generator", "GeneratorOptions"),
+        ("model", "HelperOptions"),
+    ):
+        role = "looker" if kind == "model" else None
+        card = Card(kind, "many", lambda options: options, "", "toy", "1", options=options + name, role=role)
+        registry._cards[kind, "many"] = [card]
+    return registry
+
+
+class ClassifierOptions(Options):
+    device: str = ""
+    weights: str = ""
+
+
+class GeneratorOptions(Options):
+    device: str = ""
+    steps: int = 1
+
+
+class HelperOptions(Options):
+    weights: str = ""
+
+
+def test_options_of_a_name_go_to_the_components_that_take_them(registry):
+    several = {"classifiers": ["many"], "generator": "many", "models": {"looker": "many"}}
+    settings = {"many": {"device": "meta", "weights": "mine", "steps": 3}}
+    cell = make_plan(suite(**several, set=settings), shared_names(registry)).cells[0]
+    assert cell.classifier.options == {"device": "meta", "weights": "mine"}
+    assert cell.generator.options == {"device": "meta", "steps": 3}
+    assert cell.models["looker"].options == {}  # a classifier's weights are not those of a model that judges it
+    cell = make_plan(suite(**several, set={"looker": {"weights": "theirs"}}), registry).cells[0]
+    assert cell.models["looker"].options == {"weights": "theirs"}
+    assert cell.classifier.options == {}
+    cell = make_plan(suite(models={"looker": "many"}, set={"many": {"weights": "theirs"}}), registry).cells[0]
+    assert cell.models["looker"].options == {"weights": "theirs"}
+
+
+def test_an_option_that_nobody_takes_is_refused(registry):
+    shared_names(registry)
+    with pytest.raises(UsageError, match=r"--set many.steps: no component of this run .* takes this option"):
+        make_plan(suite(classifiers=["many"], set={"many": {"steps": 3}}), registry)
+    with pytest.raises(UsageError, match="unknown key of classifier .many.: .stepps."):
+        make_plan(suite(classifiers=["many"], set={"many": {"stepps": 3}}), registry)
+    with pytest.raises(UsageError, match=r"unknown component in --set 'loker' \(did you mean 'looker'"):
+        make_plan(suite(models={"looker": "many"}, set={"loker": {"weights": "w"}}), registry)
+
+
+def test_a_model_made_for_other_data_is_told_of(registry):
+    made_for = {"own_data": True, "role": "looker"}
+    registry._cards["model", "own"] = [Card("model", "own", lambda _: None, "", "toy_plugin", "1", **made_for)]
+    registry._cards["model", "foreign"] = [Card("model", "foreign", lambda _: None, "", "elsewhere", "1", **made_for)]
+    looks = Card("metric", "looks", lambda _: None, "", "toy_plugin", "1", uses=("looker",))
+    registry._cards["metric", "looks"] = [looks]
+    assert make_plan(suite(metrics=["looks"], models={"looker": "own"}), registry).notes == ()
+    assert make_plan(suite(models={"looker": "foreign"}), registry).notes == ()  # nobody uses it
+    plan = make_plan(suite(metrics=["looks"], models={"looker": "foreign"}), registry)
+    assert len(plan.notes) == 1
+    assert plan.notes[0].startswith(
+        "looks: not to be trusted here, since foreign was made for the data sets of elsewhere"
+    )
+    assert plan_from_record(plan.as_plain()).notes == plan.notes

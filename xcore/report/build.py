@@ -24,6 +24,7 @@ def build(
     metrics: Mapping[str, MetricInfo],
     *,
     header: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
     top: int = 3,
 ) -> Table:
     """Combine the rows of a run into a table.
@@ -37,6 +38,8 @@ def build(
         scores in the rows is shown last, without an arrow.
     header
         Other facts for ``table.json``, such as "run" (the path of the run directory).
+    notes
+        Notes on the whole run, which stand before those that the table itself gives rise to.
     top
         How many concepts of each method the renderers for people show. The table itself, and the CSV, JSON and Parquet
         files, have all of them.
@@ -64,7 +67,7 @@ def build(
         with_texts = [row for row in here if row.get("marked")]
         texts = tuple(CellTexts(clean(row["label"]), row["seed"], from_plain(row["marked"])) for row in with_texts)
         sections.append(Section(clean(data), clean(classifier), clean(cls), shown, tuple(combined), found, seen, texts))
-    return Table(tuple(sections), dict(metrics), dict(header or {}), legend(sections, metrics), top)
+    return Table(tuple(sections), dict(metrics), dict(header or {}), (*notes, *legend(sections, metrics)), top)
 
 
 def _columns(rows: Rows, metrics: Mapping[str, MetricInfo]) -> tuple[Column, ...]:

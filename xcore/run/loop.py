@@ -91,15 +91,18 @@ class Bench:
         start = time.perf_counter()
         self.store.clean()
         result = Result()
+        for note in self.plan.notes:
+            self.reporter.warn(note)
         finished, pending = self._split()
+        for cell in pending:
+            for metric in self.plan.metrics:
+                self.score_identity(metric, [cell])  # a helper model that is not there is found before any is loaded
         for cell in pending:
             with contextlib.suppress(NotApplicable):  # the cell will be skipped with this reason
                 self.workbench.check(cell)
             for ref in (cell.contrast, cell.heldout):
                 if ref:
                     self.workbench.dataset(ref)
-            for metric in self.plan.metrics:
-                self.score_identity(metric, [cell])  # a model that is not there is found before work is done
         self._keep_identities()
         self.reporter.begin(len(self.plan.cells), len(finished))
         alone = [metric for metric in self.plan.metrics if not self.across(metric)]

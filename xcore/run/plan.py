@@ -15,7 +15,7 @@ from xcore.base.errors import MissingError, UsageError, unknown
 from xcore.contract.options import Options, validate
 from xcore.contract.types import Budget, Cell, Ref
 from xcore.inputs.class_names import ClassNames
-from xcore.registry import Registry
+from xcore.registry import Card, Registry, resolve
 from xcore.store.identity import Identity
 
 SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")
@@ -96,6 +96,8 @@ class Plan:
     """Metric -> what its card says of it: across, caveat, column, details. A report shows the run as it was made."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Identity of the data set -> its modality, classes and defaults: what a plan needs to know of it."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the table must know of the helper models."""
 
     def as_plain(self) -> dict[str, Any]:
         """The plan as JSON knows it."""
@@ -145,6 +147,7 @@ def _plan(plain: Mapping[str, Any]) -> Plan:
         suite=suite,
         metric_cards=plain.get("metric_cards", {}),
         facts=plain.get("facts", {}),
+        notes=tuple(plain.get("notes", ())),
     )
 
 
@@ -232,9 +235,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     used += [r for ref in metrics for r in registry.roles(ref, "metric")]
     unnamed = (role for role in used if role not in models)
     models |= {role: str(ref) for role, ref in registry.fallbacks(unnamed, facts["modality"]).items()}
-    helpers = {role: checked("model", text) for role, text in models.items()}
-    for role, ref in helpers.items():
-        registry.find_model(role, ref)
+    helpers = {role: settings.helper(role, text, classifiers) for role, text in models.items()}
     for _, method in methods:
         _refuse_lacking(registry, method, [*helpers, *(["generator"] if generator else [])], facts["modality"])
     classes = _classes(
@@ -243,6 +244,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         lambda: registry.create("dataset", data),
         lambda: registry.create("classifier", checked("classifier", classifiers[0])),
     )
+    drawing = checked("generator", generator) if generator else None
     cells = []
     for classifier in [checked("classifier", c) for c in classifiers]:
         for cls in classes:
@@ -258,7 +260,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
                             seed=seed,
                             data_seed=suite.data_seed,
                             layer=suite.layer,
-                            generator=checked("generator", generator) if generator else None,
+                            generator=drawing,
                             contrast=checked("dataset", contrast) if contrast else None,
                             heldout=checked("dataset", suite.heldout) if suite.heldout else None,
                             models=helpers,
@@ -276,6 +278,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         suite=suite.model_dump(mode="json"),
         metric_cards={metric.text: _metric_card(registry, metric) for metric in metrics},
         facts={facts["id"]: facts},
+        notes=_foreign(registry, data, helpers, drawing, [ref for _, ref in methods], metrics),
     )
 
 
@@ -290,28 +293,93 @@ def _refuse_lacking(registry: Registry, method: Ref, named: Iterable[str], modal
         )
 
 
+def _foreign(
+    registry: Registry,
+    data: Ref,
+    helpers: Mapping[str, Ref],
+    generator: Ref | None,
+    methods: Iterable[Ref],
+    metrics: Iterable[Ref],
+) -> tuple[str, ...]:
+    """A note for each helper that was made for the data sets of its distribution, and that reads others here."""
+    users: dict[str, dict[str, None]] = {}
+    for kind, refs in (("explainer", methods), ("metric", metrics)):
+        for ref in refs:
+            needs = registry.find(kind, ref)[0].needs if kind == "explainer" else ()
+            for helper in (*needs, *registry.uses(ref, kind)):
+                users.setdefault(helper, {})[ref.text] = None
+    origin, notes = registry.find("dataset", data)[0].distribution, []
+    for helper, named in {**helpers, "generator": generator}.items():
+        if helper not in users or named is None:
+            continue
+        card, _ = registry.find("generator" if helper == "generator" else "model", named)
+        if card.own_data and card.distribution != origin:
+            flag = "--generator REF" if helper == "generator" else f"--model {helper}=REF"
+            notes.append(
+                f"{', '.join(users[helper])}: not to be trusted here, since {named} was made for the data sets of "
+                f"{card.distribution} only, and {data} is none of them; name another with {flag}"
+            )
+    return tuple(notes)
+
+
 class _Settings:
-    """Options by component name (or label); remembers which were used."""
+    """Options by the name of a component, its label or its role; remembers which were used.
+
+    A name may be that of several components of a plan, such as a classifier and a generator: each takes the options
+    that it knows.
+    """
 
     def __init__(self, settings: Mapping[str, Mapping[str, Any]], registry: Registry) -> None:
-        self._settings, self._registry, self._used = settings, registry, set[str]()
+        self._settings, self._registry = settings, registry
+        self._used, self._taken = set[str](), set[tuple[str, str]]()
 
     def ref(self, kind: str, text: str, extra: Mapping[str, Any] | None = None, *also: str) -> Ref:
         """The reference with its options, which are checked; both names of a component count, whichever is used."""
         card, _ = self._registry.find(kind, text)
-        names = dict.fromkeys((card.name, card.full_name, *also))
-        self._used.update(names)
+        return self._ref(card, text, dict.fromkeys((card.name, card.full_name, *also)), extra)
+
+    def helper(self, role: str, text: str, classifiers: Iterable[str]) -> Ref:
+        """The reference of a helper model. Options by the name of its role win over those by its own name.
+
+        Those by its own name are not its own if a classifier has the name, too: weights of the classifier would
+        otherwise become those of a model that judges it.
+        """
+        card = self._registry.find_model(role, text)
+        shared = card.name in {self._registry.find("classifier", c)[0].name for c in classifiers}
+        return self._ref(card, text, dict.fromkeys((role,) if shared else (card.name, card.full_name, role)))
+
+    def _ref(self, card: Card, text: str, names: Iterable[str], extra: Mapping[str, Any] | None = None) -> Ref:
         merged: dict[str, Any] = {}
-        for n in names:
-            merged.update(self._settings.get(n, {}))
+        for name in names:
+            self._used.add(name)
+            for option, value in self._settings.get(name, {}).items():
+                if _takes(card, option) or not self._others_take(card, name, option):
+                    merged[option] = value
+                    self._taken.add((name, option))
         ref = Ref(text, {**merged, **(extra or {})})
-        self._registry.options(kind, ref)
+        self._registry.options(card.kind, ref)
         return ref
 
+    def _others_take(self, card: Card, name: str, option: str) -> bool:
+        """Whether a component of another kind has this name and this option."""
+        same_name = (c for c in self._registry.cards() if name in (c.name, c.full_name) and c.kind != card.kind)
+        return any(_takes(c, option) for c in same_name)
+
     def refuse_unused(self) -> None:
-        for name in self._settings:
-            if name not in self._used and not any(c.name == name for c in self._registry.cards()):
+        known = {*(c.name for c in self._registry.cards()), *self._registry.known_roles()}
+        for name, options in self._settings.items():
+            if name not in self._used and name not in known:
                 raise unknown("component in --set", name, self._used)
+            for option in options:
+                if name in self._used and (name, option) not in self._taken:
+                    raise UsageError(
+                        f"--set {name}.{option}: no component of this run that is called {name!r} takes this option",
+                        f"see `xcore show {name}`",
+                    )
+
+
+def _takes(card: Card, option: str) -> bool:
+    return card.options is not None and option in resolve(card.options).model_fields
 
 
 def _facts(registry: Registry, data: Ref, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,11 +92,13 @@ class Workbench:
         return [self.framed(ref, cell) if loaded else self.dataset(ref) for ref in refs.values()]
 
     def notes(self, cell: Cell) -> list[str]:
-        """What a reader must know of the data, and of what the classifier, if it was loaded, left out of it."""
+        """What a reader must know of the data, and of what the models that were loaded left out of it."""
         classifier = self._made.get(_key("classifier", cell.classifier))
         named = [*self._name_notes(cell), *self._copy_notes(cell)] if classifier is not None else []
         of_data = [note for data in self._datasets(cell) for note in data.notes]
-        return [*dict.fromkeys([*of_data, *getattr(classifier, "notes", ()), *named])]
+        models = [classifier, *(self._made.get(_key("model", ref)) for ref in cell.models.values())]
+        of_models = [note for model in models for note in getattr(model, "notes", ())]
+        return [*dict.fromkeys([*of_data, *of_models, *named])]
 
     def skipped(self, cell: Cell) -> list[str]:
         """The inputs that could not be read so far, one line each."""

@@ -107,11 +107,13 @@ def register_models(register: Register) -> None:
     """Offer the helper models."""
     for name, (role, summary) in HELPERS.items():
         factory = f"xcore_minizoo.models:{name.replace('-', '_')}"
-        register(f"minizoo/{name}", factory, role=role, summary=summary, files=(f"weights/{name}",))
+        files = (f"weights/{name}",)
+        register(f"minizoo/{name}", factory, role=role, own_data=True, summary=summary, files=files)
     register(
         "minizoo/blip",
         "xcore_minizoo.blip:captioner",
         role="captioner",
+        own_data=True,
         summary="a small BLIP that describes painted pictures",
         options="xcore_minizoo.options:CaptionOptions",
         files=("weights/blip",),
@@ -120,6 +122,7 @@ def register_models(register: Register) -> None:
         "minizoo/decoder",
         "xcore_minizoo.blip:decoder",
         role="text-decoder",
+        own_data=True,
         summary="the text decoder of minizoo/blip, which puts hidden states into sentences",
         options="xcore_minizoo.options:DecoderOptions",
         files=("weights/blip",),
@@ -128,6 +131,7 @@ def register_models(register: Register) -> None:
         "minizoo/vqa",
         "xcore_minizoo.blip:vqa",
         role="vqa",
+        own_data=True,
         summary="a small BLIP that answers questions about painted pictures and patches of them",
         files=("weights/vqa",),
     )
@@ -139,6 +143,7 @@ def register_generators(register: Register) -> None:
     register(
         "minizoo/diffusion",
         "xcore_minizoo.models:diffusion",
+        own_data=True,
         summary="a small Stable Diffusion pipeline of the painted world",
         options="xcore_minizoo.options:DiffusionOptions",
         fingerprint="xcore_minizoo.plugin:diffusion_fingerprint",

@@ -68,6 +68,7 @@ def register_models(register: Register) -> None:
         summary="a small sentence encoder in whose embedding synonyms are close",
         fingerprint="xcore_reviews.plugin:embedder_fingerprint",
         role="text-embedder",
+        own_data=True,
         modalities=("text",),
     )
 
