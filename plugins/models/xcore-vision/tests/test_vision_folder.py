@@ -33,8 +33,8 @@ def folder(root: Path, **options: Any) -> Folder:
 @pytest.fixture
 def zoo(tmp_path: Path) -> Path:
     for i in range(10):
-        paint(tmp_path / "zoo" / "zebra" / f"{i}.png", (i * 20, 0, 0))
-        paint(tmp_path / "zoo" / "horse" / "deep" / f"{i}.png", (0, i * 20, 0))
+        paint(tmp_path / "zoo" / "zebra" / f"{i}.png", (i * 20 + 9, 0, 0))
+        paint(tmp_path / "zoo" / "horse" / "deep" / f"{i}.png", (0, i * 20 + 9, 0))
     return tmp_path / "zoo"
 
 

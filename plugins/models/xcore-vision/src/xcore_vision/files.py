@@ -65,7 +65,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return "file"
     except OSError as error:  # a link to itself
         return f"cannot be opened: {error.strerror}"
-    return "a link to nothing" if entry.is_symlink() else "not a regular file"
+    return "not a regular file" if os.path.exists(entry.path) else "a link to nothing"
 
 
 def folders(root: Path) -> list[Path]:

@@ -75,6 +75,8 @@ class _Contents:
         tables = descriptions(options, root, [self._base / name for name in self._parts])
         self._rows = merge(tables, Finder(self._base, self._files), root, skipped)
         tables = tables if self._rows else []
+        named = {_mask_file(row.mask, table, self._base) for table, row in self._rows.values()}
+        self._files = [f for f in self._files if f not in named]
         self._labelled = next((t.table for t in tables if t.labelled), "")
         self.attributes = tuple(dict.fromkeys(a for t in tables for a in t.attributes))
         self._places = {f: self._place(f) for f in self._files}

@@ -30,6 +30,7 @@ USUAL_SIZE = 224
 """Side in pixels of pictures that no classifier frames."""
 COMPARED = 20_000
 """Pictures that are all compared with one another for copies; in larger data sets, only those of each class are."""
+_BAD_MASK = "the mask of "
 NAMED = 3
 """Classes that a note names; it counts all of them."""
 
@@ -350,13 +351,13 @@ class Pictures:
 
     def _mask(self, record: Record) -> Tensor:
         height, width = self._framing.size if isinstance(self._framing, Framing) else self._framing
-        if record.mask is None or _shown(record.mask) in self._skipped:
+        if record.mask is None or self._skipped.get(_shown(record.mask), "").startswith(_BAD_MASK):
             return torch.zeros(height, width)
         try:
             limits = self._framing, self._options.max_pixels
             return read_mask(content(record.mask), content(record.source), *limits)
         except Unreadable as error:
-            self._skip(record.mask, "", f"the mask of {record.id}: {error}")
+            self._skip(record.mask, "", f"{_BAD_MASK}{record.id}: {error}")
             return torch.zeros(height, width)
 
     def _meta(self, records: Sequence[Record]) -> dict[str, Any]:
