@@ -19,11 +19,19 @@ from xcore.base.errors import MissingError, UsageError
 
 PATTERNS = ["*.json", "*.txt", "*.jinja", "*.model", "model*.safetensors"]
 """The files that are downloaded: neither pickled weights nor copies of the weights for other libraries."""
+TORCH_WEIGHTS = "pytorch_model*.bin"
+"""Weights in torch's own format, which the loaders that ask for them read with ``weights_only``."""
 TIMEOUT = 4.0
 """Seconds to wait for the first answer of the hub."""
 
 
-def model_directory(argument: str, needs: Sequence[str] = ("config.json",)) -> Path:
+def model_directory(
+    argument: str,
+    needs: Sequence[str] = ("config.json",),
+    *,
+    lacking: Callable[[Path], str] | None = None,
+    other_weights: Sequence[str] = (),
+) -> Path:
     """The directory of a model that `save_pretrained` wrote.
 
     Parameters
@@ -32,6 +40,11 @@ def model_directory(argument: str, needs: Sequence[str] = ("config.json",)) -> P
         A folder, or ``ORG/MODEL`` or ``ORG/MODEL@REVISION`` on the hub. It is downloaded if the local cache lacks it.
     needs
         Files that it must contain beside the weights.
+    lacking
+        Names the first file that a directory lacks, or gives an empty string; None = `needs`, and weights in
+        safetensors.
+    other_weights
+        Patterns of files that are downloaded, too, where the model would lack something without them.
 
     Raises
     ------
@@ -40,17 +53,19 @@ def model_directory(argument: str, needs: Sequence[str] = ("config.json",)) -> P
     UsageError
         The argument is neither a folder nor a hub id.
     """
+    missing = lacking or (lambda found: missing_file(found, needs))
     folder = Path(argument).expanduser()
     if not folder.is_dir():
         if argument.startswith((".", "/", "~")) or argument.count("/") > 1:
             raise MissingError(
                 f"no model directory {argument!r}", "give a folder that save_pretrained wrote, or ORG/MODEL"
             )
-        folder = from_hub(
-            argument, PATTERNS, lambda found: missing_file(found, needs), "ORG/MODEL", "give a model directory"
-        )
-    if lacking := missing_file(folder, needs):
-        raise MissingError(f"model directory {str(folder)!r} lacks {lacking}", "save_pretrained writes all of them")
+        folder = from_hub(argument, PATTERNS, missing, "ORG/MODEL", "give a model directory")
+        if other_weights and missing(folder):
+            every = [*PATTERNS, *other_weights]
+            folder = from_hub(argument, every, missing, "ORG/MODEL", "give a model directory")
+    if name := missing(folder):
+        raise MissingError(f"model directory {str(folder)!r} lacks {name}", "save_pretrained writes all of them")
     return folder
 
 
@@ -82,13 +97,18 @@ def missing_file(folder: Path, needs: Sequence[str]) -> str:
     return missing_weights(folder, "model")
 
 
-def missing_weights(folder: Path, stem: str) -> str:
-    """Name of the first missing file of ``STEM.safetensors`` or of its shards, or an empty string."""
-    index = folder / f"{stem}.safetensors.index.json"
+def missing_weights(folder: Path, stem: str, ending: str = "safetensors") -> str:
+    """Name of the first missing file of ``STEM.ENDING`` or of its shards, or an empty string."""
+    index = folder / f"{stem}.{ending}.index.json"
     if index.is_file():
         shards = sorted(set(read_json(index)["weight_map"].values()))
         return next((s for s in shards if not (folder / s).is_file()), "")
-    return "" if (folder / f"{stem}.safetensors").is_file() else f"{stem}.safetensors"
+    return "" if (folder / f"{stem}.{ending}").is_file() else f"{stem}.{ending}"
+
+
+def has_torch_weights(folder: Path) -> bool:
+    """Whether a model directory has its weights in torch's own format only, of which only tensors are ever read."""
+    return bool(missing_weights(folder, "model")) and not missing_weights(folder, "pytorch_model", "bin")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -104,7 +124,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def directory_digest(folder: Path) -> str:
     """Digest of the files of a model directory that are read when it is loaded."""
-    files = sorted(p for pattern in PATTERNS for p in folder.glob(pattern))
+    patterns = [*PATTERNS, TORCH_WEIGHTS] if has_torch_weights(folder) else PATTERNS
+    files = sorted(p for pattern in patterns for p in folder.glob(pattern))
     return digest([(p.name, file_digest(p)) for p in files])
 
 
@@ -149,7 +170,8 @@ def from_hub(argument: str, patterns: Sequence[str], missing: Callable[[Path], s
     except Exception as error:
         # HTTP clients raise exceptions of their own. Whatever went wrong, the model is not here.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        fetch = f"hf download {repo}" + (f" --revision {revision}" if revision else "")
         raise MissingError(
             f"hub model {argument!r} is not in the local cache and cannot be fetched: {reason}",
-            f"check the id and the network, or {instead}",
+            f"check the id; fetch it with `{fetch}` where there is a network; or {instead}",
         ) from error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from xcore.base.errors import MissingError, UsageError
 from xcore.base.seeding import seeded
-from xcore.pretrained.hub import quiet
+from xcore.pretrained.hub import has_torch_weights, quiet
 
 
 def load_model(auto: Any, folder: Path, what: str, unused: str = "") -> Any:
@@ -18,7 +19,8 @@ def load_model(auto: Any, folder: Path, what: str, unused: str = "") -> Any:
     auto
         A class of transformers with `from_pretrained`.
     folder
-        A directory that `save_pretrained` wrote, with weights in safetensors.
+        A directory that `save_pretrained` wrote, with weights in safetensors, or else in torch's own format, of which
+        only tensors are read.
     what
         What the model is, for messages, e.g. "causal language model".
     unused
@@ -32,12 +34,12 @@ def load_model(auto: Any, folder: Path, what: str, unused: str = "") -> Any:
     import torch
     from safetensors import SafetensorError
 
+    how: dict[str, Any] = {"use_safetensors": not has_torch_weights(folder), "dtype": torch.float32}
+    how |= {"output_loading_info": True, "local_files_only": True, "trust_remote_code": False}
     try:
         with seeded(0), quiet("transformers"):  # transformers draws missing weights at random before it reports them
-            model, report = auto.from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            model, report = auto.from_pretrained(folder, **how)
+    except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError, SafetensorError) as error:
         raise UsageError(f"{str(folder)!r} holds no {what}: {_line(error)}") from error
     lacking = sorted(key for key in report["missing_keys"] if not (unused and key.startswith(unused)))
     if lacking:
@@ -54,7 +56,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     try:
         with quiet("transformers"):
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         hint = "save_pretrained of the tokenizer writes its files"
         raise MissingError(f"no tokenizer can be read from {str(folder)!r}: {_line(error)}", hint) from error

@@ -1,4 +1,4 @@
-"""Digests of the files behind models and folders, computed without loading them. This module imports no torch."""
+"""Digests of the files behind models and folders, computed without loading them. Importing it imports no torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from xcore.contract import MissingError, digest, file_digest
 from xcore.inputs.paths import existing_file, existing_folder
 from xcore.inputs.tables import first_row, names_picture, read_table
 from xcore.pretrained.hub import directory_digest, model_directory
+from xcore_vision.directories import OPEN_CLIP_WEIGHTS, clip_directory, image_model_directory, is_open_clip
 from xcore_vision.function import import_path, split_function
 
 
@@ -23,6 +24,38 @@ def timm(options: Any, model: str) -> str:
 def torchvision(options: Any, model: str) -> str:
     """Digest of a model of torchvision: its name, the version of torchvision, and the checkpoint if one is given."""
     return _zoo("torchvision", options, model)
+
+
+def timm_embedder(options: Any, model: str) -> str:
+    """The same; published weights are looked for, so that nothing else is loaded if they are not there."""
+    if options.pretrained and not options.checkpoint:
+        from xcore_vision.zoo import check_timm_name, timm_weights
+
+        check_timm_name(model)
+        timm_weights(model)
+    return timm(options, model)
+
+
+def torchvision_embedder(options: Any, model: str) -> str:
+    """The same; published weights are looked for, so that nothing else is loaded if they are not there."""
+    if options.pretrained and not options.checkpoint:
+        from xcore_vision.weights import cached_url
+        from xcore_vision.zoo import torchvision_weights
+
+        cached_url(f"torchvision:{model}", torchvision_weights(model, options.weights).url)
+    return torchvision(options, model)
+
+
+def image_model(options: Any, argument: str) -> str:
+    """Digest of the files of an image model of transformers."""
+    return digest([directory_digest(image_model_directory(argument))])
+
+
+def clip(options: Any, argument: str) -> str:
+    """Digest of the files of an image-text model."""
+    folder = clip_directory(argument)
+    weights = file_digest(folder / OPEN_CLIP_WEIGHTS) if is_open_clip(folder) else None
+    return digest([directory_digest(folder), weights])
 
 
 def weights_file(options: Any, path: str) -> str:

@@ -71,21 +71,6 @@ def register_datasets(register: Register) -> None:
         fingerprint="xcore_vision.fingerprint:folder",
         argument="DIR",
     )
-
-
-@hookimpl
-def register_models(register: Register) -> None:
-    """Register the helper models."""
-    register(
-        "clipseg",
-        "xcore_vision.clipseg:ClipSeg",
-        role="localiser",
-        summary="CLIPSeg from a directory or the Hub: finds in images what a few example images show",
-        options="xcore_vision.options:ClipSegOptions",
-        fingerprint="xcore_vision.fingerprint:pretrained",
-        argument="ID",
-        paper="Lueddecke and Ecker, Image Segmentation Using Text and Image Prompts, CVPR 2022",
-    )
     register(
         "table",
         "xcore_vision.table:Table",
@@ -110,6 +95,58 @@ def register_models(register: Register) -> None:
         options="xcore_vision.options:ArrayOptions",
         fingerprint="xcore_vision.fingerprint:arrays",
         argument="FILE",
+    )
+
+
+@hookimpl
+def register_models(register: Register) -> None:
+    """Register the helper models."""
+    register(
+        "clip",
+        "xcore_vision.clip:clip",
+        role=("image-text", "image-embedder"),
+        summary="CLIP, SigLIP or OpenCLIP from a directory or the Hub: embeds images and texts",
+        options="xcore_vision.options:HubOptions",
+        fingerprint="xcore_vision.fingerprint:clip",
+        argument="ID",
+        paper="Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021",
+    )
+    register(
+        "timm",
+        "xcore_vision.embedders:timm_embedder",
+        role="image-embedder",
+        summary="the features that the classification head of a model of timm reads",
+        options="xcore_vision.options:EmbedderOptions",
+        fingerprint="xcore_vision.fingerprint:timm_embedder",
+        argument="MODEL",
+    )
+    register(
+        "torchvision",
+        "xcore_vision.embedders:torchvision_embedder",
+        role="image-embedder",
+        summary="the features that the last linear layer of a model of torchvision reads",
+        options="xcore_vision.options:EmbedderOptions",
+        fingerprint="xcore_vision.fingerprint:torchvision_embedder",
+        argument="MODEL",
+    )
+    register(
+        "hf",
+        "xcore_vision.embedders:hf_embedder",
+        role="image-embedder",
+        summary="pooled features of an image model of transformers from a directory or the Hub",
+        options="xcore_vision.options:HubOptions",
+        fingerprint="xcore_vision.fingerprint:image_model",
+        argument="ID",
+    )
+    register(
+        "clipseg",
+        "xcore_vision.clipseg:ClipSeg",
+        role="localiser",
+        summary="CLIPSeg from a directory or the Hub: finds in images what a few example images show",
+        options="xcore_vision.options:ClipSegOptions",
+        fingerprint="xcore_vision.fingerprint:pretrained",
+        argument="ID",
+        paper="Lueddecke and Ecker, Image Segmentation Using Text and Image Prompts, CVPR 2022",
     )
     register(
         "blip",

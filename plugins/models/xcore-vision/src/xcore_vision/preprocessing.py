@@ -28,18 +28,21 @@ class Preprocessing:
         activations and in pictures correspond.
     mean, std
         Mean and standard deviation of each channel, for images in [0, 1].
+    reverse
+        Whether the network takes blue, green and red in this order; then so are `mean` and `std`.
     """
 
     framing: Framing
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    reverse: bool = False
 
     def __call__(self, images: Tensor) -> Tensor:
         if tuple(images.shape[-2:]) != self.framing.size:
             images = framed(images, self.framing)
         mean = torch.tensor(self.mean, device=images.device).reshape(3, 1, 1)
         std = torch.tensor(self.std, device=images.device).reshape(3, 1, 1)
-        return (images - mean) / std
+        return ((images.flip(1) if self.reverse else images) - mean) / std
 
 
 def framed(images: Tensor, framing: Framing) -> Tensor:
@@ -69,4 +72,5 @@ def with_options(preprocessing: Preprocessing, options: Any) -> Preprocessing:
         framing = replace(framing, resize=min(framing.size), whole=True)
     if options.std is not None and min(options.std) <= 0:
         raise UsageError(f"std is {options.std}, and all values must be above 0", "give standard deviations above 0")
-    return Preprocessing(framing, options.mean or preprocessing.mean, options.std or preprocessing.std)
+    mean, std = options.mean or preprocessing.mean, options.std or preprocessing.std
+    return replace(preprocessing, framing=framing, mean=mean, std=std)

@@ -55,11 +55,11 @@ def reachable(url: str, seconds: float = 3.0) -> bool:
     return bool(answers and answers[0])
 
 
-def cannot_fetch(model: str, url: str, cache: str) -> MissingError:
-    """The error for weights that are neither in the cache nor within reach."""
+def cannot_fetch(model: str, url: str, cache: str, fetch: str) -> MissingError:
+    """The error for weights that are neither in the cache nor within reach; `fetch` says how to get them there."""
     return MissingError(
         f"the weights of {model} are not in {cache} and {url} cannot be reached",
-        "download them on a machine with a network, or set checkpoint=FILE.safetensors or pretrained=false",
+        f"{fetch} where there is a network, or set checkpoint=FILE.safetensors or pretrained=false",
     )
 
 
@@ -80,7 +80,7 @@ def hub_file(model: str, repository: str) -> Path | None:
         return Path(cached)
     url = f"{constants.ENDPOINT}/{repository}"
     if constants.HF_HUB_OFFLINE or not reachable(url):
-        raise cannot_fetch(model, url, constants.HF_HUB_CACHE)
+        raise cannot_fetch(model, url, constants.HF_HUB_CACHE, f"run `hf download {repository} {name}`")
     try:
         return Path(hf_hub_download(repository, name))
     except EntryNotFoundError:
@@ -96,7 +96,7 @@ def cached_url(model: str, url: str) -> None:
     """Raise `MissingError` unless a file that `torch.hub` loads by address is in its cache or can be downloaded."""
     folder = Path(torch.hub.get_dir(), "checkpoints")
     if not (folder / url.rpartition("/")[2]).is_file() and not reachable(url):
-        raise cannot_fetch(model, url, str(folder))
+        raise cannot_fetch(model, url, str(folder), "download that file into that folder")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

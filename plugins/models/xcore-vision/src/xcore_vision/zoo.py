@@ -31,28 +31,10 @@ def timm_classifier(options: ZooOptions, model: str) -> TorchClassifier:
     MissingError
         Published weights are asked for and cannot be had.
     """
-    if options.weights is not None:
-        raise UsageError(
-            "the option weights is for torchvision; timm names weights by a tag",
-            f"write timm:{model.partition('.')[0]}.{options.weights}",
-        )
-    architecture = model.partition(".")[0]
-    _check_timm_name(model)
-    import timm
-
-    config = timm.get_pretrained_cfg(model).to_dict()
+    refuse_weights(options.weights, model)
+    check_timm_name(model)
     published = options.pretrained and options.checkpoint is None
-    overlay: dict[str, Any] = {}
-    if published and config.get("hf_hub_id"):
-        file = hub_file(f"timm:{model}", config["hf_hub_id"])
-        overlay = {"file": str(file), "custom_load": False} if file else {}
-    elif published and config.get("url"):
-        cached_url(f"timm:{model}", config["url"])
-    elif published:
-        raise MissingError(
-            f"timm has no published weights for {architecture!r}", "set checkpoint=FILE or pretrained=false"
-        )
-    module = build_timm(model, options, published, overlay)
+    module = build_timm(model, options, published, timm_weights(model) if published else {})
     known = _timm_names(module.pretrained_cfg) if options.pretrained or options.checkpoint else None
     return assemble(module, options, timm_preprocessing(module), known, int(module.num_classes), "timm")
 
@@ -69,11 +51,7 @@ def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
     """
     from torchvision import models
 
-    _check_torchvision_name(model)
-    choices = models.get_model_weights(model)
-    if options.weights is not None and options.weights not in choices.__members__:
-        raise unknown(f"weights of torchvision:{model}", options.weights, choices.__members__)
-    weights = choices[options.weights] if options.weights is not None else choices.DEFAULT
+    weights = torchvision_weights(model, options.weights)
     published = options.pretrained and options.checkpoint is None
     if published:
         cached_url(f"torchvision:{model}", weights.url)
@@ -86,6 +64,55 @@ def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
     known = names if options.pretrained or options.checkpoint else None
     width = len(names if published else options.classes or names)
     return assemble(module, options, torchvision_preprocessing(weights), known, width, "torchvision")
+
+
+def timm_weights(model: str) -> dict[str, Any]:
+    """Where the published weights of a model of timm are, as what changes in its configuration.
+
+    Raises
+    ------
+    MissingError
+        They are neither in the local cache nor within reach, or there are none.
+    """
+    import timm
+
+    config = timm.get_pretrained_cfg(model).to_dict()
+    if config.get("hf_hub_id"):
+        file = hub_file(f"timm:{model}", config["hf_hub_id"])
+        return {"file": str(file), "custom_load": False} if file else {}
+    if not config.get("url"):
+        architecture = model.partition(".")[0]
+        raise MissingError(
+            f"timm has no published weights for {architecture!r}", "set checkpoint=FILE or pretrained=false"
+        )
+    cached_url(f"timm:{model}", config["url"])
+    return {}
+
+
+def torchvision_weights(model: str, name: str | None) -> Any:
+    """The published weights of a model of torchvision by name, or its default ones; they are not loaded.
+
+    Raises
+    ------
+    UsageError
+        torchvision has no such model or weights.
+    """
+    from torchvision import models
+
+    _check_torchvision_name(model)
+    choices = models.get_model_weights(model)
+    if name is not None and name not in choices.__members__:
+        raise unknown(f"weights of torchvision:{model}", name, choices.__members__)
+    return choices[name] if name is not None else choices.DEFAULT
+
+
+def refuse_weights(name: str | None, model: str) -> None:
+    """Raise `UsageError` if published weights of a model of timm are named as those of torchvision are."""
+    if name is not None:
+        raise UsageError(
+            "the option weights is for torchvision; timm names weights by a tag",
+            f"write timm:{model.partition('.')[0]}.{name}",
+        )
 
 
 def assemble(
@@ -129,6 +156,7 @@ def assemble(
         device=device,
         batch_size=options.batch_size,
         framing=preprocessing.framing,
+        aliases=imagenet.aliases(classes) if names is not None else None,
     )
     if names is None:
         made.naming = f"name them with --set {component}.classes=a,b,c"
@@ -150,7 +178,6 @@ def build_timm(model: str, options: ZooOptions, published: bool, overlay: Mappin
 def build_torchvision(model: str, options: ZooOptions, width: int) -> nn.Module:
     """Build a module of torchvision with the weights of a checkpoint, or random ones from the seed."""
     module = bare_torchvision(model, {"num_classes": width}, options.seed)
-        aliases=imagenet.aliases(classes) if names is not None else None,
     _load_checkpoint(module, options)
     return module
 
@@ -170,7 +197,7 @@ def bare_torchvision(model: str, arguments: Mapping[str, Any], seed: int = 0) ->
 
 def bare_timm(model: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Module:
     """Build a module of timm with random weights; the global random state stays as it was."""
-    _check_timm_name(model)
+    check_timm_name(model)
     import timm
 
     with torch.random.fork_rng(devices=[]):
@@ -222,7 +249,8 @@ def _timm_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(info.index_to_description(i) for i in range(info.num_classes()))
 
 
-def _check_timm_name(model: str) -> None:
+def check_timm_name(model: str) -> None:
+    """Raise `UsageError` if timm has no model of this name, or no published weights of its tag."""
     import timm
 
     architecture, _, tag = model.partition(".")
