@@ -345,7 +345,7 @@ class Registry:
         References that load what the user names come first; those without an argument are made for one world.
         """
         kind = "generator" if helper == "generator" else "model"
-        cards = [c for c in self.cards(kind) if modality in c.modalities and helper in ("generator", c.role)]
+        cards = [c for c in self.cards(kind) if modality in c.modalities and helper in ("generator", *c.roles)]
         shown = [c.shown for c in cards if c.argument] or [c.shown for c in cards]
         return " or ".join(shown[:2]) or "REF"
 
