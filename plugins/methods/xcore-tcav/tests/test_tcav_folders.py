@@ -18,6 +18,7 @@ from xcore_tcav.options import TcavOptions
 from xcore_tcav.tcav import Tcav
 
 from xcore.contract import Explanation, MissingError, Ref, Samples, Task, UsageError
+from xcore.inputs.images import Framing, read_picture
 from xcore.models.classifiers import TorchClassifier
 from xcore.registry import load_registry
 from xcore.run.live import LiveData
@@ -169,3 +170,11 @@ def test_replacing_the_size_reads_the_images_anew(root: Path) -> None:
     small, large = (Folders([str(root)], size).images("red", 3) for size in ((8, 8), (16, 16)))
     assert small.ids == large.ids
     assert replace(large).images.shape[-1] == 16
+
+
+def test_concepts_are_framed_as_the_classifier_frames(root: Path) -> None:
+    framing = Framing((16, 12), 20, "bilinear")
+    for entry in (str(root), f"red={root / 'red'}"):
+        found = Folders([entry], (16, 12), framing).images("red", 4)
+        for name, image in zip(found.ids, found.images, strict=True):
+            assert torch.equal(image, read_picture(root / "red" / Path(name).name, framing))

@@ -122,6 +122,8 @@ def test_celeba(tmp_path: Path, ending: str, nested: bool) -> None:
     train = data.samples("Blond_Hair", "train", 99, 0)
     assert set(train.meta["group"]) <= {"Blond_Hair, Male", "Blond_Hair, not Male"}
     assert all(set(a) == {"Male"} and a["Male"] in (1, -1) for a in train.meta["attributes"])
+    paint(tmp_path / "concepts" / "dots" / "1.png")
+    assert folder(tmp_path / "concepts").classes == ("dots",)  # the table beside it names none of its pictures
     inner = folder(tmp_path / "img_align_celeba", label="Blond_Hair")  # the tables lie beside it
     assert inner.classes == data.classes
 

@@ -13,6 +13,7 @@ from xcore.contract import MissingError, Ref, UsageError, digest
 
 if TYPE_CHECKING:
     from xcore.contract import Dataset, Samples, Split
+    from xcore.inputs.images import Framing
 
 FILES_NAMED = 5
 """Unreadable files that a note names; it counts all of them."""
@@ -49,7 +50,10 @@ class Folders:
     entries
         ``DIR``: each sub-folder is a concept. ``NAME=DIR``: all images below the folder are one concept.
     size
-        (height, width) of the images. Squares of the longer side are read, and cropped at the centre.
+        (height, width) of the images.
+    framing
+        How the classifier resizes and crops pictures, which is how they are read. None, or one that gives another size:
+        squares of the longer side are read, and cropped at the centre.
 
     Raises
     ------
@@ -59,13 +63,15 @@ class Folders:
         No installed plugin offers the data set ``folder:``.
     """
 
-    def __init__(self, entries: Sequence[str], size: tuple[int, int]) -> None:
+    def __init__(self, entries: Sequence[str], size: tuple[int, int], framing: Framing | None = None) -> None:
         _check_reader()
         self._size = size
+        framed = framing is not None and tuple(framing.size) == tuple(size)
         self._opened: list[Dataset] = []
         self._concepts: dict[str, tuple[Dataset, str]] = {}
         for name, directory in parse(entries):
-            data: Dataset = session.make("dataset", _ref(name, directory, max(size)))
+            data: Any = session.make("dataset", _ref(name, directory, None if framed else max(size)))
+            data = data.framed(framing) if framed else data
             self._opened.append(data)
             for concept in (name,) if name else data.concepts:
                 if concept in self._concepts:
@@ -131,5 +137,7 @@ def _check_reader() -> None:
         )
 
 
-def _ref(name: str, directory: str, size: int = 64) -> Ref:
-    return Ref(f"folder:{directory}", {"size": size} if name else {"size": size, "concepts": directory})
+def _ref(name: str, directory: str, size: int | None = None) -> Ref:
+    """The folder, whose pictures have this size, or are to be framed."""
+    options: dict[str, Any] = {} if size is None else {"size": size}
+    return Ref(f"folder:{directory}", options if name else {**options, "concepts": directory})

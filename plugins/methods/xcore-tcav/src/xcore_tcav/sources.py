@@ -88,7 +88,7 @@ def _from_folders(task: Task, options: TcavOptions) -> tuple[list[ConceptSet], l
             "give the data set a folder of files NAME.txt with one example on each line: --set texts.concepts=DIR",
         )
     height, width = task.samples.images.shape[2:]
-    folders = Folders(options.folders, (height, width))
+    folders = Folders(options.folders, (height, width), getattr(task.classifier, "framing", None))
     names = _selected(options, folders.names)
     count = options.n + options.shown
     sets, notes = _concept_sets(task, options, names, lambda name: folders.images(name, count), "as-is")

@@ -72,8 +72,9 @@ class _Contents:
             f.relative_to(mask).with_suffix("").as_posix(): f for mask in masks for f in every if mask in f.parents
         }
         self._parts = _parts(self._base, self._files)
-        tables = descriptions(options, root, [self._base / name for name in self._parts])
-        self._rows = merge(tables, Finder(self._base, self._files), root, skipped)
+        finder = Finder(self._base, self._files)
+        tables = descriptions(options, root, [self._base / name for name in self._parts], finder)
+        self._rows = merge(tables, finder, root, skipped)
         tables = tables if self._rows else []
         named = {_mask_file(row.mask, table, self._base) for table, row in self._rows.values()}
         self._files = [f for f in self._files if f not in named]

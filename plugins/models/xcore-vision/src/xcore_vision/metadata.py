@@ -190,7 +190,7 @@ def _phrase(name: str, value: str, yes_no: bool) -> str:
 _YES, _NO = {"1", "True", "true"}, {"0", "-1", "False", "false"}
 
 
-def descriptions(options: Any, root: Path, parts: Iterable[Path]) -> list[Description]:
+def descriptions(options: Any, root: Path, parts: Iterable[Path], finder: Finder) -> list[Description]:
     """The tables that describe the pictures of a folder: those in it or in its parts, or one beside it.
 
     Parameters
@@ -201,6 +201,8 @@ def descriptions(options: Any, root: Path, parts: Iterable[Path]) -> list[Descri
         The folder of the data set.
     parts
         The folders of its splits, if it has any.
+    finder
+        Finds its pictures. A table beside the folder counts if it names one of them.
 
     Raises
     ------
@@ -209,7 +211,8 @@ def descriptions(options: Any, root: Path, parts: Iterable[Path]) -> list[Descri
     """
     if options.metadata is not None:
         return [_table(options, existing_file(options.metadata, "table of metadata"))]
-    if (attributes := _celeba(root)) is not None:
+    attributes = _celeba(root)
+    if attributes is not None and any(isinstance(finder.find(c[0], root), Path) for c in _celeba_rows(attributes)):
         return [_celeba_description(options, attributes)]
     inside = [file for folder in (root, *parts) if (file := _usual(folder)) is not None]
     if inside:
