@@ -178,7 +178,7 @@ def test_model_and_random_state_are_left_as_found(net: Net) -> None:
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index, union-attr]
     x = pictures(3)
     c = classifier(net)
-    assert c.default_layer == "block"
+    assert c.default_layer == "act"
     for layer in ("stem", "block.bn"):
         probe = c.open(layer)
         a = probe.activations(x)
@@ -294,7 +294,8 @@ def test_odd_layers() -> None:
         c.open("unused").gradients(x, 0)
     # The in-place ReLU's result is thrown away, so a graph without it would give other logits.
     probe = c.open("shift")
-    assert not probe.is_cut
+    assert cut(c.model.module, "shift") is None
+    torch.testing.assert_close(probe.head(probe.activations(x)), c.logits(x))
     torch.testing.assert_close(probe.head(probe.activations(x), x), c.logits(x))
 
 
@@ -316,11 +317,13 @@ def test_untraceable_code_falls_back_to_re_running() -> None:
     torch.manual_seed(0)
     c = classifier(Untraceable())
     x = pictures(3)
+    assert cut(c.model.module, "stem") is None
     probe = c.open("stem")
-    assert not probe.is_cut
     torch.testing.assert_close(probe.head(probe.activations(x), x), c.logits(x))
+    torch.testing.assert_close(probe.head(probe.activations(x)), c.logits(x))  # any other input may stand in
+    alone = TorchProbe(c.model.module, "stem")
     with pytest.raises(UsageError, match="pass the samples as `like`"):
-        probe.head(probe.activations(x))
+        alone.head(alone.activations(x))
 
 
 def test_cut_knows_skips(net: Net) -> None:
@@ -354,7 +357,7 @@ def test_class_names_must_fit(net: Net) -> None:
 def test_input_size_is_found_for_a_net_that_takes_one_size_only() -> None:
     c = TorchClassifier(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 30 * 30, 3)), CLASSES)
     assert c.layers == ("0", "1", "3")
-    assert c.default_layer == "1"
+    assert c.default_layer == "0"  # above the ReLU the network is affine
 
 
 def test_text_goes_through_the_same_door() -> None:

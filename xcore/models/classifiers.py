@@ -14,7 +14,8 @@ from xcore.contract.protocols import Classifier
 from xcore.contract.samples import Modality, Samples
 from xcore.inputs.class_names import Aliases, class_list, numbered
 from xcore.inputs.images import Framing
-from xcore.models.graph import LayerInfo, main_layer, survey, useful_layers
+from xcore.models.graph import LayerInfo, survey, tensors_in, useful_layers
+from xcore.models.heads import Head, default_layer, find_heads
 from xcore.models.probes import TorchProbe
 from xcore.models.torch_model import Preprocess, TensorCache, TorchModel, check_numbers
 
@@ -44,9 +45,8 @@ class TorchClassifier:
     layers
         Layers to list; None = all that are called once and return one tensor of rank 2 to 4.
     default_layer
-        The layer to explain unless the user names another. None = the result of the last stage but one of a
-        convolutional network, the last block of a transformer, or the last layer before the logits (see
-        `xcore.models.graph.main_layer`).
+        The layer to explain unless the user names another. None = the last block with positions through which
+        everything passes and above which the network is not affine (see `xcore.models.heads`).
     modality
         "image" or "text".
     device
@@ -101,7 +101,7 @@ class TorchClassifier:
             self.layers = tuple(layers)
         if default_layer is not None:
             self.default_layer = default_layer
-        modules = dict(module.named_modules())
+        modules = dict(self.model.module.named_modules())
         for name in (*(layers or ()), *([default_layer] if default_layer is not None else [])):
             if name not in modules:
                 raise unknown("layer", name, [n for n in modules if n])
@@ -109,12 +109,25 @@ class TorchClassifier:
     @cached_property
     def layers(self) -> tuple[str, ...]:
         """The layers that can be explained, in the order in which they finish in a forward pass."""
-        return useful_layers(self.model.module, self._found)
+        return useful_layers(self.model.module, self.found)
 
     @cached_property
     def default_layer(self) -> str:
         """The layer to explain unless the user names another."""
-        return main_layer(self.model.module, self._found, self.layers)
+        return default_layer(self.model.module, self.found, self.layers, self.heads)
+
+    @cached_property
+    def heads(self) -> Mapping[str, Head]:
+        """What lies above each layer: one forward and one backward pass of two artificial samples."""
+        try:
+            return find_heads(self.model.module, self._example, self.layers)
+        except (RuntimeError, NotImplementedError):  # part of the network has no gradients
+            return {}
+
+    @property
+    def found(self) -> Mapping[str, LayerInfo]:
+        """Every layer, as a forward pass of two artificial samples found it."""
+        return self._survey[0]
 
     def logits(self, x: Samples) -> Tensor:
         """(n, classes) pre-softmax scores, float32 on the CPU; raises `XcoreError` if any is NaN."""
@@ -129,7 +142,7 @@ class TorchClassifier:
         modules = [name for name, _ in self.model.module.named_modules() if name]
         if layer not in modules:
             raise unknown("layer", layer, modules)
-        info = self._found[layer]
+        info = self.found[layer]
         hint = f"layers of this classifier: {', '.join(self.layers[-6:])}"
         if info.calls != 1:
             often = f"called {info.calls} times in a forward pass" if info.calls else "not called in evaluation mode"
@@ -137,38 +150,61 @@ class TorchClassifier:
         if info.layout is None:
             what = f"gives shape {info.shape}" if info.shape else "returns no single tensor"
             raise UsageError(f"layer {layer!r} {what}: a probe needs (n, C), (n, C, H, W) or (n, T, C)", hint)
-        known = useful_layers(self.model.module, self._found)
-        probe = TorchProbe(self.model, layer, layout=info.layout, channels_last=info.last, known=known)
+        known = useful_layers(self.model.module, self.found)
+        probe = TorchProbe(self.model, layer, info=info, known=known, stand_in=lambda: self._stand_in(layer))
         self._probes[layer] = probe  # cached because tracing the graph above the layer takes time
         return probe
 
+    def _stand_in(self, layer: str) -> Any:
+        """An input of the module that may stand in for any other above a layer; None if none may.
+
+        It may where the picture is all that the module is given: a text comes with a mask of its own.
+        """
+        if len(tensors_in(self._example)) != 1 or self.modality == "text":
+            return None
+        head = find_heads(self.model.module, self._example, [layer]).get(layer)
+        return self._example if head is not None and head.alone else None
+
+    @property
+    def _example(self) -> Any:
+        """Input of the module for two artificial samples."""
+        return self._survey[1]
+
     @cached_property
-    def _found(self) -> dict[str, LayerInfo]:
-        """Every layer, as one forward pass of two artificial samples found it."""
+    def _survey(self) -> tuple[dict[str, LayerInfo], Any]:
+        """Every layer, and the input of the module that found it: the first size of samples that the module takes."""
         failures = []
         for data in self._examples():
             try:
-                found, logits = survey(self.model.module, self.model.inputs(data), len(data))
+                args = self.model.inputs(data)
+                found, logits = survey(self.model.module, args, len(data))
             except (RuntimeError, ValueError, AssertionError) as error:  # what modules raise for a wrong input size
                 failures.append(error)
                 continue
             if logits is not None:
                 check_width(logits, self.classes)
-            return found
+            return found, args
         name = type(self.model.module).__name__
         if self.modality == "text":
             raise UsageError(f"{name} takes no text: {failures[0]}", "check its preprocessing") from None
         raise UsageError(f"{name} takes no picture of a common size: {failures[0]}", "pass input_size=...") from None
 
     def _examples(self) -> list[Any]:
+        """Two samples that differ, in each of the sizes to try."""
         if self.modality == "text":
             return [("a text", "another text")]
         size = self._input_size
         sizes = _SIZES if size is None else (size,)
         shapes = [(s, s) if isinstance(s, int) else s for s in sizes]
-        # Ramps and not noise, so that the global random state stays as it is.
-        ramps = [torch.linspace(0, 1, 2 * 3 * h * w).reshape(2, 3, h, w) for h, w in shapes]
-        return [ramp.to(self.model.device) for ramp in ramps]
+        return [artificial_pictures(*shape).to(self.model.device) for shape in shapes]
+
+
+def artificial_pictures(height: int, width: int) -> Tensor:
+    """Two pictures (2, 3, height, width) in [0, 1] of coloured clouds, always the same ones."""
+    generator = torch.Generator().manual_seed(0)  # a local one, so that the global random state stays as it is
+    coarse = torch.rand(2, 3, 4, 4, generator=generator)
+    clouds = nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
+    return (clouds + 0.2 * torch.rand(clouds.shape, generator=generator) - 0.1).clamp(0, 1)
 
 
 class FunctionClassifier:

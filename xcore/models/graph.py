@@ -1,9 +1,14 @@
-"""The structure of a torch module: its layers, the layouts of their outputs, and where its graph can be cut."""
+"""The structure of a torch module: its layers, the layouts of their outputs, and where its graph can be cut.
+
+Which layer is the default is decided in `xcore.models.heads`.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +19,6 @@ from torch import Tensor, fx, nn
 Layout = Literal["NC", "NCHW", "NTC"]
 
 _PLAIN = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Flatten)
-_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 _PLAIN_NAMES = ("DropPath", "StochasticDepth", "Permute")
 
 
@@ -27,18 +31,21 @@ class LayerInfo:
     calls
         How often the layer is called in a forward pass in evaluation mode.
     shape
-        Shape of the output for one batch, or None if the output is no tensor.
+        Shape of the output for one batch, or None if the output is not one tensor.
     layout
-        Layout in which a probe gives the output; None if it has none: it is no tensor, has another rank, or its first
-        axis is not the batch.
+        Layout in which a probe gives the output; None if it has none: it is not one tensor, has another rank, its first
+        axis is not the batch, or it is a pooled vector with an extra axis (n, C, 1).
     last
         True for maps with channels last (n, H, W, C), which a probe turns into (n, C, H, W).
+    bare
+        False if the layer returns a tuple or list, of which the output is the only tensor.
     """
 
     calls: int
     shape: tuple[int, ...] | None
     layout: Layout | None
     last: bool = False
+    bare: bool = True
 
 
 @contextmanager
@@ -59,9 +66,54 @@ def frozen(module: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
+def plain(module: nn.Module) -> nn.Module:
+    """The module without the wrappers of `torch.compile`, `DataParallel` and the like, anywhere in it.
+
+    Layers then have the names of the plain network, and hooks on them are called. Weights and all parts that are not
+    wrapped are shared. A part that contains a wrapped one is a shallow copy; a module without wrappers is returned as
+    it is.
+    """
+    while (inner := _wrapped(module)) is not None:
+        module = inner
+    parts = {name: part if part is None else plain(part) for name, part in module._modules.items()}
+    compiled = getattr(module, "_compiled_call_impl", None) is not None  # by `module.compile()`, in place
+    if compiled or any(parts[name] is not part for name, part in module._modules.items()):
+        module = copy.copy(module)  # which leaves out what `module.compile()` made
+        module._modules = parts
+    return module
+
+
+def _wrapped(module: nn.Module) -> nn.Module | None:
+    """What a wrapper wraps; None if the module is no wrapper."""
+    if "_orig_mod" in module._modules:  # of torch.compile
+        return module._modules["_orig_mod"]
+    return module.module if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) else None
+
+
+def tensor_of(output: Any) -> Tensor | None:
+    """The one tensor in what a layer returns; None if there is none, or more than one.
+
+    It is the output itself, or the only tensor of a tuple or list: a block of transformers may return (output, None).
+    """
+    if isinstance(output, Tensor):
+        return output
+    entries = output if type(output) in (tuple, list) else ()
+    tensors = [entry for entry in entries if isinstance(entry, Tensor)]
+    others = [entry for entry in entries if entry is not None and not isinstance(entry, Tensor)]
+    return tensors[0] if len(tensors) == 1 and not others else None
+
+
+def with_tensor(output: Any, new: Tensor) -> Any:
+    """What a layer returns, with `new` in the place of its one tensor (see `tensor_of`)."""
+    if isinstance(output, Tensor):
+        return new
+    return type(output)(new if isinstance(entry, Tensor) else entry for entry in output)
+
+
 def logits_of(output: Any) -> Tensor | None:
-    """The logits (n, classes) in what a model returns: the output itself or its field ``logits``; None without any."""
-    found = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    """The logits (n, classes) in what a model returns: the output, its field or its entry ``logits``; None without."""
+    entry = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    found = output if isinstance(output, Tensor) else entry
     return found if isinstance(found, Tensor) and found.ndim == 2 else None
 
 
@@ -72,24 +124,16 @@ def run(module: nn.Module, args: Any) -> Any:
     return module(*args) if isinstance(args, tuple) else module(args)
 
 
-def layout_of(shape: tuple[int, ...], channels_last: bool | None = None) -> tuple[Layout | None, bool]:
-    """Layout of an output of this shape, and whether its channels come last.
-
-    Without `channels_last`, an output of rank 4 must be that of a square input: its two equal sides are the map.
-    """
-    if len(shape) == 2:
-        return "NC", False
-    if len(shape) == 3:
-        return "NTC", False
-    if len(shape) != 4:
-        return None, False
-    if channels_last is None:
-        channels_last = shape[1] == shape[2] != shape[3]
-    return "NCHW", channels_last
+def layout_of(shape: tuple[int, ...]) -> Layout | None:
+    """Layout of an output of this shape; None if it has none that a probe can give."""
+    if len(shape) == 3 and shape[2] == 1:  # a vector that is pooled over positions, and not positions of one channel
+        return None
+    layouts: dict[int, Layout] = {2: "NC", 3: "NTC", 4: "NCHW"}
+    return layouts.get(len(shape))
 
 
 def survey(module: nn.Module, args: Any, n: int) -> tuple[dict[str, LayerInfo], Tensor | None]:
-    """Run one batch of n square samples and record the output of every layer.
+    """Run one batch of n samples and record the output of every layer.
 
     Returns
     -------
@@ -98,32 +142,124 @@ def survey(module: nn.Module, args: Any, n: int) -> tuple[dict[str, LayerInfo], 
     logits : Tensor or None
         (n, classes).
     """
-    calls: dict[str, int] = {}
-    shapes: dict[str, tuple[int, ...] | None] = {}
-    handles = []
+    calls, shapes, boxed, logits = _shapes(module, args)
+    whole = {name: shape for name, shape in shapes.items() if shape and shape[0] == n and layout_of(shape)}
+    last = _channels_last(module, args, {name: shape for name, shape in whole.items() if len(shape) == 4})
+    found = {
+        name: LayerInfo(
+            calls[name],
+            shapes[name],
+            layout_of(whole[name]) if name in whole else None,
+            name in last,
+            name not in boxed,
+        )
+        for name in calls
+    }
+    found |= {name: LayerInfo(0, None, None) for name, _ in module.named_modules() if name and name not in found}
+    return found, logits
 
-    def note(name: str) -> Any:
+
+Shapes = dict[str, tuple[int, ...] | None]
+
+
+def _shapes(module: nn.Module, args: Any) -> tuple[dict[str, int], Shapes, set[str], Tensor | None]:
+    """How often each layer is called and the shape of its last output, in the order in which they finish.
+
+    Also the layers that return a tuple or list, and the logits.
+    """
+    calls: dict[str, int] = {}
+    shapes: Shapes = {}
+    boxed: set[str] = set()
+
+    def note(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            tensor = tensor_of(output)
             calls[name] = calls.pop(name, 0) + 1
-            shapes[name] = tuple(output.shape) if isinstance(output, Tensor) else None
+            shapes[name] = None if tensor is None else tuple(tensor.shape)
+            if tensor is not output:
+                boxed.add(name)
 
         return hook
 
-    names = [name for name, _ in module.named_modules() if name]
+    handles = [part.register_forward_hook(note(name)) for name, part in module.named_modules() if name]
     try:
-        handles = [module.get_submodule(name).register_forward_hook(note(name)) for name in names]
         with frozen(module), torch.no_grad():
             logits = logits_of(run(module, args))
     finally:
         for handle in handles:
             handle.remove()
-    found = {}
-    for name in calls:
-        shape = shapes[name]
-        layout, last = layout_of(shape) if shape and shape[0] == n else (None, False)
-        found[name] = LayerInfo(calls[name], shape, layout, last)
-    found |= {name: LayerInfo(0, None, None) for name in names if name not in found}
-    return found, logits
+    return calls, shapes, boxed, logits
+
+
+def _channels_last(module: nn.Module, args: Any, shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
+    """The layers of rank 4 whose outputs are (n, H, W, C).
+
+    Where the shape leaves it open, the picture is made twice as high: the axis that grows is the height. For a network
+    that takes one size only, the parts that are known decide, such as convolutions and norms over the last axis; then
+    the parts inside a layer or before it that give the same shape; and at last a map is taken to have the proportions
+    of the picture.
+    """
+    size = next((tuple(t.shape[-2:]) for t in tensors_in(args) if t.ndim == 4), None)
+    if size is None or all(_surely_first(shape, size) for shape in shapes.values()):
+        return set()
+    try:
+        _, taller, _, _ = _shapes(module, _twice_as_high(args))
+    except Exception:  # a network that takes one size only may fail in any way for another
+        taller = {}
+    last: dict[str, bool] = {}
+    known: dict[tuple[int, ...], bool] = {}  # shape -> what the latest layer of this shape was
+    for name, shape in shapes.items():
+        other = taller.get(name) or shape
+        grown = [axis for axis in (1, 2, 3) if len(other) == 4 and other[axis] != shape[axis]]
+        kind = _kind_is_last(module.get_submodule(name), shape)
+        if grown in ([1], [2]):
+            last[name] = grown == [1]
+        elif kind is not None:
+            last[name] = kind
+        else:
+            last[name] = known.get(shape, _proportions_are_last(shape, size))
+        known[shape] = last[name]
+    return {name for name, is_last in last.items() if is_last}
+
+
+def tensors_in(args: Any) -> list[Tensor]:
+    """The tensors in the input of a module."""
+    entries = args.values() if isinstance(args, Mapping) else args if isinstance(args, tuple) else (args,)
+    return [entry for entry in entries if isinstance(entry, Tensor)]
+
+
+def _twice_as_high(args: Any) -> Any:
+    """The input of a module with each picture below itself once more."""
+    if isinstance(args, Mapping):
+        return {name: _twice_as_high(entry) for name, entry in args.items()}
+    if isinstance(args, tuple):
+        return tuple(_twice_as_high(entry) for entry in args)
+    return torch.cat([args, args], 2) if isinstance(args, Tensor) and args.ndim == 4 else args
+
+
+def _surely_first(shape: tuple[int, ...], size: tuple[int, ...]) -> bool:
+    """Whether (n, C, H, W) is the only sensible reading: the map of a square picture is square, that of others not."""
+    return size[0] == size[1] and shape[2] == shape[3] != shape[1]
+
+
+_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+def _kind_is_last(module: nn.Module, shape: tuple[int, ...]) -> bool | None:
+    """Whether a layer of this kind has channels last; None if its kind does not say."""
+    if isinstance(module, _FIRST) or "Pool2d" in type(module).__name__:
+        return False
+    if isinstance(module, nn.Linear):
+        return True
+    if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1:
+        return True
+    return None
+
+
+def _proportions_are_last(shape: tuple[int, ...], size: tuple[int, ...]) -> bool:
+    """Whether the axes 1 and 2 have the proportions of the picture, and the axes 2 and 3 have not."""
+    first, last = (abs(math.log(shape[a] * size[1] / (shape[a + 1] * size[0]))) for a in (2, 1))
+    return last < first
 
 
 def useful_layers(module: nn.Module, found: Mapping[str, LayerInfo]) -> tuple[str, ...]:
@@ -137,56 +273,6 @@ def useful_layers(module: nn.Module, found: Mapping[str, LayerInfo]) -> tuple[st
     return tuple(name for name, info in found.items() if useful(name, info))
 
 
-def main_layer(module: nn.Module, found: Mapping[str, LayerInfo], layers: Iterable[str]) -> str:
-    """The layer to explain unless the user names another; "" if there is none.
-
-    For a convolutional network it is the result of the last stage but one (``layer3`` of a ResNet, ``inception4e`` of
-    GoogLeNet, ``stages.2`` of a ConvNeXt). Above the map of the last stage there is often only pooling and a linear
-    layer, whose gradient is the same for every sample, so that TCAV is undefined there. The result of an earlier layer
-    is taken if that of the stage is no cut of the graph. For a transformer it is the last block, and for any other
-    network the last layer before the logits.
-    """
-    names = list(layers)
-    pools = [name for name in names if isinstance(module.get_submodule(name), _POOLS)]
-    maps = [n for n in names if n not in pools and found[n].layout == "NCHW" and _area(found[n]) > 1]
-    tokens = [n for n in names if found[n].layout == "NTC"]
-    if tokens and (not maps or names.index(tokens[-1]) > names.index(maps[-1])):
-        return next((n for n in reversed(tokens) if _is_block(module, n)), tokens[-1])
-    if maps:
-        wanted = (*_stage_ends(module, found, maps), *reversed(maps))
-        return next((n for n in wanted if cut(module, n) is not None), maps[-1])
-    return names[-2] if len(names) > 1 else (names[0] if names else "")
-
-
-def _stage_ends(module: nn.Module, found: Mapping[str, LayerInfo], maps: Sequence[str]) -> list[str]:
-    """The maps on the last resolution but one whose next sibling has a lower resolution, largest layer first.
-
-    Some layers at the beginning of a stage still have the finer resolution, such as the norm before a downsampling or
-    the expansion of an inverted bottleneck. They are smaller than the stage before them, so they come later.
-    """
-    ends = []
-    for i, name in enumerate(maps):
-        parent = name.rpartition(".")[0]
-        after = next((n for n in maps[i + 1 :] if n.rpartition(".")[0] == parent), None)
-        if after is not None and _area(found[name]) > max(_area(found[after]), _area(found[maps[-1]])):
-            ends.append(name)
-    ends = [name for name in ends if _area(found[name]) == _area(found[ends[-1]])]
-    sizes = {name: sum(1 for _ in module.get_submodule(name).modules()) for name in ends}
-    return sorted(ends, key=lambda name: (-sizes[name], -maps.index(name)))
-
-
-def _area(info: LayerInfo) -> int:
-    shape = info.shape or (0, 0, 0, 0)
-    return shape[1] * shape[2] if info.last else shape[2] * shape[3]
-
-
-def _is_block(module: nn.Module, name: str) -> bool:
-    """Whether a layer is a block: an entry of a list of layers that has layers of its own."""
-    m, parent = module.get_submodule(name), module.get_submodule(name.rpartition(".")[0])
-    lists = (nn.Sequential, nn.ModuleList)
-    return isinstance(parent, lists) and not isinstance(m, lists) and any(True for _ in m.children())
-
-
 class _Tracer(fx.Tracer):
     """Traces only the modules that contain one layer. All others become single calls, whatever their code does."""
 
@@ -198,8 +284,13 @@ class _Tracer(fx.Tracer):
         return m is self.target or all(part is not self.target for part in m.modules())
 
 
-def cut(module: nn.Module, layer: str) -> fx.GraphModule | None:
+def cut(module: nn.Module, layer: str, *, one_input: bool = True) -> fx.GraphModule | None:
     """The part of a module above a layer, as a function of the layer's output.
+
+    Parameters
+    ----------
+    one_input
+        Whether the module is called with one argument, so that all others have their defaults.
 
     Returns
     -------
@@ -211,7 +302,7 @@ def cut(module: nn.Module, layer: str) -> fx.GraphModule | None:
     try:
         with frozen(module):
             root.training = False
-            graph = _Tracer(target).trace(root)
+            graph = _Tracer(target).trace(root, _defaults(root) if one_input else None)
     except Exception:  # the code of a model may fail in any way when it is traced; the caller then does without a cut
         return None
     sites = [n for n in graph.nodes if n.op == "call_module" and module.get_submodule(str(n.target)) is target]
@@ -236,6 +327,12 @@ def cut(module: nn.Module, layer: str) -> fx.GraphModule | None:
     return fx.GraphModule(root, head)
 
 
+def _defaults(module: nn.Module) -> dict[str, Any]:
+    """The defaults of all arguments of a module but the first."""
+    others = list(inspect.signature(module.forward).parameters.values())[1:]
+    return {p.name: p.default for p in others if p.default is not p.empty}
+
+
 def _has_side_effects(graph: fx.Graph, site: fx.Node) -> bool:
     """Whether something is computed from the layer and not used, as the result of an in-place operation may be."""
     below = {site}
@@ -247,11 +344,11 @@ def _has_side_effects(graph: fx.Graph, site: fx.Node) -> bool:
     return False
 
 
-def nearest_cut(module: nn.Module, layer: str, layers: Iterable[str]) -> str | None:
+def nearest_cut(module: nn.Module, layer: str, layers: Iterable[str], *, one_input: bool = True) -> str | None:
     """The layer nearest to `layer`, in the order of `layers`, that is a cut of the graph; of two, the later one."""
     names = list(layers)
     at = names.index(layer) if layer in names else len(names) - 1
     for name in sorted(names, key=lambda n: (abs(names.index(n) - at), names.index(n) < at)):
-        if name != layer and cut(module, name) is not None:
+        if name != layer and cut(module, name, one_input=one_input) is not None:
             return name
     return None

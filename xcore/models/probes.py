@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from xcore.base.errors import UsageError, unknown
 from xcore.contract.samples import Samples
-from xcore.models.graph import Layout, cut, frozen, layout_of, nearest_cut
+from xcore.models.graph import LayerInfo, Layout, cut, frozen, nearest_cut, run, survey, tensor_of, with_tensor
 from xcore.models.torch_model import TorchModel, check_numbers
 
 
@@ -32,12 +32,14 @@ class TorchProbe:
         The module with its preprocessing, or a plain module.
     layer
         A name in `module.named_modules()`.
-    layout
-        Layout of the layer's output; None = found from its rank when the first samples pass.
-    channels_last
-        Whether an output of rank 4 is (n, H, W, C); None = found from its shape when the first samples pass.
+    info
+        What is known of the layer; None = found when the first samples pass.
     known
         Layers to name in error messages, in the order in which they finish.
+    stand_in
+        Gives an input of the module that may stand in for any other one above the layer, because the logits depend on
+        the input through the layer alone; None if they do not. With it, `head` needs no `like` even where the code
+        above the layer cannot be traced.
 
     Raises
     ------
@@ -51,9 +53,9 @@ class TorchProbe:
         model: TorchModel | nn.Module,
         layer: str,
         *,
-        layout: Layout | None = None,
-        channels_last: bool | None = None,
+        info: LayerInfo | None = None,
         known: Sequence[str] | None = None,
+        stand_in: Callable[[], Any] = lambda: None,
     ) -> None:
         self.model = model if isinstance(model, TorchModel) else TorchModel(model)
         self.layer = layer
@@ -65,16 +67,17 @@ class TorchProbe:
         if not layer:
             raise UsageError("the layer has no name", f"name one, such as {(list(known or names) or ['?'])[-1]!r}")
         self._known: Iterable[str] = known if known is not None else names
-        self._layout, self._last = layout, channels_last
+        self._info = info
+        self._make_stand_in = stand_in
         self._seen = False
 
     @property
     def layout(self) -> Layout:
         """Axes of the activations. A probe that a classifier opened knows them from the start."""
-        if self._layout is None:
+        if self._info is None or self._info.layout is None:
             hint = "call activations first"
             raise UsageError(f"the layout of layer {self.layer!r} is only known once samples have passed", hint)
-        return self._layout
+        return self._info.layout
 
     def activations(self, x: Samples) -> Tensor:
         """Activations of the samples at the layer, float32 on the CPU: (n, C), (n, C, H, W) or (n, T, C)."""
@@ -104,7 +107,7 @@ class TorchProbe:
             for rows in self.model.batches(x):
                 with torch.enable_grad():
                     leaf = a[rows].detach().clone().requires_grad_()
-                    logits = self.head(leaf, x.take(rows) if self._head is None else None)
+                    logits = self.head(leaf, None if self._head is not None else x.take(rows))
                     if not 0 <= target < logits.shape[1]:
                         raise UsageError(f"there is no class {target}: the model has {logits.shape[1]} classes")
                     total = logits[:, target].sum()
@@ -125,7 +128,8 @@ class TorchProbe:
         a
             Activations, as `activations` gives them.
         like
-            The samples of `a`, one for each row. They are needed only where the layer is no cut of the graph.
+            The samples of `a`, one for each row. They are needed only where the layer is no cut of the graph
+            (`is_cut`).
 
         Raises
         ------
@@ -133,8 +137,8 @@ class TorchProbe:
             The layer is no cut of the graph, and `like` is missing or has another length. The hint names the nearest
             layer that is a cut.
         """
-        if self._head is None and like is None:
-            near = nearest_cut(self.model.module, self.layer, self._known)
+        if like is None and not self.is_cut:
+            near = nearest_cut(self.model.module, self.layer, self._known, one_input=self._one_input)
             hint = f"pass the samples as `like`, or use the layer {near!r}" if near else "pass the samples as `like`"
             raise UsageError(f"layer {self.layer!r} is not on every path from the input to the logits", hint)
         if self._head is None and like is not None and len(like) != len(a):
@@ -147,27 +151,52 @@ class TorchProbe:
                 if self._head is not None:
                     # A copy, because the layer above may work in place.
                     logits = self.model.checked(self._head(part.clone()))
+                elif like is not None:
+                    logits = self._swap(part, self.model.inputs(like.data[rows]))
                 else:
-                    logits = self._swap(part, like.data[rows])  # type: ignore[union-attr]
+                    logits = self._swap(part, _repeated(self._stand_in, len(part)))
                 parts.append(logits.to(a.device, a.dtype))
         return torch.cat(parts)
 
     @property
     def is_cut(self) -> bool:
-        """Whether the layer is a cut of the graph, so that `head` needs no `like`."""
-        return self._head is not None
+        """Whether the logits follow from the layer's output alone, so that `head` needs no `like`."""
+        return self._head is not None or self._stand_in is not None
 
     @cached_property
     def _head(self) -> fx.GraphModule | None:
-        return cut(self.model.module, self.layer)
+        boxed = self._info is not None and not self._info.bare
+        return None if boxed else cut(self.model.module, self.layer, one_input=self._one_input)
+
+    @cached_property
+    def _stand_in(self) -> Any:
+        """An input of the module that may stand in for others above the layer, once it is seen to do so; else None."""
+        args = self._make_stand_in()
+        if args is None:
+            return None
+        outputs: list[Any] = []
+        with frozen(self.model.module), torch.no_grad():
+            handle = self._module.register_forward_hook(lambda _module, _args, output: outputs.append(output))
+            try:
+                logits = self.model.checked(run(self.model.module, args))
+            finally:
+                handle.remove()
+            part = tensor_of(outputs[0])
+            again = None if part is None else self._swap(part, _repeated(args, len(logits)))
+        return args if again is not None and torch.allclose(again, logits, rtol=1e-3, atol=1e-5) else None
+
+    @property
+    def _one_input(self) -> bool:
+        """Whether the module is called with one argument: samples without preprocessing are one."""
+        return self.model.preprocess is None or self.model.one_input
 
     def _capture(self, data: Any) -> Tensor:
         """The layer's output for one batch. The first batch runs to the end, to check that the layer is called once."""
         outputs: list[Any] = []
 
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            # A copy, because the layer above may work in place.
-            outputs.append(output.detach().clone() if isinstance(output, Tensor) else output)
+            tensor = tensor_of(output)  # a copy is kept, because the layer above may work in place
+            outputs.append(output if tensor is None else tensor.detach().clone())
             if self._seen:
                 raise _Stop
 
@@ -181,32 +210,47 @@ class TorchProbe:
         if len(outputs) != 1:
             often = f"called {len(outputs)} times in a forward pass" if outputs else "not called in evaluation mode"
             raise UsageError(f"layer {self.layer!r} is {often}", "choose a layer that is called once")
-        output = outputs[0]
-        if not isinstance(output, Tensor):
-            raise UsageError(f"layer {self.layer!r} returns a {type(output).__name__}, not a tensor")
-        if output.ndim not in (2, 3, 4) or len(output) != len(data):
+        output = tensor_of(outputs[0])
+        if output is None:
+            raise UsageError(f"layer {self.layer!r} returns a {type(outputs[0]).__name__}, not a tensor")
+        if self._info is None:
+            found, _ = survey(self.model.module, self.model.inputs(data), len(data))
+            self._info = found[self.layer]
+        if len(output) != len(data) or self._info.layout is None or output.ndim != len(self._info.shape or ()):
             raise UsageError(f"layer {self.layer!r} gives shape {tuple(output.shape)} for {len(data)} samples")
-        layout, last = layout_of(tuple(output.shape), self._last)
-        self._layout, self._last, self._seen = layout, last, True
+        self._seen = True
         return output
 
-    def _swap(self, part: Tensor, data: Any) -> Tensor:
-        """Logits of one batch, with the layer's output replaced by `part`."""
+    def _swap(self, part: Tensor, args: Any) -> Tensor:
+        """Logits of one batch of inputs of the module, with the layer's output replaced by `part`."""
 
-        def hook(_module: nn.Module, _args: Any, output: Any) -> Tensor:
-            if not isinstance(output, Tensor) or output.shape != part.shape:
-                shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise UsageError(f"layer {self.layer!r} gives {shape} for `like`, activations are {tuple(part.shape)}")
-            return part.clone()
+        def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+            tensor = tensor_of(output)
+            if tensor is None or tensor.shape != part.shape:
+                shape = tuple(tensor.shape) if tensor is not None else type(output).__name__
+                hint = "pass the samples of these activations as `like`"
+                raise UsageError(
+                    f"layer {self.layer!r} gives {shape} for other samples, activations are {tuple(part.shape)}", hint
+                )
+            return with_tensor(output, part.clone())
 
         handle = self._module.register_forward_hook(hook)
         try:
-            return self.model.forward(data)
+            return self.model.checked(run(self.model.module, args))
         finally:
             handle.remove()
 
     def _shown(self, a: Tensor) -> Tensor:
-        return a.permute(0, 3, 1, 2).contiguous() if self._last else a
+        return a.permute(0, 3, 1, 2).contiguous() if self._info is not None and self._info.last else a
 
     def _native(self, a: Tensor) -> Tensor:
-        return a.permute(0, 2, 3, 1).contiguous() if self._last else a
+        return a.permute(0, 2, 3, 1).contiguous() if self._info is not None and self._info.last else a
+
+
+def _repeated(args: Any, n: int) -> Any:
+    """The first sample of a module's input n times."""
+    if isinstance(args, Mapping):
+        return {name: _repeated(entry, n) for name, entry in args.items()}
+    if isinstance(args, tuple):
+        return tuple(_repeated(entry, n) for entry in args)
+    return args[:1].expand(n, *args.shape[1:]) if isinstance(args, Tensor) and args.ndim else args

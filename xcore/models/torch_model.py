@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xcore.base.errors import UsageError, XcoreError
 from xcore.contract.samples import Samples
-from xcore.models.graph import frozen, logits_of, run
+from xcore.models.graph import frozen, logits_of, plain, run
 
 Preprocess = Callable[[Any], Any]
 """Turns `Samples.data` of a batch (images on the model's device, or a tuple of strings) into the module's input: a
@@ -44,7 +44,8 @@ class TorchModel:
     Parameters
     ----------
     module
-        Returns logits (n, classes), or an object with the field ``logits``.
+        Returns logits (n, classes), or an object with the field ``logits``. What `torch.compile` or `DataParallel` made
+        is run as the plain network (see `xcore.models.graph.plain`).
     preprocess
         Turns `Samples.data` into the module's input; None = the data is the input.
     device
@@ -73,9 +74,11 @@ class TorchModel:
             raise UsageError(f"batch_size must be at least 1, got {batch_size}")
         weight = next(module.parameters(), None)
         self.device = torch.device(device if device is not None else weight.device if weight is not None else "cpu")
-        self.module = module.to(self.device)
+        self.module = plain(module).to(self.device)
         self.dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
         self.preprocess = preprocess
+        self.one_input = preprocess is None
+        """Whether the module is known to be called with one argument."""
         self.batch_size = batch_size
         self.cache = cache if cache is not None else TensorCache()
 
@@ -91,7 +94,11 @@ class TorchModel:
     def inputs(self, data: Any) -> Any:
         """The module's input for a batch of `Samples.data`."""
         data = data.to(self.device) if isinstance(data, Tensor) else data
-        return self.preprocess(data) if self.preprocess is not None else data
+        if self.preprocess is None:
+            return data
+        made = self.preprocess(data)
+        self.one_input = isinstance(made, Tensor)
+        return made
 
     def batches(self, x: Samples) -> Iterator[slice]:
         """The rows of each batch; raises `UsageError` if there are no samples."""

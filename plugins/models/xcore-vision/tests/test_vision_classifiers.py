@@ -41,11 +41,11 @@ def pictures(n: int, height: int = 64, width: int = 64) -> Samples:
 @pytest.mark.parametrize(
     ("source", "model", "default", "layout", "inner"),
     [
-        ("torchvision", "resnet18", "layer3", "NCHW", "layer2.0.conv2"),
-        ("torchvision", "googlenet", "inception4e", "NCHW", "inception4a.branch2.0"),
-        ("torchvision", "mobilenet_v3_small", "features.8", "NCHW", "features.3.block.1"),
-        ("timm", "tf_efficientnet_lite0", "blocks.4", "NCHW", "blocks.2.1.conv_dw"),
-        ("timm", "convnext_atto", "stages.2", "NCHW", "stages.1.blocks.0"),
+        ("torchvision", "resnet18", "layer4.0", "NCHW", "layer2.0.conv2"),
+        ("torchvision", "googlenet", "inception5a", "NCHW", "inception4a.branch2.0"),
+        ("torchvision", "mobilenet_v3_small", "features.12", "NCHW", "features.3.block.1"),
+        ("timm", "tf_efficientnet_lite0", "blocks.6", "NCHW", "blocks.2.1.conv_dw"),
+        ("timm", "convnext_atto", "stages.3", "NCHW", "stages.1.blocks.0"),
     ],
 )
 def test_heads_agree_with_the_forward_pass(source: str, model: str, default: str, layout: str, inner: str) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from xcore.contract import UsageError
 from xcore.models import device
 from xcore.models.classifiers import TorchClassifier, checked_classes
-from xcore.models.graph import frozen, main_layer, run, survey, useful_layers
+from xcore.models.graph import frozen, run, survey, tensor_of, useful_layers
+from xcore.models.heads import best
 from xcore.pretrained.hub import model_directory
 from xcore.pretrained.loading import load_model
 from xcore_text.options import TextOptions
@@ -169,15 +170,15 @@ def bent_layer(module: nn.Module, args: Mapping[str, Tensor]) -> str:
     Returns
     -------
     str
-        Name of the layer; if the gradients differ at no layer, that of the main layer of the model.
+        Name of the layer; if the gradients differ at no layer, that of the last block.
     """
     n = len(args["input_ids"])
     found, _ = survey(module, args, n)
     layers = useful_layers(module, found)
-    outputs: dict[str, Tensor] = {}
+    outputs: dict[str, Any] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda _module, _args, output: outputs.update({name: output})
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda _module, _args, output: outputs.update({name: tensor_of(output)})
 
     tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
     handles = [table.register_forward_hook(lambda _module, _args, output: output.requires_grad_()) for table in tables]
@@ -201,4 +202,4 @@ def bent_layer(module: nn.Module, args: Mapping[str, Tensor]) -> str:
 
     bent = [name for name, g in zip(known, grads, strict=True) if differs(g)]
     vectors = [name for name in bent if found[name].layout == "NC"]
-    return vectors[-1] if vectors else main_layer(module, found, bent or layers)
+    return vectors[-1] if vectors else best(module, found, bent or layers)
