@@ -132,9 +132,11 @@ class Craft:
             forwards += len(images) + len(crop_set.crops)
 
             # Factorise: A ~ U W of the crops.
-            crop_set = replace(crop_set, k=self._number_of_concepts(crop_set.k, A_crops))
+            rows = A_crops if crop_set.concept else with_images(split, A, A_crops, grid)
+            crop_set = replace(crop_set, k=self._number_of_concepts(crop_set.k, rows))
             find = factorise_signed if split.signed else factorise
-            factors = find(A_crops.double().numpy(), crop_set.k, task.seed, o.max_iter, o.tol)
+            factors = find(rows.double().numpy(), crop_set.k, task.seed, o.max_iter, o.tol)
+            factors = replace(factors, codes=factors.codes[: len(A_crops)])
             progress.step(f"{name}: found {crop_set.k} concepts in {len(crop_set.crops)} crops")
 
             # Code: U of the images at each position, for the same W.
@@ -185,9 +187,9 @@ class Craft:
             raise UsageError(f"there are no images of class {task.target_name!r} to explain")
         designs(1, self.options.designs, task.seed, self.options.sampler)  # refuses a wrong number of points
 
-    def _number_of_concepts(self, wanted: int, crops: Tensor) -> int:
-        """The number of concepts, lowered if it is the default and the crops are too few (or the channels) for it."""
-        most = min(len(crops) // 2, crops.shape[1])
+    def _number_of_concepts(self, wanted: int, rows: Tensor) -> int:
+        """The number of concepts, lowered if it is the default and the rows are too few (or the channels) for it."""
+        most = min(len(rows) // 2, rows.shape[1])
         return wanted if "k" in self.options.model_fields_set else max(1, min(wanted, most))
 
     def _sub_concept_sets(self, task: Task, found: Decomposition, notes: list[str]) -> list[CropSet]:
@@ -327,6 +329,15 @@ class _Progress:
 def concept_name(parent: str, rank: int) -> str:
     """C1, C2, ... for concepts of the class; C1.1, C1.2, ... for those that C1 is split into."""
     return f"{parent}.{rank}" if parent else f"C{rank}"
+
+
+def with_images(split: SplitClassifier, a: Tensor, of_crops: Tensor, grid: CropGrid) -> Tensor:
+    """The rows that are factorised: those of the crops and, where the layer has no positions, of the whole images.
+
+    At a position, an image and its crops are alike: both show a part of it. Without positions they are not, and the
+    atoms of crops alone do not fit the images whose logits they are to explain.
+    """
+    return of_crops if split.positions(grid.size) else torch.cat([of_crops, split.read(a).mean(1)])
 
 
 def code(a: Tensor, atoms: Tensor) -> Tensor:
