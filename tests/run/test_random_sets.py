@@ -171,3 +171,20 @@ def test_segments_need_a_segmenter_and_a_known_ground():
 
     with pytest.raises(NotApplicable, match="no image of the random set has a segment"):
         make(segmenter=Blind)(5, 0, "segment:black")
+
+
+class Small(LiveData):
+    """Data whose other class has 2 samples for training, 5 to explain and none held out."""
+
+    def samples(self, cls, split, n, seed):
+        start, stop = {"train": (0, 2), "explain": (2, 7), "heldout": (0, 0)}[split]
+        return self._parts[cls or self.name].take(range(start, stop)[:n])
+
+
+def test_methods_also_get_what_a_small_class_has_to_explain():
+    data = Small(stripes(7, 1), "stripes", blobs(7, 2), ())
+    sets = RandomSets(data, "stripes", "train", seed=0, pool_size=50)
+    drawn = {i for k in range(20) for purpose in ("negative", "null") for i in sets(2, k, "as-is", purpose).ids}
+    assert len(drawn) == 7
+    with pytest.raises(MissingError, match="the other classes have no samples held out"):
+        RandomSets(data, "stripes", "heldout", seed=0)(2, 0)
