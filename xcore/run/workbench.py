@@ -273,7 +273,8 @@ class Workbench:
 
         def model(role: str) -> Any:
             if role not in cell.models:
-                raise MissingError(f"no model for the role {role!r}", f"name one with --model {role}=REF")
+                some = self.registry.played_by(role, samples.modality)
+                raise MissingError(f"no model for the role {role!r}", f"name one with --model {role}={some}")
             return self.component("model", cell.models[role])
 
         return Task(
