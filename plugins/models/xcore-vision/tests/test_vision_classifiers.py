@@ -297,7 +297,7 @@ def test_the_error_for_made_up_class_names_says_how_to_name_them(tmp_path: Path,
     with pytest.raises(UsageError, match=r"'tabby' \(known: class 0, .*; name them with --set timm\.classes=a,b,c\)"):
         Workbench(registry, Store(tmp_path / "run")).check(cell)
     named = Ref("timm:resnet18", {**random, "classes": "lion,tiger"})
-    with pytest.raises(UsageError, match=r"\(known: lion, tiger\)"):
+    with pytest.raises(UsageError, match=r"\(known: lion, tiger; .*--set folder\.names=FILE\)"):
         Workbench(registry, Store(tmp_path / "run")).check(replace(cell, classifier=named))
 
 

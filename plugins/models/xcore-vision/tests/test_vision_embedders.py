@@ -102,7 +102,9 @@ def test_weights_that_are_not_there_are_told_of_before_anything_is_loaded(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(weights, "reachable", lambda url: False)
-    with pytest.raises(MissingError, match=r"run `hf download timm/resnet50\.tv_in1k model\.safetensors`"):
+    with pytest.raises(
+        MissingError, match=r"run `hf download timm/resnet50\.tv_in1k model\.safetensors` .*image-embedder\.checkpoint="
+    ):
         fingerprint.timm_embedder(EmbedderOptions(), "resnet50.tv_in1k")
     with pytest.raises(MissingError, match=r"resnet50-0676ba61\.pth cannot be reached \(download that file into"):
         fingerprint.torchvision_embedder(EmbedderOptions(weights="IMAGENET1K_V1"), "resnet50")

@@ -87,7 +87,7 @@ def timm_embedder(options: EmbedderOptions, model: str) -> Embedder:
     check_timm_name(model)
     if options.pretrained and options.checkpoint is None:
         with torch.random.fork_rng(devices=[]), safe_loading():
-            overlay = timm_weights(model)
+            overlay = timm_weights(model, "image-embedder")
             module = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0)
     else:
         module = bare_timm(model, {"num_classes": 0}, options.seed)
@@ -109,7 +109,7 @@ def torchvision_embedder(options: EmbedderOptions, model: str) -> Embedder:
     weights = torchvision_weights(model, options.weights)
     published = options.pretrained and options.checkpoint is None
     if published:
-        cached_url(f"torchvision:{model}", weights.url)
+        cached_url(f"torchvision:{model}", weights.url, "image-embedder")
         with torch.random.fork_rng(devices=[]), safe_loading():
             module: nn.Module = models.get_model(model, weights=weights, progress=False)
     else:

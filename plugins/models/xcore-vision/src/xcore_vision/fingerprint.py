@@ -32,7 +32,7 @@ def timm_embedder(options: Any, model: str) -> str:
         from xcore_vision.zoo import check_timm_name, timm_weights
 
         check_timm_name(model)
-        timm_weights(model)
+        timm_weights(model, "image-embedder")
     return timm(options, model)
 
 
@@ -42,7 +42,8 @@ def torchvision_embedder(options: Any, model: str) -> str:
         from xcore_vision.weights import cached_url
         from xcore_vision.zoo import torchvision_weights
 
-        cached_url(f"torchvision:{model}", torchvision_weights(model, options.weights).url)
+        url = torchvision_weights(model, options.weights).url
+        cached_url(f"torchvision:{model}", url, "image-embedder")
     return torchvision(options, model)
 
 

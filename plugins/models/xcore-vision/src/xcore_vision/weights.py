@@ -55,15 +55,22 @@ def reachable(url: str, seconds: float = 3.0) -> bool:
     return bool(answers and answers[0])
 
 
-def cannot_fetch(model: str, url: str, cache: str, fetch: str) -> MissingError:
-    """The error for weights that are neither in the cache nor within reach; `fetch` says how to get them there."""
+def cannot_fetch(model: str, url: str, cache: str, fetch: str, owner: str) -> MissingError:
+    """The error for weights that are neither in the cache nor within reach.
+
+    `fetch` says how to get them there, and `owner` is the name in ``--set NAME.OPTION`` of the component that asks.
+    """
     return MissingError(
         f"the weights of {model} are not in {cache} and {url} cannot be reached",
-        f"{fetch} where there is a network, or set checkpoint=FILE.safetensors or pretrained=false",
+        f"{fetch} where there is a network, or {_instead(owner)}",
     )
 
 
-def hub_file(model: str, repository: str) -> Path | None:
+def _instead(owner: str) -> str:
+    return f"set {owner}.checkpoint=FILE.safetensors or {owner}.pretrained=false"
+
+
+def hub_file(model: str, repository: str, owner: str) -> Path | None:
     """The safetensors file of a Hugging Face repository, from the cache or downloaded; None if it has none.
 
     Raises
@@ -80,7 +87,7 @@ def hub_file(model: str, repository: str) -> Path | None:
         return Path(cached)
     url = f"{constants.ENDPOINT}/{repository}"
     if constants.HF_HUB_OFFLINE or not reachable(url):
-        raise cannot_fetch(model, url, constants.HF_HUB_CACHE, f"run `hf download {repository} {name}`")
+        raise cannot_fetch(model, url, constants.HF_HUB_CACHE, f"run `hf download {repository} {name}`", owner)
     try:
         return Path(hf_hub_download(repository, name))
     except EntryNotFoundError:
@@ -88,15 +95,15 @@ def hub_file(model: str, repository: str) -> Path | None:
     except (HfHubHTTPError, OSError) as error:
         raise MissingError(
             f"the weights of {model} cannot be downloaded: {str(error).splitlines()[0]}",
-            "check the network, or set checkpoint=FILE.safetensors or pretrained=false",
+            f"check the network, or {_instead(owner)}",
         ) from error
 
 
-def cached_url(model: str, url: str) -> None:
+def cached_url(model: str, url: str, owner: str) -> None:
     """Raise `MissingError` unless a file that `torch.hub` loads by address is in its cache or can be downloaded."""
     folder = Path(torch.hub.get_dir(), "checkpoints")
     if not (folder / url.rpartition("/")[2]).is_file() and not reachable(url):
-        raise cannot_fetch(model, url, str(folder), "download that file into that folder")
+        raise cannot_fetch(model, url, str(folder), "download that file into that folder", owner)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

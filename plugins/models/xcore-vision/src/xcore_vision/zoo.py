@@ -34,7 +34,7 @@ def timm_classifier(options: ZooOptions, model: str) -> TorchClassifier:
     refuse_weights(options.weights, model)
     check_timm_name(model)
     published = options.pretrained and options.checkpoint is None
-    module = build_timm(model, options, published, timm_weights(model) if published else {})
+    module = build_timm(model, options, published, timm_weights(model, "timm") if published else {})
     known = _timm_names(module.pretrained_cfg) if options.pretrained or options.checkpoint else None
     return assemble(module, options, timm_preprocessing(module), known, int(module.num_classes), "timm")
 
@@ -54,7 +54,7 @@ def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
     weights = torchvision_weights(model, options.weights)
     published = options.pretrained and options.checkpoint is None
     if published:
-        cached_url(f"torchvision:{model}", weights.url)
+        cached_url(f"torchvision:{model}", weights.url, "torchvision")
         with torch.random.fork_rng(devices=[]), safe_loading():
             module = models.get_model(model, weights=weights, progress=False)
     else:
@@ -66,8 +66,10 @@ def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
     return assemble(module, options, torchvision_preprocessing(weights), known, width, "torchvision")
 
 
-def timm_weights(model: str) -> dict[str, Any]:
+def timm_weights(model: str, owner: str) -> dict[str, Any]:
     """Where the published weights of a model of timm are, as what changes in its configuration.
+
+    `owner` is the name in ``--set NAME.OPTION`` of the component that asks.
 
     Raises
     ------
@@ -78,14 +80,15 @@ def timm_weights(model: str) -> dict[str, Any]:
 
     config = timm.get_pretrained_cfg(model).to_dict()
     if config.get("hf_hub_id"):
-        file = hub_file(f"timm:{model}", config["hf_hub_id"])
+        file = hub_file(f"timm:{model}", config["hf_hub_id"], owner)
         return {"file": str(file), "custom_load": False} if file else {}
     if not config.get("url"):
         architecture = model.partition(".")[0]
         raise MissingError(
-            f"timm has no published weights for {architecture!r}", "set checkpoint=FILE or pretrained=false"
+            f"timm has no published weights for {architecture!r}",
+            f"set {owner}.checkpoint=FILE or {owner}.pretrained=false",
         )
-    cached_url(f"timm:{model}", config["url"])
+    cached_url(f"timm:{model}", config["url"], owner)
     return {}
 
 
