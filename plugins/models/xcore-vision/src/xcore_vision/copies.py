@@ -29,11 +29,11 @@ GRID = 8
 FINE = 32
 """Side in pixels to which a picture is resized first: the means over its blocks have no rounding errors to speak of."""
 RESIDUAL = 0.025
-"""Most of the variance of a brightness pattern that may differ between two copies. Chosen on half of 786 drawings and
-photographs: of copies saved as JPEG of quality 30 to 95 or WebP, resized to 25 to 150 %, or both, the worst has .021,
-and the nearest two different pictures have .033."""
+"""Most of the variance of a brightness pattern that may differ between two copies. Chosen on half of 785 drawings and
+photographs, between .021, the worst copy of every sixth of them (JPEG of quality 30 to 95, WebP, 25 to 150 % of the size,
+and these together), and .033, the nearest two different ones; `benchmarks/copies.py` measures it on others."""
 COLOURS = 10.0
-"""Largest difference of a mean colour between two copies, in levels of 255; of the same copies the worst has 9."""
+"""Largest difference of a mean colour between two copies, in levels of 255; the same copies differ by up to 9."""
 PLAIN = 0.4
 """Standard deviation of the brightness, in levels, under which a picture has no pattern."""
 WORTH_KEEPING = 200

@@ -63,7 +63,7 @@ class _Contents:
     """What is in a folder: its files, the folders of its splits and masks, and what its tables say."""
 
     def __init__(self, options: FolderOptions, root: Path, skipped: Skipped) -> None:
-        self._root, self._skipped = root, skipped
+        self._root, self._name, self._skipped = root, root.resolve().name, skipped
         self._base = root / PICTURES_OF_IMAGENET if (root / PICTURES_OF_IMAGENET).is_dir() else root
         masks = [self._base / name for name in MASKS if (self._base / name).is_dir()]
         every = image_files(self._base, SUFFIXES, skipped, top=False)
@@ -120,13 +120,13 @@ class _Contents:
             return row.label if row is not None else ""
         if not self._has_classes:
             beside = self._parts and self._places[file][0] is None
-            return "" if beside else printable(self._root.resolve().name)
+            return "" if beside else printable(self._name)
         return folder or self._solutions.get(file.stem, "")
 
     def _record(
         self, file: Path, label: str, split: Split | None, table: Description | None, row: Described | None
     ) -> Record:
-        plain = Record(file_id(self._root, file), file, label, split, mask=self._mask(file))
+        plain = Record(file_id(self._name, self._root, file), file, label, split, mask=self._mask(file))
         if table is None or row is None:
             return plain
         cells = dict(zip(table.attributes, row.attributes, strict=True))
@@ -140,6 +140,8 @@ class _Contents:
 
     def _mask(self, file: Path) -> Path | None:
         """The mask under the path of an image, with or without the first folder, such as ``images``."""
+        if not self._masks:
+            return None
         path = file.relative_to(self._base).with_suffix("")
         shorter = Path(*path.parts[1:]).as_posix()
         return self._masks.get(path.as_posix()) or self._masks.get(shorter)

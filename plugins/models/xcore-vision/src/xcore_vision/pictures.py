@@ -207,7 +207,8 @@ class Pictures:
         drawn, images = self._draw(files, n, seed)
         if len(drawn) < n:
             self._note(f"concept {name!r}: {n} images were asked for and there are {len(drawn)}; all are used")
-        return Samples("image", images, tuple(file_id(root, files[at]) for at in drawn))
+        ids = tuple(file_id(root.resolve().name, root, files[at]) for at in drawn)
+        return Samples("image", images, ids)
 
     def truth(self, classifier: str) -> Truth | None:
         """None: nothing is known about what a classifier uses in these pictures."""
@@ -409,9 +410,9 @@ def content(source: Source) -> Picture:
     return source if isinstance(source, Path) else source.shelf.picture(source.row)
 
 
-def file_id(root: Path, path: Path) -> str:
-    """The id of a file: its path from the folder of the data set, whose name comes first."""
-    return printable(f"{root.resolve().name}/{path.relative_to(root).as_posix()}")
+def file_id(name: str, root: Path, path: Path) -> str:
+    """The id of a file: the name of its data set, and the path from the folder of the data set."""
+    return printable(f"{name}/{path.relative_to(root).as_posix()}")
 
 
 def _shown(source: Source) -> str:
