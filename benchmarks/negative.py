@@ -1,6 +1,6 @@
 """What to do with negative activations: five treatments, and another layer, compared on trained networks.
 
-    python benchmarks/negative.py --part choose
+    python benchmarks/negative.py --part choose [--photographs DIR]
     python benchmarks/negative.py --part report [--photographs DIR]
 
 CRAFT's dictionary is made from the crops of images of a class at one layer (where it has no positions that the network
@@ -16,9 +16,10 @@ reads, also from the images), and judged on held-out images:
   in standard deviations of the logits (lower is better).
 
 Activations that the network does not read (the patch tokens behind the last attention of a transformer that reads its
-class token) are left out. The part `choose` is minizoo/vit. The part `report` holds two other transformers of the
-minizoo and, with a folder of photographs (one folder for each of some classes of ImageNet), the linear bottlenecks of
-efficientnet-lite0 with its ImageNet weights.
+class token) are left out. The part `choose` is minizoo/vit and, with a folder of photographs, one linear bottleneck of
+efficientnet-lite0 with its ImageNet weights. The part `report` holds two other transformers of the minizoo, and other
+layers and classes of efficientnet-lite0. The folder has one folder of photographs for each of the classes zebra,
+Arabian camel, beaver and bison.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ from xcore_craft.importance import sobol_importance
 from xcore_lens.factorise import convex_nmf
 
 from xcore.contract import Classifier, Ref, Samples, XcoreError
-from xcore.inputs.class_names import find_class
 from xcore.registry import load_registry
 
 Array = NDArray[np.float64]
 
 K, SETS, ORDERS = 10, 40, 8
 TREATMENTS = ("semi-nmf", "convex-nmf", "shift", "relu", "split")
+ALONE = "semi-nmf of crops alone"
 FIGURES = ("R2", "share", "error", "same top", "fidelity", "deletion")
 BETTER: dict[str, Callable[[float], float]] = {
     "R2": lambda x: -x,
@@ -68,7 +69,11 @@ REPORT = (
     ("minizoo/vit-cats", ("blocks.4", "blocks.5", "norm"), ("cat", "dog")),
     ("minizoo/vit-birds", ("blocks.4", "blocks.5", "norm"), ("landbird", "waterbird")),
 )
-LITE_LAYERS = ("blocks.5", "blocks.6")
+LITE = {
+    "choose": (("blocks.5",), ("zebra", "Arabian camel")),
+    "report": (("blocks.4", "blocks.6"), ("beaver", "bison")),
+}
+"""Part -> layers and classes of efficientnet-lite0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,18 +98,12 @@ def main() -> None:
         for layer in layers:
             pairs = [(data.samples(c, "explain", 40, 0), data.samples(c, "heldout", 20, 0), c) for c in classes]
             ranks.append(_table(classifier, name, layer, pairs))
-    if arguments.part == "report" and arguments.photographs:
+    if arguments.photographs:
         classifier = registry.create("classifier", Ref("efficientnet-lite0"))
         data = registry.create("dataset", Ref(f"folder:{arguments.photographs}")).framed(classifier.framing)
-        for layer in LITE_LAYERS:
-            pairs = [
-                (
-                    data.samples(c, "explain", 16, 0),
-                    data.samples(c, "heldout", 10, 0),
-                    find_class(c, classifier.classes),
-                )
-                for c in data.classes
-            ]
+        layers, classes = LITE[arguments.part]
+        for layer in layers:
+            pairs = [(data.samples(c, "explain", 16, 0), data.samples(c, "heldout", 10, 0), c) for c in classes]
             ranks.append(_table(classifier, "efficientnet-lite0", layer, pairs))
     print("| mean rank over all tables (1 = best of five) | " + " | ".join(TREATMENTS) + " |\n|---" + "|---" * 5 + "|")
     print("| | " + " | ".join(f"{r:.2f}" for r in np.mean(ranks, axis=0)) + " |")
@@ -119,12 +118,15 @@ def _table(classifier: Classifier, name: str, layer: str, pairs: Sequence[tuple[
         measured = [_measure(classifier, layer, *pair, treatment) for pair in pairs]
         rows.append([float(np.mean([m[f] for m in measured])) for f in FIGURES])
         print(f"| {treatment} | " + " | ".join(f"{x:.2f}" for x in rows[-1]) + " |", flush=True)
+    if not split_at(classifier, layer, pairs[0][0]).positions(pairs[0][0].images.shape[-2:]):
+        measured = [_measure(classifier, layer, *pair, ALONE) for pair in pairs]
+        print(f"| {ALONE} | " + " | ".join(f"{np.mean([m[f] for m in measured]):.2f}" for f in FIGURES) + " |")
     other = nonnegative_layer(classifier, layer, pairs[0][0])
     if other:
         measured = [_measure(classifier, other, *pair, "relu") for pair in pairs]
         print(f"| nmf at `{other}` | " + " | ".join(f"{np.mean([m[f] for m in measured]):.2f}" for f in FIGURES) + " |")
     else:
-        print("| no layer behind it or before it is without negative activations |" + " |" * len(FIGURES))
+        print("| no layer is without negative activations |" + " |" * len(FIGURES))
     keys = np.array([[BETTER[f](x) for f, x in zip(FIGURES, row, strict=True)] for row in rows])
     return np.asarray([(keys < key).sum(0) + ((keys == key).sum(0) + 1) / 2 for key in keys]).mean(1)
 
@@ -153,10 +155,11 @@ def find(classifier: Classifier, layer: str, samples: Samples, treatment: str) -
     split, images, crops = read_activations(
         classifier, split_at(classifier, layer, samples), layer, samples, grid, grid.all_crops(len(samples)), kept
     )
-    rows, channels = with_images(split, images, crops, grid).double().numpy(), crops.shape[1]
+    rows = crops if treatment == ALONE else with_images(split, images, crops, grid)
+    channels, flat_rows = crops.shape[1], rows.double().numpy()
     offset = split.shift if split.shift is not None else torch.zeros(channels)
     if treatment == "split":  # positive and negative parts as channels of their own
-        wide = torch.from_numpy(factorise(_parts(rows), K, 0).atoms)
+        wide = torch.from_numpy(factorise(_parts(flat_rows), K, 0).atoms)
 
         def codes_of_parts(a: Tensor) -> Tensor:
             flat = _parts(a.reshape(-1, channels).double().numpy())
@@ -164,9 +167,9 @@ def find(classifier: Classifier, layer: str, samples: Samples, treatment: str) -
 
         return Found(split, (wide[:, :channels] - wide[:, channels:]).float(), offset, codes_of_parts)
     if treatment == "convex-nmf":
-        atoms = convex_nmf(rows / np.sqrt(np.mean(rows**2)), K, 0).atoms
+        atoms = convex_nmf(flat_rows / np.sqrt(np.mean(flat_rows**2)), K, 0).atoms
     else:
-        atoms = (factorise_signed if treatment == "semi-nmf" else factorise)(rows, K, 0).atoms
+        atoms = (factorise_signed if kept == "semi-nmf" else factorise)(flat_rows, K, 0).atoms
     w = torch.from_numpy(atoms).float()
     floor = split.floor if split.floor is not None else torch.full((channels,), -torch.inf)
     return Found(split, w, offset, lambda a: code(torch.maximum(a, floor) - offset, w))

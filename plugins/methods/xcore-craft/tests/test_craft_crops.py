@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from xcore_craft.crops import crop_grid, cut_crops, maps_from_crops, maps_from_positions, token_grid
+from xcore_craft.crops import crop_grid, cut_crops, maps_from_crops, maps_from_positions
 
 from xcore.contract import Samples, UsageError
 from xcore.inputs.renderings import crops, parse_crop
@@ -65,15 +65,6 @@ def test_crops_are_enlarged_to_the_image():
 def test_a_crop_larger_than_the_image_is_refused():
     with pytest.raises(UsageError, match="a crop of 65 pixels does not fit into images of 64x80"):
         crop_grid((64, 80), 65)
-
-
-def test_grid_of_tokens():
-    assert token_grid(65, (64, 64)) == (1, 8, 8)
-    assert token_grid(196, (224, 224)) == (0, 14, 14)
-    assert token_grid(197, (224, 224)) == (1, 14, 14)
-    assert token_grid(261, (224, 224)) == (5, 16, 16)
-    assert token_grid(25, (64, 96)) == (1, 4, 6)
-    assert token_grid(48, (64, 64)) is None
 
 
 def test_maps_keep_place_and_size():

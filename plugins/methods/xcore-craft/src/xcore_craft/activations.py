@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from xcore.contract import Classifier, Probe, Samples, UsageError, XcoreError
-from xcore_craft.crops import Crop, CropGrid, crop_batches, token_grid
+from xcore.inputs.tokens import token_grid
+from xcore_craft.crops import Crop, CropGrid, crop_batches
 
 Negative = Literal["semi-nmf", "shift", "relu", "error"]
 

@@ -18,8 +18,6 @@ Crop = tuple[int, int]
 
 CROP_BATCH = 64
 """How many crops are cut and resized at once."""
-MAX_EXTRA_TOKENS = 8
-"""Class, distillation and register tokens come before the patch tokens; no network in use has more of them."""
 
 
 @dataclass(frozen=True)
@@ -148,30 +146,6 @@ def exemplar_samples(samples: Samples, grid: CropGrid, crops: Sequence[Crop]) ->
         return None
     ids = tuple("{}#crop{},{}".format(samples.ids[image], *grid.corners[corner]) for image, corner in crops)
     return Samples("image", cut_crops(samples.images, grid, crops).cpu(), ids)
-
-
-def token_grid(tokens: int, size: tuple[int, int]) -> tuple[int, int, int] | None:
-    """How tokens lie on a grid with the aspect ratio of the image.
-
-    Parameters
-    ----------
-    tokens
-        Number of tokens of an image.
-    size
-        (H, W) of the image in pixels.
-
-    Returns
-    -------
-    (number of extra tokens in front, rows, columns), or None if the tokens form no such grid
-    """
-    height, width = size
-    for extra in range(min(MAX_EXTRA_TOKENS, tokens)):
-        rows = round(((tokens - extra) * height / width) ** 0.5)
-        if rows and (tokens - extra) % rows == 0:
-            columns = (tokens - extra) // rows
-            if rows * width == columns * height and rows * columns > 1:
-                return extra, rows, columns
-    return None
 
 
 def maps_from_positions(codes: Tensor, shape: tuple[int, int], size: tuple[int, int]) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from xcore.contract import Probe, Samples
+from xcore.inputs.tokens import token_grid
 
 
 def projections(probe: Probe, samples: Samples, cavs: Tensor) -> Tensor | None:
@@ -22,16 +23,24 @@ def projections(probe: Probe, samples: Samples, cavs: Tensor) -> Tensor | None:
     samples
         (N, 3, H, W) images.
     cavs
-        (k, C h w) CAVs of flattened activations, or (k, C) CAVs that all positions share.
+        (k, C h w) or (k, T C) CAVs of flattened activations, or (k, C) CAVs that all positions share.
 
     Returns
     -------
     (k, N, H, W) >= 0, or None where the layer has no grid of positions.
     """
-    if probe.layout != "NCHW" or samples.modality != "image":
+    if probe.layout == "NC" or samples.modality != "image":
         return None
-    a = probe.activations(samples)
-    v = cavs if cavs.shape[1] == a.shape[1] else cavs.unflatten(1, a.shape[1:]).mean((2, 3))
+    a, size = probe.activations(samples), samples.images.shape[-2:]
+    if probe.layout == "NTC":  # the class token is nowhere in the image
+        grid = token_grid(a.shape[1], (size[0], size[1]))
+        if grid is None:
+            return None
+        tokens, (extra, rows, columns) = a.shape[1], grid
+        a = a[:, extra:].transpose(1, 2).unflatten(2, (rows, columns))
+        v = cavs if cavs.shape[1] == a.shape[1] else cavs.unflatten(1, (tokens, -1))[:, extra:].mean(1)
+    else:
+        v = cavs if cavs.shape[1] == a.shape[1] else cavs.unflatten(1, a.shape[1:]).mean((2, 3))
     centred = a - a.mean((0, 2, 3), keepdim=True)
     small = torch.einsum("nchw,kc->knhw", centred, normalize(v.to(a), dim=1)).clamp_min(0)
-    return interpolate(small, size=samples.images.shape[-2:], mode="bilinear", align_corners=False)
+    return interpolate(small, size=size, mode="bilinear", align_corners=False)
