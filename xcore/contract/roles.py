@@ -26,7 +26,11 @@ READS: Mapping[str, Modality] = {
 
 
 class ImageText(Protocol):
-    """Role ``image-text``: embeds images and texts in one space, like CLIP."""
+    """Role ``image-text``: embeds images and texts in one space, like CLIP.
+
+    A model may also have `text_length`, the most tokens that it reads of a text, `tokens_of(text)`, their number, and
+    `notes`, lines for the reader of the results, such as on texts that it cut.
+    """
 
     name: str
 
