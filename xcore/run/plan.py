@@ -278,7 +278,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         suite=suite.model_dump(mode="json"),
         metric_cards={metric.text: _metric_card(registry, metric) for metric in metrics},
         facts={facts["id"]: facts},
-        notes=_foreign(registry, data, helpers, drawing, [ref for _, ref in methods], metrics),
+        notes=_foreign(registry, data, helpers, drawing, [ref for _, ref in methods], metrics, facts["modality"]),
     )
 
 
@@ -300,6 +300,7 @@ def _foreign(
     generator: Ref | None,
     methods: Iterable[Ref],
     metrics: Iterable[Ref],
+    modality: str,
 ) -> tuple[str, ...]:
     """A note for each helper that was made for the data sets of its distribution, and that reads others here."""
     users: dict[str, dict[str, None]] = {}
@@ -314,10 +315,11 @@ def _foreign(
             continue
         card, _ = registry.find("generator" if helper == "generator" else "model", named)
         if card.own_data and card.distribution != origin:
-            flag = "--generator REF" if helper == "generator" else f"--model {helper}=REF"
+            flag = "--generator " if helper == "generator" else f"--model {helper}="
             notes.append(
                 f"{', '.join(users[helper])}: not to be trusted here, since {named} was made for the data sets of "
-                f"{card.distribution} only, and {data} is none of them; name another with {flag}"
+                f"{card.distribution} only, and {data} is none of them; name another with "
+                f"{flag}{registry.played_by(helper, modality)}"
             )
     return tuple(notes)
 

@@ -59,6 +59,10 @@ def make(kind: str) -> tuple[Any, Any]:
             side = {"height": 32, "width": 32}
             processor = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=side)
             return transformers.CLIPModel(config).eval(), processor
+        if kind == "metaclip_2":
+            config = transformers.MetaClip2Config(text_config=TEXT, vision_config=vision, projection_dim=10)
+            processor = transformers.CLIPImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False)
+            return transformers.MetaClip2Model(config).eval(), processor
         if kind == "siglip":
             config = transformers.SiglipConfig(text_config=TEXT, vision_config=vision)
             processor = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
@@ -88,7 +92,7 @@ def of_8_bits(samples: Samples) -> Samples:
     return Samples("image", samples.images.mul(255).round() / 255, samples.ids)
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip", "siglip2"])
+@pytest.mark.parametrize("kind", ["clip", "metaclip_2", "siglip", "siglip2"])
 @pytest.mark.parametrize("size", [(50, 71), (97, 40), (32, 32), (20, 24)])
 def test_images_are_embedded_as_transformers_embeds_them(
     kind: str, size: tuple[int, int], tmp_path: Path, images: Images
@@ -103,11 +107,11 @@ def test_images_are_embedded_as_transformers_embeds_them(
     assert torch.equal(made.embed(seen), made.embed_images(seen))
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip"])
+@pytest.mark.parametrize("kind", ["clip", "metaclip_2", "siglip"])
 def test_texts_are_padded_as_the_model_was_trained(kind: str, tmp_path: Path) -> None:
     model = save(tmp_path, kind)
     read = words()(TEXTS, padding="max_length", max_length=LENGTH, return_tensors="pt")
-    names = ["input_ids", "attention_mask"] if kind == "clip" else ["input_ids"]
+    names = ["input_ids"] if kind == "siglip" else ["input_ids", "attention_mask"]
     with torch.no_grad():
         theirs = model.get_text_features(**{name: read[name] for name in names}).pooler_output
     made = clip(HubOptions(batch_size=2), str(tmp_path))
