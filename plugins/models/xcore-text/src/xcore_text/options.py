@@ -8,9 +8,6 @@ from pydantic import Field
 
 from xcore.contract import Options
 
-TEXT = ("text", "review", "sentence", "content", "comment", "body", "document", "message", "tweet")
-"""Usual columns of texts."""
-
 
 class TextOptions(Options):
     """Options of ``textcnn:`` and ``hf-text:``."""

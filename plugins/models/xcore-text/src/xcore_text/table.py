@@ -9,8 +9,9 @@ from xcore.contract import UsageError
 from xcore.inputs.paths import existing_file
 from xcore.inputs.tables import Row, find_column, is_utf8, numbers_first, plain_cell, read_table
 from xcore_text.data import MARKS, Entry, TextData
-from xcore_text.options import TEXT, TableOptions
+from xcore_text.options import TableOptions
 
+TEXT = ("text", "review", "sentence", "content", "comment", "body", "document", "message", "tweet")
 LABEL = ("label", "sentiment", "class", "category", "target", "polarity", "rating", "stars", "topic")
 SPLIT = ("split", "fold", "partition")
 

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ FINE = 32
 """Side in pixels to which a picture is resized first: the means over its blocks have no rounding errors to speak of."""
 RESIDUAL = 0.025
 """Most of the variance of a brightness pattern that may differ between two copies. Chosen on half of 785 drawings and
-photographs, between .021, the worst copy of every sixth of them (JPEG of quality 30 to 95, WebP, 25 to 150 % of the size,
-and these together), and .033, the nearest two different ones; `benchmarks/copies.py` measures it on others."""
+photographs, between .021, the worst copy of every sixth of them (saved as JPEG of quality 30 to 95 or WebP, resized to
+25 to 150 %, or both), and .033, the nearest two different ones; `benchmarks/copies.py` measures it on others."""
 COLOURS = 10.0
 """Largest difference of a mean colour between two copies, in levels of 255; the same copies differ by up to 9."""
 PLAIN = 0.4
@@ -112,12 +112,14 @@ def groups(described: Array) -> Array:
 
 
 def describe(
-    pictures: Sequence[Picture], stamps: Sequence[str], max_pixels: int, name: str, shown: str
+    picture: Callable[[int], Picture], stamps: Sequence[str], max_pixels: int, name: str, shown: str
 ) -> tuple[Array, dict[int, str]]:
     """The descriptions of pictures, which are kept in the user's cache, and why some of them cannot be read.
 
     Parameters
     ----------
+    picture
+        Gives the i-th picture; it may raise `Unreadable`.
     stamps
         What identifies the content of each picture without reading it, such as its path, size and time.
     name
@@ -133,8 +135,8 @@ def describe(
         [list(hashlib.blake2b(s.encode("utf-8", "surrogateescape"), digest_size=16).digest()) for s in stamps]
     )
     keys = keys.reshape(len(stamps), 16).astype(np.uint8)
-    found = np.zeros((len(pictures), GRID * GRID + 12), dtype=np.float16)
-    kept = _kept(name) if len(pictures) >= WORTH_KEEPING else {}
+    found = np.zeros((len(stamps), GRID * GRID + 12), dtype=np.float16)
+    kept = _kept(name) if len(stamps) >= WORTH_KEEPING else {}
     missing = []
     for i, key in enumerate(keys):
         if (known := kept.get(key.tobytes())) is not None:
@@ -147,16 +149,17 @@ def describe(
 
     def one(i: int) -> None:
         try:
-            found[i] = description(pictures[i], max_pixels)
+            found[i] = description(picture(i), max_pixels)
         except Unreadable as error:
             unreadable[i] = str(error)
 
+    Image.init()  # else two threads could begin to, and one of them would find a format unknown
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images, which are checked, and of metadata that nobody reads
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             list(pool.map(one, missing))
     if len(missing) >= WORTH_KEEPING:
-        readable = np.array([i not in unreadable for i in range(len(pictures))])
+        readable = np.array([i not in unreadable for i in range(len(stamps))])
         _keep(name, keys[readable], found[readable])
     return found, unreadable
 

@@ -68,6 +68,14 @@ def _kind(entry: os.DirEntry[str]) -> str:
     return "not a regular file" if os.path.exists(entry.path) else "a link to nothing"
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # it is too long, or holds a NUL
+        return False
+
+
 def folders(root: Path) -> list[Path]:
     """The folders in a folder, in the order of their names, but for those that begin with a dot."""
     return sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))

@@ -10,7 +10,7 @@ from typing import Any
 from xcore.contract import Split
 from xcore.inputs.images import SUFFIXES
 from xcore.inputs.paths import existing_folder, printable
-from xcore_vision.files import Skipped, folders, image_files
+from xcore_vision.files import Skipped, folders, image_files, is_file
 from xcore_vision.metadata import SYNSETS, Described, Description, Finder, descriptions, merge, near, solutions
 from xcore_vision.options import FolderOptions
 from xcore_vision.pictures import Pictures, Record, file_id
@@ -171,4 +171,4 @@ def _mask_file(cell: Any, table: Description, base: Path) -> Path | None:
     """The mask that a table names; a file that does not exist is told when it is read."""
     if not isinstance(cell, str):
         return None
-    return next((path for folder in (table.folder, base) if (path := folder / cell).is_file()), table.folder / cell)
+    return next((path for folder in (table.folder, base) if is_file(path := folder / cell)), table.folder / cell)

@@ -38,6 +38,8 @@ GROUP = ("group", "subgroup", "group_id")
 CAPTION = ("caption", "text", "description", "sentence", "title")
 MASK = ("mask", "mask_path", "mask_filename", "mask_file", "mask_file_name", "segmentation")
 
+LONGEST = 200
+"""Characters of a cell that a message shows."""
 WATERBIRDS = ("img_filename", "y", "place", "place_filename")
 """Columns by which the table of Waterbirds is known; it has the classes and places as numbers."""
 BIRDS, PLACES = ("landbird", "waterbird"), ("land", "water")
@@ -349,7 +351,8 @@ class Finder:
         fitting = [file for file in named if file.as_posix().endswith("/" + cell)] or named
         if len(fitting) == 1:
             return fitting[0]
-        return f"no file {printable(cell)!r}" if not fitting else f"{len(fitting)} files are called {printable(cell)!r}"
+        shown = printable(cell[:LONGEST])
+        return f"no file '{shown}'" if not fitting else f"{len(fitting)} files are called '{shown}'"
 
 
 def merge(

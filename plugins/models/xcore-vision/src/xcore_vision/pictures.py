@@ -266,22 +266,18 @@ class Pictures:
 
     def _describe(self, rows: Sequence[int], cls: str) -> tuple[list[int], np.ndarray[Any, Any]]:
         """The rows whose pictures can be read, and their descriptions; the others are skipped."""
-        pictures: list[Picture] = []
-        readable: list[int] = []
-        for i in rows:
-            try:
-                pictures.append(content(self._records[i].source))
-                readable.append(i)
-            except Unreadable as error:
-                self._skip(self._records[i].source, self._records[i].id, str(error))
-        stamps = [_stamp(self._records[i].source) for i in readable]
+        sources = [self._records[i].source for i in rows]
         described, unreadable = describe(
-            pictures, stamps, self._options.max_pixels, f"{self._place}\0{cls}", f"{self._name} {cls}".strip()
+            lambda at: content(sources[at]),
+            [_stamp(source) for source in sources],
+            self._options.max_pixels,
+            f"{self._place}\0{cls}",
+            f"{self._name} {cls}".strip(),
         )
         for at, reason in unreadable.items():
-            self._skip(self._records[readable[at]].source, self._records[readable[at]].id, reason)
-        kept = [at for at in range(len(readable)) if at not in unreadable]
-        return [readable[at] for at in kept], described[kept]
+            self._skip(sources[at], self._records[rows[at]].id, reason)
+        kept = [at for at in range(len(rows)) if at not in unreadable]
+        return [rows[at] for at in kept], described[kept]
 
     def _note_copies(self, records: Sequence[Record], same: Sequence[int], dealt: Sequence[Split]) -> None:
         """Tell how many pictures are copies, and which ones are in two classes, or by the source in two splits."""

@@ -10,7 +10,8 @@ from xcore.contract import UsageError
 from xcore.inputs.images import Picture
 from xcore.inputs.paths import existing_file, existing_folder, printable
 from xcore.inputs.tables import Row, find_column, read_table
-from xcore_vision.metadata import FILE, Described, describe_rows
+from xcore_vision.files import is_file
+from xcore_vision.metadata import FILE, LONGEST, Described, describe_rows
 from xcore_vision.options import ColumnOptions, TableOptions
 from xcore_vision.pictures import Kept, Pictures, Record, Source
 
@@ -127,11 +128,7 @@ def _source(cell: Any, row: int, folder: Path, cells: Cells) -> Source | str:
         return Kept(cells, row)
     if not isinstance(cell, str):
         return f"its picture is of type {type(cell).__name__}, neither a path nor bytes"
-    path = folder / cell
-    try:
-        return path if path.is_file() else f"no file {printable(path)!r}"
-    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
-        return f"no file {printable(cell)[:80]!r}: {error.strerror if isinstance(error, OSError) else error}"
+    return folder / cell if is_file(folder / cell) else f"no file '{printable(folder / cell[:LONGEST])}'"
 
 
 def _once(records: Sequence[Record], skipped: dict[str, str]) -> list[Record]:
