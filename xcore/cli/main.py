@@ -1,4 +1,4 @@
-"""The commands `xcore bench | explain | list | show | plugins | report`. Each imports what it needs when it runs."""
+"""The commands `xcore bench | explain | list | show | layers | plugins | report`. Each imports what it needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,20 @@ import typer
 from xcore import __version__
 from xcore.base.errors import UsageError, XcoreError
 from xcore.base.threads import let_waiting_threads_sleep
-from xcore.cli.flags import Json, Judging, Plugin, judging, names, parse_seeds, subject, takes
+from xcore.cli.flags import (
+    Data,
+    Device,
+    Json,
+    Judging,
+    Plugin,
+    Set,
+    judging,
+    names,
+    parse_seeds,
+    parse_settings,
+    subject,
+    takes,
+)
 
 if TYPE_CHECKING:
     from xcore.api import BenchResult
@@ -124,6 +137,26 @@ def show(
     from xcore.cli.listing import show_component
 
     show_component(name, plugin, as_json)
+
+
+@app.command()
+def layers(
+    classifier: Annotated[str, typer.Argument(metavar="REF", help="Classifier, e.g. timm:resnet50.")],
+    data: Data = "",
+    set_: Set = [],  # noqa: B006
+    every: Annotated[bool, typer.Option("--every", help="Also the layers that a skip connection goes around.")] = False,
+    plugin: Plugin = [],  # noqa: B006
+    device: Device = "",
+    as_json: Json = False,
+) -> None:
+    """List the layers of a classifier: shape, sign, what lies above, and which one each method explains by default."""
+    from xcore.cli.layers import show_layers
+
+    if device:
+        from xcore.models.device import use
+
+        use(device)
+    show_layers(classifier, data, parse_settings(set_), plugin, every, as_json)
 
 
 @app.command()

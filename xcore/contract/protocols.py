@@ -241,7 +241,11 @@ def _no_artifact(name: str) -> Path:
 
 
 class Explainer(Protocol):
-    """A method. It leaves the model, its hooks and modes, and the global random state as it found them."""
+    """A method. It leaves the model, its hooks and modes, and the global random state as it found them.
+
+    A method that opens another layer than `Task.layer` where the user names none may say which one by a method
+    ``default_layer(classifier: Classifier, samples: Samples) -> str``, "" for none; `xcore layers` shows it.
+    """
 
     def explain(self, task: Task) -> Explanation:
         """Explain the target class of the task."""

@@ -118,7 +118,7 @@ class TorchClassifier:
 
     @cached_property
     def heads(self) -> Mapping[str, Head]:
-        """What lies above each layer: one forward and one backward pass of two artificial samples."""
+        """What lies above each layer, read from one forward pass of two artificial samples."""
         try:
             return find_heads(self.model.module, self._example, self.layers)
         except (RuntimeError, NotImplementedError):  # part of the network has no gradients
@@ -128,6 +128,15 @@ class TorchClassifier:
     def found(self) -> Mapping[str, LayerInfo]:
         """Every layer, as a forward pass of two artificial samples found it."""
         return self._survey[0]
+
+    def survey(self, x: Samples) -> Mapping[str, LayerInfo]:
+        """Every layer, as a forward pass of these samples in one batch finds it."""
+        return survey(self.model.module, self.model.inputs(x.data), len(x))[0]
+
+    @property
+    def artificial(self) -> Samples:
+        """The two artificial samples by which the layers were found."""
+        return Samples(self.modality, self._survey[2], ("artificial/0", "artificial/1"))
 
     def logits(self, x: Samples) -> Tensor:
         """(n, classes) pre-softmax scores, float32 on the CPU; raises `XcoreError` if any is NaN."""
@@ -171,8 +180,8 @@ class TorchClassifier:
         return self._survey[1]
 
     @cached_property
-    def _survey(self) -> tuple[dict[str, LayerInfo], Any]:
-        """Every layer, and the input of the module that found it: the first size of samples that the module takes."""
+    def _survey(self) -> tuple[dict[str, LayerInfo], Any, Any]:
+        """Every layer, the input of the module that found it, and its samples: of the first size that it takes."""
         failures = []
         for data in self._examples():
             try:
@@ -183,7 +192,7 @@ class TorchClassifier:
                 continue
             if logits is not None:
                 check_width(logits, self.classes)
-            return found, args
+            return found, args, data
         name = type(self.model.module).__name__
         if self.modality == "text":
             raise UsageError(f"{name} takes no text: {failures[0]}", "check its preprocessing") from None

@@ -39,6 +39,8 @@ class LayerInfo:
         True for maps with channels last (n, H, W, C), which a probe turns into (n, C, H, W).
     bare
         False if the layer returns a tuple or list, of which the output is the only tensor.
+    lowest
+        The lowest number in the output; None if the output is not one tensor of real numbers.
     """
 
     calls: int
@@ -46,6 +48,7 @@ class LayerInfo:
     layout: Layout | None
     last: bool = False
     bare: bool = True
+    lowest: float | None = None
 
 
 @contextmanager
@@ -142,7 +145,7 @@ def survey(module: nn.Module, args: Any, n: int) -> tuple[dict[str, LayerInfo], 
     logits : Tensor or None
         (n, classes).
     """
-    calls, shapes, boxed, logits = _shapes(module, args)
+    calls, shapes, boxed, lowest, logits = _outputs(module, args)
     whole = {name: shape for name, shape in shapes.items() if shape and shape[0] == n and layout_of(shape)}
     last = _channels_last(module, args, {name: shape for name, shape in whole.items() if len(shape) == 4})
     found = {
@@ -150,8 +153,9 @@ def survey(module: nn.Module, args: Any, n: int) -> tuple[dict[str, LayerInfo], 
             calls[name],
             shapes[name],
             layout_of(whole[name]) if name in whole else None,
-            name in last,
-            name not in boxed,
+            last=name in last,
+            bare=name not in boxed,
+            lowest=lowest.get(name),
         )
         for name in calls
     }
@@ -162,14 +166,15 @@ def survey(module: nn.Module, args: Any, n: int) -> tuple[dict[str, LayerInfo], 
 Shapes = dict[str, tuple[int, ...] | None]
 
 
-def _shapes(module: nn.Module, args: Any) -> tuple[dict[str, int], Shapes, set[str], Tensor | None]:
+def _outputs(module: nn.Module, args: Any) -> tuple[dict[str, int], Shapes, set[str], dict[str, float], Tensor | None]:
     """How often each layer is called and the shape of its last output, in the order in which they finish.
 
-    Also the layers that return a tuple or list, and the logits.
+    Also the layers that return a tuple or list, the lowest number in the output of each layer, and the logits.
     """
     calls: dict[str, int] = {}
     shapes: Shapes = {}
     boxed: set[str] = set()
+    lowest: dict[str, float] = {}
 
     def note(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -178,6 +183,8 @@ def _shapes(module: nn.Module, args: Any) -> tuple[dict[str, int], Shapes, set[s
             shapes[name] = None if tensor is None else tuple(tensor.shape)
             if tensor is not output:
                 boxed.add(name)
+            if tensor is not None and tensor.is_floating_point() and tensor.numel():
+                lowest[name] = float(tensor.min())
 
         return hook
 
@@ -188,7 +195,7 @@ def _shapes(module: nn.Module, args: Any) -> tuple[dict[str, int], Shapes, set[s
     finally:
         for handle in handles:
             handle.remove()
-    return calls, shapes, boxed, logits
+    return calls, shapes, boxed, lowest, logits
 
 
 def _channels_last(module: nn.Module, args: Any, shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
@@ -203,7 +210,7 @@ def _channels_last(module: nn.Module, args: Any, shapes: Mapping[str, tuple[int,
     if size is None or all(_surely_first(shape, size) for shape in shapes.values()):
         return set()
     try:
-        _, taller, _, _ = _shapes(module, _twice_as_high(args))
+        _, taller, *_ = _outputs(module, _twice_as_high(args))
     except Exception:  # a network that takes one size only may fail in any way for another
         taller = {}
     last: dict[str, bool] = {}

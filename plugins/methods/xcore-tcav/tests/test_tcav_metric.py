@@ -14,7 +14,7 @@ from xcore_tcav.inference import holm
 from xcore_tcav.metric import TS
 from xcore_tcav.options import TSOptions
 
-from xcore.contract import Cell, Concept, Explanation, Ref, Run, Samples, Score, Task, XcoreError
+from xcore.contract import Cell, Concept, Dictionary, Explanation, Ref, Run, Samples, Score, Task, XcoreError
 
 SIZE = 4
 UP = torch.randn(3 * SIZE * SIZE, generator=torch.Generator().manual_seed(1)) / 7
@@ -185,3 +185,15 @@ def test_random_state_is_left_alone() -> None:
     TS(OPTIONS).score([run([PLANTED])])
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])  # type: ignore[index]
+
+
+def test_the_layers_are_those_of_the_cavs_that_an_explanation_has() -> None:
+    cav = UP.flatten() / UP.norm()
+    several = replace(PLANTED, directions={"early": cav, "late": cav})
+    assert [s.variant for s in TS(OPTIONS).score([run([several])])] == ["early", "late"]
+    assert [s.variant for s in TS(TSOptions(negatives=5, layers=("late",))).score([run([several])])] == ["late"]
+    # the layer of a dictionary may have an affine head
+    atoms = run([replace(PLANTED, directions={"affine": cav})])
+    dictionary = Dictionary("affine", torch.ones(1, 4), torch.ones(8, 1, 1), "nnls")
+    with_atoms = replace(atoms, explanation=replace(atoms.explanation, dictionary=dictionary))
+    assert [s.variant for s in TS(OPTIONS).score([with_atoms])] == ["early"]

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xcore.contract import Concept, Cost, Explanation, NotApplicable, Samples, Task, UsageError
+from xcore.contract import Classifier, Concept, Cost, Explanation, NotApplicable, Samples, Task, UsageError
 from xcore_eac import games, surrogate
 from xcore_eac.options import EacOptions
 from xcore_eac.segments import Segments, background, coalition_images, segment_image
-from xcore_eac.value_function import ValueFunction, find_feature_layer
+from xcore_eac.value_function import LOGITS, ValueFunction, find_feature_layer
 
 Floats = NDArray[np.float64]
 HELD_OUT = 5
@@ -84,6 +84,13 @@ class Eac:
 
     def __init__(self, options: EacOptions | None = None) -> None:
         self.options = options or EacOptions()
+
+    def default_layer(self, classifier: Classifier, samples: Samples) -> str:
+        """The layer of the surrogate unless the user names another; "" if it is fitted to the logits."""
+        if self.options.surrogate == "none":
+            return ""
+        found = find_feature_layer(classifier, self.options.layer, samples)
+        return "" if found is None or found.layer == LOGITS else found.layer
 
     def explain(self, task: Task) -> Explanation:
         """Explain the target class of the task from its samples."""

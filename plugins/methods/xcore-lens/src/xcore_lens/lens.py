@@ -21,10 +21,20 @@ from xcore_craft.activations import SplitClassifier, token_note, treatment_note
 from xcore_craft.crops import CropGrid, crop_grid, exemplar_samples, top_crops
 from xcore_craft.sobol import designs
 
-from xcore.contract import Concept, Cost, Dictionary, Explanation, NotApplicable, Task, UsageError
+from xcore.contract import (
+    Classifier,
+    Concept,
+    Cost,
+    Dictionary,
+    Explanation,
+    NotApplicable,
+    Samples,
+    Task,
+    UsageError,
+)
 from xcore_lens.attribution import IN_LOGITS, MEANING, Attribution, attribute
 from xcore_lens.extract import ENCODERS, Atoms, agreement, encode, error, extract
-from xcore_lens.layer import find_layer, maps_and_crop_codes, read_activations, training_rows
+from xcore_lens.layer import find_layer, maps_and_crop_codes, penultimate_layer, read_activations, training_rows
 from xcore_lens.options import Extractor, Options
 
 Array = NDArray[np.float64]
@@ -48,6 +58,10 @@ class Lens:
 
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
+
+    def default_layer(self, classifier: Classifier, samples: Samples) -> str:
+        """The layer of the dictionary unless the user names another."""
+        return self.options.layer or penultimate_layer(classifier, samples.take(range(min(4, len(samples)))))[0]
 
     def explain(self, task: Task) -> Explanation:
         """Explain the target class of the task by a dictionary of its samples' activations."""

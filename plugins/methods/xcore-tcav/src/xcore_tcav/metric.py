@@ -48,7 +48,7 @@ class TS:
         return [score for run in runs for score in self._score_run(run)]
 
     def _score_run(self, run: Run) -> list[Score]:
-        layers = self.options.layers or (run.task.layer,)
+        layers = self.options.layers or _layers(run)
         concepts = run.explanation.concepts
         null_sets = null_size(self.options.null, len(concepts) * len(layers), self.options.alpha)
         scores: list[Score] = []
@@ -143,3 +143,13 @@ class TS:
             )
         scorer: Scorer = self._scorers[name]
         return scorer
+
+
+def _layers(run: Run) -> tuple[str, ...]:
+    """The layers of the explanation's own CAVs, as of `tcav.layers`; else the layer that the method was asked for.
+
+    A direction of a dictionary is no CAV: its layer may have an affine head, where TS is undefined.
+    """
+    if run.explanation.dictionary is not None:
+        return (run.task.layer,)
+    return tuple(dict.fromkeys(layer for c in run.explanation.concepts for layer in c.directions)) or (run.task.layer,)
