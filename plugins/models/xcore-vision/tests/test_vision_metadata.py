@@ -234,6 +234,15 @@ def test_nothing_of_a_table_is_left_out_silently(tmp_path: Path) -> None:
     assert reasons["metadata.csv, row 5"] == "no picture in column 'filename'"
 
 
+def test_what_is_not_utf8_in_a_table_is_shown_with_escapes(tmp_path: Path) -> None:
+    paint(tmp_path / "0.png")
+    (tmp_path / "metadata.csv").write_bytes(b"filename,label,caption,group\n0.png,caf\xe9,\xff,\xfe\n")
+    data = folder(tmp_path)
+    seen = every(data)
+    assert data.classes == ("caf\\xe9",)
+    assert (seen.meta["caption"], seen.meta["group"]) == (("\\xff",), ("\\xfe",))
+
+
 def test_a_table_without_names_of_pictures_says_so(tmp_path: Path) -> None:
     paint(tmp_path / "0.png")
     (tmp_path / "metadata.csv").write_text("number,label\n1,a\n")

@@ -255,6 +255,9 @@ def test_arrays_that_are_no_pictures_are_one_clear_line(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{i}.npz", **arrays)
         with pytest.raises(UsageError, match=message):
             Arrays(ArrayOptions(), str(tmp_path / f"{i}.npz"))
+    np.save(tmp_path / "single.npy", np.zeros((2, 8, 8)))
+    with pytest.raises(UsageError, match="is a single array"):
+        Arrays(ArrayOptions(), str(tmp_path / "single.npy"))
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(UsageError, match="cannot be read as arrays"):
         Arrays(ArrayOptions(), str(tmp_path / "text.npz"))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from xcore.contract import Split, UsageError, unknown
 from xcore.inputs.paths import existing_file, printable
-from xcore.inputs.tables import ENDINGS, Row, find_column, plain_cell, read_table
+from xcore.inputs.tables import ENDINGS, Row, find_column, is_utf8, plain_cell, read_table
 from xcore_vision.files import Skipped
 from xcore_vision.options import ColumnOptions
 from xcore_vision.splits import MARKS, NUMBERS
@@ -136,10 +136,10 @@ def describe_rows(
             described = Described(
                 which,
                 number,
-                _named(plain_cell(row.get(label)) if label else "", names.get(label, ())),
+                printable(_named(plain_cell(row.get(label)) if label else "", names.get(label, ()))),
                 given,
-                plain_cell(row.get(own_group)) if own_group else "",
-                plain_cell(row.get(caption)) if caption else "",
+                printable(plain_cell(row.get(own_group))) if own_group else "",
+                _utf8(plain_cell(row.get(caption))) if caption else "",
                 row.get(mask) or None if mask else None,
                 cells,
             )
@@ -149,7 +149,12 @@ def describe_rows(
 
 
 def _kept(value: Any, kept: dict[str, str]) -> Any:
-    return kept.setdefault(value, value) if isinstance(value, str) else value
+    return kept.setdefault(value, _utf8(value)) if isinstance(value, str) else value
+
+
+def _utf8(text: str) -> str:
+    """A text as it is; with escapes if some of its bytes are no characters."""
+    return text if is_utf8(text) else printable(text)
 
 
 def _named(label: str, names: Sequence[str]) -> str:

@@ -52,7 +52,8 @@ class Arrays(Pictures):
     def __init__(self, options: ArrayOptions, path: str) -> None:
         file = existing_file(path, "file of arrays")
         arrays = _read(file)
-        names = [str(name) for name in _get(arrays, NAMES, "", None, default=np.array([])).tolist()]
+        listed = _get(arrays, NAMES, "", None, default=np.array([]))
+        names = [printable(_text(listed, i)) for i in range(len(listed))]
         records: list[Record] = []
         skipped: dict[str, str] = {}
         stat = file.stat()
@@ -97,10 +98,11 @@ class Rows:
 
 def _read(file: Path) -> Mapping[str, Array]:
     try:
-        with np.load(file, allow_pickle=False) as found:
-            if not hasattr(found, "files"):
-                hint = "save it with np.savez(file, images=..., labels=...)"
-                raise UsageError(f"{str(file)!r} is a single array", hint)
+        found = np.load(file, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            hint = "save it with np.savez(file, images=..., labels=...)"
+            raise UsageError(f"{str(file)!r} is a single array", hint)
+        with found:
             return {name: found[name] for name in found.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

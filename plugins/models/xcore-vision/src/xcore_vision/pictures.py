@@ -141,8 +141,7 @@ class Pictures:
         """What a user may take for a class -> why it is none."""
         if not records:
             if not self._skipped:
-                hint = "put images in it, or one sub-folder of images for each class"
-                raise UsageError(f"no images in {name!r}", hint)
+                raise UsageError(f"no images in {name!r}", "put images in it")
             first = next(f"{what}: {why}" for what, why in self._skipped.items())
             raise UsageError(
                 f"no images with a class in {name!r}; skipped: {len(self._skipped)}", f"the first: {first}"
