@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xcore.contract import Cell, Concept, Cost, Dictionary, Explanation, Ref, Samples, Score, UsageError, XcoreError
-from xcore.session import read_json, slug, write_json
+from xcore.session import read_json, slug, write_json, write_text
 from xcore.store.codec import decode_score, encode_score
 from xcore.store.run_directory import Store
 
@@ -176,3 +176,10 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         Store(tmp_path / "file" / "run")
+
+
+def test_bytes_of_a_path_that_are_no_characters_are_read_back(tmp_path):
+    write_json(tmp_path / "a.json", {"data": "folder:d\udcffta", "class": "café"})
+    assert read_json(tmp_path / "a.json") == {"data": "folder:d\udcffta", "class": "café"}
+    write_text(tmp_path / "a.md", "d\udcffta café")
+    assert (tmp_path / "a.md").read_text(encoding="utf-8") == "d\\udcffta café"

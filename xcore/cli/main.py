@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -266,6 +267,9 @@ def _root(
 def main() -> None:
     """Run the command line; an error that a user can act on is one line and an exit code."""
     let_waiting_threads_sleep()  # before anything imports torch
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no characters
     try:
         _add_plugin_commands(sys.argv[1] if len(sys.argv) > 1 else "")
         app()
