@@ -12,75 +12,18 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from xcore_vision import fingerprint
 from xcore_vision.clip import Clip, clip
 from xcore_vision.open_clip import renamed
 from xcore_vision.options import HubOptions
+from xcore_vision.testing import LENGTH, save_clip, words
 
 from xcore.contract import MissingError, Ref, Samples, UsageError
 from xcore.registry import Registry
 
 Images = Callable[..., Samples]
-SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-LENGTH = 12
-"""Tokens that the text encoders of the tests read."""
-TEXT = {
-    **SMALL,
-    "vocab_size": 100,
-    "max_position_embeddings": LENGTH,
-    "bos_token_id": 98,
-    "eos_token_id": 99,
-    "pad_token_id": 0,
-}
 TEXTS = ["a red zebra", "a striped coat", "zebra"]
 LONG = "a striped coat of a zebra " * 4
-
-
-def words() -> Any:
-    """A tokenizer of a few words with marks for the beginning and the end."""
-    known = {w: i + 2 for i, w in enumerate(["a", "red", "striped", "coat", "of", "zebra"])}
-    vocabulary = {"<pad>": 0, "<unk>": 1, **known, "<s>": 98, "</s>": 99}
-    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    marks = [("<s>", 98), ("</s>", 99)]
-    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=marks)
-    about = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=LENGTH, **about)
-
-
-def make(kind: str) -> tuple[Any, Any]:
-    """A model and its image processor, of 32 x 32 pixels."""
-    vision = {**SMALL, "image_size": 32, "patch_size": 8}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        if kind == "clip":
-            config = transformers.CLIPConfig(text_config=TEXT, vision_config=vision, projection_dim=10)
-            side = {"height": 32, "width": 32}
-            processor = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=side)
-            return transformers.CLIPModel(config).eval(), processor
-        if kind == "metaclip_2":
-            config = transformers.MetaClip2Config(text_config=TEXT, vision_config=vision, projection_dim=10)
-            processor = transformers.CLIPImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False)
-            return transformers.MetaClip2Model(config).eval(), processor
-        if kind == "siglip":
-            config = transformers.SiglipConfig(text_config=TEXT, vision_config=vision)
-            processor = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
-            return transformers.SiglipModel(config).eval(), processor
-        config = transformers.Siglip2Config(
-            text_config=TEXT, vision_config={**SMALL, "num_patches": 16, "patch_size": 8}
-        )
-        processor = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
-        return transformers.Siglip2Model(config).eval(), processor
-
-
-def save(folder: Path, kind: str, tokens: bool = True) -> Any:
-    model, processor = make(kind)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    if tokens:
-        words().save_pretrained(folder)
-    return model
 
 
 def pictures(samples: Samples) -> list[Image.Image]:
@@ -97,7 +40,7 @@ def of_8_bits(samples: Samples) -> Samples:
 def test_images_are_embedded_as_transformers_embeds_them(
     kind: str, size: tuple[int, int], tmp_path: Path, images: Images
 ) -> None:
-    model = save(tmp_path, kind)
+    model = save_clip(tmp_path, kind)
     seen = of_8_bits(images(3, *size))
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
     with torch.no_grad():
@@ -109,7 +52,7 @@ def test_images_are_embedded_as_transformers_embeds_them(
 
 @pytest.mark.parametrize("kind", ["clip", "metaclip_2", "siglip"])
 def test_texts_are_padded_as_the_model_was_trained(kind: str, tmp_path: Path) -> None:
-    model = save(tmp_path, kind)
+    model = save_clip(tmp_path, kind)
     read = words()(TEXTS, padding="max_length", max_length=LENGTH, return_tensors="pt")
     names = ["input_ids"] if kind == "siglip" else ["input_ids", "attention_mask"]
     with torch.no_grad():
@@ -123,7 +66,7 @@ def test_texts_are_padded_as_the_model_was_trained(kind: str, tmp_path: Path) ->
 
 
 def test_a_text_that_is_too_long_is_cut_and_told_of(tmp_path: Path) -> None:
-    save(tmp_path, "clip")
+    save_clip(tmp_path, "clip")
     made = clip(HubOptions(), str(tmp_path))
     assert made.text_length == LENGTH
     assert made.tokens_of(LONG) == 26
@@ -134,7 +77,7 @@ def test_a_text_that_is_too_long_is_cut_and_told_of(tmp_path: Path) -> None:
 
 
 def test_one_model_plays_both_roles(tmp_path: Path, registry: Registry) -> None:
-    save(tmp_path, "clip")
+    save_clip(tmp_path, "clip")
     ref = Ref(f"clip:{tmp_path}", {"batch_size": 4})
     assert isinstance(registry.create("model", ref), Clip)
     for role in ("image-text", "image-embedder"):
@@ -153,14 +96,14 @@ def test_one_model_plays_both_roles(tmp_path: Path, registry: Registry) -> None:
     ],
 )
 def test_what_is_missing_is_named_before_anything_is_loaded(name: str, told: str, tmp_path: Path) -> None:
-    save(tmp_path, "clip")
+    save_clip(tmp_path, "clip")
     (tmp_path / name).unlink()
     with pytest.raises(MissingError, match=f"lacks {told}"):
         fingerprint.clip(HubOptions(), str(tmp_path))
 
 
 def test_other_models_and_absent_ones_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(tmp_path, "clip")
+    save_clip(tmp_path, "clip")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clipp"}))
     with pytest.raises(UsageError, match=r"unknown kind of image-text model in .*: 'clipp' \(did you mean 'clip'"):
         clip(HubOptions(), str(tmp_path))
@@ -170,7 +113,7 @@ def test_other_models_and_absent_ones_are_one_line(tmp_path: Path, monkeypatch: 
 
 
 def test_weights_in_torchs_own_format_are_read_as_tensors_only(tmp_path: Path, images: Images) -> None:
-    save(tmp_path, "clip")
+    save_clip(tmp_path, "clip")
     expected = clip(HubOptions(), str(tmp_path)).embed_images(images(2))
     before = fingerprint.clip(HubOptions(), str(tmp_path))
     tensors = load_file(tmp_path / "model.safetensors")
