@@ -116,6 +116,9 @@ def test_a_network_of_transformers_is_explained_at_its_last_block() -> None:
     a.requires_grad_()
     probe.head(a)[:, 1].sum().backward()
     torch.testing.assert_close(a.grad, g)
+    named = TorchClassifier(module, CLASSES, input_size=64, preprocess=lambda images: {"pixel_values": images})
+    assert named.default_layer == c.default_layer
+    torch.testing.assert_close(named.open(c.default_layer).head(a.detach()), c.logits(x))
 
 
 def compiled(module: nn.Module) -> Any:
@@ -124,6 +127,11 @@ def compiled(module: nn.Module) -> Any:
 
 def in_place(module: nn.Module) -> nn.Module:
     module.compile(backend="eager")
+    return module
+
+
+def compiled_forward(module: nn.Module) -> nn.Module:
+    module.forward = torch.compile(module.forward, backend="eager")  # type: ignore[method-assign]
     return module
 
 
@@ -141,6 +149,7 @@ class Normalised(nn.Module):
     [
         compiled,
         in_place,
+        compiled_forward,
         nn.DataParallel,
         lambda module: nn.DataParallel(compiled(module)),
         lambda module: compiled(nn.DataParallel(module)),

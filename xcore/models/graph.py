@@ -80,9 +80,12 @@ def plain(module: nn.Module) -> nn.Module:
         module = inner
     parts = {name: part if part is None else plain(part) for name, part in module._modules.items()}
     compiled = getattr(module, "_compiled_call_impl", None) is not None  # by `module.compile()`, in place
-    if compiled or any(parts[name] is not part for name, part in module._modules.items()):
+    forward = hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
+    if compiled or forward or any(parts[name] is not part for name, part in module._modules.items()):
         module = copy.copy(module)  # which leaves out what `module.compile()` made
         module._modules = parts
+        if forward:  # module.forward = torch.compile(module.forward)
+            del module.__dict__["forward"]
     return module
 
 
