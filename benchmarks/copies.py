@@ -17,8 +17,8 @@ import numpy as np
 import skimage.data
 from PIL import Image
 from sklearn.datasets import load_digits
-from xcore_vision.copies import description, groups
 
+from xcore.inputs.copies import description, groups
 from xcore.inputs.images import Picture, Unreadable, as_rgb
 
 LIMIT = 10**9

@@ -83,10 +83,13 @@ class Session:
         return self._workbench.data(cell)
 
     def training_data(self, cell: Cell) -> Dataset:
-        """The data set of a cell as methods see it: without held-out samples and without the truth."""
+        """The data set of a cell as methods see it: without held-out samples and without the truth.
+
+        Its pictures are framed, and its classes named, as by the classifier.
+        """
         from xcore.run.workbench import TrainingData
 
-        return TrainingData(self.dataset(cell))
+        return TrainingData(self._workbench.data(cell))
 
     def layer(self, cell: Cell) -> str:
         """The layer of a cell: its own, or the classifier's default."""

@@ -327,9 +327,11 @@ class Workbench:
         return found.take(new)
 
     def _unseen(self, cell: Cell, samples: Samples) -> list[int]:
-        """Positions of the samples that are not among the explained ones."""
-        seen = set(_contents(self.explained(cell)))
-        return [i for i, content in enumerate(_contents(samples)) if content not in seen]
+        """Positions of the samples that are not among the explained ones, nor copies of them."""
+        explained = self.explained(cell)
+        contents = _contents(explained, samples)
+        seen = set(contents[: len(explained)])
+        return [i for i, content in enumerate(contents[len(explained) :]) if content not in seen]
 
     def _heldout_class(self, cell: Cell) -> str:
         """What the data that are held out call the class of a cell; raises `UsageError` if they have none such."""
@@ -371,11 +373,16 @@ class Workbench:
         return self._named(cell.data, cell)
 
 
-def _contents(samples: Samples) -> list[str]:
-    """A digest of each sample."""
-    if samples.modality == "text":
-        return list(samples.texts)
-    return [samples.take([i]).digest for i in range(len(samples))]
+def _contents(*parts: Samples) -> list[Any]:
+    """What is alike for texts that are the same, and for images that are copies of one another."""
+    if parts[0].modality == "text":
+        return [text for samples in parts for text in samples.texts]
+    import numpy as np
+
+    from xcore.inputs.copies import description, groups
+
+    pixels = (image.mul(255).round().byte().permute(1, 2, 0).numpy() for samples in parts for image in samples.images)
+    return list(groups(np.stack([description(image) for image in pixels])))
 
 
 def explained(task: Task) -> Samples | None:

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from xcore_vision import copies
-from xcore_vision.copies import description, groups
 from xcore_vision.folder import Folder
 from xcore_vision.options import FolderOptions
 from xcore_vision.splits import Item, deal, places, shares
 
 from xcore.contract import Split, UsageError
+from xcore.inputs.copies import description, groups
+from xcore.registry import Registry
+from xcore.run.plan import Suite, make_plan
+from xcore.run.workbench import Workbench
+from xcore.store.run_directory import Store
 
 SPLITS = get_args(Split)
 
@@ -186,3 +190,22 @@ def test_descriptions_are_kept_for_the_next_time(tmp_path: Path, monkeypatch: py
     for kept in (tmp_path / "cache").rglob("kept.npz"):
         kept.write_bytes(b"cut off")
     assert set.union(*by_split(folder(tmp_path / "d")).values()) == {f"{i}.png" for i in range(8)}
+
+
+def test_pictures_that_are_held_out_by_name_are_no_copies_of_explained_ones(tmp_path: Path, registry: Registry) -> None:
+    for i in range(8):
+        for root, cls in (("mine", "cat"), ("mine", "dog"), ("other", "cat")):
+            (tmp_path / root / cls).mkdir(parents=True, exist_ok=True)
+            picture = scene(i + 100 * (cls == "dog") + 500 * (root == "other" and i >= 5))
+            picture.resize((87, 72) if root == "other" else picture.size).save(
+                tmp_path / root / cls / f"{i}.jpg", quality=70 if root == "other" else 95
+            )
+    classifier = {"pretrained": False, "classes": ["cat", "dog"], "input_size": 32}
+    keys: dict[str, Any] = {"methods": ["craft"], "classifiers": ["timm:resnet18"], "set": {"timm": classifier}}
+    data = {"data": f"folder:{tmp_path / 'mine'}", "heldout": f"folder:{tmp_path / 'other'}", "classes": ["cat"]}
+    (cell,) = make_plan(Suite(**keys, **data), registry).cells
+    bench = Workbench(registry, Store(tmp_path / "run"))
+    explained = {name.rpartition("/")[2] for name in bench.explained(cell).ids}
+    heldout = {name.rpartition("/")[2] for name in bench.heldout(cell).ids}
+    drawn = {name.rpartition("/")[2] for name in bench.framed(cell.heldout, cell).samples("cat", "heldout", 60, 0).ids}
+    assert heldout == {name for name in drawn if name not in explained or int(name[0]) >= 5}
