@@ -47,6 +47,17 @@ def test_samples_stand_beside_the_images_that_they_come_from(tmp_path):
     assert got[1][2] == 0.8, "C2's sample of image 6"
     assert got[2][1] == 0.6, "C1's sample of image 2"
     assert got[3][2] == 0.7, "C2's sample of image 4"
+    assert got[0][2] == 1.0, "no sample of C2 comes from image 8"
+
+
+def test_a_concept_is_pale_where_it_is_weak(tmp_path):
+    strong = torch.ones(2, 8, 8)
+    strong[1] = 0.05
+    concept = Concept("c", 1.0, samples=grey([0.5, 0.5]), source=torch.tensor([0, 1]), maps=strong)
+    draw(Explanation("m", "t", "", (concept,)), grey([0.5, 0.5]), tmp_path)
+    (*_, red), (*_, pale) = levels(tmp_path / "maps.png", 3)
+    assert red == 0.8, "the red of the map"
+    assert pale == 0.6, "the grey of the image"
 
 
 def test_drawn_samples_go_with_any_image(tmp_path):

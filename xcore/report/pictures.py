@@ -80,14 +80,13 @@ def gallery(explanation: Explanation) -> bytes | None:
     return buffer.getvalue()
 
 
-def overlay(image: Tensor, heat: Tensor) -> Tensor:
+def overlay(image: Tensor, heat: Tensor, top: float) -> Tensor:
     """Lay a map (H, W) >= 0 over an image (3, H, W) in [0, 1]: the image turns grey, and red where the map is high.
 
-    The map is divided by its maximum, so that overlays of different images are not comparable in colour.
+    The map is divided by `top`, the maximum of the concept's maps over all images: a concept is pale where it is weak.
     """
     import torch
 
-    top = float(heat.max())
     weight = (heat / top if top > 0 else heat).clamp(0, 1)
     grey = image.mean(0, keepdim=True).expand(3, -1, -1) * 0.6 + 0.25
     red = torch.tensor([0.85, 0.1, 0.1]).view(3, 1, 1)
@@ -106,13 +105,17 @@ def _concept_strip(index: int, concept: Concept) -> Image.Image:
 
 
 def _places(mapped: list[tuple[int, Concept]], samples: Samples) -> Image.Image:
-    """One row for each explained image: the image, a picture of each concept, and each concept's map over the image."""
-    rows = []
+    """One row for each explained image: the image, a picture of each concept, and each concept's map over the image.
+
+    The picture of a concept was cut from this image, or from no explained image; where there is none such, it is empty.
+    """
+    rows, tops = [], [float(c.maps.max()) for _, c in mapped if c.maps is not None]
     for row, n in enumerate(_mapped_images([c for _, c in mapped], len(samples))):
         image = samples.images[n]
         tiles = [_tile(image)]
-        tiles += [_tile(c.samples.images[_of_image(c, n, row)]) for _, c in mapped if c.samples is not None]
-        tiles += [_tile(overlay(image, c.maps[n])) for _, c in mapped if c.maps is not None]
+        tiles += [_own_tile(c, n, row) for _, c in mapped]
+        maps = [c.maps[n] for _, c in mapped if c.maps is not None]
+        tiles += [_tile(overlay(image, heat, top)) for heat, top in zip(maps, tops, strict=True)]
         rows.append(_strip(tiles, ""))
     names = " ".join(f"C{i + 1}" for i, _ in mapped)
     return _stack([_label(f"image | {names} | maps of {names}", rows[0].width), *rows])
@@ -128,11 +131,15 @@ def _mapped_images(concepts: list[Concept], n: int) -> list[int]:
     return list(dict.fromkeys([*turns, *range(n)]))[:MAPPED]
 
 
-def _of_image(concept: Concept, n: int, row: int) -> int:
-    """The index of the concept's sample that was cut from image n, or if there is none, of any sample, by row."""
-    sources = [] if concept.source is None else concept.source.tolist()
-    count = 0 if concept.samples is None else len(concept.samples)
-    return sources.index(n) if n in sources else row % count
+def _own_tile(concept: Concept, n: int, row: int) -> Image.Image:
+    """The concept's sample that was cut from image n; one by row if samples come from no image; else an empty tile."""
+    import torch
+
+    assert concept.samples is not None  # others are not drawn
+    sources, images = [] if concept.source is None else concept.source.tolist(), concept.samples.images
+    if n in sources:
+        return _tile(images[sources.index(n)])
+    return _tile(torch.ones_like(images[0]) if max(sources, default=-1) >= 0 else images[row % len(images)])
 
 
 def _tiles(samples: Samples | None) -> list[Image.Image]:

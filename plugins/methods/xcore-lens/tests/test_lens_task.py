@@ -241,6 +241,17 @@ def test_tokens(lens, task, paint, tokens):
         assert m[top : top + 16, left : left + 16].sum() > 0.8 * m.sum()
 
 
+def test_maps_are_the_codes_of_their_own_concept(lens, task, paint, tokens):
+    """For each concept, at each position: the code of its atom there, with the class token left out."""
+    samples, _ = paint(3)
+    for layer, module, extra in (("last", None, 0), ("tokens", tokens(), 1)):
+        got = lens().explain(task(samples, layer=layer, module=module))
+        for c in got.concepts:
+            small = got.dictionary.codes[:, extra:, c.atom].reshape(3, 1, 8, 8)
+            whole = nn.functional.interpolate(small, size=(32, 32), mode="bilinear")[:, 0]
+            assert torch.allclose(c.maps, whole, atol=1e-6)
+
+
 @pytest.mark.parametrize("layer", ["gap", "tokens"])
 def test_layers_without_positions_have_maps_from_crops(lens, task, paint, tokens, layer):
     module = tokens(front=30) if layer == "tokens" else None

@@ -134,7 +134,8 @@ def _tokens_read(probe: Probe, a: Tensor, few: Samples) -> int | None:
     other[:, grid[0] :] = -a[:, grid[0] :].flip(1)
     with torch.no_grad():
         logits, changed = probe.head(a, few), probe.head(other, few)
-    return grid[0] if bool((logits - changed).abs().max() <= 1e-6 * logits.abs().max()) else None
+    rounding = 1e-6 * float(logits.nan_to_num(0, 0, 0).abs().max())  # some classes may be masked with -inf
+    return grid[0] if torch.allclose(changed, logits, rtol=0, atol=rounding) else None
 
 
 def read_activations(
