@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,9 +125,12 @@ def is_utf8(text: str) -> bool:
 def numbers_first(labels: set[str]) -> list[str]:
     """Labels in the order of their numbers if all are numbers, else in alphabetical order."""
     try:
-        return sorted(labels, key=float)
+        numbers = {label: float(label) for label in labels}
     except ValueError:
         return sorted(labels)
+    if not all(map(isfinite, numbers.values())):  # classes called nan or inf
+        return sorted(labels)
+    return sorted(labels, key=lambda label: (numbers[label], label))
 
 
 def _read_csv(file: Path, separator: str | None, quotes: bool) -> TableFile:

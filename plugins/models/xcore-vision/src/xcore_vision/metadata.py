@@ -158,7 +158,7 @@ def _utf8(text: str) -> str:
 
 
 def _named(label: str, names: Sequence[str]) -> str:
-    return names[int(label)] if names and label.isdigit() and int(label) < len(names) else label
+    return names[int(label)] if names and label.isdecimal() and int(label) < len(names) else label
 
 
 def _with_phrases(

@@ -206,4 +206,4 @@ def _text(column: Array, row: int) -> str:
 
 
 def _class(label: str, names: Sequence[str]) -> str:
-    return names[int(label)] if label.isdigit() and int(label) < len(names) else label
+    return names[int(label)] if label.isdecimal() and int(label) < len(names) else label
