@@ -83,7 +83,7 @@ def swin_of_transformers() -> nn.Module:
         (torchvision_model, "resnet18", {}, "layer4.0"),
         (torchvision_model, "googlenet", {"aux_logits": False, "init_weights": False}, "inception5a"),
         (torchvision_model, "mobilenet_v3_small", {}, "features.12"),
-        (torchvision_model, "efficientnet_b0", {}, "features.7.0"),
+        (torchvision_model, "efficientnet_b0", {}, "features.7"),
     ],
 )
 def test_the_last_block_with_a_bent_head(make: Any, name: str, settings: dict[str, Any], layer: str) -> None:

@@ -122,10 +122,11 @@ def best(module: nn.Module, found: Mapping[str, LayerInfo], layers: Sequence[str
     blocks = [name for name in wide if any(True for _ in module.get_submodule(name).children())]
     if not blocks:
         return next((names[-1] for names in (wide, layers) if names), "")
-    # The last of a list of blocks gives the same output as the list, and says better which one it is.
+    # The last of several blocks in a list gives the same output as the list, and says better which one it is.
     last = blocks[-1]
     part = module.get_submodule(last)
-    entry = f"{last}.{next(reversed(part._modules))}" if isinstance(part, nn.Sequential) else ""
+    several = isinstance(part, nn.Sequential) and len(part) > 1
+    entry = f"{last}.{next(reversed(part._modules))}" if several else ""
     return entry if entry in blocks else last
 
 
