@@ -92,25 +92,28 @@ def main() -> None:
     parser.add_argument("--part", choices=("choose", "report"), default="choose")
     parser.add_argument("--photographs", type=Path, help="one folder of photographs for each of some ImageNet classes")
     arguments = parser.parse_args()
-    registry, ranks = load_registry(), []
+    registry, tables = load_registry(), []
     for name, layers, classes in CHOOSE if arguments.part == "choose" else REPORT:
         classifier, data = registry.create("classifier", Ref(name)), registry.create("dataset", Ref(DATA[name]))
         for layer in layers:
             pairs = [(data.samples(c, "explain", 40, 0), data.samples(c, "heldout", 20, 0), c) for c in classes]
-            ranks.append(_table(classifier, name, layer, pairs))
+            tables.append(_table(classifier, name, layer, pairs))
     if arguments.photographs:
         classifier = registry.create("classifier", Ref("efficientnet-lite0"))
         data = registry.create("dataset", Ref(f"folder:{arguments.photographs}")).framed(classifier.framing)
         layers, classes = LITE[arguments.part]
         for layer in layers:
             pairs = [(data.samples(c, "explain", 16, 0), data.samples(c, "heldout", 10, 0), c) for c in classes]
-            ranks.append(_table(classifier, "efficientnet-lite0", layer, pairs))
-    print("| mean rank over all tables (1 = best of five) | " + " | ".join(TREATMENTS) + " |\n|---" + "|---" * 5 + "|")
-    print("| | " + " | ".join(f"{r:.2f}" for r in np.mean(ranks, axis=0)) + " |")
+            tables.append(_table(classifier, "efficientnet-lite0", layer, pairs))
+    means = np.mean([np.column_stack([rows, _ranks(rows)]) for rows in tables], axis=0)
+    print("\n| mean over all tables | " + " | ".join(FIGURES) + " | rank (1 = best of five) |")
+    print("|---" * (len(FIGURES) + 2) + "|")
+    for treatment, row in zip(TREATMENTS, means, strict=True):
+        print(f"| {treatment} | " + " | ".join(f"{x:.2f}" for x in row) + " |")
 
 
 def _table(classifier: Classifier, name: str, layer: str, pairs: Sequence[tuple[Samples, Samples, str]]) -> Array:
-    """Print one table; the mean ranks of the treatments in it."""
+    """Print one table; the figures of the treatments in it."""
     print(f"\n{name}, `{layer}`, {', '.join(c for *_, c in pairs)}\n\n| | " + " | ".join(FIGURES) + " |")
     print("|---" * (len(FIGURES) + 1) + "|", flush=True)
     rows = []
@@ -127,6 +130,11 @@ def _table(classifier: Classifier, name: str, layer: str, pairs: Sequence[tuple[
         print(f"| nmf at `{other}` | " + " | ".join(f"{np.mean([m[f] for m in measured]):.2f}" for f in FIGURES) + " |")
     else:
         print("| no layer is without negative activations |" + " |" * len(FIGURES))
+    return np.array(rows)
+
+
+def _ranks(rows: Array) -> Array:
+    """The mean rank of each treatment over the figures; equal ones share their ranks."""
     keys = np.array([[BETTER[f](x) for f, x in zip(FIGURES, row, strict=True)] for row in rows])
     return np.asarray([(keys < key).sum(0) + ((keys == key).sum(0) + 1) / 2 for key in keys]).mean(1)
 
