@@ -118,7 +118,7 @@ def test_a_picture_in_two_classes_is_on_one_side_and_is_named(tmp_path: Path) ->
     cat, dog = by_split(data, "cat"), by_split(data, "dog")
     for split in SPLITS:
         assert {n for n in cat[split] if int(n[0]) < 4} == {n for n in dog[split] if int(n[0]) < 4}
-    assert any(note.startswith("4 pictures are in two classes, such as ") for note in data.notes)
+    assert any(note.startswith("4 picture(s) are in two classes, such as ") for note in data.notes)
 
 
 def test_splits_follow_the_content_not_the_names(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_splits_that_the_data_names_win_and_copies_across_them_are_told(tmp_path
     data = folder(tmp_path)
     assert [len(data.samples("d", s, 99, 0)) for s in ("explain", "heldout", "train")] == [6, 6, 6]
     assert all("/val/" in name for name in data.samples("d", "explain", 99, 0).ids)
-    assert any(note.startswith("2 pictures are in two splits of the data set, such as ") for note in data.notes)
+    assert any(note.startswith("2 picture(s) are in two splits of the data set, such as ") for note in data.notes)
 
 
 def test_only_the_class_that_is_asked_for_is_described_in_a_large_data_set(

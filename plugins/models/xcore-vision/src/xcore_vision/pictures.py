@@ -29,7 +29,7 @@ from xcore_vision.splits import ENOUGH, SPLITS, Item, deal, places
 
 USUAL_SIZE = 224
 """Side in pixels of pictures that no classifier frames."""
-COMPARED = 20_000
+COMPARED = 10_000
 """Pictures that are all compared with one another for copies; in larger data sets, only those of each class are."""
 _BAD_MASK = "the mask of "
 NAMED = 3
@@ -241,6 +241,8 @@ class Pictures:
         """The records of a class by split; dealt when they are first asked for."""
         if cls not in self._dealt:
             whole = len(self._records) <= COMPARED
+            if not whole:
+                self._note(f"{self._name} has more than {COMPARED} pictures: copies are looked for in each class only")
             self._deal(self.classes if whole else (cls,), cls="" if whole else cls)
         return self._dealt[cls]
 
@@ -250,7 +252,7 @@ class Pictures:
         dealt: list[Split]
         if all(len(self._allowed[self._records[i].split]) == 1 for i in rows) and len(rows) > COMPARED:
             dealt = [self._allowed[self._records[i].split][0] for i in rows]
-            self._note(f"{self._name} has more than {COMPARED} pictures: copies across its splits are not looked for")
+            self._note(f"class {cls!r} has more than {COMPARED} pictures: copies across its splits are not looked for")
         else:
             rows, described = self._describe(rows, cls)
             same = groups(described)
@@ -285,6 +287,7 @@ class Pictures:
         for i, picture in enumerate(same):
             sets.setdefault(picture, []).append(i)
         copied = [members for members in sets.values() if len(members) > 1]
+        self._copied["pictures"] += len(records)
         if not copied:
             return
         several = [m for m in copied if len({records[i].label for i in m}) > 1]
@@ -294,7 +297,6 @@ class Pictures:
             other = next((i for i in members if by[i] != by[members[0]]), members[1])
             return f"{records[members[0]].id} and {records[other].id}"
 
-        self._copied["pictures"] += len(records)
         self._copied["copies"] += sum(len(m) - 1 for m in copied)
         self.notes[:] = [note for note in self.notes if " are copies of others " not in note]
         counts, two = self._copied, example(copied[0], [""] * len(records))
@@ -305,9 +307,11 @@ class Pictures:
         )
         if several:
             labels = [r.label for r in records]
-            self._note(f"{len(several)} pictures are in two classes, such as {example(several[0], labels)}")
+            self._note(f"{len(several)} picture(s) are in two classes, such as {example(several[0], labels)}")
         if across:
-            self._note(f"{len(across)} pictures are in two splits of the data set, such as {example(across[0], dealt)}")
+            self._note(
+                f"{len(across)} picture(s) are in two splits of the data set, such as {example(across[0], dealt)}"
+            )
 
     def _note_small_classes(self) -> None:
         """One note for all classes, which does not depend on what was asked for."""
