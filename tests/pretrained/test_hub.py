@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from xcore.contract import MissingError, UsageError
-from xcore.pretrained.hub import directory_digest, model_directory, quiet
+from xcore.pretrained import hub
+from xcore.pretrained.hub import TORCH_WEIGHTS, directory_digest, has_torch_weights, model_directory, quiet
 
 
 def whole(folder: Path) -> Path:
@@ -74,3 +75,39 @@ def test_settings_of_libraries_are_restored():
     with pytest.raises(ZeroDivisionError), quiet("transformers"):
         1 / 0  # noqa: B018
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_weights_in_torchs_own_format_where_a_loader_asks_for_them(tmp_path):
+    folder = whole(tmp_path / "m")
+    before = directory_digest(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"pickled weights")
+    assert not has_torch_weights(folder)  # safetensors are read where they are there
+    assert directory_digest(folder) == before
+    (folder / "model.safetensors").unlink()
+    assert has_torch_weights(folder)
+    assert directory_digest(folder) != before
+    with pytest.raises(MissingError, match="lacks model.safetensors"):
+        model_directory(str(folder))
+    assert model_directory(str(folder), lacking=lambda found: "") == folder
+
+
+def test_other_weights_are_fetched_only_where_the_model_lacks_something(tmp_path, monkeypatch):
+    asked = []
+
+    def from_hub(argument, patterns, missing, form, instead):
+        asked.append(list(patterns))
+        if TORCH_WEIGHTS in patterns:
+            (tmp_path / "pytorch_model.bin").write_bytes(b"")
+        return tmp_path
+
+    monkeypatch.setattr(hub, "from_hub", from_hub)
+
+    def lacking(found):
+        return "" if (found / "model.safetensors").is_file() or has_torch_weights(found) else "model.safetensors"
+
+    assert model_directory("org/model", lacking=lacking, other_weights=[TORCH_WEIGHTS]) == tmp_path
+    assert [TORCH_WEIGHTS in patterns for patterns in asked] == [False, True]
+    asked.clear()
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    model_directory("org/model", lacking=lacking, other_weights=[TORCH_WEIGHTS])
+    assert len(asked) == 1
