@@ -19,7 +19,7 @@ Activations that the network does not read (the patch tokens behind the last att
 class token) are left out. The part `choose` is minizoo/vit and, with a folder of photographs, one linear bottleneck of
 efficientnet-lite0 with its ImageNet weights. The part `report` holds two other transformers of the minizoo, and other
 layers and classes of efficientnet-lite0. The folder has one folder of photographs for each of the classes zebra,
-Arabian camel, beaver and bison.
+Arabian camel, beaver and bison; `benchmarks/photographs.py OUT` makes one, OUT/animals.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from xcore_craft.importance import sobol_importance
 from xcore_lens.factorise import convex_nmf
 
 from xcore.contract import Classifier, Ref, Samples, XcoreError
+from xcore.inputs.class_names import find_class
 from xcore.registry import load_registry
 
 Array = NDArray[np.float64]
@@ -91,19 +92,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("choose", "report"), default="choose")
     parser.add_argument("--photographs", type=Path, help="one folder of photographs for each of some ImageNet classes")
+    parser.add_argument("--only", default="", help="networks whose name contains this")
     arguments = parser.parse_args()
     registry, tables = load_registry(), []
     for name, layers, classes in CHOOSE if arguments.part == "choose" else REPORT:
+        if arguments.only not in name:
+            continue
         classifier, data = registry.create("classifier", Ref(name)), registry.create("dataset", Ref(DATA[name]))
         for layer in layers:
             pairs = [(data.samples(c, "explain", 40, 0), data.samples(c, "heldout", 20, 0), c) for c in classes]
             tables.append(_table(classifier, name, layer, pairs))
-    if arguments.photographs:
+    if arguments.photographs and arguments.only in "efficientnet-lite0":
         classifier = registry.create("classifier", Ref("efficientnet-lite0"))
         data = registry.create("dataset", Ref(f"folder:{arguments.photographs}")).framed(classifier.framing)
         layers, classes = LITE[arguments.part]
         for layer in layers:
-            pairs = [(data.samples(c, "explain", 16, 0), data.samples(c, "heldout", 10, 0), c) for c in classes]
+            folders = [(find_class(c, data.classes), c) for c in classes]
+            pairs = [(data.samples(f, "explain", 16, 0), data.samples(f, "heldout", 10, 0), c) for f, c in folders]
             tables.append(_table(classifier, "efficientnet-lite0", layer, pairs))
     means = np.mean([np.column_stack([rows, _ranks(rows)]) for rows in tables], axis=0)
     print("\n| mean over all tables | " + " | ".join(FIGURES) + " | rank (1 = best of five) |")
