@@ -71,3 +71,11 @@ def test_the_default_of_a_factory_is_shown_and_only_what_is_required_is_called_s
     assert '--set asks.drop=["a"] (array)  words\n' in shown("asks")
     assert "--set needs.k=required (integer)\n" in shown("needs")
     assert json.loads(shown("asks", True))["options"]["drop"]["default"] == ["a"]
+
+
+def test_a_helper_of_a_classifiers_name_shows_its_options_by_its_role(shown):
+    said = shown("timm")
+    assert "--set timm.checkpoint=null" in said
+    assert "--set image-embedder.checkpoint=null" in said
+    assert "  role image-text, image-embedder\n" in shown("clip")
+    assert "--set clip.batch_size=32" in shown("clip")

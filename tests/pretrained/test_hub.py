@@ -86,7 +86,7 @@ def test_weights_in_torchs_own_format_where_a_loader_asks_for_them(tmp_path):
     (folder / "model.safetensors").unlink()
     assert has_torch_weights(folder)
     assert directory_digest(folder) != before
-    with pytest.raises(MissingError, match="lacks model.safetensors"):
+    with pytest.raises(MissingError, match=r"lacks model\.safetensors"):
         model_directory(str(folder))
     assert model_directory(str(folder), lacking=lambda found: "") == folder
 

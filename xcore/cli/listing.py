@@ -55,7 +55,9 @@ def show_component(name: str, files: Sequence[str], as_json: bool) -> None:
                 "what its options ask for" if uses is None else f"{helpers or 'no helper'}, with the default options"
             )
         _print_card(c, helpers)
-        _print_options(c.name, options)
+        # A helper whose name a classifier has, too, gets its options by the name of its role.
+        by_role = c.kind == "model" and any(other.kind == "classifier" for other in cards)
+        _print_options(c.roles[0] if by_role else c.name, options)
 
 
 def _uses(registry: Registry, c: Card) -> tuple[str, ...] | None:
