@@ -350,7 +350,10 @@ class Workbench:
 
         def make() -> Samples:
             cls = self._heldout_class(cell) if other else cell.cls
-            drawn = self.framed(ref, cell).samples(cls, split, n, cell.data_seed)
+            data = self.framed(ref, cell)
+            drawn = data.samples(cls, split, n, cell.data_seed)
+            if other and other not in (cell.data, cell.contrast) and len(drawn) < n:
+                drawn = _filled(drawn, data, cls, n, cell.data_seed)
             if not len(drawn):
                 hint = "" if other else "name a data set that has some with --heldout REF"
                 raise MissingError(f"data set {ref} has no {what} of class {cls!r}", hint)
@@ -371,6 +374,17 @@ class Workbench:
     def data(self, cell: Cell) -> Dataset:
         """The data set of a cell: its pictures framed, and its classes named, as by the classifier."""
         return self._named(cell.data, cell)
+
+
+def _filled(drawn: Samples, data: Dataset, cls: str, n: int, seed: int) -> Samples:
+    """n samples of data from which methods see nothing: its other splits are held out, too."""
+    for split in ("explain", "train"):
+        if len(drawn) < n:
+            with contextlib.suppress(UsageError):  # the split has none
+                more = data.samples(cls, split, n, seed)
+                new = more.take([i for i, name in enumerate(more.ids) if name not in drawn.ids][: n - len(drawn)])
+                drawn = Samples.concat([drawn, new]) if len(drawn) and len(new) else drawn if len(drawn) else new
+    return drawn
 
 
 def _contents(*parts: Samples) -> list[Any]:
