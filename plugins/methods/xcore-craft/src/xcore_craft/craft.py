@@ -243,9 +243,8 @@ class Craft:
     def _notes(self, name: str, split: SplitClassifier, found: Decomposition, images_error: float) -> Iterator[str]:
         """What a reader must know about the quality of one decomposition."""
         importance, factors, k = found.importance, found.factors, found.crop_set.k
-        for note in (treatment_note(split, self.options.negative, "craft"), token_note(split)):
-            if note:
-                yield f"{name}: {note}"
+        general = (treatment_note(split, self.options.negative, "craft"), token_note(split))
+        yield from (f"{name}: {note}" for note in general if note)
         if not found.crop_set.concept and k < self.options.k:
             yield (
                 f"{name}: {k} concepts instead of {self.options.k} are looked for, because there are only "

@@ -227,8 +227,8 @@ class Lens:
         """What a reader must know about the quality of the explanation."""
         o, u, total = self.options, _rows(split.read(dictionary.codes)), float(phi.values.mean(0).sum())
         k = len(dictionary.atoms)
-        yield from filter(None, (treatment_note(split, o.negative, "lens") if o.extractor == "nmf" else "",))
-        yield from filter(None, (token_note(split),))
+        treated = treatment_note(split, o.negative, "lens") if o.extractor == "nmf" else ""
+        yield from (note for note in (treated, token_note(split)) if note)
         if k < o.k:
             yield (
                 f"{k} concepts instead of {o.k} are looked for, because there are only {rows.shape[0] * rows.shape[1]} "
