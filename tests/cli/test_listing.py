@@ -41,6 +41,13 @@ def register_explainers(register):
 @hookimpl
 def register_models(register):
     register("replies", "x:y", summary="s", role="vqa", default=True)
+    register("both", "x:y", summary="s", role=("looker", "reader"), options=Some)
+    register("alone-model", "x:y", summary="s", role="looker", options=Some)
+
+
+@hookimpl
+def register_classifiers(register):
+    register("both", "x:y", summary="s", options=Some)
 """
 
 
@@ -74,8 +81,8 @@ def test_the_default_of_a_factory_is_shown_and_only_what_is_required_is_called_s
 
 
 def test_a_helper_of_a_classifiers_name_shows_its_options_by_its_role(shown):
-    said = shown("timm")
-    assert "--set timm.checkpoint=null" in said
-    assert "--set image-embedder.checkpoint=null" in said
-    assert "  role image-text, image-embedder\n" in shown("clip")
-    assert "--set clip.batch_size=32" in shown("clip")
+    said = shown("both")
+    assert "--set both.draw=false (boolean)" in said
+    assert "--set looker.draw=false (boolean)" in said
+    assert "  role looker, reader\n" in said
+    assert "--set alone-model.draw=false (boolean)" in shown("alone-model")
