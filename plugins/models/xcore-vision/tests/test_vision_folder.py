@@ -78,7 +78,8 @@ def test_one_note_says_of_all_classes_that_they_have_few_pictures(zoo: Path) -> 
         assert len(data.samples(cls, "heldout", 60, 0)) == 2
     data.samples(None, "train", 60, 0)
     each = "{} has 10 (6 explained, 2 held out)"
-    assert data.notes == [f"few pictures: {each.format('horse')}, {each.format('zebra')}; all of them are used"]
+    sizes = f"{each.format('horse')}, {each.format('zebra')}"
+    assert data.notes == [f"few pictures in {zoo}: {sizes}; all of them are used"]
 
 
 def test_a_split_without_images_is_empty_but_the_explained_one_is_an_error(tmp_path: Path) -> None:

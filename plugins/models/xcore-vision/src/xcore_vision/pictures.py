@@ -315,13 +315,13 @@ class Pictures:
 
     def _note_small_classes(self) -> None:
         """One note for all classes, which does not depend on what was asked for."""
-        if any(note.startswith("few pictures: ") for note in self.notes):
+        if any(note.startswith("few pictures in ") for note in self.notes):
             return
         sizes = {c: [len(self._dealt[c][s]) for s in SPLITS] for c in self.classes if c in self._dealt}
         small = sorted((c for c in sizes if sizes[c][0] < ENOUGH or sizes[c][1] < ENOUGH), key=lambda c: sum(sizes[c]))
         shown = [f"{c} has {sum(sizes[c])} ({sizes[c][0]} explained, {sizes[c][1]} held out)" for c in small[:NAMED]]
         more = f", and so on for {len(small)} classes" if len(small) > NAMED else ""
-        self._note(f"few pictures: {', '.join(shown)}{more}; all of them are used")
+        self._note(f"few pictures in {printable(self._name)}: {', '.join(shown)}{more}; all of them are used")
 
     # -- reading -----------------------------------------------------------------------------------------------------
     def _draw(self, pool: Sequence[Source], n: int, seed: int) -> tuple[list[int], Tensor]:
