@@ -266,7 +266,10 @@ def test_arrays_that_are_no_pictures_are_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="names of this kind exist on POSIX only")
 def test_hostile_names_are_read_or_named(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path) + b"/data"
-    os.makedirs(root + b"/b\xffird")
+    try:
+        os.makedirs(root + b"/b\xffird")
+    except OSError:
+        pytest.skip("this file system keeps names as UTF-8 only")
     names = [b"\xff\xfe.png", b"new\nline.png", b"-rf.png", b"a" * 250 + b".png", b"back\\slash.png", b"'; rm.png"]
     for i, name in enumerate(names):
         with open(root + b"/b\xffird/" + name, "wb") as file:
