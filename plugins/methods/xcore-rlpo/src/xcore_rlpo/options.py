@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 from xcore.contract import Options as Base
 
 PARITY: Mapping[str, Any] = {
+    "vqa_images": 1000,
     "n": 10,
     "steps": 500,
     "negatives": 1,
@@ -32,9 +33,11 @@ PARITY: Mapping[str, Any] = {
     "train_freq": 4,
     "gradient_steps": 1,
     "target_update": 10_000,
+    "rank_sets": 5,
 }
-"""What the released vision code does, as far as options can express it. Its DQN never learned: its library's default of
-``learning_starts`` was 50,000, but a run has 500 steps. The 100 here are the library's present default.
+"""What the released vision code does, as far as options can express it. It asks about all class images, whatever their
+number. Its DQN never learned: its library's default of ``learning_starts`` was 50,000, but a run has 500 steps. The 100
+here are the library's present default.
 """
 
 # The groups of options, under which `xcore show rlpo` lists them. Options without a group are those that people set.

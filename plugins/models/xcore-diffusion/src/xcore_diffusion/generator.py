@@ -144,7 +144,7 @@ class DiffusionGenerator:
                 torch.stack([self._embed(prompt) for prompt in prompts]).to(self._device),
                 seed=seed,
                 options=chosen,
-                chunk=self.options.batch_size,
+                chunk=self.options.pairs_at_once or self.options.batch_size,
             )
         finally:
             lora.switch(False)

@@ -24,6 +24,11 @@ class Options(options.Options):
         ge=1,
         description="images drawn at once; the last batch is filled up, so take a divisor of what you draw",
     )
+    pairs_at_once: int | None = Field(
+        default=None,
+        ge=1,
+        description="pairs that an update sends through the UNet at once; fewer need less memory; none = batch_size",
+    )
     height: int | None = Field(default=None, ge=8, description="height in pixels; none = the size of the UNet")
     width: int | None = Field(default=None, ge=8, description="width in pixels; none = the size of the UNet")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
