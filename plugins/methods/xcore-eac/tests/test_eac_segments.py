@@ -51,19 +51,36 @@ def test_segmenters_give_a_partition_at_any_size(make, size):
 
 @pytest.mark.parametrize("side", [64, 224, 512])
 def test_felzenszwalb_finds_regions_of_one_colour_at_any_size(side):
-    masks = Felzenszwalb(None).segment(picture((side, side)))
+    masks = Felzenszwalb(FelzenszwalbOptions(segments=(1, 60))).segment(picture((side, side)))
     large = [m for m in masks if float(m.float().mean()) > 0.15]
     assert len(large) == 4
     for top, left in ((1, 1), (1, 3), (3, 1), (3, 3)):  # the middles of the quarters, each in a segment of its own
         assert sum(bool(m[top * side // 4, left * side // 4]) for m in large) == 1
 
 
-def test_a_flat_image_is_one_segment():
-    for make in (Felzenszwalb, Slic):
-        masks = make(None).segment(torch.zeros(3, 32, 32))
-        assert masks.shape[1:] == (32, 32)
+def test_the_number_of_segments_adapts_to_the_picture():
+    """At one scale a photograph of a zebra is one segment, and a collection of coins is many."""
+    data = pytest.importorskip("skimage.data")
+    from skimage.color import gray2rgb
+
+    noise = torch.rand(3, 96, 128, generator=torch.Generator().manual_seed(0))
+    flat, soft = torch.full((3, 64, 64), 0.5), torch.linspace(0, 1, 64).expand(3, 64, 64)
+    photographs = [data.astronaut(), data.rocket(), gray2rgb(data.coins()), gray2rgb(data.camera())[::2, ::2]]
+    pictures = [torch.from_numpy(p[::2, ::2].copy()).permute(2, 0, 1).float() / 255 for p in photographs]
+    for image in (*pictures, noise, flat, soft, picture((64, 64)), picture((224, 160))):
+        masks = Felzenszwalb(None).segment(image)
+        assert 10 <= len(masks) <= 60
         assert (masks.sum(0) == 1).all()
-    assert len(Felzenszwalb(None).segment(torch.zeros(3, 32, 32))) == 1
+        assert torch.equal(masks, Felzenszwalb(None).segment(image))
+
+
+def test_the_range_of_the_number_of_segments():
+    image = blobs(1, 0, side=64).images[0]
+    for least, most in ((2, 5), (20, 30)):
+        assert least <= len(Felzenszwalb(FelzenszwalbOptions(segments=(least, most))).segment(image)) <= most
+    assert len(Felzenszwalb(FelzenszwalbOptions(segments=(1, 60))).segment(torch.zeros(3, 32, 32))) == 1
+    with pytest.raises(ValueError, match="no larger than the second"):
+        FelzenszwalbOptions(segments=(9, 3))
 
 
 def test_options_of_segmenters():

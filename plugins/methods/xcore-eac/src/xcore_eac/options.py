@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from xcore.contract import Options
 
@@ -70,8 +70,14 @@ class EacOptions(Options):
 class FelzenszwalbOptions(Options):
     """Options of the segmenter `felzenszwalb`."""
 
+    segments: tuple[int, int] = Field(
+        default=(10, 60),
+        description="least and largest number of segments: the scale is changed until their number lies between them",
+    )
     scale: float = Field(
-        default=200.0, gt=0, description="larger values give larger segments; scaled with the image size"
+        default=200.0,
+        gt=0,
+        description="where the search for a scale begins, scaled with the image size; larger ones give larger segments",
     )
     sigma: float = Field(
         default=1.0,
@@ -79,8 +85,14 @@ class FelzenszwalbOptions(Options):
         description="standard deviation of the smoothing before, in pixels of an image with a side of 64",
     )
     min_share: float = Field(
-        default=0.02, ge=0, lt=1, description="area of the smallest segment, as a share of the image"
+        default=0.01, ge=0, lt=1, description="area of the smallest segment, as a share of the image"
     )
+
+    @model_validator(mode="after")
+    def _range(self) -> FelzenszwalbOptions:
+        if not 1 <= self.segments[0] <= self.segments[1]:
+            raise ValueError("segments: the first number must be at least 1, and no larger than the second")
+        return self
 
 
 class SlicOptions(Options):

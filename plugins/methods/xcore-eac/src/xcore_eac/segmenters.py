@@ -14,22 +14,45 @@ from xcore_eac.options import FelzenszwalbOptions, GridOptions, SlicOptions
 SIDE = 64
 """Lengths in options are for images with a short side of this many pixels, and are scaled with the image."""
 
+STEPS = 20
+"""How often the scale of `Felzenszwalb` is changed at most: to a thousandth, or a thousandfold."""
+
 
 class Felzenszwalb:
-    """Graph-based segments (Felzenszwalb and Huttenlocher, IJCV 2004): regions of one colour or one texture."""
+    """Graph-based segments (Felzenszwalb and Huttenlocher, IJCV 2004): regions of one colour or one texture.
+
+    One scale does not suit all pictures: where a drawing falls into its parts, a photograph of a zebra may be a single
+    segment. So the scale is changed, by a factor of the square root of 2 at a time, until the number of segments lies
+    in the range of the options. Where no scale does that, as for a picture of one colour, superpixels take its place.
+    """
 
     def __init__(self, options: FelzenszwalbOptions | None = None) -> None:
         self.options = options or FelzenszwalbOptions()
 
     def segment(self, image: Tensor) -> Tensor:
         """Masks (n, H, W) bool of an image (3, H, W) in [0, 1]; they cover it and do not overlap."""
+        pixels, (least, most) = _pixels(image), self.options.segments
+        least = min(least, max(1, int(0.5 / max(self.options.min_share, 0.001))))  # large segments are few
+        exponent = direction = 0
+        labels = self._at_scale(pixels, exponent)
+        while not least <= (count := len(np.unique(labels))) <= most:
+            turn = -1 if count < least else 1
+            if turn == -direction or abs(exponent + turn) > STEPS:  # no scale gives a number in the range
+                return Slic(SlicOptions(n_segments=min(2 * least, most))).segment(image)
+            direction, exponent = turn, exponent + turn
+            labels = self._at_scale(pixels, exponent)
+        return _masks(labels)
+
+    def _at_scale(self, pixels: NDArray[np.float64], exponent: int) -> NDArray[Any]:
+        """Labels (H, W) at the scale of the options times the square root of 2 to this power."""
         from skimage.segmentation import felzenszwalb
 
-        o, pixels = self.options, _pixels(image)
-        scale = min(pixels.shape[:2]) / SIDE
+        o = self.options
+        size = min(pixels.shape[:2]) / SIDE
         least = max(1, round(o.min_share * pixels.shape[0] * pixels.shape[1]))
-        labels = felzenszwalb(pixels, scale=o.scale * scale, sigma=o.sigma * scale, min_size=least, channel_axis=-1)
-        return _masks(labels)
+        scale = o.scale * size * 2 ** (exponent / 2)
+        labels: NDArray[Any] = felzenszwalb(pixels, scale=scale, sigma=o.sigma * size, min_size=least, channel_axis=-1)
+        return labels
 
 
 class Slic:
