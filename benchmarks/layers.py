@@ -103,10 +103,12 @@ def painted_world() -> None:
     print("|---|---|---|---|---|---|")
     for ref, data in DATA.items():
         now = layer_now(ref)
-        for when, layer in (("before", BEFORE[ref]), ("now", now)):
+        layers = {BEFORE[ref]: "before and now"} if now == BEFORE[ref] else {BEFORE[ref]: "before", now: "now"}
+        for layer, when in layers.items():
             areas, signs = agreement(ref, data, layer)
             part = " (chosen on)" if ref in CHOSEN else ""
-            print(f"| {ref}{part} | {when} | {layer} | {np.mean(areas):.2f} | {np.mean(signs):.2f} | {len(signs)} |")
+            area = f"{np.mean(areas):.2f}" if areas else "n/a"
+            print(f"| {ref}{part} | {when} | {layer} | {area} | {np.mean(signs):.2f} | {len(signs)} |")
 
 
 def agreement(ref: str, data: str, layer: str) -> tuple[list[float], list[bool]]:
@@ -119,7 +121,8 @@ def agreement(ref: str, data: str, layer: str) -> tuple[list[float], list[bool]]
         used, effects = truth.used(cell.cls), truth.effects[cell.cls]
         right = [c.importance for c in explanation.concepts if truth.phrases[c.name] <= used]
         wrong = [c.importance for c in explanation.concepts if not truth.phrases[c.name] <= used]
-        areas.append(float(np.mean([(a > b) + (a == b) / 2 for a in right for b in wrong])))
+        if right:  # nothing is used for a class that the classifier takes for another one
+            areas.append(float(np.mean([(a > b) + (a == b) / 2 for a in right for b in wrong])))
         for concept in explanation.concepts:
             values = truth.phrases[concept.name]
             effect = effects.get(next(iter(values)), (0.0,))[0]
