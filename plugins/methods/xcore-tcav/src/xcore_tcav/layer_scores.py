@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from xcore.contract import Task, UsageError
-from xcore_tcav.inference import Floats, interval
+from xcore_tcav.contrast import null_rendering
+from xcore_tcav.inference import Floats, interval, rank_p
 from xcore_tcav.negatives import NegativeSets
 from xcore_tcav.options import TcavOptions
 from xcore_tcav.scorer import Scorer, SetScore
@@ -99,7 +100,13 @@ def open_scorer(task: Task, layer: str, options: TcavOptions) -> Scorer:
 
 
 def score_layer(
-    scorer: Scorer, layer: str, sets: Sequence[ConceptSet], task: Task, options: TcavOptions, null_sets: int
+    scorer: Scorer,
+    layer: str,
+    sets: Sequence[ConceptSet],
+    renders: Sequence[str],
+    task: Task,
+    options: TcavOptions,
+    null_sets: int,
 ) -> LayerScores:
     """Score all concepts at a layer. What does not depend on the concept is computed once.
 
@@ -107,6 +114,8 @@ def score_layer(
     ----------
     sets
         All concept sets, the one that `options.against` names among them; that one gets no score.
+    renders
+        How the random sets of each concept set are rendered.
     null_sets
         Number J of random sets in the null distribution.
 
@@ -115,25 +124,36 @@ def score_layer(
     UsageError
         Concept or random images have another size than the class images, and the number of activations depends on it.
     """
-    render = sets[0].render
-    _check_sizes(scorer, sets, task)
+    _check_sizes(scorer, sets, renders, task)
     activations = [scorer.activations(s.fit_samples) for s in sets] if options.against else []
     scores = []
-    for start in range(0, len(sets), _BATCH):
-        batch = sets[start : start + _BATCH]
-        found = scorer.score_many([s.fit_samples for s in batch], render)
-        for i, (concept, score) in enumerate(zip(batch, found, strict=True), start):
+    for start, end in _batches(renders):
+        render = renders[start]
+        found = scorer.score_many([s.fit_samples for s in sets[start:end]], render)
+        for i, (concept, score) in enumerate(zip(sets[start:end], found, strict=True), start):
             if options.against == concept.name:
                 continue
-            null = scorer.null(null_sets, score.n, render)
-            p = scorer.p_value(score, null_sets) if options.test == "rank" else scorer.welch_p_value(score)
+            null = scorer.null(null_sets, score.n, null_rendering(render))
+            p = rank_p(score.effect, null.effect) if options.test == "rank" else scorer.welch_p_value(score)
             relative = None
             if options.against:
                 others = _compared_with(sets, i, options)
                 relative = _relative_score(scorer, activations, i, others, options, task.seed)
             cav = relative.cav if relative else scorer.cavs(concept.fit_samples, render).mean(0)
             scores.append(ConceptScore(score, p, null.effect, null.ts, relative, cav.cpu(), scorer.local(cav)))
+        if render not in renders[end:]:
+            scorer.forget(render)  # of concepts that each have random sets of their own
     return LayerScores(layer, tuple(scores), float(scorer.units.mean()), null_sets)
+
+
+def _batches(renders: Sequence[str]) -> list[tuple[int, int]]:
+    """(start, end) of the concepts that are scored together: at most `_BATCH` in a row whose random sets are alike."""
+    batches, start = [], 0
+    for i in range(1, len(renders) + 1):
+        if i == len(renders) or renders[i] != renders[start] or i - start == _BATCH:
+            batches.append((start, i))
+            start = i
+    return batches
 
 
 def _compared_with(sets: Sequence[ConceptSet], i: int, options: TcavOptions) -> list[int]:
@@ -173,13 +193,13 @@ def _relative_score(
     )
 
 
-def _check_sizes(scorer: Scorer, sets: Sequence[ConceptSet], task: Task) -> None:
+def _check_sizes(scorer: Scorer, sets: Sequence[ConceptSet], renders: Sequence[str], task: Task) -> None:
     """Refuse images of another size than the class images where they have another number of activations."""
     if task.samples.modality != "image":
         return
     size = task.samples.images.shape[2:]
     checked = [(f"the images of {s.name!r}", s.fit_samples) for s in sets]
-    for what, samples in [*checked, ("random images", task.random_set(len(sets[0].fit_samples), 0, sets[0].render))]:
+    for what, samples in [*checked, ("random images", task.random_set(len(sets[0].fit_samples), 0, renders[0]))]:
         other = samples.images.shape[2:]
         if other != size and scorer.activations(samples.take([0])).shape[1] != scorer.gradients.shape[1]:
             raise UsageError(

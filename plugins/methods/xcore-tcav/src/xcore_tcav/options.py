@@ -34,6 +34,12 @@ class TcavOptions(Options):
         "",
         description="relative TCAV: the concept to compare with, or 'others' for all others; empty: random sets",
     )
+    contrast: Literal["auto", "random", "others"] = Field(
+        "auto",
+        description="what the random sets are made of; random: samples of other classes, or those of --contrast; "
+        "others: pictures of the other concepts; auto: the other concepts if there are folders of at least four, "
+        "otherwise random",
+    )
     n: int = Field(
         10, ge=2, description="number of samples of a concept that its CAVs are fitted on, and size of each random set"
     )

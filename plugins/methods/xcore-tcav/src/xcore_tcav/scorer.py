@@ -204,6 +204,12 @@ class Scorer:
             )
         return welch_p(score.ts_each, self._negatives_of(score.n, score.render).pair_scores.numpy())
 
+    def forget(self, render: str) -> None:
+        """Free what is kept of the random sets of a rendering; their samples' activations stay in their cache."""
+        for kept in (self._negative_sets, self._nulls):
+            for key in [key for key in kept if key[1] == render]:
+                del kept[key]
+
     def cavs(self, samples: Samples, render: str = "as-is") -> Tensor:
         """The R unit CAVs of a concept set, (R, d) float32, pointing to the concept."""
         return normalize(self._negatives_of(len(samples), render).cavs(self.activations(samples)), dim=1)
@@ -243,8 +249,8 @@ class Scorer:
                 raise XcoreError(f"random set {i} (rendered {render!r}) has {len(samples)} samples instead of {n}")
         joined = Samples.concat(sets)
         keys = [joined.take([i]).digest for i in range(len(joined))]
-        # One cache for each size and rendering, so that batches, and with them rounding, are the same in every run.
-        known = self._activations.setdefault((n, render), {})
+        # One cache for each size and medium, so that batches, and with them rounding, are the same in every run.
+        known = self._activations.setdefault((n, render.partition(":")[0]), {})
         new = {key: i for i, key in enumerate(keys) if key not in known}
         if new:
             known.update(zip(new, self.activations(joined.take(list(new.values()))), strict=True))

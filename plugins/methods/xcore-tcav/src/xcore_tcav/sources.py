@@ -51,16 +51,27 @@ def load_concept_sets(task: Task, options: TcavOptions) -> tuple[list[ConceptSet
     NotApplicable
         The source holds samples of another modality than the classifier reads.
     """
-    source = options.source
-    if source == "auto":
-        if options.folders and options.prompts:
-            raise UsageError(
-                "tcav.folders and tcav.prompts are both given, and concepts come from one of them",
-                "choose with tcav.source=folders or tcav.source=prompts",
-            )
-        source = "folders" if options.folders else "prompts" if options.prompts else "data"
+    source = chosen_source(options)
     load = {"data": _from_data_set, "folders": _from_folders, "prompts": _from_prompts}[source]
     return load(task, options)
+
+
+def chosen_source(options: TcavOptions) -> str:
+    """Where the concepts come from: "data", "folders" or "prompts".
+
+    Raises
+    ------
+    UsageError
+        Folders and prompts are both given without `source`.
+    """
+    if options.source != "auto":
+        return options.source
+    if options.folders and options.prompts:
+        raise UsageError(
+            "tcav.folders and tcav.prompts are both given, and concepts come from one of them",
+            "choose with tcav.source=folders or tcav.source=prompts",
+        )
+    return "folders" if options.folders else "prompts" if options.prompts else "data"
 
 
 def _from_data_set(task: Task, options: TcavOptions) -> tuple[list[ConceptSet], list[str]]:

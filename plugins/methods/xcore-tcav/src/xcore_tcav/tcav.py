@@ -22,7 +22,7 @@ from xcore.contract import (
     UsageError,
     XcoreError,
 )
-from xcore_tcav import cav_files, chart
+from xcore_tcav import cav_files, chart, contrast
 from xcore_tcav.inference import holm, null_size
 from xcore_tcav.layer_scores import ConceptScore, LayerScores, open_scorer, score_layer
 from xcore_tcav.maps import projections
@@ -66,16 +66,20 @@ class Tcav:
         if o.against and len(sets) < 2:
             raise UsageError("relative TCAV compares concepts, but there is only one", "name more with tcav.concepts")
         ranked_sets = [s for s in sets if s.name != o.against]
+        renders, contrast_notes = contrast.renderings(sets, o)
+        task = replace(task, random_set=contrast.with_others(task.random_set, sets, task.seed))
+        for scorer in scorers.values():
+            scorer.random_set = task.random_set
         before = time.perf_counter()
         # Draws the pool of random samples that all methods and seeds share, unless it is there already.
-        task.random_set(len(sets[0].fit_samples), 0, sets[0].render)
+        task.random_set(len(sets[0].fit_samples), 0, renders[0])
         shared = time.perf_counter() - before
         null_sets = null_size(o.null, len(ranked_sets) * len(scorers), o.alpha)
         layers: list[LayerScores] = []
         for name in list(scorers):
             task.progress(len(layers), len(layers) + len(scorers), f"{len(ranked_sets)} concepts at {name}")
             # Popped, because a scorer holds all the activations of its layer.
-            layers.append(score_layer(scorers.pop(name), name, sets, task, o, null_sets))
+            layers.append(score_layer(scorers.pop(name), name, sets, renders, task, o, null_sets))
         concepts = _concepts(ranked_sets, layers, o)
         concepts, map_notes = _with_maps(concepts, layers, task, o)
         order = [s.name for s in ranked_sets]
@@ -92,7 +96,7 @@ class Tcav:
             importance_is=_importance_is(layers, o),
             concepts=tuple(concepts),
             files=files,
-            notes=(*undefined, *_notes(concepts, layers, o), *source_notes, *map_notes),
+            notes=(*undefined, *_notes(concepts, layers, o), *contrast_notes, *source_notes, *map_notes),
             cost=Cost(
                 seconds=time.perf_counter() - start - shared,
                 shared_seconds=shared,
