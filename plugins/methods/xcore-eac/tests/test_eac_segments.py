@@ -79,6 +79,7 @@ def test_the_range_of_the_number_of_segments():
     for least, most in ((2, 5), (20, 30)):
         assert least <= len(Felzenszwalb(FelzenszwalbOptions(segments=(least, most))).segment(image)) <= most
     assert len(Felzenszwalb(FelzenszwalbOptions(segments=(1, 60))).segment(torch.zeros(3, 32, 32))) == 1
+    assert FelzenszwalbOptions.model_validate({"segments": "5,8"}).segments == (5, 8)
     with pytest.raises(ValueError, match="no larger than the second"):
         FelzenszwalbOptions(segments=(9, 3))
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from xcore.contract import Options
+from xcore.contract import Options, split
+
+
+def _numbers(value: Any) -> Any:
+    """Numbers as on a command line: ``10,60``."""
+    return split(value) if isinstance(value, str) else value
 
 
 class EacOptions(Options):
@@ -70,7 +75,7 @@ class EacOptions(Options):
 class FelzenszwalbOptions(Options):
     """Options of the segmenter `felzenszwalb`."""
 
-    segments: tuple[int, int] = Field(
+    segments: Annotated[tuple[int, int], BeforeValidator(_numbers)] = Field(
         default=(10, 60),
         description="least and largest number of segments: the scale is changed until their number lies between them",
     )
@@ -82,7 +87,8 @@ class FelzenszwalbOptions(Options):
     sigma: float = Field(
         default=1.0,
         ge=0,
-        description="standard deviation of the smoothing before, in pixels of an image with a side of 64",
+        description="standard deviation of the smoothing before, in pixels of an image with a side of 64; it grows "
+        "with the square root of the side",
     )
     min_share: float = Field(
         default=0.01, ge=0, lt=1, description="area of the smallest segment, as a share of the image"

@@ -12,7 +12,7 @@ from torch import Tensor
 from xcore_eac.options import FelzenszwalbOptions, GridOptions, SlicOptions
 
 SIDE = 64
-"""Lengths in options are for images with a short side of this many pixels, and are scaled with the image."""
+"""Lengths in options are for images with a short side of this many pixels, and grow with the image."""
 
 STEPS = 20
 """How often the scale of `Felzenszwalb` is changed at most: to a thousandth, or a thousandfold."""
@@ -51,7 +51,9 @@ class Felzenszwalb:
         size = min(pixels.shape[:2]) / SIDE
         least = max(1, round(o.min_share * pixels.shape[0] * pixels.shape[1]))
         scale = o.scale * size * 2 ** (exponent / 2)
-        labels: NDArray[Any] = felzenszwalb(pixels, scale=scale, sigma=o.sigma * size, min_size=least, channel_axis=-1)
+        labels: NDArray[Any] = felzenszwalb(
+            pixels, scale=scale, sigma=o.sigma * size**0.5, min_size=least, channel_axis=-1
+        )
         return labels
 
 

