@@ -58,6 +58,19 @@ class Copies(Data):
         return made
 
 
+class Apart(Data):
+    """Every picture is another one."""
+
+    def framed(self, framing):
+        return Apart(self.classes, self.aliases, framing.size[0], self.empty)
+
+    def samples(self, cls, split, n, seed):
+        made = super().samples(cls, split, n, seed)
+        for name, image in zip(made.ids, made.images):
+            image.copy_(torch.rand(image.shape, generator=torch.Generator().manual_seed(sum(name.encode()))))
+        return made
+
+
 @hookimpl
 def register_datasets(register):
     register("synsets", lambda *_: Data(("n02391049", "n02129604", "junk"), {"n02391049": ("Equus",)}), summary="x")
@@ -65,6 +78,7 @@ def register_datasets(register):
     register("both", lambda *_: Data(("zebra", "n02391049")), summary="x")
     register("one", lambda *_: Data(("zebra",), empty=("heldout",)), summary="x")
     register("copies", lambda *_: Copies(("zebra", "tiger")), summary="x")
+    register("apart", lambda *_: Apart(("zebra", "n02391049"), {"n02391049": ("Equus",)}), summary="x")
     register("cranes", lambda *_: Data(("crane", "tiger")), summary="x")
 
 
@@ -76,6 +90,11 @@ def register_classifiers(register):
         names = ["crane", "zebra", "tiger", "crane"]
         return TorchClassifier(net, names, aliases=aliases, framing=Framing((16, 16), 20))
     register("net", make, summary="x")
+
+    def without_aliases(*_):
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+        return TorchClassifier(net, ["crane", "equus", "tiger", "zebra"], framing=Framing((16, 16), 20))
+    register("other-net", without_aliases, summary="x")
 
 
 @hookimpl
@@ -139,6 +158,50 @@ def test_what_a_method_sees_is_never_held_out(registry: Registry, tmp_path: Path
     bench, cell = opened(registry, tmp_path, classes=["zebra"], heldout="copies")
     assert [i.rpartition("/")[2] for i in bench.heldout(cell).ids] == ["1", "3"] * 3  # of each of its splits
     assert bench.notes(cell)[-1] == "6 held-out sample(s) of copies are explained, too, and are left out"
+
+
+def cell_of(registry: Registry, **keys: Any) -> Any:
+    """The zebras of `synsets`, to be explained; keys change the suite."""
+    made = {
+        "methods": ["nothing"],
+        "classifiers": ["net"],
+        "data": "synsets",
+        "classes": ["n02391049"],
+        "contrast": "names",
+        **keys,
+    }
+    (cell,) = make_plan(Suite(**made), registry).cells
+    return cell
+
+
+def heldout_and_others(bench: Workbench, cell: Any) -> tuple[Any, ...]:
+    others = bench.random_sets(cell, "train")
+    return bench.heldout(cell).ids, {i.partition("/")[0] for index in range(8) for i in others(2, index).ids}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        # The second classifier takes n02391049 for its "equus": what it calls "zebra" is another class.
+        ({"heldout": "apart"}, {"classifiers": ["other-net"], "heldout": "apart"}),
+        ({}, {"classifiers": ["other-net"]}),
+        # The first cell sees nothing else of the data that are held out, so all of their splits may be.
+        (
+            {"data": "copies", "classes": ["zebra"], "heldout": "apart"},
+            {"data": "apart", "classes": ["zebra"], "heldout": "apart"},
+        ),
+    ],
+    ids=["heldout", "random sets", "splits"],
+)
+def test_a_cell_sees_the_same_samples_whichever_cells_went_before(
+    registry: Registry, tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    cells = [cell_of(registry, **keys) for keys in (first, second)]
+    alone = [heldout_and_others(Workbench(registry, Store(tmp_path / f"alone{i}")), c) for i, c in enumerate(cells)]
+    bench = Workbench(registry, Store(tmp_path / "together"))
+    assert [heldout_and_others(bench, cell) for cell in cells] == alone
+    bench = Workbench(registry, Store(tmp_path / "turned"))
+    assert [heldout_and_others(bench, cell) for cell in reversed(cells)] == alone[::-1]
 
 
 def test_a_class_that_nobody_knows_is_refused_once_and_for_both(registry: Registry, tmp_path: Path) -> None:

@@ -200,7 +200,8 @@ class Workbench:
         segmenter = cell.models.get("segmenter")
         others = cell.contrast or (cell.heldout if split == "heldout" and cell.heldout else cell.data)
         drawn_from = [asdict(ref) if ref else None for ref in (others, cell.data, cell.generator, segmenter)]
-        key = digest(["contrast", split, drawn_from, self._framing(cell), cell.cls, cell.data_seed])
+        exclude, names = self.classifier(cell).classes[self.target(cell)], self.class_names(others, cell)
+        key = digest(["contrast", split, drawn_from, self._framing(cell), exclude, names, cell.cls, cell.data_seed])
 
         def make() -> RandomSets:
             data, pool = self._named(others, cell), self._kept_pool(cell)
@@ -210,7 +211,7 @@ class Workbench:
                 )
             return RandomSets(
                 data,
-                self.classifier(cell).classes[self.target(cell)],
+                exclude,
                 split,
                 seed=cell.data_seed,
                 pool=pool,
@@ -347,19 +348,20 @@ class Workbench:
     def _of_class(self, cell: Cell, split: Split, n: int, what: str, other: Ref | None = None) -> Samples:
         """Samples of the class of a cell, from its data set or from another one, which may call the class otherwise."""
         ref = other or cell.data
+        cls = self._heldout_class(cell) if other else cell.cls
+        whole = other is not None and other not in (cell.data, cell.contrast)  # methods see nothing of it
 
         def make() -> Samples:
-            cls = self._heldout_class(cell) if other else cell.cls
             data = self.framed(ref, cell)
             drawn = data.samples(cls, split, n, cell.data_seed)
-            if other and other not in (cell.data, cell.contrast) and len(drawn) < n:
+            if whole and len(drawn) < n:
                 drawn = _filled(drawn, data, cls, n, cell.data_seed)
             if not len(drawn):
                 hint = "" if other else "name a data set that has some with --heldout REF"
                 raise MissingError(f"data set {ref} has no {what} of class {cls!r}", hint)
             return drawn
 
-        return self._recent(digest([split, asdict(ref), self._framing(cell), cell.cls, n, cell.data_seed]), make)
+        return self._recent(digest([split, asdict(ref), self._framing(cell), cls, whole, n, cell.data_seed]), make)
 
     def _framing(self, cell: Cell) -> Any:
         """How the pictures of a cell are framed, as plain data."""
