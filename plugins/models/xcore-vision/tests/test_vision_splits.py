@@ -188,7 +188,7 @@ def test_descriptions_are_kept_for_the_next_time(tmp_path: Path, monkeypatch: py
     by_split(folder(tmp_path / "d"))
     assert [path.name for path in seen] == ["3.png"]
     for kept in (tmp_path / "cache").rglob("kept.npz"):
-        kept.write_bytes(b"cut off")
+        kept.write_bytes(kept.read_bytes()[:100])  # cut off
     assert set.union(*by_split(folder(tmp_path / "d")).values()) == {f"{i}.png" for i in range(8)}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +91,7 @@ def _kept(name: str) -> dict[bytes, Array]:
         with np.load(_file(name), allow_pickle=False) as arrays:
             keys, values = arrays["keys"], arrays["values"]
         return dict(zip((key.tobytes() for key in keys), values, strict=True)) if values.shape[1:] == (CELLS,) else {}
-    except (OSError, ValueError, KeyError, EOFError):  # not there, cut off, or no cache can be written
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # not there, cut off, or no cache can be written
         return {}
 
 
