@@ -36,8 +36,8 @@ class ClassNames:
         self._exact = set(classes)
         self._own, self._other = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
         for c in classes:
-            self._own[_plain(c)].append(c)
-            for spelling in {_plain(name) for name in self.aliases.get(c, ())}:
+            self._own[plain_name(c)].append(c)
+            for spelling in {plain_name(name) for name in self.aliases.get(c, ())}:
                 self._other[spelling].append(c)
 
     def candidates(self, wanted: str) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class ClassNames:
         """
         if wanted in self._exact:
             return (wanted,)
-        for spelling in map(_plain, _parts(wanted)):
+        for spelling in map(plain_name, _parts(wanted)):
             for known in (self._own, self._other):
                 if spelling in known:
                     return tuple(known[spelling])
@@ -64,8 +64,10 @@ class ClassNames:
         if found:
             raise self._ambiguous(what, wanted, found)
         # Only other names that begin alike: thousands of synonyms would hide the names of the classes.
-        start = _plain(wanted)[:3]
-        near = [name for c in self.classes for name in self.aliases.get(c, ()) if start and _plain(name)[:3] == start]
+        start = plain_name(wanted)[:3]
+        near = [
+            name for c in self.classes for name in self.aliases.get(c, ()) if start and plain_name(name)[:3] == start
+        ]
         raise unknown(what, wanted, [*self.classes, *near], more=more)
 
     def match(self, name: str, other_names: Sequence[str] = ()) -> str:
@@ -146,7 +148,7 @@ def _is_index(value: object) -> bool:
     return not isinstance(value, bool) and str(value).isascii() and str(value).isdecimal()
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name without case, and with one space for everything that is no letter or digit."""
     return " ".join(re.findall(r"[^\W_]+", name.casefold()))
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from xcore.contract import MissingError
-from xcore.inputs.class_names import numbered
+from xcore.inputs.class_names import numbered, plain_name
 
 SYNSET = re.compile(r"n\d{8}")
 """What a synset id of WordNet's nouns looks like."""
@@ -73,7 +73,7 @@ def aliases(class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         known: Mapping[str, str] = dict(zip(class_names, synsets(), strict=True))
     else:
         by_name = _by_name()
-        known = {name: name if SYNSET.fullmatch(name) else by_name.get(_plain(name), "") for name in class_names}
+        known = {name: name if SYNSET.fullmatch(name) else by_name.get(plain_name(name), "") for name in class_names}
     found = {
         name: (synset, *names_of(synset), *TORCHVISION.get(synset, ()))
         for name, synset in known.items()
@@ -90,7 +90,7 @@ def is_imagenet(class_names: Sequence[str]) -> bool:
 def _usual_order(class_names: Sequence[str]) -> bool:
     """Whether 1000 names are those of ImageNet in its order: more than half of them are a name of their class."""
     agree = sum(
-        _plain(name) in {_plain(other) for other in (synset, *names_of(synset), *_all_names(synset))}
+        plain_name(name) in {plain_name(other) for other in (synset, *names_of(synset), *_all_names(synset))}
         for name, synset in zip(class_names, synsets(), strict=True)
     )
     return agree > len(class_names) / 2
@@ -117,15 +117,11 @@ def _by_name() -> Mapping[str, str]:
     for synset, short in zip(synsets(), classes(), strict=True):
         names = names_of(synset)
         for name in (names[0], short):
-            first[_plain(name)].add(synset)
+            first[plain_name(name)].add(synset)
         for name in (*names, *_all_names(synset), *TORCHVISION.get(synset, ())):
-            other[_plain(name)].add(synset)
+            other[plain_name(name)].add(synset)
     found = {**other, **first}
     return {name: next(iter(ids)) for name, ids in found.items() if len(ids) == 1}
-
-
-def _plain(name: str) -> str:
-    return " ".join(re.findall(r"[^\W_]+", name.casefold()))
 
 
 def _lines(name: str) -> list[str]:
