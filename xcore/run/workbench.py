@@ -207,7 +207,7 @@ class Workbench:
             data, pool = self._named(others, cell), self._kept_pool(cell)
             if data.modality != (modality := self.dataset(cell.data).modality):
                 raise UsageError(
-                    f"the random sets of {cell.contrast} hold {data.modality}s, but {cell.data} holds {modality}s"
+                    f"the random sets of {others} hold {data.modality}s, but {cell.data} holds {modality}s"
                 )
             return RandomSets(
                 data,
