@@ -36,7 +36,7 @@ def read_table(file: Path, separator: str | None = None, quotes: bool = True) ->
         A .csv, .tsv, .jsonl, .ndjson or .parquet file. Bytes that are not UTF-8 become lone surrogates, by which their
         rows can be recognised.
     separator
-        Character between the cells of a CSV file; None = a tab for .tsv, else a comma.
+        Character between the cells of a CSV file; None = the one that `separator_of` finds.
     quotes
         Whether double quotes enclose cells of a CSV file.
 
@@ -78,9 +78,18 @@ def _first_row(file: Path, size: int, mtime: int) -> Mapping[str, Any]:
     if file.suffix.lower() in (".jsonl", ".ndjson"):
         row = _json_row(next((line for line in lines if line.strip()), ""))
         return {} if isinstance(row, str) else row
-    rows = list(csv.reader(lines[:2], delimiter="\t" if file.suffix.lower() == ".tsv" else ","))
+    rows = list(csv.reader(lines[:2], delimiter=separator_of(file, lines[0] if lines else "")))
     cells = rows[1] if len(rows) > 1 else []
     return dict.fromkeys(rows[0]) | dict(zip(rows[0], cells, strict=False)) if rows else {}
+
+
+def separator_of(file: Path, heading: str) -> str:
+    """The character between the cells: a tab for .tsv, else a comma; a heading without one may have semicolons or tabs.
+
+    Spreadsheets write semicolons where the comma is the decimal mark.
+    """
+    usual = "\t" if file.suffix.lower() == ".tsv" else ","
+    return next((mark for mark in (usual, ";", "\t") if mark in heading), usual)
 
 
 def names_picture(cell: Any) -> bool:
@@ -134,9 +143,10 @@ def numbers_first(labels: set[str]) -> list[str]:
 
 
 def _read_csv(file: Path, separator: str | None, quotes: bool) -> TableFile:
-    content = io.StringIO(_text(file), newline="")
+    text = _text(file)
+    content = io.StringIO(text, newline="")
     form: dict[str, Any] = {} if quotes else {"quoting": csv.QUOTE_NONE}
-    delimiter = separator or ("\t" if file.suffix.lower() == ".tsv" else ",")
+    delimiter = separator or separator_of(file, text.partition("\n")[0])
     rows = csv.reader(content, delimiter=delimiter, strict=True, **form)
     try:
         heading = next(rows, None)

@@ -255,3 +255,38 @@ def test_the_fingerprint_follows_tables_beside_the_folder(tmp_path: Path) -> Non
     before = fingerprint.folder(FolderOptions(), str(tmp_path / "pictures"))
     (tmp_path / "metadata.csv").write_text("filename,label\n0.png,a\n")
     assert fingerprint.folder(FolderOptions(), str(tmp_path / "pictures")) != before
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_with_semicolons_or_tabs_is_read(tmp_path: Path, mark: str) -> None:
+    for name in ("a.png", "b.png"):
+        paint(tmp_path / name)
+    lines = [("file_name", "label", "note"), ("a.png", "zebra", "1,5"), ("b.png", "hare", "2,5")]
+    (tmp_path / "metadata.csv").write_text("\n".join(mark.join(cells) for cells in lines), encoding="utf-8-sig")
+    data = folder(tmp_path)
+    assert data.classes == ("hare", "zebra")
+    assert every(data, "zebra").meta["attributes"][0]["note"] == "1,5"
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("a.png,zebra,holdout\n", "row 1: its split 'holdout' is none of train"),
+        ("c.png,zebra,test\n", "row 1: no file 'c.png'"),
+        ("", "it has no rows"),
+    ],
+)
+def test_a_table_that_describes_no_picture_makes_no_class_of_the_folder(tmp_path: Path, rows: str, reason: str) -> None:
+    paint(tmp_path / "a.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label,split\n" + rows)
+    with pytest.raises(UsageError, match=f"metadata.csv describes none of the images .*{reason}"):
+        folder(tmp_path)
+    paint(tmp_path / "zebra" / "b.png")  # with folders of classes, a table about something else is in nobody's way
+    assert folder(tmp_path).classes == ("zebra",)
+
+
+def test_a_file_of_class_names_with_semicolons(tmp_path: Path) -> None:
+    paint(tmp_path / "zoo" / "Hund" / "a.png")
+    names = tmp_path / "names.csv"
+    names.write_text("Hund;golden retriever\n", encoding="utf-8-sig")
+    assert folder(tmp_path / "zoo", names=str(names)).classes == ("golden retriever",)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xcore.contract import Split
+from xcore.contract import Split, UsageError
 from xcore.inputs.images import SUFFIXES
 from xcore.inputs.paths import existing_folder, printable
 from xcore_vision.files import Skipped, folders, image_files, is_file
@@ -73,9 +73,9 @@ class _Contents:
         }
         self._parts = _parts(self._base, self._files)
         finder = Finder(self._base, self._files)
-        tables = descriptions(options, root, [self._base / name for name in self._parts], finder)
-        self._rows = merge(tables, finder, root, skipped)
-        tables = tables if self._rows else []
+        described = descriptions(options, root, [self._base / name for name in self._parts], finder)
+        self._rows = merge(described, finder, root, skipped)
+        tables = described if self._rows else []
         named = {_mask_file(row.mask, table, self._base) for table, row in self._rows.values()}
         self._files = [f for f in self._files if f not in named]
         self._labelled = next((t.table for t in tables if t.labelled), "")
@@ -83,6 +83,12 @@ class _Contents:
         self._places = {f: self._place(f) for f in self._files}
         self._solutions = {} if self._labelled or not self._files else solutions(root)
         self._has_classes = bool(self._labelled or self._solutions) or any(cls for _, cls in self._places.values())
+        inside = [t.table for t in described if t.folder.resolve().is_relative_to(root.resolve())]
+        if inside and self._files and not self._rows and not self._has_classes:
+            reasons = [f"{where}: {why}" for where, why in skipped.items() if where.startswith(f"{inside[0]}, row ")]
+            raise UsageError(
+                f"{inside[0]} describes none of the images in {str(root)!r}", (*reasons, "it has no rows")[0]
+            )
         self.left_out = {} if self._labelled or not self._has_classes else self._empty([p.name for p in masks])
 
     def records(self) -> list[Record]:

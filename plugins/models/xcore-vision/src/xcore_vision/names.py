@@ -10,6 +10,7 @@ from typing import Any
 
 from xcore.contract import MissingError, UsageError, unknown
 from xcore.inputs.paths import existing_file
+from xcore.inputs.tables import separator_of
 from xcore_vision import imagenet
 
 
@@ -33,7 +34,10 @@ def names_from_file(path: str, classes: Sequence[str]) -> dict[str, tuple[str, .
     file = existing_file(path, "file of class names")
     try:
         text = file.read_text(encoding="utf-8-sig")
-        found = _READERS.get(file.suffix.lower(), _lines)(text, classes)
+        if file.suffix.lower() in (".csv", ".tsv"):
+            found = _rows(text, separator_of(file, text.partition("\n")[0]))
+        else:
+            found = (_json if file.suffix.lower() == ".json" else _lines)(text, classes)
     except (ValueError, csv.Error) as error:
         raise UsageError(f"no class names can be read from {path!r}: {error}") from error
     known = {name: found[name] for name in classes if any(found.get(name, ()))}
@@ -54,12 +58,9 @@ def _json(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _rows(separator: str) -> Any:
-    def read(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        rows = csv.reader(text.splitlines(), delimiter=separator)
-        return {row[0].strip(): tuple(cell.strip() for cell in row[1:] if cell.strip()) for row in rows if len(row) > 1}
-
-    return read
+def _rows(text: str, separator: str) -> dict[str, tuple[str, ...]]:
+    rows = csv.reader(text.splitlines(), delimiter=separator)
+    return {row[0].strip(): tuple(cell.strip() for cell in row[1:] if cell.strip()) for row in rows if len(row) > 1}
 
 
 def _lines(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -72,9 +73,6 @@ def _lines(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 def _synonyms(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-_READERS: Mapping[str, Any] = {".json": _json, ".csv": _rows(","), ".tsv": _rows("\t")}
 
 
 def other_names(classes: Sequence[str], mapping: Path | None = None) -> dict[str, tuple[str, ...]]:

@@ -97,19 +97,20 @@ class Rows:
 
 
 def _read(file: Path) -> Mapping[str, Array]:
+    hint = "save arrays of numbers and strings with np.savez; objects are refused, since they could run code"
+    with open(file, "rb") as opened:
+        start = opened.read(6)
+    if not start.startswith((b"PK", b"\x93NUMPY")):  # numpy would take it for a pickle, and say how to load it unsafely
+        raise UsageError(f"{str(file)!r} is no file that np.savez wrote", hint)
     try:
         found = np.load(file, allow_pickle=False)
         if isinstance(found, np.ndarray):
-            hint = "save it with np.savez(file, images=..., labels=...)"
-            raise UsageError(f"{str(file)!r} is a single array", hint)
+            raise UsageError(f"{str(file)!r} is a single array", "save it with np.savez(file, images=..., labels=...)")
         with found:
             return {name: found[name] for name in found.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(
-            f"{str(file)!r} cannot be read as arrays: {reason}",
-            "save arrays of numbers and strings with np.savez; objects are refused, since they could run code",
-        ) from error
+        raise UsageError(f"{str(file)!r} cannot be read as arrays: {reason}", hint) from error
 
 
 def _spellings(name: str, part: str) -> tuple[str, ...]:
