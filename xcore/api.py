@@ -233,7 +233,7 @@ def explain(
     """
     from xcore.models.classifiers import as_classifier
     from xcore.run.checks import check_target
-    from xcore.run.live import helpers, live_task
+    from xcore.run.live import check_read, helpers, live_task
 
     if not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"the seed is {seed!r}", "pass a whole number from 0 to 2**32 - 1")
@@ -257,6 +257,7 @@ def explain(
         store=Path(tempfile.gettempdir()) / "xcore-artifacts",
     )
     with seeded(seed):
+        check_read(task)
         check_target(task)
         made: Explanation = explainer.explain(task)
     return replace(made, explained=explained(task), notes=(*made.notes, *getattr(task.generator, "notes", ())))

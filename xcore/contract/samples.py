@@ -51,7 +51,7 @@ class Samples:
         if self.modality == "image":
             shape = tuple(getattr(self.data, "shape", ()))
             if len(shape) != 4 or shape[1] != 3:
-                raise UsageError(f"images must have shape (n, 3, H, W), got {shape}", "one image is images[None]")
+                raise UsageError(f"images must have shape (n, 3, H, W), got {shape}", _reshaped(shape))
         if self.modality == "text":
             for i, text in enumerate(self.data):
                 if not isinstance(text, str):
@@ -136,3 +136,14 @@ class Samples:
             else tuple(t for p in parts for t in p.texts)
         )
         return Samples(parts[0].modality, data, ids, joined)
+
+
+def _reshaped(shape: tuple[int, ...]) -> str:
+    """How to make images (n, 3, H, W) of a tensor of another shape."""
+    if len(shape) == 3:
+        return "one image is images[None]"
+    if len(shape) == 4 and shape[3] == 3:
+        return "pass images.permute(0, 3, 1, 2)"
+    if len(shape) == 4 and shape[1] == 1:
+        return "grey ones are images.expand(-1, 3, -1, -1)"
+    return "pass red, green and blue"

@@ -122,8 +122,10 @@ def class_list(names: Sequence[str] | Mapping[Any, Any]) -> tuple[str, ...]:
     Raises
     ------
     UsageError
-        The indices of a mapping are not 0, 1, 2 and so on.
+        The names are one string, or the indices of a mapping are not 0, 1, 2 and so on.
     """
+    if isinstance(names, str):
+        raise UsageError("the class names are one string", f"pass a list of names, such as {names.split(',')[:3]!r}")
     if not isinstance(names, Mapping):
         return tuple(str(name) for name in names)
     pairs = list(names.items())

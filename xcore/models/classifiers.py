@@ -149,6 +149,9 @@ class TorchClassifier:
         if layer in self._probes:
             return self._probes[layer]
         modules = [name for name, _ in self.model.module.named_modules() if name]
+        if not layer and not self.layers:
+            what = type(self.model.module).__name__
+            raise NotApplicable(f"{what} has no layer that can be opened", "use a method that needs none, such as eac")
         if layer not in modules:
             raise unknown("layer", layer, modules)
         info = self.found[layer]

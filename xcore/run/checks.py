@@ -20,10 +20,12 @@ def check_target(task: Task) -> None:
     logits = task.classifier.logits(task.samples)[:, task.target]
     bad = (~logits.isfinite()).nonzero().flatten().tolist()
     if bad:
+        value = float(logits[bad[0]])
+        masked = "the classifier masks this class; explain one that it can predict"
         raise UsageError(
-            f"the logit of class {task.target_name!r} is {float(logits[bad[0]])} for {len(bad)} of {len(logits)} "
+            f"the logit of class {task.target_name!r} is {value} for {len(bad)} of {len(logits)} "
             f"samples, first {task.samples.ids[bad[0]]!r}",
-            "the classifier masks this class; explain one that it can predict",
+            masked if value < 0 else "check the classifier's weights and preprocessing",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -133,13 +134,27 @@ def _usable(data: Data, model: Classifier, what: str) -> Samples:
     return made
 
 
+def check_read(task: Task) -> None:
+    """Raise `UsageError` if the classifier cannot read the samples, as one that takes pictures of one size only."""
+    try:
+        task.classifier.logits(task.samples.take([0]))
+    except (RuntimeError, ValueError, AssertionError) as error:  # what modules raise for a wrong input size
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        shown = f"of shape {tuple(task.samples.images.shape)}" if task.samples.modality == "image" else "as they are"
+        hint = "pass them as the classifier takes them"
+        raise UsageError(f"the classifier cannot read the samples {shown}: {reason}", hint) from error
+
+
 def _target(model: Classifier, target: str | int) -> int:
-    if not isinstance(target, str | int):
-        raise UsageError(f"the target is a {type(target).__name__}", "pass the name or the index of a class")
-    if isinstance(target, int):
-        if not 0 <= target < len(model.classes):
-            raise UsageError(f"target {target} is not one of {len(model.classes)} classes")
-        return target
+    if not isinstance(target, str):
+        try:
+            index = operator.index(target)  # integers of numpy and of torch are indices, too
+        except TypeError:
+            what = type(target).__name__
+            raise UsageError(f"the target is a {what}", "pass the name or the index of a class") from None
+        if not 0 <= index < len(model.classes):
+            raise UsageError(f"target {index} is not one of {len(model.classes)} classes")
+        return index
     return model.classes.index(find_class(target, model.classes, getattr(model, "aliases", None)))
 
 
