@@ -71,3 +71,10 @@ def test_a_mapping_of_names_is_put_in_the_order_of_its_indices() -> None:
     for wrong in ({0: "cat", 2: "dog"}, {"a": "b"}):
         with pytest.raises(UsageError, match="other indices than 0, 1, 2"):
             class_list(wrong)
+
+
+def test_a_name_that_is_like_none_gets_no_suggestion() -> None:
+    with pytest.raises(UsageError, match=r"unknown class 'Hund' \(known: breastplate, sundial"):
+        find_class("Hund", ["sundial", "breastplate", "zebra"])
+    with pytest.raises(UsageError, match="did you mean 'sundial'"):
+        find_class("SUNDAIL", ["sundial", "breastplate", "zebra"])

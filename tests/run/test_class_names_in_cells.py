@@ -79,6 +79,7 @@ def register_datasets(register):
     register("one", lambda *_: Data(("zebra",), empty=("heldout",)), summary="x")
     register("copies", lambda *_: Copies(("zebra", "tiger")), summary="x")
     register("apart", lambda *_: Apart(("zebra", "n02391049"), {"n02391049": ("Equus",)}), summary="x")
+    register("commas", lambda *_: Data(("hare, sp.", "zoo")), summary="x")
     register("cranes", lambda *_: Data(("crane", "tiger")), summary="x")
 
 
@@ -213,5 +214,9 @@ def test_a_class_that_nobody_knows_is_refused_once_and_for_both(registry: Regist
         opened(registry, tmp_path, classes=["junk"])
     with pytest.raises(UsageError, match=r"'crane' may be any of 2 classes .*'crane \(0\)'.*'crane \(3\)'"):
         opened(registry, tmp_path, data="cranes", classes=["crane"])
+    with pytest.raises(UsageError, match=r"class 'crane' may be 'crane \(0\)' or .*call it 'crane \(3\)' in the data"):
+        opened(registry, tmp_path, data="cranes", classes=["crane (3)"])
+    with pytest.raises(UsageError, match=r"no samples of it \(it has 'hare, sp\.', 'zoo'\)"):
+        opened(registry, tmp_path, data="commas", classes=["zebra"])
     with pytest.raises(UsageError, match="'zebra' and 'n02391049' of both are both 'zebra' of net"):
         opened(registry, tmp_path, data="both", classes=["zebra"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class XcoreError(Exception):
@@ -49,6 +49,12 @@ class NotApplicable(XcoreError):
     """The request is right but does not apply here: the cell is skipped, or the score is n/a, with this reason."""
 
 
+def listed(names: Sequence[str]) -> str:
+    """The first 12 names for a message; in quotes if one of them has a comma itself."""
+    shown = [repr(n) for n in names[:12]] if any("," in n for n in names[:12]) else names[:12]
+    return ", ".join(shown) + (", ..." if len(names) > 12 else "")
+
+
 def unknown(
     what: str, name: str, known: Iterable[str], error: type[XcoreError] = UsageError, more: str = ""
 ) -> XcoreError:
@@ -62,12 +68,13 @@ def unknown(
     from difflib import get_close_matches  # late: most runs have no wrong name
 
     names = sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    folded = {n.casefold(): n for n in reversed(names)}
+    # Of a thousand classes one is always half alike: below this, the nearest name is chance ('Hund': 'sundial').
+    near = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if near:
-        hint = f"did you mean {near[0]!r}?"
+        hint = f"did you mean {folded[near[0]]!r}?"
     elif names:
-        shown = ", ".join(names[:12])
-        hint = f"known: {shown}" + (", ..." if len(names) > 12 else "")
+        hint = f"known: {listed(names)}"
     else:
         hint = "none is installed"
     return error(f"unknown {what} {name!r}", f"{hint}; {more}" if more else hint)

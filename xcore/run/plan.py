@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from xcore.base.errors import MissingError, UsageError, unknown
+from xcore.base.errors import MissingError, UsageError, listed, unknown
 from xcore.contract.options import Options, validate
 from xcore.contract.types import Budget, Cell, Ref
 from xcore.inputs.class_names import ClassNames
@@ -413,7 +413,7 @@ def _classes(
     if len(names) == 1 and not known.candidates(names[0]):  # names of classes may hold commas
         names = [part.strip() for part in names[0].split(",") if part.strip()]
     if not names:
-        shown = ", ".join(known.classes[:12])
+        shown = listed(known.classes)
         raise UsageError("no class to explain", f"name one with --class, or --class all; known: {shown}")
     if names == ["all"]:
         return list(known.classes)
@@ -442,9 +442,16 @@ def _by_classifier(name: str, known: ClassNames, classifier: Callable[[], Any]) 
     for c in known.classes:
         if any(of_classifier.candidates(one) == (wanted,) for one in (c, *known.aliases.get(c, ()))):
             return c
-    shown = ", ".join(known.classes[:12]) + (", ..." if len(known.classes) > 12 else "")
+    for c in known.classes:
+        if wanted in (several := of_classifier.candidates(c)):  # the data's name is that of several classes
+            clear = [n for n in of_classifier.aliases.get(wanted, ()) if of_classifier.candidates(n) == (wanted,)]
+            raise UsageError(
+                f"the data set's class {c!r} may be {' or '.join(map(repr, several))}",
+                f"call it {' or '.join(map(repr, [wanted, *clear][:2]))} in the data set",
+            )
     raise UsageError(
-        f"the classifier knows the class {wanted!r}, but the data set has no samples of it", f"it has {shown}"
+        f"the classifier knows the class {wanted!r}, but the data set has no samples of it",
+        f"it has {listed(known.classes)}",
     )
 
 
