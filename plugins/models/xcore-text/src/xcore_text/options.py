@@ -72,7 +72,7 @@ class TableOptions(DataOptions):
         None,
         min_length=1,
         max_length=1,
-        description="character between the cells of a CSV file; none = tab for .tsv, else comma",
+        description="character between the cells of a CSV file; none = tab for .tsv, else what the heading has",
     )
     quotes: bool = Field(
         True, description="whether double quotes enclose cells of a CSV file; false = they are plain text"

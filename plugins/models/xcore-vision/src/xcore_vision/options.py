@@ -185,7 +185,7 @@ class TableOptions(ColumnOptions):
         None,
         min_length=1,
         max_length=1,
-        description="character between the cells of a CSV file; none = tab for .tsv, else comma",
+        description="character between the cells of a CSV file; none = tab for .tsv, else what the heading has",
     )
 
 
