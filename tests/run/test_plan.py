@@ -260,7 +260,7 @@ def test_an_option_that_nobody_takes_is_refused(registry):
     shared_names(registry)
     with pytest.raises(UsageError, match=r"--set many.steps: no component of this run .* takes this option"):
         make_plan(suite(classifiers=["many"], set={"many": {"steps": 3}}), registry)
-    with pytest.raises(UsageError, match="unknown key of classifier .many.: .stepps."):
+    with pytest.raises(UsageError, match=r"unknown key of classifier .many.: .stepps."):
         make_plan(suite(classifiers=["many"], set={"many": {"stepps": 3}}), registry)
     with pytest.raises(UsageError, match=r"unknown component in --set 'loker' \(did you mean 'looker'"):
         make_plan(suite(models={"looker": "many"}, set={"loker": {"weights": "w"}}), registry)
