@@ -65,9 +65,9 @@ class Card:
     own_data: bool = False
     default: bool = False
     argument: str | None = None
+    claims: str | None = None
     paper: str | None = None
     across: tuple[str, ...] = ()
-    claims: str | None = None
     caveat: str = ""
     column: bool = True
     details: tuple[str, ...] = ()
