@@ -89,7 +89,7 @@ def test_a_missing_decoder_is_asked_for_by_its_flag(run: Run, train_command: lis
     at = train_command.index("--model")
     done = run(*train_command[:at], *train_command[at + 2 :], "--out", str(tmp_path / "out"))
     assert isinstance(done.exception, MissingError)
-    assert "--model text-decoder=REF" in str(done.exception)
+    assert "--model text-decoder=blip-decoder:" in str(done.exception)
 
 
 def test_a_translator_needs_no_class_of_the_classifier(run: Run, flags: list[str], tmp_path: Path) -> None:
