@@ -347,7 +347,7 @@ class Registry:
         kind = "generator" if helper == "generator" else "model"
         cards = [c for c in self.cards(kind) if modality in c.modalities and helper in ("generator", *c.roles)]
         shown = [c.shown for c in cards if c.argument] or [c.shown for c in cards]
-        return " or ".join(shown[:2]) or "REF"
+        return " or ".join(shown[:4]) or "REF"
 
     def known_roles(self) -> set[str]:
         """The roles that some model plays, ours or a plugin's own."""

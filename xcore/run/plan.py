@@ -451,7 +451,8 @@ def _by_classifier(name: str, known: ClassNames, classifier: Callable[[], Any]) 
             )
     raise UsageError(
         f"the classifier knows the class {wanted!r}, but the data set has no samples of it",
-        f"it has {listed(known.classes)}",
+        f"it has {listed(known.classes)}; if one of them is this class, say so by the option `names` of the data set, "
+        "as in --set folder.names=FILE",
     )
 
 

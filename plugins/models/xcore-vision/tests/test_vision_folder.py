@@ -161,8 +161,15 @@ def test_concepts_and_vocabulary(zoo: Path, tmp_path: Path) -> None:
     assert data.concept("striped", 2, 0).images.mean() == 1
     assert data.vocabulary == ("striped texture", "green grass")
     assert data.skipped == ()
+    (zoo / "hollow" / "striped").mkdir(parents=True)
     with pytest.raises(UsageError, match="no images in the concept folder"):
-        folder(zoo, concepts=str(zoo / "zebra"))
+        folder(zoo, concepts=str(zoo / "hollow"))
+
+
+def test_a_concept_folder_of_one_concept_is_told_how_to_be_named(zoo: Path) -> None:
+    one = next(folder for folder in sorted(zoo.iterdir()) if folder.is_dir() and list(folder.glob("*.png")))
+    with pytest.raises(UsageError, match=rf"lie in no sub-folder .*{one.name}={one} makes all of them one concept"):
+        Folder(FolderOptions(concepts=str(one)), str(zoo))
 
 
 def test_fingerprint_follows_the_files(zoo: Path) -> None:

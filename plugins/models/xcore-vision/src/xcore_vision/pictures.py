@@ -397,6 +397,12 @@ class Pictures:
         root = existing_folder(self._options.concepts, "concept folder")
         found = {printable(d.name): image_files(d, SUFFIXES, self._skipped) for d in folders(root)}
         empty = [name for name, files in found.items() if not files]
+        if not found and image_files(root, SUFFIXES, {}):
+            raise UsageError(
+                f"the images of the concept folder {str(root)!r} lie in no sub-folder",
+                "it needs one sub-folder of images for each concept; "
+                f"where an option takes NAME=DIR, {root.resolve().name}={root} makes all of them one concept",
+            )
         if empty or not found:
             where = f"{root / empty[0]}" if empty else str(root)
             raise UsageError(
