@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from xcore import cards
 from xcore import registry as module
 from xcore.contract import MissingError, Ref, UsageError
 from xcore.registry import Registry
@@ -50,8 +51,8 @@ def installed(tmp_path, monkeypatch):
             (tmp_path / f"{name}.py").write_text(source)
             points.append(Point(entry, name, dist))
         monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
-        monkeypatch.setattr(module, "_kept_cards", lambda: None)
-        monkeypatch.setattr(module, "_keep_cards", lambda *given: None)
+        monkeypatch.setattr(module, "kept_cards", lambda: None)
+        monkeypatch.setattr(module, "keep_cards", lambda *given: None)
         return Registry().load_installed()
 
     return install
@@ -131,7 +132,7 @@ def test_unknown_name_gives_the_nearest(toy):
 
 
 def test_arguments_are_asked_for_and_refused(toy):
-    toy._cards["classifier", "from"] = [module.Card("classifier", "from", "a:b", "", "d", "1", argument="FILE")]
+    toy._cards["classifier", "from"] = [cards.Card("classifier", "from", "a:b", "", "d", "1", argument="FILE")]
     with pytest.raises(UsageError, match="write from:FILE"):
         toy.find("classifier", "from")
     assert toy.find("classifier", "from:x:y")[1] == "x:y"
@@ -140,7 +141,7 @@ def test_arguments_are_asked_for_and_refused(toy):
 
 
 def test_a_missing_library_is_named(toy):
-    toy._cards["explainer", "lost"] = [module.Card("explainer", "lost", "no_such_package.x:Y", "", "d", "1")]
+    toy._cards["explainer", "lost"] = [cards.Card("explainer", "lost", "no_such_package.x:Y", "", "d", "1")]
     with pytest.raises(MissingError, match="pip install no_such_package"):
         toy.create("explainer", Ref("lost"))
 
@@ -206,7 +207,7 @@ class Site:
 
     def __init__(self, root, monkeypatch):
         self.root = root
-        holders = set(module._distribution_folders())
+        holders = set(cards._distribution_folders())
         monkeypatch.setattr("sys.path", [str(root), *(path for path in sys.path if path not in holders)])
         monkeypatch.setenv("XCORE_CACHE", str(root.parent / "cache"))
 
@@ -292,7 +293,7 @@ def test_a_card_that_holds_a_function_is_not_kept(site, capsys):
 def test_a_damaged_file_of_cards_is_made_anew(site, capsys, spoilt):
     site.add("one")
     site.load(capsys)
-    module._cards_file().write_text(spoilt)
+    cards._cards_file().write_text(spoilt)
     assert site.load(capsys) == ({"one": "first"}, 1)
     assert site.load(capsys) == ({"one": "first"}, 0)
 
@@ -324,15 +325,15 @@ def test_an_editable_plugin_is_known_however_its_url_is_spaced(site, capsys):
 
 def test_what_changes_while_plugins_load_is_not_kept_as_seen(site, capsys, monkeypatch):
     site.add("one")
-    real = module._keep_cards
+    real = module.keep_cards
 
     def late(*given):
         site.add("two")  # installed between the reading of the entry points and the keeping of the cards
         real(*given)
 
-    monkeypatch.setattr(module, "_keep_cards", late)
+    monkeypatch.setattr(module, "keep_cards", late)
     site.load(capsys)
-    monkeypatch.setattr(module, "_keep_cards", real)
+    monkeypatch.setattr(module, "keep_cards", real)
     assert site.load(capsys)[0] == {"one": "first", "two": "first"}
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from xcore.api import request
+from xcore.cards import Card
 from xcore.cli.flags import parse_seeds, parse_settings
 from xcore.contract import Options, Ref, UsageError
-from xcore.registry import Card, Registry
+from xcore.registry import Registry
 from xcore.run.plan import Suite, load_suite, make_plan, plan_from_record
 
 ROOT = Path(__file__).parents[2]

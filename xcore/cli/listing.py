@@ -9,7 +9,8 @@ from typing import Any
 import typer
 
 from xcore.base.errors import UsageError, unknown
-from xcore.registry import KINDS, OPTIONAL, Card, Registry, load_registry, resolve
+from xcore.cards import Card
+from xcore.registry import KINDS, OPTIONAL, Registry, load_registry, resolve
 
 
 def list_cards(kind: str, as_json: bool) -> None:

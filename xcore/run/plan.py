@@ -12,10 +12,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from xcore.base.errors import MissingError, UsageError, listed, unknown
+from xcore.cards import Card
 from xcore.contract.options import Options, validate
 from xcore.contract.types import Budget, Cell, Ref
 from xcore.inputs.class_names import ClassNames
-from xcore.registry import Card, Registry, resolve
+from xcore.registry import Registry, resolve
 from xcore.store.identity import Identity
 
 SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")

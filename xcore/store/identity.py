@@ -19,8 +19,9 @@ from typing import Any
 
 from xcore.base.digests import digest, file_digest, tree_digest
 from xcore.base.errors import MissingError
+from xcore.cards import Card
 from xcore.contract.types import Cell, Ref
-from xcore.registry import FILE_MODULE, GROUP, Card, Registry, plugin_errors, resolve
+from xcore.registry import FILE_MODULE, GROUP, Registry, plugin_errors, resolve
 
 CONTRACT = 2
 """Raised when an old record no longer means the same."""

@@ -1,0 +1,176 @@
+"""Cards: what is known of components without importing them, and how it is kept between runs.
+
+Cards of installed plugins are kept in a file, so that `xcore --help` and `xcore list` import no plugin. Kept cards are
+used only while nothing changed: no distribution was installed, removed or replaced (seen by the folders that hold
+distributions, and by each plugin's RECORD), and no file of an editable plugin was edited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xcore.base.files import cache_directory, write_text
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from xcore.contract.hooks import Fingerprint
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a component without importing it. See `Register` for the fields."""
+
+    kind: str
+    name: str
+    factory: Any
+    summary: str
+    distribution: str
+    version: str
+    options: str | None = None
+    files: tuple[str, ...] = ()
+    fingerprint: str | Fingerprint | None = None
+    needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] | str = ()
+    modalities: tuple[str, ...] = ("image",)
+    role: str | tuple[str, ...] | None = None
+    own_data: bool = False
+    default: bool = False
+    argument: str | None = None
+    claims: str | None = None
+    paper: str | None = None
+    across: tuple[str, ...] = ()
+    caveat: str = ""
+    column: bool = True
+    details: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.distribution}/{self.name}"
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that a model plays."""
+        return (self.role,) if isinstance(self.role, str) else self.role or ()
+
+    @property
+    def shown(self) -> str:
+        """The name as a reference is written, e.g. ``timm:MODEL``, or ``sam[:DIR]`` if the argument may be left out."""
+        if self.argument and self.argument.startswith("["):
+            return f"{self.name}[:{self.argument[1:]}"
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+
+@dataclass
+class PluginReport:
+    """One plugin: its cards, or the reason why it failed to load."""
+
+    name: str
+    distribution: str
+    version: str
+    package: str = ""
+    """The package that its entry point is in; empty for a plugin file."""
+    cards: list[Card] = field(default_factory=list)
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.reason
+
+
+def _cards_file() -> Path:
+    """One file for each environment."""
+    folders = "|".join([sys.prefix, *_distribution_folders()])
+    return cache_directory() / f"cards-{zlib.crc32(folders.encode()):08x}.json"
+
+
+def _distribution_folders() -> list[str]:
+    """The folders of `sys.path` that hold distributions; the working directory seldom does."""
+    folders = [path for path in sys.path if os.path.isdir(path)]
+    return [path for path in folders if any(name.endswith("-info") for name in os.listdir(path))]
+
+
+def kept_cards() -> list[PluginReport] | None:
+    """The plugins of this environment as they were kept; None if anything changed since, or nothing was kept."""
+    try:
+        kept = json.loads(_cards_file().read_bytes())
+        if kept["environment"] != environment():
+            return None
+        for plugin in kept["plugins"]:
+            if _state(plugin["files"], plugin["record"]) != plugin["state"]:
+                return None
+        return [
+            PluginReport(p["name"], p["distribution"], p["version"], p["package"], [_card(c) for c in p["cards"]])
+            for p in kept["plugins"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):  # not there, cut off, or of another version of xcore
+        return None
+
+
+def keep_cards(plugins: Sequence[PluginReport], points: Sequence[EntryPoint], before: list[Any], began: int) -> None:
+    """Keep the cards of plugins that all loaded and name their parts by strings; else the next run loads them again.
+
+    Nothing is kept if anything changed while the plugins were loaded, which began at this time in this environment.
+    """
+    cards = [card for plugin in plugins for card in plugin.cards]
+    if not all(plugin.ok for plugin in plugins) or any(callable(v) for card in cards for v in vars(card).values()):
+        return
+    with contextlib.suppress(OSError, TypeError, ValueError):  # cards that cannot be kept cost time only
+        kept = []
+        for plugin, point in zip(plugins, points, strict=True):
+            files, record = _files(point)
+            if any(os.stat(path).st_mtime_ns >= began for path in files if path.endswith(".py")):
+                return
+            about: dict[str, Any] = {"name": plugin.name, "distribution": plugin.distribution}
+            about |= {"version": plugin.version, "package": plugin.package}
+            about |= {"cards": [asdict(card) for card in plugin.cards]}
+            kept.append({**about, "files": files, "record": record, "state": _state(files, record)})
+        text = json.dumps({"environment": before, "plugins": kept})
+        if before == environment():
+            _cards_file().parent.mkdir(parents=True, exist_ok=True)
+            write_text(_cards_file(), text)
+
+
+def _card(plain: dict[str, Any]) -> Card:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+    return Card(**fields)
+
+
+def environment() -> list[Any]:
+    """What changes when a distribution is installed or removed, or when the code that reads cards is edited."""
+    core = Path(__file__).parent
+    read_by = [os.stat(core / name).st_mtime_ns for name in ("cards.py", "registry.py", "contract/hooks.py")]
+    return [sys.version, read_by, [os.stat(path).st_mtime_ns for path in _distribution_folders()]]
+
+
+def _files(point: EntryPoint) -> tuple[list[str], str]:
+    """The source files of a plugin whose edits are seen, and its RECORD; an installed plugin is known by its RECORD."""
+    record = ""
+    if point.dist is not None:
+        listed = next((f for f in point.dist.files or () if f.name == "RECORD"), None)
+        record = str(listed.locate()) if listed else ""
+        about = json.loads(point.dist.read_text("direct_url.json") or "{}")
+        if not about.get("dir_info", {}).get("editable"):
+            spec = importlib.util.find_spec(point.module)
+            return [str(spec.origin)] if spec and spec.origin else [], record
+    spec = importlib.util.find_spec(point.module.partition(".")[0])
+    places = spec.submodule_search_locations if spec else None
+    if spec and not places:
+        return [str(spec.origin)], record
+    return [str(path) for place in places or () for path in (Path(place), *sorted(Path(place).rglob("*.py")))], record
+
+
+def _state(files: Sequence[str], record: str) -> list[Any]:
+    stats = [os.stat(path) for path in files]
+    # A RECORD holds the SHA-256 of every file, so a checksum of it will do; importing hashlib would cost 3 ms.
+    checksum = zlib.crc32(Path(record).read_bytes()) if record else 0
+    return [checksum, [[stat.st_mtime_ns, stat.st_size] for stat in stats]]
