@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,22 @@ from torch import Tensor, nn
 
 from xcore.contract import Samples, UsageError
 from xcore.inputs.images import Framing, framed
-from xcore.inputs.paths import existing_file
 from xcore.models.device import current
 from xcore.pretrained.hub import read_json
 from xcore.pretrained.loading import load_model
+from xcore_vision.clip import KINDS
 from xcore_vision.directories import image_model_directory, model_type
 from xcore_vision.options import EmbedderOptions, HubOptions
 from xcore_vision.preprocessing import Preprocessing
 from xcore_vision.processor import OwnProcessor, load_image_processor
-from xcore_vision.weights import cached_url, load_into, read_tensors, safe_loading
 from xcore_vision.zoo import (
     bare_timm,
     bare_torchvision,
-    check_timm_name,
+    load_checkpoint,
+    published_timm,
+    published_torchvision,
     refuse_weights,
     timm_preprocessing,
-    timm_weights,
     torchvision_preprocessing,
     torchvision_weights,
 )
@@ -81,19 +81,14 @@ def timm_embedder(options: EmbedderOptions, model: str) -> Embedder:
     MissingError
         Published weights are asked for and cannot be had.
     """
-    import timm
-
     refuse_weights(options.weights, model)
-    check_timm_name(model)
     if options.pretrained and options.checkpoint is None:
-        with torch.random.fork_rng(devices=[]), safe_loading():
-            overlay = timm_weights(model, "image-embedder")
-            module = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0)
+        module = published_timm(model, "image-embedder", num_classes=0)
     else:
         module = bare_timm(model, {"num_classes": 0}, options.seed)
         config: Any = module.pretrained_cfg
         heads = config.get("classifier") or ()
-        _load_checkpoint(module, options, (heads,) if isinstance(heads, str) else tuple(heads))
+        load_checkpoint(module, options.checkpoint, without=(heads,) if isinstance(heads, str) else heads)
     name = _named(f"timm:{model}", options)
     return Embedder(name, module, _framing(timm_preprocessing(module), options.batch_size), options.device)
 
@@ -104,20 +99,16 @@ def torchvision_embedder(options: EmbedderOptions, model: str) -> Embedder:
     ResNet-50 has two sets of weights, whose features differ much: IMAGENET1K_V2 (the default) and IMAGENET1K_V1. The
     set is part of the name that tables show.
     """
-    from torchvision import models
-
     weights = torchvision_weights(model, options.weights)
     published = options.pretrained and options.checkpoint is None
     if published:
-        cached_url(f"torchvision:{model}", weights.url, "image-embedder")
-        with torch.random.fork_rng(devices=[]), safe_loading():
-            module: nn.Module = models.get_model(model, weights=weights, progress=False)
+        module = published_torchvision(model, weights, "image-embedder")
     else:
         module = bare_torchvision(model, {}, options.seed)
     head = _last_linear(module, f"torchvision:{model}")
     module.set_submodule(head, nn.Identity())
     if not published:
-        _load_checkpoint(module, options, (head,))
+        load_checkpoint(module, options.checkpoint, without=(head,))
     name = _named(f"torchvision:{model}", options, f" ({weights.name})")
     return Embedder(name, module, _framing(torchvision_preprocessing(weights), options.batch_size), options.device)
 
@@ -136,7 +127,7 @@ def hf_embedder(options: HubOptions, argument: str) -> Embedder:
         The directory is damaged, or holds no model that embeds single images.
     """
     folder = image_model_directory(argument)
-    if (kind := model_type(folder)) in ("clip", "siglip", "siglip2", "metaclip_2"):
+    if (kind := model_type(folder)) in KINDS:
         raise UsageError(f"{argument!r} is an image-text model, {kind}", f"write clip:{argument}")
     processor = OwnProcessor(load_image_processor(folder), options.batch_size)
     made = read_json(folder / "config.json").get("architectures") or []
@@ -209,15 +200,6 @@ def _framing(preprocessing: Preprocessing, batch: int) -> Prepare:
             yield preprocessing(x if tuple(x.shape[-2:]) == framing.size else framed(x, framing))
 
     return prepare
-
-
-def _load_checkpoint(module: nn.Module, options: EmbedderOptions, heads: tuple[str, ...]) -> None:
-    """Load a file of weights, which may have a head."""
-    if options.checkpoint is not None:
-        path = existing_file(options.checkpoint, "checkpoint")
-        tensors: Mapping[str, Tensor] = read_tensors(path)
-        dropped = tuple(f"{head}." for head in heads)
-        load_into(module, {k: v for k, v in tensors.items() if not k.startswith(dropped)}, str(path))
 
 
 def _last_linear(module: nn.Module, what: str) -> str:

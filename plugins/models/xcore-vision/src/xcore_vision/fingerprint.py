@@ -29,9 +29,8 @@ def torchvision(options: Any, model: str) -> str:
 def timm_embedder(options: Any, model: str) -> str:
     """The same; published weights are looked for, so that nothing else is loaded if they are not there."""
     if options.pretrained and not options.checkpoint:
-        from xcore_vision.zoo import check_timm_name, timm_weights
+        from xcore_vision.zoo import timm_weights
 
-        check_timm_name(model)
         timm_weights(model, "image-embedder")
     return timm(options, model)
 

@@ -54,8 +54,8 @@ class ClassifierOptions(Options):
     batch_size: int = Field(64, ge=1, description="images in each forward pass")
 
 
-class ZooOptions(ClassifierOptions):
-    """Options of ``timm:`` and ``torchvision:``."""
+class WeightsOptions(Options):
+    """Which weights a network of timm or torchvision gets."""
 
     pretrained: bool = Field(True, description="load the published weights; false = random weights")
     weights: str | None = Field(
@@ -65,6 +65,10 @@ class ZooOptions(ClassifierOptions):
         None, description="file of weights (.safetensors) to load instead of the published ones"
     )
     seed: int = Field(0, description="seed of random weights")
+
+
+class ZooOptions(WeightsOptions, ClassifierOptions):
+    """Options of the classifiers ``timm:`` and ``torchvision:``."""
 
 
 class FileOptions(ClassifierOptions):
@@ -93,17 +97,12 @@ class HubOptions(Options):
     batch_size: int = Field(32, ge=1, description="images, or texts, in each forward pass")
 
 
-class EmbedderOptions(HubOptions):
+class EmbedderOptions(WeightsOptions, HubOptions):
     """Options of the image embedders ``timm:`` and ``torchvision:``."""
 
-    pretrained: bool = Field(True, description="load the published weights; false = random weights")
-    weights: str | None = Field(
-        None, description="name of the published weights, for torchvision only, e.g. IMAGENET1K_V1"
-    )
     checkpoint: str | None = Field(
         None, description="file of weights (.safetensors) to load instead of the published ones; its head is not read"
     )
-    seed: int = Field(0, description="seed of random weights")
 
 
 class ClipSegOptions(Options):

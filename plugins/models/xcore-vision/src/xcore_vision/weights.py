@@ -62,11 +62,12 @@ def cannot_fetch(model: str, url: str, cache: str, fetch: str, owner: str) -> Mi
     """
     return MissingError(
         f"the weights of {model} are not in {cache} and {url} cannot be reached",
-        f"{fetch} where there is a network, or {_instead(owner)}",
+        f"{fetch} where there is a network, or {instead_of_published(owner)}",
     )
 
 
-def _instead(owner: str) -> str:
+def instead_of_published(owner: str) -> str:
+    """The advice where published weights cannot be had."""
     return f"set {owner}.checkpoint=FILE.safetensors or {owner}.pretrained=false"
 
 
@@ -95,7 +96,7 @@ def hub_file(model: str, repository: str, owner: str) -> Path | None:
     except (HfHubHTTPError, OSError) as error:
         raise MissingError(
             f"the weights of {model} cannot be downloaded: {str(error).splitlines()[0]}",
-            f"check the network, or {_instead(owner)}",
+            f"check the network, or {instead_of_published(owner)}",
         ) from error
 
 

@@ -18,7 +18,7 @@ from xcore.models.device import current
 from xcore_vision import imagenet
 from xcore_vision.options import ClassifierOptions, ZooOptions
 from xcore_vision.preprocessing import Preprocessing, with_options
-from xcore_vision.weights import cached_url, hub_file, load_into, read_tensors, safe_loading
+from xcore_vision.weights import cached_url, hub_file, instead_of_published, load_into, read_tensors, safe_loading
 
 
 def timm_classifier(options: ZooOptions, model: str) -> TorchClassifier:
@@ -32,9 +32,12 @@ def timm_classifier(options: ZooOptions, model: str) -> TorchClassifier:
         Published weights are asked for and cannot be had.
     """
     refuse_weights(options.weights, model)
-    check_timm_name(model)
-    published = options.pretrained and options.checkpoint is None
-    module = build_timm(model, options, published, timm_weights(model, "timm") if published else {})
+    if options.pretrained and options.checkpoint is None:
+        module = published_timm(model, "timm")
+    else:
+        wanted = {} if options.classes is None else {"num_classes": len(options.classes)}
+        module = bare_timm(model, wanted, options.seed)
+        load_checkpoint(module, options.checkpoint)
     known = _timm_names(module.pretrained_cfg) if options.pretrained or options.checkpoint else None
     return assemble(module, options, timm_preprocessing(module), known, int(module.num_classes), "timm")
 
@@ -49,20 +52,17 @@ def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
     MissingError
         Published weights are asked for and cannot be had.
     """
-    from torchvision import models
-
     weights = torchvision_weights(model, options.weights)
-    published = options.pretrained and options.checkpoint is None
-    if published:
-        cached_url(f"torchvision:{model}", weights.url, "torchvision")
-        with torch.random.fork_rng(devices=[]), safe_loading():
-            module = models.get_model(model, weights=weights, progress=False)
-    else:
-        module = build_torchvision(model, options, len(options.classes or weights.meta["categories"]))
     categories = weights.meta["categories"]
     names = imagenet.classes() if imagenet.is_imagenet(categories) else tuple(categories)
+    if options.pretrained and options.checkpoint is None:
+        width = len(names)
+        module = published_torchvision(model, weights, "torchvision")
+    else:
+        width = len(options.classes or names)
+        module = bare_torchvision(model, {"num_classes": width}, options.seed)
+        load_checkpoint(module, options.checkpoint)
     known = names if options.pretrained or options.checkpoint else None
-    width = len(names if published else options.classes or names)
     return assemble(module, options, torchvision_preprocessing(weights), known, width, "torchvision")
 
 
@@ -73,9 +73,12 @@ def timm_weights(model: str, owner: str) -> dict[str, Any]:
 
     Raises
     ------
+    UsageError
+        timm has no such model.
     MissingError
         They are neither in the local cache nor within reach, or there are none.
     """
+    _check_timm_name(model)
     import timm
 
     config = timm.get_pretrained_cfg(model).to_dict()
@@ -84,10 +87,7 @@ def timm_weights(model: str, owner: str) -> dict[str, Any]:
         return {"file": str(file), "custom_load": False} if file else {}
     if not config.get("url"):
         architecture = model.partition(".")[0]
-        raise MissingError(
-            f"timm has no published weights for {architecture!r}",
-            f"set {owner}.checkpoint=FILE or {owner}.pretrained=false",
-        )
+        raise MissingError(f"timm has no published weights for {architecture!r}", instead_of_published(owner))
     cached_url(f"timm:{model}", config["url"], owner)
     return {}
 
@@ -166,23 +166,35 @@ def assemble(
     return made
 
 
-def build_timm(model: str, options: ZooOptions, published: bool, overlay: Mapping[str, Any]) -> Any:
-    """Build a module of timm with published weights, those of a checkpoint, or random ones from the seed."""
+def published_timm(model: str, owner: str, **arguments: Any) -> Any:
+    """Build a module of timm with its published weights; raises as `timm_weights` does."""
     import timm
 
-    arguments = {} if published or options.classes is None else {"num_classes": len(options.classes)}
+    overlay = timm_weights(model, owner)
     with torch.random.fork_rng(devices=[]), safe_loading():
-        torch.manual_seed(options.seed)
-        module = timm.create_model(model, pretrained=published, pretrained_cfg_overlay=dict(overlay), **arguments)
-    _load_checkpoint(module, options)
+        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
+
+
+def published_torchvision(model: str, weights: Any, owner: str) -> nn.Module:
+    """Build a module of torchvision with published weights; raises `MissingError` if they cannot be had.
+
+    `owner` is the name in ``--set NAME.OPTION`` of the component that asks.
+    """
+    from torchvision import models
+
+    cached_url(f"torchvision:{model}", weights.url, owner)
+    with torch.random.fork_rng(devices=[]), safe_loading():
+        module: nn.Module = models.get_model(model, weights=weights, progress=False)
     return module
 
 
-def build_torchvision(model: str, options: ZooOptions, width: int) -> nn.Module:
-    """Build a module of torchvision with the weights of a checkpoint, or random ones from the seed."""
-    module = bare_torchvision(model, {"num_classes": width}, options.seed)
-    _load_checkpoint(module, options)
-    return module
+def load_checkpoint(module: nn.Module, checkpoint: str | None, without: Sequence[str] = ()) -> None:
+    """Copy the weights of a file into a module, if there is one; the tensors of the modules `without` are not read."""
+    if checkpoint is not None:
+        path = existing_file(checkpoint, "checkpoint")
+        dropped = tuple(f"{name}." for name in without)
+        tensors = {name: tensor for name, tensor in read_tensors(path).items() if not name.startswith(dropped)}
+        load_into(module, tensors, str(path))
 
 
 def bare_torchvision(model: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Module:
@@ -200,7 +212,7 @@ def bare_torchvision(model: str, arguments: Mapping[str, Any], seed: int = 0) ->
 
 def bare_timm(model: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Module:
     """Build a module of timm with random weights; the global random state stays as it was."""
-    check_timm_name(model)
+    _check_timm_name(model)
     import timm
 
     with torch.random.fork_rng(devices=[]):
@@ -232,12 +244,6 @@ def torchvision_preprocessing(weights: Any) -> Preprocessing:
     return Preprocessing(framing, tuple(t.mean), tuple(t.std))
 
 
-def _load_checkpoint(module: nn.Module, options: ZooOptions) -> None:
-    if options.checkpoint is not None:
-        path = existing_file(options.checkpoint, "checkpoint")
-        load_into(module, read_tensors(path), str(path))
-
-
 def _timm_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
@@ -252,7 +258,7 @@ def _timm_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(info.index_to_description(i) for i in range(info.num_classes()))
 
 
-def check_timm_name(model: str) -> None:
+def _check_timm_name(model: str) -> None:
     """Raise `UsageError` if timm has no model of this name, or no published weights of its tag."""
     import timm
 
