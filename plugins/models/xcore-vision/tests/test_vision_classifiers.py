@@ -286,6 +286,10 @@ def test_class_names() -> None:
     with pytest.raises(UsageError, match="3 class names are given but the model has 1000"):
         assemble(nn.Identity(), RANDOM, Preprocessing(Framing((8, 8), 8)), None, 1000, "timm")
     assert timm_classifier(ZooOptions(pretrained=False), "resnet18").classes[340] == "class 340"
+    cranes = ZooOptions(pretrained=False, classes=("crane", "crane", "zebra"))
+    named = assemble(nn.Identity(), cranes, Preprocessing(Framing((8, 8), 8)), None, 3, "timm")
+    assert named.classes == ("crane (0)", "crane (1)", "zebra")
+    assert named.aliases == {"crane (0)": ("crane",), "crane (1)": ("crane",), "zebra": ("n02391049",)}
 
 
 def test_the_error_for_made_up_class_names_says_how_to_name_them(tmp_path: Path, registry: Registry) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from xcore.contract import MissingError, UsageError, unknown
-from xcore.inputs.class_names import numbered
 from xcore.inputs.images import Framing, Interpolation
 from xcore.inputs.paths import existing_file
 from xcore.models.classifiers import TorchClassifier
@@ -150,18 +149,17 @@ def assemble(
             f"{len(options.classes)} class names are given but the model has {width} classes", "name all of its classes"
         )
     names = options.classes or (known if known is not None and len(known) == width else None)
-    classes = numbered(names) if names is not None else tuple(f"class {i}" for i in range(width))
-    device = options.device or current()
     made = TorchClassifier(
         module.eval(),
-        classes,
+        names or tuple(f"class {i}" for i in range(width)),
         preprocess=preprocessing,
-        device=device,
+        device=options.device or current(),
         batch_size=options.batch_size,
         framing=preprocessing.framing,
-        aliases=imagenet.aliases(classes) if names is not None else None,
     )
-    if names is None:
+    if names:
+        made.aliases = {**made.aliases, **imagenet.aliases(made.classes)}
+    else:
         made.naming = f"name them with --set {component}.classes=a,b,c"
     return made
 
