@@ -33,9 +33,9 @@ from xcore_lens.layer import is_affine
 
 from xcore.contract import Classifier, Explanation, Ref, Samples, Task, XcoreError
 from xcore.registry import Registry, load_registry
+from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
 from xcore.run.random_sets import RandomSets
-from xcore.run.workbench import TrainingData
 
 NETWORKS = (
     "timm:resnet18",

@@ -27,7 +27,7 @@ from xcore.report.rows import ResultRow, metric_infos, plan_infos, rows
 from xcore.run.loop import IDENTITIES, Bench, Result
 from xcore.run.plan import Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
 from xcore.run.progress import Reporter
-from xcore.run.workbench import explained
+from xcore.run.workbench import completed
 from xcore.store.environment import differences, record
 from xcore.store.identity import codes
 from xcore.store.run_directory import SCHEMA, Store
@@ -260,7 +260,7 @@ def explain(
         check_read(task)
         check_target(task)
         made: Explanation = explainer.explain(task)
-    return replace(made, explained=explained(task), notes=(*made.notes, *getattr(task.generator, "notes", ())))
+    return completed(made, task)
 
 
 def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registry: Registry | None = None) -> Suite:

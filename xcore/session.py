@@ -87,7 +87,7 @@ class Session:
 
         Its pictures are framed, and its classes named, as by the classifier.
         """
-        from xcore.run.workbench import TrainingData
+        from xcore.run.data import TrainingData
 
         return TrainingData(self._workbench.data(cell))
 

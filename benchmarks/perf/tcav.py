@@ -22,9 +22,9 @@ from xcore_tcav.tcav import Tcav
 
 from xcore.contract import Samples, Task
 from xcore.models.classifiers import TorchClassifier
+from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
 from xcore.run.random_sets import RandomSets
-from xcore.run.workbench import TrainingData
 
 COARSE = 14
 

@@ -216,7 +216,7 @@ def test_a_class_that_nobody_knows_is_refused_once_and_for_both(registry: Regist
         opened(registry, tmp_path, data="cranes", classes=["crane"])
     with pytest.raises(UsageError, match=r"class 'crane' may be 'crane \(0\)' or .*call it 'crane \(3\)' in the data"):
         opened(registry, tmp_path, data="cranes", classes=["crane (3)"])
-    with pytest.raises(UsageError, match=r"no samples of it \(it has 'hare, sp\.', 'zoo'; .*names=FILE\)"):
+    with pytest.raises(UsageError, match=r"no samples of it \(it has 'hare, sp\.', 'zoo'; .* of the class in common\)"):
         opened(registry, tmp_path, data="commas", classes=["zebra"])
     with pytest.raises(UsageError, match="'zebra' and 'n02391049' of both are both 'zebra' of net"):
         opened(registry, tmp_path, data="both", classes=["zebra"])

@@ -11,6 +11,8 @@ from xcore.base.errors import NotApplicable, UsageError, XcoreError, unknown
 from xcore.cli.listing import print_line
 from xcore.contract.types import Ref
 from xcore.registry import Registry, load_registry
+from xcore.run.data import framed_by
+from xcore.run.plan import Settings
 
 if TYPE_CHECKING:
     from xcore.contract.protocols import Classifier
@@ -48,12 +50,13 @@ def show_layers(
     """
     registry = load_registry(files)
     _refuse_others(registry, settings, ref, data)
-    classifier: Classifier = registry.create("classifier", _with_options(registry, "classifier", ref, settings))
+    options = Settings(settings, registry)
+    classifier: Classifier = registry.create("classifier", options.ref("classifier", ref))
     if not classifier.layers:
         raise NotApplicable(
             f"{ref} is a black box: it has no layers", "explain it with a method that needs none, such as eac"
         )
-    samples, drawn_from = _samples(registry, classifier, data, settings)
+    samples, drawn_from = _samples(registry, classifier, options.ref("dataset", data) if data else None)
     rows = _rows(classifier, samples)
     defaults = _defaults(registry, classifier, samples)
     for row in rows:
@@ -74,11 +77,6 @@ def show_layers(
         typer.echo(f"other methods: {where}")
 
 
-def _with_options(registry: Registry, kind: str, text: str, settings: Mapping[str, Mapping[str, Any]]) -> Ref:
-    card, _ = registry.find(kind, text)
-    return Ref(text, {**settings.get(card.name, {}), **settings.get(card.full_name, {})})
-
-
 def _refuse_others(registry: Registry, settings: Mapping[str, Any], ref: str, data: str) -> None:
     """Raise `UsageError` for options of a component that the command does not use."""
     used = [registry.find("classifier", ref)[0], *([registry.find("dataset", data)[0]] if data else [])]
@@ -88,19 +86,14 @@ def _refuse_others(registry: Registry, settings: Mapping[str, Any], ref: str, da
             raise unknown("component in --set", name, names)
 
 
-def _samples(
-    registry: Registry, classifier: Classifier, data: str, settings: Mapping[str, Mapping[str, Any]]
-) -> tuple[Samples, str]:
+def _samples(registry: Registry, classifier: Classifier, data: Ref | None) -> tuple[Samples, str]:
     """Some samples, and what they are in words."""
-    if not data:
+    if data is None:
         made = getattr(classifier, "artificial", None)
         if made is None:
             raise UsageError("this classifier needs samples to show its layers", "name a data set with --data REF")
         return made, f"{len(made)} artificial {made.modality}s (name real ones with --data REF)"
-    source = registry.create("dataset", _with_options(registry, "dataset", data, settings))
-    framing = getattr(classifier, "framing", None)
-    if framing is not None and hasattr(source, "framed"):
-        source = source.framed(framing)
+    source = framed_by(registry.create("dataset", data), classifier)
     if source.modality != classifier.modality:
         raise UsageError(f"{data} holds {source.modality}s, but the classifier reads {classifier.modality}s")
     drawn = source.samples(None, "train", SAMPLES, 0)

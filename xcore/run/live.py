@@ -15,9 +15,9 @@ from xcore.contract.types import Budget, Ref, Split, Truth
 from xcore.inputs.arrays import as_samples
 from xcore.inputs.class_names import find_class
 from xcore.inputs.words import content_words
+from xcore.run.data import TrainingData
 from xcore.run.drawing import FramedGenerator, framing_like
 from xcore.run.random_sets import RandomSets
-from xcore.run.workbench import TrainingData
 from xcore.store.run_directory import Store
 
 if TYPE_CHECKING:

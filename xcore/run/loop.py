@@ -27,7 +27,7 @@ from xcore.run.checks import check_target, checked, checked_scores, not_applicab
 from xcore.run.engines import InProcess
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter, describe
-from xcore.run.workbench import Workbench, explained
+from xcore.run.workbench import Workbench, completed
 from xcore.store.environment import differences, numerics
 from xcore.store.run_directory import Store
 
@@ -239,8 +239,7 @@ class Bench:
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
         cost = replace(explanation.cost, seconds=seconds, peak_mb=peak)
-        notes = (*explanation.notes, *getattr(task.generator, "notes", ()))
-        return replace(explanation, cost=cost, explained=explained(task), notes=notes)
+        return replace(completed(explanation, task), cost=cost)
 
     def _write(
         self, name: str, cell: Cell, status: str, reason: str, trace: str, seconds: float, made: Explanation | None

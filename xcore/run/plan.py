@@ -217,7 +217,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     _refuse_doubles("metric", suite.metrics)
     _refuse_doubles("classifier", suite.classifiers)
 
-    settings = _Settings(suite.set, registry)
+    settings = Settings(suite.set, registry)
     checked = settings.ref
     data = checked("dataset", suite.data)
     facts = _facts(registry, data, known or {})
@@ -244,6 +244,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         facts,
         lambda: registry.create("dataset", data),
         lambda: registry.create("classifier", checked("classifier", classifiers[0])),
+        lambda: renaming(registry, data),
     )
     drawing = checked("generator", generator) if generator else None
     cells = []
@@ -286,12 +287,14 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
 def _refuse_lacking(registry: Registry, method: Ref, named: Iterable[str], modality: str) -> None:
     """Raise `MissingError` if a method needs a helper that is not named: no model is loaded in vain."""
     if helper := registry.lacking(method, named, modality):
-        what, flag = f"a model of the role {helper!r}", f"--model {helper}="
-        if helper == "generator":
-            what, flag = "a generator", "--generator "
-        raise MissingError(
-            f"method {method} needs {what}", f"name one with {flag}{registry.played_by(helper, modality)}"
-        )
+        what = "a generator" if helper == "generator" else f"a model of the role {helper!r}"
+        raise MissingError(f"method {method} needs {what}", f"name one with {naming(registry, helper, modality)}")
+
+
+def naming(registry: Registry, helper: str, modality: str) -> str:
+    """The flag that names a model for a role, or the generator, and what may follow it."""
+    flag = "--generator " if helper == "generator" else f"--model {helper}="
+    return f"{flag}{registry.played_by(helper, modality)}"
 
 
 def _foreign(
@@ -316,16 +319,15 @@ def _foreign(
             continue
         card, _ = registry.find("generator" if helper == "generator" else "model", named)
         if card.own_data and card.distribution != origin:
-            flag = "--generator " if helper == "generator" else f"--model {helper}="
             notes.append(
                 f"{', '.join(users[helper])}: not to be trusted here, since {named} was made for the data sets of "
                 f"{card.distribution} only, and {data} is none of them; name another with "
-                f"{flag}{registry.played_by(helper, modality)}"
+                f"{naming(registry, helper, modality)}"
             )
     return tuple(notes)
 
 
-class _Settings:
+class Settings:
     """Options by the name of a component, its label or its role; remembers which were used.
 
     A name may be that of several components of a plan, such as a classifier and a generator: each takes the options
@@ -402,8 +404,20 @@ def _no_classifier(data: Ref) -> str:
     )
 
 
+def renaming(registry: Registry, data: Ref) -> str:
+    """How a user can say what a class of a data set is called in the classifier."""
+    if hasattr(registry.options("dataset", data), "names"):
+        provider = data.text.partition(":")[0]
+        return f"say what the classes of the data are called in the classifier with --set {provider}.names=FILE"
+    return "the data and the classifier must have a name, an index or a synset id of the class in common"
+
+
 def _classes(
-    names: list[str], facts: Mapping[str, Any], data: Callable[[], Any], classifier: Callable[[], Any]
+    names: list[str],
+    facts: Mapping[str, Any],
+    data: Callable[[], Any],
+    classifier: Callable[[], Any],
+    hint: Callable[[], str],
 ) -> list[str]:
     """The classes to explain, as the data set calls them.
 
@@ -423,14 +437,14 @@ def _classes(
         if not known.candidates(name):
             if reason := getattr(data(), "left_out", {}).get(name):
                 raise UsageError(f"class {name!r} cannot be explained: {reason}")
-            found.append(_by_classifier(name, known, classifier))
+            found.append(_by_classifier(name, known, classifier, hint))
         else:
             found.append(known.find(name))
     _refuse_doubles("class", found)
     return found
 
 
-def _by_classifier(name: str, known: ClassNames, classifier: Callable[[], Any]) -> str:
+def _by_classifier(name: str, known: ClassNames, classifier: Callable[[], Any], hint: Callable[[], str]) -> str:
     """The class of the data set that the classifier calls so, e.g. by its index."""
     try:
         made = classifier()
@@ -452,8 +466,7 @@ def _by_classifier(name: str, known: ClassNames, classifier: Callable[[], Any]) 
             )
     raise UsageError(
         f"the classifier knows the class {wanted!r}, but the data set has no samples of it",
-        f"it has {listed(known.classes)}; if one of them is this class, say so by the option `names` of the data set, "
-        "as in --set folder.names=FILE",
+        f"it has {listed(known.classes)}; {hint()}",
     )
 
 

@@ -7,14 +7,14 @@ are cropped, segmented or generated as the concept's samples were.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from xcore.base.errors import MissingError, NotApplicable, UsageError
+from xcore.base.errors import MissingError, NotApplicable
 from xcore.contract.samples import Samples
 from xcore.contract.types import Split
 from xcore.inputs.renderings import crops, segments
+from xcore.run.data import further_samples
 from xcore.run.drawing import drawn_phrases, generate_pool
 
 if TYPE_CHECKING:
@@ -164,21 +164,14 @@ class RandomSets:
         parts = [self._data.samples(c, self._split, share, self._seed) for c in others]
         if self._split == "train":
             # A small class has few or none for training, and nobody explains it here.
-            parts += [self._to_explain(c, share, p) for c, p in zip(others, parts, strict=True) if len(p) < share]
+            short = [(c, part) for c, part in zip(others, parts, strict=True) if len(part) < share]
+            parts += [further_samples(part, self._data, c, "explain", share, self._seed) for c, part in short]
         if not any(len(p) for p in parts):
             what = "for training" if self._split == "train" else "held out"
             raise MissingError(f"the other classes have no samples {what}", "name a data set with --contrast REF")
         joined = Samples.concat([p for p in parts if len(p)])
         order = np.random.default_rng([self._seed, 7]).permutation(len(joined))
         return joined.take(order.tolist())
-
-    def _to_explain(self, cls: str, n: int, known: Samples) -> Samples:
-        """Up to n - len(known) samples that are there to explain another class, without the known ones."""
-        with contextlib.suppress(UsageError):  # the class has none
-            found = self._data.samples(cls, "explain", n, self._seed)
-            new = [i for i, name in enumerate(found.ids) if name not in known.ids]
-            return found.take(new[: n - len(known)])
-        return known.take([])
 
     def _segmented(self, pool: Samples, fill: str) -> Samples:
         import numpy as np

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,14 @@ from cachetools import LRUCache
 from xcore.base.digests import digest
 from xcore.base.errors import MissingError, UsageError, unknown
 from xcore.contract.protocols import Classifier, Dataset, Generator, Progress, Run, Task
-from xcore.contract.samples import Modality, Samples
+from xcore.contract.samples import Samples
 from xcore.contract.types import Cell, Explanation, Ref, Split, Truth
 from xcore.inputs.class_names import ClassNames
 from xcore.inputs.words import content_words
 from xcore.registry import Registry
+from xcore.run.data import DataConcepts, NamedData, TrainingData, framed_by, further_samples, unseen
 from xcore.run.drawing import FramedGenerator, drawn_phrases, framing_like, generate_pool
+from xcore.run.plan import naming, renaming
 from xcore.run.random_sets import RandomSets
 from xcore.store.codec import load_samples, save_samples
 from xcore.store.identity import Identity
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RECENT = 4
-"""Drawn sets that are kept: what is explained, random sets for methods, for metrics, and held-out samples; cells go
-class by class."""
+RECENT = 5
+"""Drawn sets that are kept: what is explained, random sets for methods, for metrics, held-out samples, and those of
+another data set without copies; cells go class by class."""
+SEEN_SPLITS: tuple[Split, ...] = ("explain", "train")
+"""Splits that methods see. Of data that are only held out, they see none, so that these are held out, too."""
 
 
 def _key(kind: str, ref: Ref) -> str:
@@ -75,13 +79,10 @@ class Workbench:
         return made
 
     def framed(self, ref: Ref, cell: Cell) -> Dataset:
-        """A data set whose pictures, if it reads any from files, are framed as the classifier of a cell frames them."""
-        data, framing = self.dataset(ref), getattr(self.classifier(cell), "framing", None)
-        if framing is None or not hasattr(data, "framed"):
-            return data
-        key = digest([_key("dataset", ref), asdict(framing)])
+        """A data set whose pictures are framed as the classifier of a cell frames them; made once for each framing."""
+        key = digest([_key("dataset", ref), self._framing(cell)])
         if key not in self._made:
-            self._made[key] = data.framed(framing)
+            self._made[key] = framed_by(self.dataset(ref), self.classifier(cell))
         made: Dataset = self._made[key]
         return made
 
@@ -136,29 +137,30 @@ class Workbench:
         UsageError
             The classifier has no such class, or several may be meant.
         """
-        classifier, data = self.classifier(cell), self.dataset(cell.data)
-        others = getattr(data, "aliases", {}).get(cell.cls, ())
-        name = self._known_names(cell).match(cell.cls, others)
+        return self.classifier(cell).classes.index(self._class(cell))
+
+    def _class(self, cell: Cell) -> str:
+        """What the classifier calls the class of a cell; raises as `target` does."""
+        name = self._known_names(cell).match(cell.cls, self._other_names(cell))
         if not name:
+            classifier = self.classifier(cell)
             raise unknown(
                 f"class of classifier {cell.classifier}:",
                 cell.cls,
                 classifier.classes,
-                more=getattr(classifier, "naming", "") or self._renaming(cell),
+                more=getattr(classifier, "naming", "") or renaming(self.registry, cell.data),
             )
-        return classifier.classes.index(name)
+        return name
 
-    def _renaming(self, cell: Cell) -> str:
-        """How a user can say what a class of the data is called in the classifier."""
-        if hasattr(self.registry.options("dataset", cell.data), "names"):
-            provider = cell.data.text.partition(":")[0]
-            return f"say what the classes of the data are called in the classifier with --set {provider}.names=FILE"
-        return "the data and the classifier must have a name, an index or a synset id of the class in common"
+    def _other_names(self, cell: Cell) -> Sequence[str]:
+        """What else the data set calls the class of a cell."""
+        names: Sequence[str] = getattr(self.dataset(cell.data), "aliases", {}).get(cell.cls, ())
+        return names
 
     def _name_notes(self, cell: Cell) -> list[str]:
         """Tell which class of the classifier is meant where its name does not say so by itself."""
-        name = self.classifier(cell).classes[self.target(cell)]
-        if name == cell.cls or name in getattr(self.dataset(cell.data), "aliases", {}).get(cell.cls, ()):
+        name = self._class(cell)
+        if name == cell.cls or name in self._other_names(cell):
             return []
         return [f"class {cell.cls!r} of {cell.data} is the class {name!r} of {cell.classifier}"]
 
@@ -166,8 +168,8 @@ class Workbench:
         """Tell how many held-out samples are left out because the methods see them, too."""
         if cell.heldout is None:
             return []
-        drawn = self._of_class(cell, "heldout", cell.budget.heldout, "held-out samples", cell.heldout)
-        copies = len(drawn) - len(self._unseen(cell, drawn))
+        found, new = self._heldout(cell)
+        copies = len(found) - len(new)
         return [f"{copies} held-out sample(s) of {cell.heldout} are explained, too, and are left out"] if copies else []
 
     def check(self, cell: Cell) -> None:
@@ -175,11 +177,10 @@ class Workbench:
         data, classifier = self.dataset(cell.data), self.classifier(cell)
         if cell.cls not in data.classes:
             raise unknown(f"class of data set {cell.data}:", cell.cls, data.classes)
-        target = classifier.classes[self.target(cell)]
-        alike = [c for c, name in self.class_names(cell.data, cell).items() if name == target]
-        if len(alike) > 1:
+        if len(alike := self._called(cell.data, cell)) > 1:
             raise UsageError(
-                f"the classes {' and '.join(map(repr, alike))} of {cell.data} are both {target!r} of {cell.classifier}",
+                f"the classes {' and '.join(map(repr, alike))} of {cell.data} are both {self._class(cell)!r} of "
+                f"{cell.classifier}",
                 "put their samples together, or leave one of them out",
             )
         self._heldout_class(cell)
@@ -191,6 +192,20 @@ class Workbench:
         if cell.layer and cell.layer not in classifier.layers:
             classifier.open(cell.layer)  # a layer need not be listed to be opened; raises for one that is not there
 
+    def _called(self, ref: Ref, cell: Cell) -> list[str]:
+        """The classes of a data set that are the class of a cell for the classifier."""
+        wanted = self._class(cell)
+        return [c for c, name in self.class_names(ref, cell).items() if name == wanted]
+
+    def _heldout_class(self, cell: Cell) -> str:
+        """What the data that are held out call the class of a cell; raises `UsageError` if they have none such."""
+        if cell.heldout is None:
+            return cell.cls
+        if not (alike := self._called(cell.heldout, cell)):
+            names = self.class_names(cell.heldout, cell)
+            raise unknown(f"class of data set {cell.heldout}, to be held out:", self._class(cell), names)
+        return alike[0]
+
     def layer(self, cell: Cell) -> str:
         """The layer of a cell: its own or the classifier's default."""
         return cell.layer or self.classifier(cell).default_layer
@@ -200,7 +215,7 @@ class Workbench:
         segmenter = cell.models.get("segmenter")
         others = cell.contrast or (cell.heldout if split == "heldout" and cell.heldout else cell.data)
         drawn_from = [asdict(ref) if ref else None for ref in (others, cell.data, cell.generator, segmenter)]
-        exclude, names = self.classifier(cell).classes[self.target(cell)], self.class_names(others, cell)
+        exclude, names = self._class(cell), self.class_names(others, cell)
         key = digest(["contrast", split, drawn_from, self._framing(cell), exclude, names, cell.cls, cell.data_seed])
 
         def make() -> RandomSets:
@@ -262,8 +277,7 @@ class Workbench:
 
     def _drawn_framing(self, cell: Cell) -> Framing | None:
         """How drawn pictures get the size of the pictures of the class of a cell; None for texts."""
-        samples = self._of_class(cell, "explain", cell.budget.samples, "samples to explain")
-        return framing_like(samples, getattr(self.classifier(cell), "framing", None))
+        return framing_like(self._seen(cell), getattr(self.classifier(cell), "framing", None))
 
     def task(self, cell: Cell, workdir: Path, progress: Progress) -> Task:
         """What a method is asked to do in this cell."""
@@ -274,8 +288,8 @@ class Workbench:
 
         def model(role: str) -> Any:
             if role not in cell.models:
-                some = self.registry.played_by(role, samples.modality)
-                raise MissingError(f"no model for the role {role!r}", f"name one with --model {role}={some}")
+                how = naming(self.registry, role, samples.modality)
+                raise MissingError(f"no model for the role {role!r}", f"name one with {how}")
             return self.component("model", cell.models[role])
 
         return Task(
@@ -314,36 +328,27 @@ class Workbench:
 
     def explained(self, cell: Cell) -> Samples:
         """The samples of the class that a method sees: a copy, so that none can change what the next one is given."""
-        drawn = self._of_class(cell, "explain", cell.budget.samples, "samples to explain")
+        drawn = self._seen(cell)
         return drawn if drawn.modality == "text" else replace(drawn, data=drawn.images.clone())
+
+    def _seen(self, cell: Cell) -> Samples:
+        """The samples of the class that a method sees, which nobody may change."""
+        return self._of_class(cell, "explain", cell.budget.samples, "samples to explain")
 
     def heldout(self, cell: Cell) -> Samples:
         """The samples of the class that metrics see: none that a method has seen, if they are from other data."""
+        _, new = self._heldout(cell)
+        if not len(new):
+            raise MissingError(f"every held-out sample of {cell.heldout} is explained, too", "name other data")
+        return new
+
+    def _heldout(self, cell: Cell) -> tuple[Samples, Samples]:
+        """The held-out samples as they are drawn, and those that are no copies of explained ones."""
         found = self._of_class(cell, "heldout", cell.budget.heldout, "held-out samples", cell.heldout)
         if cell.heldout is None:
-            return found  # a data set keeps its splits apart
-        new = self._unseen(cell, found)
-        if not new:
-            raise MissingError(f"every held-out sample of {cell.heldout} is explained, too", "name other data")
-        return found.take(new)
-
-    def _unseen(self, cell: Cell, samples: Samples) -> list[int]:
-        """Positions of the samples that are not among the explained ones, nor copies of them."""
-        explained = self.explained(cell)
-        contents = _contents(explained, samples)
-        seen = set(contents[: len(explained)])
-        return [i for i, content in enumerate(contents[len(explained) :]) if content not in seen]
-
-    def _heldout_class(self, cell: Cell) -> str:
-        """What the data that are held out call the class of a cell; raises `UsageError` if they have none such."""
-        if cell.heldout is None:
-            return cell.cls
-        wanted = self.classifier(cell).classes[self.target(cell)]
-        names = self.class_names(cell.heldout, cell)
-        found = next((c for c, name in names.items() if name == wanted), None)
-        if found is None:
-            raise unknown(f"class of data set {cell.heldout}, to be held out:", wanted, names)
-        return found
+            return found, found  # a data set keeps its splits apart
+        seen = self._seen(cell)
+        return found, self._recent(digest(["unseen", found.digest, seen.digest]), lambda: unseen(found, seen))
 
     def _of_class(self, cell: Cell, split: Split, n: int, what: str, other: Ref | None = None) -> Samples:
         """Samples of the class of a cell, from its data set or from another one, which may call the class otherwise."""
@@ -354,8 +359,10 @@ class Workbench:
         def make() -> Samples:
             data = self.framed(ref, cell)
             drawn = data.samples(cls, split, n, cell.data_seed)
-            if whole and len(drawn) < n:
-                drawn = _filled(drawn, data, cls, n, cell.data_seed)
+            for further in SEEN_SPLITS if whole else ():
+                if len(drawn) < n:
+                    new = further_samples(drawn, data, cls, further, n, cell.data_seed)
+                    drawn = Samples.concat([drawn, new]) if len(drawn) and len(new) else drawn if len(drawn) else new
             if not len(drawn):
                 hint = "" if other else "name a data set that has some with --heldout REF"
                 raise MissingError(f"data set {ref} has no {what} of class {cls!r}", hint)
@@ -378,122 +385,16 @@ class Workbench:
         return self._named(cell.data, cell)
 
 
-def _filled(drawn: Samples, data: Dataset, cls: str, n: int, seed: int) -> Samples:
-    """n samples of data from which methods see nothing: its other splits are held out, too."""
-    for split in ("explain", "train"):
-        if len(drawn) < n:
-            with contextlib.suppress(UsageError):  # the split has none
-                more = data.samples(cls, split, n, seed)
-                new = more.take([i for i, name in enumerate(more.ids) if name not in drawn.ids][: n - len(drawn)])
-                drawn = Samples.concat([drawn, new]) if len(drawn) and len(new) else drawn if len(drawn) else new
-    return drawn
+def completed(made: Explanation, task: Task) -> Explanation:
+    """An explanation with what its task adds: the explained texts, and the notes on what the generator was given."""
+    notes = (*made.notes, *getattr(task.generator, "notes", ()))
+    return replace(made, explained=_explained_texts(task), notes=notes)
 
 
-def _contents(*parts: Samples) -> list[Any]:
-    """What is alike for texts that are the same, and for images that are copies of one another."""
-    if parts[0].modality == "text":
-        return [text for samples in parts for text in samples.texts]
-    import numpy as np
-
-    from xcore.inputs.copies import description, groups
-
-    pixels = (image.mul(255).round().byte().permute(1, 2, 0).numpy() for samples in parts for image in samples.images)
-    return list(groups(np.stack([description(image) for image in pixels])))
-
-
-def explained(task: Task) -> Samples | None:
+def _explained_texts(task: Task) -> Samples | None:
     """The explained texts with the probability that the classifier gives the class; None for images."""
     if task.samples.modality != "text":
         return None
     found = task.classifier.logits(task.samples).double().softmax(1)[:, task.target].tolist()
     probability = tuple(p if math.isfinite(p) else None for p in found)
     return Samples("text", task.samples.texts, task.samples.ids, meta={"probability": probability})
-
-
-class NamedData:
-    """A data set whose classes are called as the classifier calls them; those that it does not know keep their names.
-
-    Parameters
-    ----------
-    inner
-        The data set.
-    names
-        Its class -> the name of the class here.
-    """
-
-    def __init__(self, inner: Dataset, names: Mapping[str, str]) -> None:
-        self._inner = inner
-        self._own = {name: c for c, name in names.items()}
-        self.modality: Modality = inner.modality
-        self.classes = tuple(names[c] for c in inner.classes)
-        self.concepts = inner.concepts
-        self.vocabulary = inner.vocabulary
-        self.defaults = inner.defaults
-
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        return self._inner.skipped
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self._inner.notes)
-
-    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
-        if cls is not None and cls not in self._own:
-            raise unknown("class", cls, self.classes)
-        return self._inner.samples(cls if cls is None else self._own[cls], split, n, seed)
-
-    def concept(self, name: str, n: int, seed: int) -> Samples:
-        return self._inner.concept(name, n, seed)
-
-    def truth(self, classifier: str) -> Truth | None:
-        return self._inner.truth(classifier)
-
-
-class TrainingData:
-    """A data set as methods see it: held-out samples and the truth are refused."""
-
-    def __init__(self, inner: Dataset) -> None:
-        self._inner = inner
-        self.modality: Modality = inner.modality
-        self.classes = inner.classes
-        self.concepts = inner.concepts
-        self.vocabulary = inner.vocabulary
-        self.defaults = inner.defaults
-
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        return self._inner.skipped
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self._inner.notes
-
-    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
-        if split == "heldout":
-            raise UsageError("methods do not see held-out samples", 'ask for the split "train" or "explain"')
-        return self._inner.samples(cls, split, n, seed)
-
-    def concept(self, name: str, n: int, seed: int) -> Samples:
-        return self._inner.concept(name, n, seed)
-
-    def truth(self, classifier: str) -> Truth | None:
-        raise UsageError("methods do not see the truth")
-
-
-class DataConcepts(Mapping[str, Samples]):
-    """The named concepts of a data set, drawn when they are asked for."""
-
-    def __init__(self, data: Dataset, n: int, seed: int) -> None:
-        self._data, self._n, self._seed = data, n, seed
-
-    def __getitem__(self, name: str) -> Samples:
-        if name not in self._data.concepts:
-            raise KeyError(name)
-        return self._data.concept(name, self._n, self._seed)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._data.concepts)
-
-    def __len__(self) -> int:
-        return len(self._data.concepts)

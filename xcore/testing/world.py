@@ -15,9 +15,9 @@ from xcore.contract.protocols import Task
 from xcore.contract.samples import Samples
 from xcore.contract.types import Budget
 from xcore.models.classifiers import TorchClassifier
+from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
 from xcore.run.random_sets import RandomSets
-from xcore.run.workbench import TrainingData
 
 if TYPE_CHECKING:
     from xcore.contract.protocols import Classifier, Generator

@@ -19,9 +19,9 @@ from xcore_tcav.tcav import Tcav
 from xcore.api import load_registry
 from xcore.contract import Explanation, MissingError, NotApplicable, Ref, Samples, Task, UsageError
 from xcore.models.classifiers import FunctionClassifier, TorchClassifier
+from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
 from xcore.run.random_sets import RandomSets
-from xcore.run.workbench import TrainingData
 from xcore.testing import ExplainerTests, OptionsTests, blobs, stripes
 
 SIDE = 4

@@ -21,9 +21,9 @@ from xcore.contract import Explanation, MissingError, Ref, Samples, Task, UsageE
 from xcore.inputs.images import Framing, read_picture
 from xcore.models.classifiers import TorchClassifier
 from xcore.registry import load_registry
+from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
 from xcore.run.random_sets import RandomSets
-from xcore.run.workbench import TrainingData
 from xcore.store.identity import Identity
 
 pytest.importorskip("xcore_vision")

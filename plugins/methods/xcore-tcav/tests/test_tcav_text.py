@@ -21,9 +21,9 @@ from xcore_tcav.tcav import Tcav
 from xcore.contract import Cell, Concept, Explanation, MissingError, NotApplicable, Ref, Run, Samples, Task, UsageError
 from xcore.inputs.words import words
 from xcore.models.classifiers import TorchClassifier
+from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
 from xcore.run.random_sets import RandomSets
-from xcore.run.workbench import TrainingData
 from xcore.testing import ExplainerTests, MetricTests
 
 Explain = Callable[..., Explanation]

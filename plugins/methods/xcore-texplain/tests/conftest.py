@@ -13,8 +13,8 @@ from xcore_texplain.options import DecoderOptions
 from xcore_texplain.testing import SMALL, save_decoder_and_pairs, save_plugin
 
 from xcore.contract import Budget, Samples, Task
+from xcore.run.data import TrainingData
 from xcore.run.random_sets import RandomSets
-from xcore.run.workbench import TrainingData
 from xcore.store.run_directory import Store
 
 

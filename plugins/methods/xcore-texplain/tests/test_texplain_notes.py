@@ -18,8 +18,8 @@ from xcore_texplain.words import Word
 
 from xcore.contract import NotApplicable, Task
 from xcore.models.classifiers import TorchClassifier
+from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
-from xcore.run.workbench import TrainingData
 from xcore.testing import blobs, stripes
 
 OTHER = "other weights, or another layer"

@@ -21,7 +21,7 @@ from xcore_texplain.words import count_words
 
 from xcore.contract import Explanation, NotApplicable, Samples, Task, UsageError
 from xcore.models.classifiers import TorchClassifier
-from xcore.run.workbench import TrainingData
+from xcore.run.data import TrainingData
 
 ANIMALS, PLACES, THING = ("cat", "dog", "bird"), ("grass", "sand", "snow"), "apple"
 ATTRIBUTES = (*ANIMALS, *PLACES, THING)

@@ -1,0 +1,136 @@
+"""Data sets as methods and metrics see them: framed and named as by a classifier, without what a method may not see."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from xcore.base.errors import UsageError, unknown
+from xcore.contract.protocols import Classifier, Dataset
+from xcore.contract.samples import Modality, Samples
+from xcore.contract.types import Split, Truth
+
+
+def framed_by(data: Dataset, classifier: Classifier) -> Dataset:
+    """A data set whose pictures, if it reads any from files, are framed as the classifier frames them."""
+    framing = getattr(classifier, "framing", None)
+    if framing is None or not hasattr(data, "framed"):
+        return data
+    made: Dataset = data.framed(framing)
+    return made
+
+
+class _View:
+    """A data set that passes on what it does not change."""
+
+    def __init__(self, inner: Dataset) -> None:
+        self._inner = inner
+        self.modality: Modality = inner.modality
+        self.classes = inner.classes
+        self.concepts = inner.concepts
+        self.vocabulary = inner.vocabulary
+        self.defaults = inner.defaults
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return self._inner.skipped
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._inner.notes)
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        return self._inner.samples(cls, split, n, seed)
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        return self._inner.concept(name, n, seed)
+
+    def truth(self, classifier: str) -> Truth | None:
+        return self._inner.truth(classifier)
+
+
+class NamedData(_View):
+    """A data set whose classes are called as the classifier calls them; those that it does not know keep their names.
+
+    Parameters
+    ----------
+    inner
+        The data set.
+    names
+        Its class -> the name of the class here.
+    """
+
+    def __init__(self, inner: Dataset, names: Mapping[str, str]) -> None:
+        super().__init__(inner)
+        self._own = {name: c for c, name in names.items()}
+        self.classes = tuple(names[c] for c in inner.classes)
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        if cls is not None and cls not in self._own:
+            raise unknown("class", cls, self.classes)
+        return super().samples(cls if cls is None else self._own[cls], split, n, seed)
+
+
+class TrainingData(_View):
+    """A data set as methods see it: held-out samples and the truth are refused."""
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        if split == "heldout":
+            raise UsageError("methods do not see held-out samples", 'ask for the split "train" or "explain"')
+        return super().samples(cls, split, n, seed)
+
+    def truth(self, classifier: str) -> Truth | None:
+        raise UsageError("methods do not see the truth")
+
+
+class DataConcepts(Mapping[str, Samples]):
+    """The named concepts of a data set, drawn when they are asked for."""
+
+    def __init__(self, data: Dataset, n: int, seed: int) -> None:
+        self._data, self._n, self._seed = data, n, seed
+
+    def __getitem__(self, name: str) -> Samples:
+        if name not in self._data.concepts:
+            raise KeyError(name)
+        return self._data.concept(name, self._n, self._seed)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data.concepts)
+
+    def __len__(self) -> int:
+        return len(self._data.concepts)
+
+
+def further_samples(known: Samples, data: Dataset, cls: str, split: Split, n: int, seed: int) -> Samples:
+    """Up to n - len(known) samples of a class from another split, without the known ones; none if the split has none.
+
+    Parameters
+    ----------
+    known
+        Samples of the class from a split that has fewer than n.
+    """
+    with contextlib.suppress(UsageError):  # a data set refuses the split "explain" where a class has nothing in it
+        found = data.samples(cls, split, n, seed)
+        new = [i for i, name in enumerate(found.ids) if name not in known.ids]
+        return found.take(new[: n - len(known)])
+    return known.take([])
+
+
+def unseen(samples: Samples, explained: Samples) -> Samples:
+    """The samples that are not among the explained ones: no text that is the same, no image that is a copy."""
+    contents = _contents(explained, samples)
+    seen = set(contents[: len(explained)])
+    return samples.take([i for i, content in enumerate(contents[len(explained) :]) if content not in seen])
+
+
+def _contents(*parts: Samples) -> list[Any]:
+    """What is alike for texts that are the same, and for images that are copies of one another."""
+    if parts[0].modality == "text":
+        return [text for samples in parts for text in samples.texts]
+    import numpy as np
+
+    from xcore.inputs.copies import description, groups
+
+    pixels = (image.mul(255).round().byte().permute(1, 2, 0).numpy() for samples in parts for image in samples.images)
+    return list(groups(np.stack([description(image) for image in pixels])))
