@@ -31,18 +31,13 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON under a temporary name, sync and rename. NaN is refused: it is no JSON and no result."""
-    text = json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # bytes of a path that are no characters are escaped, and read back as they were
-        text = json.dumps(value, indent=1, allow_nan=False, default=_plain)
-    write_text(path, text)
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file under a temporary name, sync and rename: it is there whole or not at all.
 
-    What is no character, such as a byte of a path that is not UTF-8, is written with an escape.
+    What is no character, such as a byte of a path that is not UTF-8, is written with the escape that JSON has for it.
     """
     handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
     try:

@@ -100,11 +100,7 @@ def subject(
     device: Device = "",
 ) -> dict[str, Any]:
     """The flags that say what is explained, and with what, as arguments of `xcore.api.bench`."""
-
-    if device:
-        from xcore.models.device import use
-
-        use(device)
+    use_device(device)
     return {
         "classifiers": names(classifier),
         "data": data,
@@ -119,6 +115,14 @@ def subject(
         "out": out,
         "plugins": plugin,
     }
+
+
+def use_device(name: str) -> None:
+    """Put models that are made from now on on this device; "" leaves it as it is."""
+    if name:
+        from xcore.models.device import use
+
+        use(name)
 
 
 @dataclass(frozen=True)

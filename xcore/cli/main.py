@@ -24,6 +24,7 @@ from xcore.cli.flags import (
     parse_settings,
     subject,
     takes,
+    use_device,
 )
 
 if TYPE_CHECKING:
@@ -153,10 +154,7 @@ def layers(
     """List the layers of a classifier: shape, sign, what lies above, and which one each method explains by default."""
     from xcore.cli.layers import show_layers
 
-    if device:
-        from xcore.models.device import use
-
-        use(device)
+    use_device(device)
     show_layers(classifier, data, parse_settings(set_), plugin, every, as_json)
 
 

@@ -121,7 +121,7 @@ class TorchClassifier:
         """What lies above each layer, read from one forward pass of two artificial samples."""
         try:
             return find_heads(self.model.module, self._example, self.layers)
-        except (RuntimeError, NotImplementedError):  # part of the network has no gradients
+        except RuntimeError:  # an operation of the network has no gradients: nothing is known of what lies above
             return {}
 
     @property

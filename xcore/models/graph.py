@@ -213,7 +213,7 @@ def _channels_last(module: nn.Module, args: Any, shapes: Mapping[str, tuple[int,
     if size is None or all(_surely_first(shape, size) for shape in shapes.values()):
         return set()
     try:
-        _, taller, *_ = _outputs(module, _twice_as_high(args))
+        _, taller, *_ = _outputs(module, map_tensors(_twice_as_high, args))
     except Exception:  # a network that takes one size only may fail in any way for another
         taller = {}
     last: dict[str, bool] = {}
@@ -238,13 +238,18 @@ def tensors_in(args: Any) -> list[Tensor]:
     return [entry for entry in entries if isinstance(entry, Tensor)]
 
 
-def _twice_as_high(args: Any) -> Any:
-    """The input of a module with each picture below itself once more."""
+def map_tensors(change: Callable[[Tensor], Tensor], args: Any) -> Any:
+    """The input of a module with each of its tensors changed."""
     if isinstance(args, Mapping):
-        return {name: _twice_as_high(entry) for name, entry in args.items()}
+        return {name: map_tensors(change, entry) for name, entry in args.items()}
     if isinstance(args, tuple):
-        return tuple(_twice_as_high(entry) for entry in args)
-    return torch.cat([args, args], 2) if isinstance(args, Tensor) and args.ndim == 4 else args
+        return tuple(map_tensors(change, entry) for entry in args)
+    return change(args) if isinstance(args, Tensor) else args
+
+
+def _twice_as_high(tensor: Tensor) -> Tensor:
+    """Each picture with itself below it once more; other tensors as they are."""
+    return torch.cat([tensor, tensor], 2) if tensor.ndim == 4 else tensor
 
 
 def _surely_first(shape: tuple[int, ...], size: tuple[int, ...]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xcore.models.graph import LayerInfo, frozen, logits_of, run, tensor_of, tensors_in, with_tensor
+from xcore.models.graph import LayerInfo, frozen, logits_of, map_tensors, run, tensor_of, tensors_in, with_tensor
 
 _POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 
@@ -83,7 +83,7 @@ def find_heads(module: nn.Module, args: Any, layers: Iterable[str]) -> dict[str,
         handles += [table.register_forward_hook(start) for table in tables]
         handles += [module.get_submodule(name).register_forward_hook(watch(name)) for name in layers]
         with frozen(module), torch.enable_grad():
-            logits = logits_of(run(module, _with_gradients(args)))
+            logits = logits_of(run(module, map_tensors(_watched, args)))
     finally:
         for handle in handles:
             handle.remove()
@@ -138,14 +138,9 @@ def has_positions(info: LayerInfo) -> bool:
     return info.layout == "NTC" and shape[1] > 1
 
 
-def _with_gradients(args: Any) -> Any:
-    """The input of a module, in which the tensors of real numbers are watched by autograd."""
-    if isinstance(args, Mapping):
-        return {name: _with_gradients(entry) for name, entry in args.items()}
-    if isinstance(args, tuple):
-        return tuple(_with_gradients(entry) for entry in args)
-    real = isinstance(args, Tensor) and args.is_floating_point()
-    return args.detach().clone().requires_grad_() if real else args
+def _watched(tensor: Tensor) -> Tensor:
+    """A tensor of real numbers as one that autograd watches; others as they are."""
+    return tensor.detach().clone().requires_grad_() if tensor.is_floating_point() else tensor
 
 
 def _graph(end: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,18 @@ from torch import Tensor, fx, nn
 
 from xcore.base.errors import UsageError, unknown
 from xcore.contract.samples import Samples
-from xcore.models.graph import LayerInfo, Layout, cut, frozen, nearest_cut, run, survey, tensor_of, with_tensor
+from xcore.models.graph import (
+    LayerInfo,
+    Layout,
+    cut,
+    frozen,
+    map_tensors,
+    nearest_cut,
+    run,
+    survey,
+    tensor_of,
+    with_tensor,
+)
 from xcore.models.torch_model import TorchModel, check_numbers
 
 
@@ -138,7 +149,7 @@ class TorchProbe:
             layer that is a cut.
         """
         if like is None and not self.is_cut:
-            near = nearest_cut(self.model.module, self.layer, self._known, one_input=self._one_input)
+            near = nearest_cut(self.model.module, self.layer, self._known, one_input=self.model.one_input)
             hint = f"pass the samples as `like`, or use the layer {near!r}" if near else "pass the samples as `like`"
             raise UsageError(f"layer {self.layer!r} is not on every path from the input to the logits", hint)
         if self._head is None and like is not None and len(like) != len(a):
@@ -166,7 +177,7 @@ class TorchProbe:
     @cached_property
     def _head(self) -> fx.GraphModule | None:
         boxed = self._info is not None and not self._info.bare
-        return None if boxed else cut(self.model.module, self.layer, one_input=self._one_input)
+        return None if boxed else cut(self.model.module, self.layer, one_input=self.model.one_input)
 
     @cached_property
     def _stand_in(self) -> Any:
@@ -184,11 +195,6 @@ class TorchProbe:
             part = tensor_of(outputs[0])
             again = None if part is None else self._swap(part, _repeated(args, len(logits)))
         return args if again is not None and torch.allclose(again, logits, rtol=1e-3, atol=1e-5) else None
-
-    @property
-    def _one_input(self) -> bool:
-        """Whether the module is called with one argument: samples without preprocessing are one."""
-        return self.model.preprocess is None or self.model.one_input
 
     def _capture(self, data: Any) -> Tensor:
         """The layer's output for one batch. The first batch runs to the end, to check that the layer is called once."""
@@ -249,8 +255,4 @@ class TorchProbe:
 
 def _repeated(args: Any, n: int) -> Any:
     """The first sample of a module's input n times."""
-    if isinstance(args, Mapping):
-        return {name: _repeated(entry, n) for name, entry in args.items()}
-    if isinstance(args, tuple):
-        return tuple(_repeated(entry, n) for entry in args)
-    return args[:1].expand(n, *args.shape[1:]) if isinstance(args, Tensor) and args.ndim else args
+    return map_tensors(lambda tensor: tensor[:1].expand(n, *tensor.shape[1:]) if tensor.ndim else tensor, args)
