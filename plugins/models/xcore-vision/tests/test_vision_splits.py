@@ -12,7 +12,7 @@ from PIL import Image
 from xcore_vision import copies
 from xcore_vision.folder import Folder
 from xcore_vision.options import FolderOptions
-from xcore_vision.splits import Item, deal, places, shares
+from xcore_vision.splits import Item, deal, shares
 
 from xcore.contract import Split, UsageError
 from xcore.inputs.copies import description, groups

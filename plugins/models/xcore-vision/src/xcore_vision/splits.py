@@ -9,21 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from xcore.contract import Split
+from xcore.inputs import splits
+from xcore.inputs.splits import SPLITS
 
-SPLITS: tuple[Split, ...] = ("explain", "heldout", "train")
-MARKS: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "explain",
-    "valid": "explain",
-    "val": "explain",
-    "dev": "explain",
-    "explain": "explain",
-    "test": "heldout",
-    "testing": "heldout",
-    "heldout": "heldout",
-}
-"""The names that data sets give to splits -> the splits."""
+MARKS: Mapping[str, Split] = {**splits.MARKS, "testing": "heldout"}
+"""The names that data sets of pictures give to splits -> the splits."""
 NUMBERS: Mapping[str, Split] = {"0": "train", "1": "explain", "2": "heldout"}
 """The same for the numbers in tables, as in those of Waterbirds and CelebA."""
 ENOUGH = 60
@@ -62,25 +52,6 @@ def shares(n: int, places: Sequence[Split] = SPLITS) -> dict[Split, int]:
     return dealt if len(places) == 2 else {**dealt, "train": left - heldout}
 
 
-def places(marks: set[Split | None]) -> Mapping[Split | None, tuple[Split, ...]]:
-    """Split that a data set names (None: it names none) -> the splits that its pictures are dealt to.
-
-    If a data set has only one of the splits for validation and test, its pictures are dealt to "explain" and "heldout".
-    If it has training pictures only, or none for training, all pictures are dealt.
-
-    Parameters
-    ----------
-    marks
-        The splits that the data set names.
-    """
-    named = marks - {None}
-    rest = tuple(s for s in ("explain", "heldout") if s in named)
-    if not rest or "train" not in named:
-        return dict.fromkeys([None, *named], SPLITS)
-    found: dict[Split | None, tuple[Split, ...]] = {None: SPLITS, "train": ("train",)}
-    return found | {s: (s,) if len(rest) == 2 else ("explain", "heldout") for s in rest}
-
-
 def deal(items: Sequence[Item], allowed: Mapping[Split | None, tuple[Split, ...]]) -> list[Split]:
     """The split of each item.
 
@@ -90,7 +61,7 @@ def deal(items: Sequence[Item], allowed: Mapping[Split | None, tuple[Split, ...]
     Parameters
     ----------
     allowed
-        As `places` gives it.
+        As `xcore.inputs.splits.places` gives it.
     """
     dealt: dict[int, Split] = {}
     for item in items:
