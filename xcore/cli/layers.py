@@ -51,12 +51,13 @@ def show_layers(
     registry = load_registry(files)
     _refuse_others(registry, settings, ref, data)
     options = Settings(settings, registry)
+    source = options.ref("dataset", data) if data else None
     classifier: Classifier = registry.create("classifier", options.ref("classifier", ref))
     if not classifier.layers:
         raise NotApplicable(
             f"{ref} is a black box: it has no layers", "explain it with a method that needs none, such as eac"
         )
-    samples, drawn_from = _samples(registry, classifier, options.ref("dataset", data) if data else None)
+    samples, drawn_from = _samples(registry, classifier, source)
     rows = _rows(classifier, samples)
     defaults = _defaults(registry, classifier, samples)
     for row in rows:
