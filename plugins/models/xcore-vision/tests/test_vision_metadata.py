@@ -290,3 +290,21 @@ def test_a_file_of_class_names_with_semicolons(tmp_path: Path) -> None:
     names = tmp_path / "names.csv"
     names.write_text("Hund;golden retriever\n", encoding="utf-8-sig")
     assert folder(tmp_path / "zoo", names=str(names)).classes == ("golden retriever",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("names.csv", "Hund,golden retriever\nHund,{}\n"),
+        ("names.txt", "Hund golden retriever\nHund {}\n"),
+        ("names.json", '{{"Hund": "golden retriever", "Hund": "{}"}}'),
+    ],
+)
+def test_a_class_has_the_same_names_wherever_a_file_names_it(tmp_path: Path, name: str, text: str) -> None:
+    paint(tmp_path / "zoo" / "Hund" / "a.png")
+    names = tmp_path / name
+    names.write_text(text.format("golden retriever"))
+    assert folder(tmp_path / "zoo", names=str(names)).classes == ("golden retriever",)
+    names.write_text(text.format("beagle"))
+    with pytest.raises(UsageError, match=f"{name}': class 'Hund' is in it twice, with different names"):
+        folder(tmp_path / "zoo", names=str(names))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from xcore.contract import MissingError, UsageError, unknown
 from xcore.inputs.paths import existing_file
 from xcore.inputs.tables import separator_of
 from xcore_vision import imagenet
+
+Named = tuple[str, tuple[str, ...]]
+"""A class of the data, and its names."""
 
 
 def names_from_file(path: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -29,15 +32,17 @@ def names_from_file(path: str, classes: Sequence[str]) -> dict[str, tuple[str, .
     Raises
     ------
     UsageError
-        There is no such file, it cannot be read, or it knows none of the classes.
+        There is no such file, it cannot be read, it names a class twice and not alike, or it knows none of the classes.
     """
     file = existing_file(path, "file of class names")
     try:
         text = file.read_text(encoding="utf-8-sig")
         if file.suffix.lower() in (".csv", ".tsv"):
-            found = _rows(text, separator_of(file, text.partition("\n")[0]))
+            found = _once(_rows(text, separator_of(file, text.partition("\n")[0])))
+        elif file.suffix.lower() == ".json":
+            found = _json(text)
         else:
-            found = (_json if file.suffix.lower() == ".json" else _lines)(text, classes)
+            found = _once(_lines(text, classes))
     except (ValueError, csv.Error) as error:
         raise UsageError(f"no class names can be read from {path!r}: {error}") from error
     known = {name: found[name] for name in classes if any(found.get(name, ()))}
@@ -47,8 +52,17 @@ def names_from_file(path: str, classes: Sequence[str]) -> dict[str, tuple[str, .
     return known
 
 
-def _json(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    plain: Any = json.loads(text)
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Class -> its names; raises `ValueError` for a class that has other names in one place than in another."""
+    found: dict[str, Any] = {}
+    for cls, names in pairs:
+        if found.setdefault(cls, names) != names:
+            raise ValueError(f"class {cls!r} is in it twice, with different names")
+    return found
+
+
+def _json(text: str) -> dict[str, tuple[str, ...]]:
+    plain: Any = json.loads(text, object_pairs_hook=_once)
     if isinstance(plain, list):
         plain = dict(enumerate(plain))
     if not isinstance(plain, Mapping):
@@ -58,17 +72,17 @@ def _json(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _rows(text: str, separator: str) -> dict[str, tuple[str, ...]]:
+def _rows(text: str, separator: str) -> list[Named]:
     rows = csv.reader(text.splitlines(), delimiter=separator)
-    return {row[0].strip(): tuple(cell.strip() for cell in row[1:] if cell.strip()) for row in rows if len(row) > 1}
+    return [(row[0].strip(), tuple(cell.strip() for cell in row[1:] if cell.strip())) for row in rows if len(row) > 1]
 
 
-def _lines(text: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _lines(text: str, classes: Sequence[str]) -> list[Named]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     pairs = [line.split(None, 1) for line in lines]
     if any(len(pair) == 2 and pair[0] in classes for pair in pairs):
-        return {pair[0]: _synonyms(pair[1]) for pair in pairs if len(pair) == 2}
-    return {str(i): _synonyms(line) for i, line in enumerate(lines)}
+        return [(pair[0], _synonyms(pair[1])) for pair in pairs if len(pair) == 2]
+    return [(str(i), _synonyms(line)) for i, line in enumerate(lines)]
 
 
 def _synonyms(text: str) -> tuple[str, ...]:
@@ -91,6 +105,8 @@ def other_names(classes: Sequence[str], mapping: Path | None = None) -> dict[str
         except MissingError:  # without timm nobody knows their names
             found = {}
     if mapping is not None:
-        given = _lines(mapping.read_text(encoding="utf-8", errors="replace"), classes)
-        found |= {c: tuple(dict.fromkeys((*found.get(c, ()), *given[c]))) for c in classes if c in given}
+        known = set(classes)
+        for c, names in _lines(mapping.read_text(encoding="utf-8", errors="replace"), classes):
+            if c in known:
+                found[c] = tuple(dict.fromkeys((*found.get(c, ()), *names)))
     return found
