@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xcore_text.data import SPLITS, TextData
+from xcore_text.data import TextData
 from xcore_text.fingerprint import table as table_fingerprint
 from xcore_text.fingerprint import texts as texts_fingerprint
 from xcore_text.folder import TextFolder
@@ -18,6 +18,7 @@ from xcore_text.options import TableOptions, TextsOptions
 from xcore_text.table import Table
 
 from xcore.contract import MissingError, Ref, UsageError
+from xcore.inputs.splits import SPLITS
 from xcore.inputs.words import content_words
 from xcore.registry import Registry
 from xcore.testing import DatasetTests, OptionsTests

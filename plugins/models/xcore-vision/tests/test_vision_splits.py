@@ -16,6 +16,7 @@ from xcore_vision.splits import Item, deal, shares
 
 from xcore.contract import Split, UsageError
 from xcore.inputs.copies import description, groups
+from xcore.inputs.splits import places
 from xcore.registry import Registry
 from xcore.run.plan import Suite, make_plan
 from xcore.run.workbench import Workbench

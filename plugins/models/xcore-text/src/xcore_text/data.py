@@ -13,22 +13,9 @@ import torch
 
 from xcore.contract import Modality, Samples, Split, Truth, UsageError, unknown
 from xcore.inputs.paths import existing_folder
+from xcore.inputs.splits import SPLITS, places
 from xcore.inputs.words import content_words
 from xcore_text.options import DataOptions
-
-SPLITS: tuple[Split, ...] = ("explain", "heldout", "train")
-MARKS: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "explain",
-    "valid": "explain",
-    "val": "explain",
-    "dev": "explain",
-    "explain": "explain",
-    "test": "heldout",
-    "heldout": "heldout",
-}
-"""The names that files give to splits -> the splits."""
 
 
 class Entry(NamedTuple):
@@ -153,18 +140,13 @@ class TextData:
         return list(first.values())
 
     def _dealt(self, entries: Sequence[Entry], seed: int) -> dict[tuple[str, Split], list[Entry]]:
-        marks = {e.split for e in entries} - {None}
-        apart: dict[Split | None, tuple[Split, ...]] = {None: SPLITS, "train": ("train",)}
-        rest = tuple(s for s in ("explain", "heldout") if s in marks)
-        apart |= {s: (s,) if len(rest) == 2 else ("explain", "heldout") for s in rest}
-        if marks == {"train"} or "train" not in marks:
-            apart = dict.fromkeys([None, *marks], SPLITS)
+        allowed = places({e.split for e in entries})
         parts: dict[tuple[str, Split], list[Entry]] = {(c, s): [] for c in self.classes for s in SPLITS}
         turns: dict[tuple[str, Split | None], int] = {}
         for entry in sorted(entries, key=lambda e: hashlib.sha256(f"{seed}\0{e.text}".encode()).digest()):
             turn = turns[entry.label, entry.split] = turns.get((entry.label, entry.split), -1) + 1
-            places = apart[entry.split]
-            parts[entry.label, places[turn % len(places)]].append(entry)
+            splits = allowed[entry.split]
+            parts[entry.label, splits[turn % len(splits)]].append(entry)
         return parts
 
     def _read_concepts(self, directory: str | None) -> dict[str, list[Entry]]:

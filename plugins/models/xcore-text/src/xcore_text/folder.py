@@ -6,7 +6,8 @@ from pathlib import Path
 
 from xcore.contract import Split, UsageError
 from xcore.inputs.paths import existing_folder
-from xcore_text.data import MARKS, Entry, TextData, read_text
+from xcore.inputs.splits import MARKS
+from xcore_text.data import Entry, TextData, read_text
 from xcore_text.options import TextsOptions
 
 

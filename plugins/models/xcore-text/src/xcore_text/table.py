@@ -7,8 +7,9 @@ from pathlib import Path
 
 from xcore.contract import UsageError
 from xcore.inputs.paths import existing_file
+from xcore.inputs.splits import MARKS
 from xcore.inputs.tables import Row, find_column, is_utf8, numbers_first, plain_cell, read_table
-from xcore_text.data import MARKS, Entry, TextData
+from xcore_text.data import Entry, TextData
 from xcore_text.options import TableOptions
 
 TEXT = ("text", "review", "sentence", "content", "comment", "body", "document", "message", "tweet")

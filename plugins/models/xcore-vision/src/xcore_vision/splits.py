@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from xcore.contract import Split
-from xcore.inputs import splits
+from xcore.inputs.splits import MARKS as COMMON
 from xcore.inputs.splits import SPLITS
 
-MARKS: Mapping[str, Split] = {**splits.MARKS, "testing": "heldout"}
+MARKS: Mapping[str, Split] = {**COMMON, "testing": "heldout"}
 """The names that data sets of pictures give to splits -> the splits."""
 NUMBERS: Mapping[str, Split] = {"0": "train", "1": "explain", "2": "heldout"}
 """The same for the numbers in tables, as in those of Waterbirds and CelebA."""
