@@ -174,33 +174,9 @@ def blip_vqa(folder: Path) -> None:
 
 def sam(folder: Path) -> None:
     """A `SamModel` with its processor, for pictures of 64 pixels."""
-    import transformers
+    from xcore_eac.testing import save_sam
 
-    vision = transformers.SamVisionConfig(
-        hidden_size=16,
-        output_channels=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=64,
-        patch_size=8,
-        window_size=4,
-        global_attn_indexes=[1],
-        num_pos_feats=8,
-        mlp_dim=32,
-    )
-    prompt = transformers.SamPromptEncoderConfig(hidden_size=16, image_size=64, patch_size=8, mask_input_channels=4)
-    decoder = transformers.SamMaskDecoderConfig(
-        hidden_size=16, mlp_dim=32, num_hidden_layers=2, num_attention_heads=2, iou_head_hidden_dim=16
-    )
-    config = transformers.SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
-    transformers.SamModel(config).save_pretrained(folder)
-    processor = transformers.SamImageProcessor(
-        size={"longest_edge": 64},
-        pad_size={"height": 64, "width": 64},
-        mask_size={"longest_edge": 16},
-        mask_pad_size={"height": 16, "width": 16},
-    )
-    transformers.SamProcessor(processor).save_pretrained(folder)
+    save_sam(folder)
 
 
 def word_tokenizer(begin: str, end: str, length: int) -> Any:

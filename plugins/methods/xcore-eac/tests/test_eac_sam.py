@@ -8,6 +8,7 @@ import torch
 from xcore_eac.eac import Eac
 from xcore_eac.options import EacOptions, SamOptions
 from xcore_eac.sam import Sam, fingerprint, segmenter
+from xcore_eac.testing import save_sam
 
 from xcore.contract import MissingError, UsageError
 from xcore.testing import ExplainerTests
@@ -18,43 +19,8 @@ ANY = SamOptions(points_per_side=4, pred_iou_thresh=-100, stability_score_thresh
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    from transformers import (
-        SamConfig,
-        SamImageProcessor,
-        SamMaskDecoderConfig,
-        SamModel,
-        SamProcessor,
-        SamPromptEncoderConfig,
-        SamVisionConfig,
-    )
-
-    vision = SamVisionConfig(
-        hidden_size=16,
-        output_channels=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=64,
-        patch_size=8,
-        window_size=4,
-        global_attn_indexes=[1],
-        num_pos_feats=8,
-        mlp_dim=32,
-    )
-    prompt = SamPromptEncoderConfig(hidden_size=16, image_size=64, patch_size=8, mask_input_channels=4)
-    decoder = SamMaskDecoderConfig(
-        hidden_size=16, mlp_dim=32, num_hidden_layers=2, num_attention_heads=2, iou_head_hidden_dim=16
-    )
-    torch.manual_seed(0)
-    model = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder))
-    processor = SamImageProcessor(
-        size={"longest_edge": 64},
-        pad_size={"height": 64, "width": 64},
-        mask_size={"longest_edge": 16},
-        mask_pad_size={"height": 16, "width": 16},
-    )
     folder = tmp_path_factory.mktemp("sam")
-    model.save_pretrained(folder)
-    SamProcessor(processor).save_pretrained(folder)
+    save_sam(folder)
     return folder
 
 
