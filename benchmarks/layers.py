@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def animals(pictures: Path, draws: int, names: list[str], also: list[str]) -> No
     from photographs import PAINTERS, write_textures
 
     now = load_registry().create("classifier", Ref("efficientnet-lite0")).default_layer
-    layers = {"before": BEFORE["efficientnet-lite0"], "now": now, **{f"also {a}": a for a in also}}
+    layers = [("before", BEFORE["efficientnet-lite0"]), ("now", now), *(("also", layer) for layer in also)]
     print(f"\nOf {len(PAINTERS)} painted textures, for {draws} draws:\n")
     print(f"| class | | layer | {STRIPES} first | its rank | its effect | outside the null | first |")
     print("|---|---|---|---|---|---|---|---|")
@@ -176,12 +177,12 @@ def animals(pictures: Path, draws: int, names: list[str], also: list[str]) -> No
                 "classes": names,
                 "set": {"tcav": {"folders": [str(concepts)]}},
             }
-            for layer in layers.values():
+            for _, layer in layers:
                 for _, cell, explanation in explained(layer, **request):
                     found.setdefault((cell.cls, layer), []).append(explanation)
     for name in names:
-        for when, layer in layers.items():
-            print_animal(name, when.split()[0], layer, found[name, layer])
+        for when, layer in layers:
+            print_animal(name, when, layer, found[name, layer])
 
 
 def print_animal(name: str, when: str, layer: str, draws: list[Explanation]) -> None:
@@ -191,9 +192,7 @@ def print_animal(name: str, when: str, layer: str, draws: list[Explanation]) -> 
     effect = np.mean([c.importance for c in stripes])
     outside = sum(bool(c.evidence["outside"]) for c in stripes)
     first = [e.concepts[0].name for e in draws]
-    often = ", ".join(
-        f"{texture} {first.count(texture)}" for texture in sorted(set(first), key=lambda t: -first.count(t))
-    )
+    often = ", ".join(f"{texture} {times}" for texture, times in Counter(first).most_common())
     part = " (chosen on)" if name in CHOSEN else ""
     share = f"{first.count(STRIPES)} of {len(draws)}"
     shown = f"{np.mean(ranks):.1f} | {effect:+.3f} | {outside} of {len(draws)} | {often}"
