@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw, ImageFilter
 SPECIES = (("001.Painted_Sparrow", 0), ("002.Painted_Finch", 0), ("003.Painted_Gull", 1), ("004.Painted_Duck", 1))
 """Folder of a species, and whether it is a waterbird."""
 PLACES = ("bamboo", "ocean")
-SHARES = {0: (0.9, 0.1), 1: (0.5, 0.5), 2: (0.5, 0.5)}
-"""Split (0 = train, 1 = validation, 2 = test) -> share of the birds in their own place, and in the other one."""
+AT_HOME = {0: 0.9, 1: 0.5, 2: 0.5}
+"""Split (0 = train, 1 = validation, 2 = test) -> share of the birds that stand where their kind lives."""
 
 
 def paint(waterbird: bool, water: bool, rng: np.random.Generator, side: int) -> tuple[Image.Image, Image.Image]:
@@ -52,10 +52,10 @@ def make(folder: Path, n: int = 40, seed: int = 0, side: int = 120) -> Path:
     """Paint n birds for each split, and write ``metadata.csv``; returns the folder."""
     rng = np.random.default_rng(seed)
     rows = []
-    for split, shares in SHARES.items():
+    for split, share in AT_HOME.items():
         for i in range(n):
             species, waterbird = SPECIES[i % len(SPECIES)]
-            own = (i // len(SPECIES) + 0.5) / -(-n // len(SPECIES)) < shares[0]
+            own = (i // len(SPECIES) + 0.5) / -(-n // len(SPECIES)) < share
             water = bool(waterbird) == own
             picture, mask = paint(bool(waterbird), water, rng, side)
             name = f"{species}/{species[4:]}_{split}_{i:04d}"
