@@ -18,6 +18,7 @@ from xcore.api import BenchResult, bench, request
 from xcore.contract import Ref, XcoreError
 from xcore.registry import Registry, load_registry
 from xcore.report.rows import ResultRow
+from xcore.report.table import OUTSIDE
 from xcore.run.plan import Suite
 from xcore.run.progress import Lines
 from xcore.store.identity import Identity
@@ -200,8 +201,6 @@ def _ours(rows: Sequence[ResultRow], metric: str) -> str:
 
 def _outside(rows: Sequence[ResultRow]) -> str:
     """In how many seeds the concept is told from random ones."""
-    from xcore.report.table import OUTSIDE
-
     scores = _scores(rows, "TS")
     return f"{sum(bool(score['details'].get(OUTSIDE)) for score in scores)} of {len(scores)}" if scores else "n/a"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,20 +10,26 @@ from typing import Any
 import pytest
 
 from xcore.api import request
+from xcore.contract import MissingError, Ref
 from xcore.registry import load_registry
 from xcore.run.plan import Suite, make_plan
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def paper() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("paper", ROOT / "benchmarks" / "paper.py")
+def script(name: str) -> ModuleType:
+    """A module of benchmarks/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     return made
+
+
+@pytest.fixture(scope="module")
+def paper() -> ModuleType:
+    return script("paper")
 
 
 @pytest.fixture
@@ -40,9 +45,7 @@ def test_the_suite_is_the_published_setting(suite: Suite) -> None:
     assert suite.metrics[:5] == ["TS", "CS", "ED", "RCS", "RED"]
 
 
-def make_ref(name: str, suite: Suite) -> Any:
-    from xcore.contract import Ref
-
+def make_ref(name: str, suite: Suite) -> Ref:
     return Ref(name, suite.set.get(name, {}))
 
 
@@ -75,8 +78,6 @@ class Nothing:
         pass
 
     def component(self, kind: str, ref: object) -> str:
-        from xcore.contract import MissingError
-
         raise MissingError("not here")
 
 
@@ -111,9 +112,7 @@ def test_rows_stand_beside_the_published_ones(paper: ModuleType) -> None:
 def test_the_stand_ins_have_the_classes_by_other_names(
     tmp_path: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    stand_ins = importlib.import_module("paper_stand_ins")
-    monkeypatch.delitem(sys.modules, "paper_stand_ins")
+    stand_ins = script("paper_stand_ins")
     monkeypatch.setattr(stand_ins, "PICTURES", 4)
     stand_ins.photographs(tmp_path / "photographs")
     stand_ins.googlenet(tmp_path / "googlenet.safetensors", tmp_path / "photographs")
