@@ -121,8 +121,8 @@ def test_a_file_that_holds_no_phrases_is_refused_by_its_name(content: bytes | No
 
 
 def test_two_sources_of_seed_prompts_are_refused(refused: Callable[..., None]) -> None:
-    refused({"vocabulary": "a.txt", "prompts": ["b"]}, "no vocabulary is read: leave one of both out")
-    refused({"vocabulary": "a.txt", "seeds": "vqa"}, "no vocabulary is read: leave one of both out")
+    refused({"vocabulary": "a.txt", "prompts": ["b"]}, "no vocabulary is read: leave one of the two out")
+    refused({"vocabulary": "a.txt", "seeds": "vqa"}, "no vocabulary is read: leave one of the two out")
 
 
 def test_pictures_without_a_vocabulary_are_told_everyday_attributes(task: Callable[[Sequence[str]], Task]) -> None:

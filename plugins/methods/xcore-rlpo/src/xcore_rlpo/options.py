@@ -313,9 +313,9 @@ class Options(Base):
     @model_validator(mode="after")
     def _one_source(self) -> Options:
         if self.vocabulary and self.prompts:
-            raise ValueError("prompts are your own seed prompts, so no vocabulary is read: leave one of both out")
+            raise ValueError("prompts are your own seed prompts, so no vocabulary is read: leave one of the two out")
         if self.vocabulary and self.seeds == "vqa":
-            raise ValueError("seeds=vqa asks about images, so no vocabulary is read: leave one of both out")
+            raise ValueError("seeds=vqa asks about images, so no vocabulary is read: leave one of the two out")
         return self
 
     @field_validator("prompts", "questions")
