@@ -76,6 +76,12 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def stamp(path: Path) -> str:
+    """What identifies the content of a file without reading it: its path, size and time; raises `OSError`."""
+    stat = path.stat()
+    return f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}"
+
+
 def folders(root: Path) -> list[Path]:
     """The folders in a folder, in the order of their names, but for those that begin with a dot."""
     return sorted(d for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))

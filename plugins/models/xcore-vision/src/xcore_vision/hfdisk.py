@@ -11,6 +11,7 @@ from typing import Any
 from xcore.contract import MissingError, UsageError, unknown
 from xcore.inputs.images import Picture, Unreadable
 from xcore.inputs.paths import existing_folder, printable
+from xcore_vision.files import stamp
 from xcore_vision.metadata import describe_rows
 from xcore_vision.options import SavedOptions
 from xcore_vision.pictures import Kept, Pictures, Record
@@ -91,7 +92,7 @@ class ArrowPictures:
     def __init__(self, folder: Path, column: str | None) -> None:
         self._folder = folder
         self._table, files = _arrow(folder)
-        self.stamp = "\0".join(f"{f.resolve()}\0{f.stat().st_size}\0{f.stat().st_mtime_ns}" for f in files)
+        self.stamp = "\0".join(stamp(f.resolve()) for f in files)
         features = _features(folder, self._table)
         self.columns = list(self._table.column_names)
         self.names = {c: f["names"] for c, f in features.items() if isinstance(f, dict) and f.get("names")}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xcore.contract import UsageError, unknown
 from xcore.inputs.images import Picture
 from xcore.inputs.paths import existing_file, printable
+from xcore_vision.files import stamp
 from xcore_vision.options import ArrayOptions
 from xcore_vision.pictures import Kept, Pictures, Record
 from xcore_vision.splits import MARKS, NUMBERS
@@ -56,11 +57,10 @@ class Arrays(Pictures):
         names = [printable(_text(listed, i)) for i in range(len(listed))]
         records: list[Record] = []
         skipped: dict[str, str] = {}
-        stat = file.stat()
         for part in _parts(arrays, options):
             pixels = _pictures(_get(arrays, IMAGES, part, options.images), file)
-            stamp = f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{part}"
-            shelf = Rows(stamp, pixels)
+            content = f"{stamp(file.resolve())}\0{part}"
+            shelf = Rows(content, pixels)
             columns = {
                 what: _fitting(_get(arrays, usual, part, given, default=np.array([])), len(pixels), usual[0], file)
                 for what, usual, given in (
@@ -71,7 +71,7 @@ class Arrays(Pictures):
                     ("mask", MASKS, None),
                 )
             }
-            masks = Rows(f"{stamp}\0masks", _masks(columns["mask"], file)) if len(columns["mask"]) else None
+            masks = Rows(f"{content}\0masks", _masks(columns["mask"], file)) if len(columns["mask"]) else None
             for row in range(len(pixels)):
                 name = f"{file.name}/{part}/{row}" if part else f"{file.name}/{row}"
                 cells = {what: _text(column, row) for what, column in columns.items() if what != "mask"}

@@ -23,7 +23,7 @@ from xcore.inputs.splits import SPLITS, places
 from xcore.inputs.tables import numbers_first
 from xcore.models.torch_model import TensorCache
 from xcore_vision.copies import describe
-from xcore_vision.files import Skipped, folders, image_files
+from xcore_vision.files import Skipped, folders, image_files, stamp
 from xcore_vision.names import names_from_file, other_names
 from xcore_vision.options import PictureOptions
 from xcore_vision.splits import ENOUGH, Item, deal
@@ -430,10 +430,9 @@ def _stamp(source: Source) -> str:
     if not isinstance(source, Path):
         return f"{source.shelf.stamp}\0{source.row}"
     try:
-        stat = source.stat()
+        return stamp(source)
     except OSError:
         return str(source)
-    return f"{source}\0{stat.st_size}\0{stat.st_mtime_ns}"
 
 
 def _attributes(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from xcore.contract import UsageError
 from xcore.inputs.images import Picture
 from xcore.inputs.paths import existing_file, existing_folder, printable
 from xcore.inputs.tables import Row, find_column, read_table
-from xcore_vision.files import is_file
+from xcore_vision.files import is_file, stamp
 from xcore_vision.metadata import FILE, LONGEST, Described, describe_rows
 from xcore_vision.options import ColumnOptions, TableOptions
 from xcore_vision.pictures import Kept, Pictures, Record, Source
@@ -43,7 +43,7 @@ class Table(Pictures):
         image = picture_column(options.image, columns, file.name)
         folder = existing_folder(options.images, "folder of pictures") if options.images else file.parent
         skipped: dict[str, str] = {}
-        shelf = Cells(f"{file.resolve()}\0{_state(file)}")
+        shelf = Cells(stamp(file.resolve()))
         records, attributes = records_of_rows(options, file.name, folder, columns, names, rows, image, shelf, skipped)
         super().__init__(options, str(path), str(file.resolve()), records, skipped=skipped, attributes=attributes)
 
@@ -138,8 +138,3 @@ def _once(records: Sequence[Record], skipped: dict[str, str]) -> list[Record]:
         if found.setdefault(record.id, record) is not record:
             skipped[f"{record.id} again"] = "it is in another row, too"
     return list(found.values())
-
-
-def _state(file: Path) -> str:
-    stat = file.stat()
-    return f"{stat.st_size}\0{stat.st_mtime_ns}"
