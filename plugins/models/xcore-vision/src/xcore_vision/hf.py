@@ -16,11 +16,11 @@ from xcore.pretrained.loading import load_model
 from xcore_vision.directories import image_model_directory
 from xcore_vision.options import ClassifierOptions
 from xcore_vision.preprocessing import Preprocessing
-from xcore_vision.processor import load_image_processor
+from xcore_vision.processor import OwnProcessor, load_image_processor
 from xcore_vision.zoo import assemble
 
 RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-"""Filters by the numbers that Pillow and transformers give them."""
+"""Number of Pillow and transformers -> the filter."""
 TOLERANCE = 0.02
 """Largest difference of a pixel to the processor's own result, as a share of the range of the network's input."""
 
@@ -80,11 +80,10 @@ def _framing(processor: Any, folder: Path) -> Framing:
     size, crop = _sides(processor, "size"), _sides(processor, "crop_size")
     resample = int(getattr(processor, "resample", None) or 0)
     kind = type(processor).__name__
-    if not getattr(processor, "do_resize", False) or resample not in RESAMPLE:
-        raise UsageError(
-            f"{str(folder)!r}: its image processor does not resize, or by the filter {resample}, which xcore lacks",
-            "correct preprocessor_config.json",
-        )
+    resizes = getattr(processor, "do_resize", False)
+    if not resizes or resample not in RESAMPLE:
+        what = f"resizes by the filter {resample}, which xcore lacks" if resizes else "does not resize pictures"
+        raise UsageError(f"{str(folder)!r}: its image processor {what}", "correct preprocessor_config.json")
     how = RESAMPLE[resample]
     short = size.get("shortest_edge")
     if kind.startswith("ConvNext") and short:  # it crops by itself, and takes large pictures whole
@@ -116,9 +115,8 @@ def _sides(processor: Any, name: str) -> dict[str, int]:
 
 
 def _processed(processor: Any, images: Tensor) -> Tensor:
-    pixels = images.mul(255).round().to(torch.uint8)
-    made: Tensor = processor(images=list(pixels), return_tensors="pt", input_data_format="channels_first").pixel_values
-    return made.float()
+    (made,) = OwnProcessor(processor, len(images)).batches(images, images.device)
+    return made["pixel_values"].float()
 
 
 def _waves(height: int, width: int) -> Tensor:

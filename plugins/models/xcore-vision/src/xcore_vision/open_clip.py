@@ -17,14 +17,15 @@ from xcore.contract import UsageError
 from xcore.pretrained.hub import quiet, read_json
 from xcore.pretrained.loading import load_tokenizer
 from xcore_vision.directories import OPEN_CLIP, OPEN_CLIP_WEIGHTS
+from xcore_vision.processor import MODES
 from xcore_vision.weights import load_into, read_tensors
 
 VISION_KEYS = ("image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio")
 TEXT_KEYS = ("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio")
 HARMLESS = ("hf_tokenizer_name", "tokenizer_kwargs", "patch_dropout", "hf_model_pretrained")
 """Settings that change nothing in evaluation, or that only say where the tokenizer is."""
-RESAMPLE = {"bilinear": 2, "bicubic": 3}
-"""Filters by the numbers that Pillow and transformers give them."""
+RESAMPLE = {name: number for number, name in MODES.items()}
+"""Filters -> the numbers that Pillow and transformers give them."""
 
 _LAYER = {
     "ln_1": "layer_norm1",
