@@ -83,12 +83,9 @@ def aliases(class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def is_imagenet(class_names: Sequence[str]) -> bool:
-    """Whether these are names of the 1000 classes, in the order of the logits."""
-    return len(class_names) == len(synsets()) and _usual_order(class_names)
-
-
-def _usual_order(class_names: Sequence[str]) -> bool:
-    """Whether 1000 names are those of ImageNet in its order: more than half of them are a name of their class."""
+    """Whether these are names of the 1000 classes in the order of the logits: more than half are one of their class."""
+    if len(class_names) != len(synsets()):
+        return False
     agree = sum(
         plain_name(name) in {plain_name(other) for other in (synset, *names_of(synset), *_all_names(synset))}
         for name, synset in zip(class_names, synsets(), strict=True)

@@ -14,7 +14,7 @@ from xcore.contract import Split, UsageError, unknown
 from xcore.inputs.paths import existing_file, printable
 from xcore.inputs.tables import ENDINGS, Row, find_column, is_utf8, plain_cell, read_table
 from xcore_vision.files import Skipped
-from xcore_vision.options import ColumnOptions
+from xcore_vision.options import ColumnOptions, FolderOptions
 from xcore_vision.splits import MARKS, NUMBERS
 
 FILE = (
@@ -44,8 +44,10 @@ WATERBIRDS = ("img_filename", "y", "place", "place_filename")
 """Columns by which the table of Waterbirds is known; it has the classes and places as numbers."""
 BIRDS, PLACES = ("landbird", "waterbird"), ("land", "water")
 CELEBA, CELEBA_SPLITS = "list_attr_celeba", "list_eval_partition"
-SOLUTIONS = {"LOC_train_solution.csv": "train", "LOC_val_solution.csv": "val"}
-"""ImageNet's tables of the classes of pictures -> the name of the split."""
+SOLUTIONS = ("LOC_train_solution.csv", "LOC_val_solution.csv")
+"""ImageNet's tables of the classes of pictures."""
+SYNSETS = "LOC_synset_mapping.txt"
+"""ImageNet's file of the names of its classes."""
 
 
 class Described(NamedTuple):
@@ -136,7 +138,7 @@ def describe_rows(
             described = Described(
                 which,
                 number,
-                printable(_named(plain_cell(row.get(label)) if label else "", names.get(label, ()))),
+                printable(label_name(plain_cell(row.get(label)) if label else "", names.get(label, ()))),
                 given,
                 printable(plain_cell(row.get(own_group))) if own_group else "",
                 _utf8(plain_cell(row.get(caption))) if caption else "",
@@ -157,8 +159,9 @@ def _utf8(text: str) -> str:
     return text if is_utf8(text) else printable(text)
 
 
-def _named(label: str, names: Sequence[str]) -> str:
-    return names[int(label)] if names and label.isdecimal() and int(label) < len(names) else label
+def label_name(label: str, names: Sequence[str]) -> str:
+    """The name of the class of a number; a label that is no number, or has no name, stays as it is."""
+    return names[int(label)] if label.isdecimal() and int(label) < len(names) else label
 
 
 def _with_phrases(
@@ -197,13 +200,13 @@ def _phrase(name: str, value: str, yes_no: bool) -> str:
 _YES, _NO = {"1", "True", "true"}, {"0", "-1", "False", "false"}
 
 
-def descriptions(options: Any, root: Path, parts: Iterable[Path], finder: Finder) -> list[Description]:
+def descriptions(options: FolderOptions, root: Path, parts: Iterable[Path], finder: Finder) -> list[Description]:
     """The tables that describe the pictures of a folder: those in it or in its parts, or one beside it.
 
     Parameters
     ----------
     options
-        `FolderOptions`.
+        The options that the user gave.
     root
         The folder of the data set.
     parts
@@ -232,15 +235,12 @@ def descriptions(options: Any, root: Path, parts: Iterable[Path], finder: Finder
     return []
 
 
-def table_files(options: Any, root: Path) -> list[Path]:
+def table_files(options: FolderOptions, root: Path) -> list[Path]:
     """Every table outside a folder that may describe its pictures: what identifies the data set, too."""
     given = [Path(options.metadata).expanduser()] if options.metadata else []
     beside = [_usual(root.resolve().parent), _celeba(root), *(near(root, name) for name in (*SOLUTIONS, SYNSETS))]
     splits = [near(root, CELEBA_SPLITS + ending) for ending in (".csv", ".txt")]
     return [file for file in (*given, *beside, *splits) if file is not None and file.is_file()]
-
-
-SYNSETS = "LOC_synset_mapping.txt"
 
 
 def near(root: Path, name: str) -> Path | None:

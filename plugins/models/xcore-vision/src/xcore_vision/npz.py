@@ -15,6 +15,7 @@ from xcore.contract import UsageError, unknown
 from xcore.inputs.images import Picture
 from xcore.inputs.paths import existing_file, printable
 from xcore_vision.files import stamp
+from xcore_vision.metadata import label_name
 from xcore_vision.options import ArrayOptions
 from xcore_vision.pictures import Kept, Pictures, Record
 from xcore_vision.splits import MARKS, NUMBERS
@@ -77,10 +78,10 @@ class Arrays(Pictures):
                 cells = {what: _text(column, row) for what, column in columns.items() if what != "mask"}
                 mark = cells["split"].lower()
                 if mark and mark not in MARKS and mark not in NUMBERS:
-                    skipped[name] = f"its split {mark!r} is none of {', '.join(MARKS)}"
+                    skipped[name] = f"its split {mark!r} is none of {', '.join((*MARKS, *NUMBERS))}"
                     continue
                 split = MARKS.get(mark) or NUMBERS.get(mark) or MARKS.get(part)
-                label = _class(cells["label"], names) if len(columns["label"]) else file.stem
+                label = label_name(cells["label"], names) if len(columns["label"]) else file.stem
                 mask = Kept(masks, row) if masks is not None else None
                 records.append(Record(name, Kept(shelf, row), label, split, cells["group"], cells["caption"], mask))
         super().__init__(options, str(path), str(file.resolve()), records, skipped=skipped)
@@ -204,7 +205,3 @@ def _text(column: Array, row: int) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="backslashreplace")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _class(label: str, names: Sequence[str]) -> str:
-    return names[int(label)] if label.isdecimal() and int(label) < len(names) else label

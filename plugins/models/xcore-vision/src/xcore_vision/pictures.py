@@ -325,6 +325,11 @@ class Pictures:
         self._note(f"few pictures in {printable(self._name)}: {', '.join(shown)}{more}; all of them are used")
 
     # -- reading -----------------------------------------------------------------------------------------------------
+    @property
+    def _sides(self) -> tuple[int, int]:
+        """(height, width) in pixels of the pictures that are given."""
+        return self._framing.size if isinstance(self._framing, Framing) else self._framing
+
     def _draw(self, pool: Sequence[Source], n: int, seed: int) -> tuple[list[int], Tensor]:
         """The positions in the pool of n pictures that can be read, and the pictures (m, 3, H, W)."""
         drawn: list[int] = []
@@ -336,8 +341,7 @@ class Pictures:
             if image is not None:
                 drawn.append(at)
                 images.append(image)
-        height, width = self._framing.size if isinstance(self._framing, Framing) else self._framing
-        return drawn, torch.stack(images) if images else torch.zeros(0, 3, height, width)
+        return drawn, torch.stack(images) if images else torch.zeros(0, 3, *self._sides)
 
     def _read(self, source: Source) -> Tensor | None:
         key = (source, self._framing)
@@ -352,15 +356,14 @@ class Pictures:
         return image
 
     def _mask(self, record: Record) -> Tensor:
-        height, width = self._framing.size if isinstance(self._framing, Framing) else self._framing
         if record.mask is None or self._skipped.get(_shown(record.mask), "").startswith(_BAD_MASK):
-            return torch.zeros(height, width)
+            return torch.zeros(self._sides)
         try:
             limits = self._framing, self._options.max_pixels
             return read_mask(content(record.mask), content(record.source), *limits)
         except Unreadable as error:
             self._skip(record.mask, "", f"{_BAD_MASK}{record.id}: {error}")
-            return torch.zeros(height, width)
+            return torch.zeros(self._sides)
 
     def _meta(self, records: Sequence[Record]) -> dict[str, Any]:
         """What is known of the samples beside their classes; what the source has for no picture at all is left out."""
@@ -374,8 +377,7 @@ class Pictures:
             meta["attributes"] = tuple(_attributes(self._attributes, r.attributes) for r in records)
         if has_masks:
             masks = [self._mask(r) for r in records]
-            height, width = self._framing.size if isinstance(self._framing, Framing) else self._framing
-            meta["masks"] = torch.stack(masks) if masks else torch.zeros(0, height, width)
+            meta["masks"] = torch.stack(masks) if masks else torch.zeros(0, *self._sides)
         return meta
 
     @cached_property
