@@ -243,6 +243,16 @@ def test_arrays_with_splits_masks_and_names(tmp_path: Path) -> None:
     assert len(Arrays(ArrayOptions(size=8), str(tmp_path / "m.npz")).samples("0", "train", 99, 0)) == 9
 
 
+def test_pictures_in_arrays_without_a_class_or_with_an_unknown_split_are_named(tmp_path: Path) -> None:
+    pixels = np.stack([np.asarray(picture(i, (16, 12))) for i in range(4)])
+    np.savez(tmp_path / "a.npz", images=pixels, labels=["cat", "", "cat", "cat"], split=["", "", "tset", "2"])
+    data = Arrays(ArrayOptions(size=8), str(tmp_path / "a.npz"))
+    assert data.classes == ("cat",)
+    assert data.skipped[0] == "a.npz/1: no class"
+    assert data.skipped[1].startswith("a.npz/2: its split 'tset' is none of train, ")
+    assert data.skipped[1].endswith(", 0, 1, 2")
+
+
 def test_arrays_that_are_no_pictures_are_one_clear_line(tmp_path: Path) -> None:
     wrong: dict[str, dict[str, Any]] = {
         "no array of pictures.*images=ARRAY, one of some": {"some": np.zeros(3)},

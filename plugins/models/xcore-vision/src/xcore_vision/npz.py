@@ -82,6 +82,9 @@ class Arrays(Pictures):
                     continue
                 split = MARKS.get(mark) or NUMBERS.get(mark) or MARKS.get(part)
                 label = label_name(cells["label"], names) if len(columns["label"]) else file.stem
+                if not label:
+                    skipped[name] = "no class"
+                    continue
                 mask = Kept(masks, row) if masks is not None else None
                 records.append(Record(name, Kept(shelf, row), label, split, cells["group"], cells["caption"], mask))
         super().__init__(options, str(path), str(file.resolve()), records, skipped=skipped)
