@@ -73,6 +73,12 @@ def test_what_all_pictures_of_concepts_share_is_no_concept(paintings: Path) -> N
     assert any("pictures of the other concepts" in note for note in explained([str(paintings)]).notes)
 
 
+def test_pictures_of_the_other_concepts_count_as_forward_passes(paintings: Path) -> None:
+    """16 of the class, 10 of each of 5 concepts that CAVs are fitted on, and 20 of each in random sets."""
+    pytest.importorskip("xcore_vision")
+    assert explained([str(paintings)]).cost.forwards == 16 + 5 * 10 + 5 * 20
+
+
 def test_few_concepts_are_compared_with_samples_of_other_classes(paintings: Path) -> None:
     pytest.importorskip("xcore_vision")
     got = explained([str(paintings)], concepts=("bright", "plain", "dull"))

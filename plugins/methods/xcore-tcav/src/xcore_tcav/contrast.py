@@ -33,8 +33,8 @@ def renderings(sets: Sequence[ConceptSet], options: TcavOptions) -> tuple[list[s
     from_folders = chosen_source(options) == "folders"
     if options.contrast == "random" or (not asked and (options.against or not from_folders)):
         return as_concepts, []
-    size = max(len(s.fit_samples) for s in sets)
-    pool = min(sum(len(_pictures(other)) for other in sets if other is not s) // 2 for s in sets)
+    size, counts = max(len(s.fit_samples) for s in sets), [len(_pictures(s)) for s in sets]
+    pool = (sum(counts) - max(counts)) // 2  # where the fewest others are left
     lack = ""
     if len(sets) < LEAST:
         lack = f"at least {LEAST} concepts are needed, and there are {len(sets)}"

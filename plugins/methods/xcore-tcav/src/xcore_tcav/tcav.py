@@ -58,8 +58,6 @@ class Tcav:
         start, o = time.perf_counter(), self.options
         if missing := {"activations", "gradients"} - task.classifier.can:
             raise NotApplicable(f"tcav needs {' and '.join(sorted(missing))}, and this classifier gives none")
-        random_ids: set[str] = set()
-        task = replace(task, random_set=_recording(task.random_set, random_ids))
         names = tuple(dict.fromkeys(o.layers)) or (task.layer or task.classifier.default_layer,)
         scorers, undefined = _scorers(task, names, o)
         sets, source_notes = load_concept_sets(task, o)
@@ -67,7 +65,9 @@ class Tcav:
             raise UsageError("relative TCAV compares concepts, but there is only one", "name more with tcav.concepts")
         ranked_sets = [s for s in sets if s.name != o.against]
         renders, contrast_notes = contrast.renderings(sets, o)
-        task = replace(task, random_set=contrast.with_others(task.random_set, sets, task.seed))
+        random_ids: set[str] = set()
+        random_set = _recording(contrast.with_others(task.random_set, sets, task.seed), random_ids)
+        task = replace(task, random_set=random_set)
         for scorer in scorers.values():
             scorer.random_set = task.random_set
         before = time.perf_counter()
