@@ -8,8 +8,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.optimize import nnls as scipy_nnls
 from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF, PCA
+from xcore_craft.semi_nmf import semi_nmf
 from xcore_lens.extract import ENCODERS, agreement, encode, error, extract
-from xcore_lens.factorise import convex_nmf, semi_nmf
+from xcore_lens.factorise import convex_nmf
 
 from xcore.contract import UsageError
 

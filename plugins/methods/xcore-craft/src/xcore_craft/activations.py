@@ -225,10 +225,13 @@ def token_note(split: SplitClassifier) -> str:
     """That the logits depend on the class token alone, if they do."""
     if split.tokens_read is None:
         return ""
-    tokens = "token" if split.tokens_read == 1 else f"{split.tokens_read} tokens"
+    beside = split.tokens_read - 1
+    tokens, say = "its class token", "it says"
+    if beside:
+        tokens, say = f"{tokens} and the {'token' if beside == 1 else f'{beside} tokens'} next to it", "they say"
     return (
-        f"behind this layer the network reads nothing but its class {tokens}, so the concepts are found in what it "
-        "says of images and crops, and the maps show in which crops a concept is (an earlier layer has finer maps)"
+        f"behind this layer the network reads nothing but {tokens}, so the concepts are found in what {say} of images "
+        "and crops, and the maps show in which crops a concept is (an earlier layer has finer maps)"
     )
 
 

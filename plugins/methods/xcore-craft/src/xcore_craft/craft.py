@@ -39,7 +39,7 @@ from xcore_craft.crops import (
     maps_from_positions,
     top_crops,
 )
-from xcore_craft.factorise import Factors, factorise, factorise_signed, nnls
+from xcore_craft.factorise import Factors, factorise, factorise_signed, most_concepts, nnls
 from xcore_craft.importance import Importance, sobol_importance
 from xcore_craft.options import Options
 from xcore_craft.sobol import designs
@@ -89,10 +89,10 @@ class Decomposition:
 class Craft:
     """Concepts of a class, found in crops of its images.
 
-    The activations of all crops are factorised into non-negative codes and atoms, A ~ U W. Where activations have both
-    signs, the atoms have, too (semi-NMF). Then the images are coded at each position by non-negative least squares for
-    the same W. The importance of a concept is the total Sobol index
-    of the class logit when its codes in an image are multiplied by one uniform mask, averaged over images.
+    The activations of all crops are factorised into non-negative codes and atoms, A ~ U W. Where some activations are
+    negative, the atoms may be negative too (semi-NMF). Then the images are coded at each position by non-negative least
+    squares for the same W. The importance of a concept is the total Sobol index of the class logit when its codes in an
+    image are multiplied by one uniform mask, averaged over images.
 
     Raises
     ------
@@ -188,9 +188,8 @@ class Craft:
         designs(1, self.options.designs, task.seed, self.options.sampler)  # refuses a wrong number of points
 
     def _number_of_concepts(self, wanted: int, rows: Tensor) -> int:
-        """The number of concepts, lowered if it is the default and the rows are too few (or the channels) for it."""
-        most = min(len(rows) // 2, rows.shape[1])
-        return wanted if "k" in self.options.model_fields_set else max(1, min(wanted, most))
+        """The number of concepts; the default is lowered where the rows or the channels are too few for it."""
+        return wanted if "k" in self.options.model_fields_set else min(wanted, most_concepts(*rows.shape))
 
     def _sub_concept_sets(self, task: Task, found: Decomposition, notes: list[str]) -> list[CropSet]:
         """The crops of the most important concepts, to be factorised at an earlier layer; notes say what is left out.
@@ -365,9 +364,9 @@ def concept_maps(
     crops
         The n crops.
     """
-    if grid_of_rows := split.positions(grid.size):
-        extra, *shape = grid_of_rows
-        return maps_from_positions(codes[:, extra:], (shape[0], shape[1]), grid.size)
+    if positions := split.positions(grid.size):
+        extra, rows, columns = positions
+        return maps_from_positions(codes[:, extra:], (rows, columns), grid.size)
     by_image = torch.zeros(len(codes), len(grid.corners), crop_codes.shape[1])
     for (image, corner), u in zip(crops, torch.from_numpy(crop_codes).float(), strict=True):
         by_image[image, corner] = u

@@ -55,13 +55,10 @@ def factorise(a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e
     UsageError
         If k exceeds min(n, C), or `a` has negative entries, or only zeros.
     """
-    _check_rank(a, k)
+    scale = _checked_scale(a, k)
     low = float(a.min())
     if low < 0:
         raise UsageError(f"cannot factorise negative values (down to {low:.3g}) into non-negative factors")
-    scale = float(np.sqrt(np.mean(a**2)))
-    if scale == 0:
-        raise UsageError("all activations are zero, so there is nothing to factorise", "choose another layer")
     model = NMF(k, init="nndsvda", solver="cd", max_iter=max_iter, tol=tol, random_state=seed % 2**32)
     with warnings.catch_warnings():  # `Factors.converged` says it instead
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -78,24 +75,30 @@ def factorise_signed(a: Array, k: int, seed: int, max_iter: int = 1000, tol: flo
 
     The parameters are those of `factorise`, and the errors too, but for negative entries.
     """
-    _check_rank(a, k)
-    scale = float(np.sqrt(np.mean(a**2)))
-    if scale == 0:
-        raise UsageError("all activations are zero, so there is nothing to factorise", "choose another layer")
+    scale = _checked_scale(a, k)
     fit = semi_nmf(a / scale, k, seed, max_iter, tol)
     codes = nnls(a, fit.atoms)
     error = float(np.linalg.norm(a - codes @ fit.atoms) / np.linalg.norm(a))
     return Factors(codes, fit.atoms, error, fit.iterations, fit.converged)
 
 
-def _check_rank(a: Array, k: int) -> None:
-    """Refuse to find more concepts than there are rows or channels."""
+def most_concepts(rows: int, channels: int) -> int:
+    """How many concepts are looked for at most, unless the user sets their number: half as many as there are rows."""
+    return max(1, min(rows // 2, channels))
+
+
+def _checked_scale(a: Array, k: int) -> float:
+    """The root mean square of the rows; refuses more concepts than rows or channels, and rows that are all zero."""
     n, channels = a.shape
     if k > min(n, channels):
         raise UsageError(
             f"cannot find {k} concepts in the activations of {n} crops with {channels} channels",
             f"set craft.k to at most {min(n, channels)}" + (" or give more images" if n < channels else ""),
         )
+    scale = float(np.sqrt(np.mean(a**2)))
+    if scale == 0:
+        raise UsageError("all activations are zero, so there is nothing to factorise", "choose another layer")
+    return scale
 
 
 def nnls(a: Array, atoms: Array, chunk: int = 4096) -> Array:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import TruncatedSVD
 from xcore_craft.factorise import factorise, nnls
+from xcore_craft.semi_nmf import clusters, semi_nmf
 
 from xcore.contract import UsageError
-from xcore_lens.factorise import clusters, convex_nmf, semi_nmf
+from xcore_lens.factorise import convex_nmf
 from xcore_lens.options import Extractor
 
 Array = NDArray[np.float64]
@@ -45,7 +46,8 @@ def extract(extractor: Extractor, a: Array, k: int, seed: int, max_iter: int = 1
     """The atoms V that minimise ||A - U V|| under the constraints of the extractor.
 
     - ``nmf``: U, V >= 0 (coordinate descent, `xcore_craft.factorise`);
-    - ``semi-nmf``: U >= 0; ``convex-nmf``: U >= 0 and V = W A with W >= 0 (`xcore_lens.factorise`);
+    - ``semi-nmf``: U >= 0 (`xcore_craft.semi_nmf`);
+    - ``convex-nmf``: U >= 0 and V = W A with W >= 0 (`xcore_lens.factorise`);
     - ``pca``: V orthonormal: the leading right singular vectors, which are principal axes if the mean of `a` is zero,
       each with the sign that makes its codes add up to zero or more;
     - ``kmeans``: U one-hot (Lloyd's algorithm).

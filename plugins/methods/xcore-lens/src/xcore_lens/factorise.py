@@ -10,9 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from xcore_craft.semi_nmf import Fit, alternate, clusters, semi_nmf
-
-__all__ = ["clusters", "convex_nmf", "semi_nmf"]
+from xcore_craft.semi_nmf import Fit, alternate, clusters
 
 Array = NDArray[np.float64]
 

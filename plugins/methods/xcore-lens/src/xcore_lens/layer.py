@@ -172,8 +172,8 @@ def maps_and_crop_codes(
         return maps_from_crops(shown, grid), shown
     positions = split.positions(grid.size)
     assert positions is not None  # otherwise the crops were read
-    extra, *shape = positions
-    maps = maps_from_positions(codes[:, extra:].clamp_min(0), (shape[0], shape[1]), grid.size)
+    extra, rows, columns = positions
+    maps = maps_from_positions(codes[:, extra:].clamp_min(0), (rows, columns), grid.size)
     height, width = grid.window
     means = [maps[:, :, top : top + height, left : left + width].mean((2, 3)) for top, left in grid.corners]
     return maps, torch.stack(means).permute(2, 0, 1)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from xcore_craft.activations import SplitClassifier, token_note, treatment_note
 from xcore_craft.crops import CropGrid, crop_grid, exemplar_samples, top_crops
+from xcore_craft.factorise import most_concepts
 from xcore_craft.sobol import designs
 
 from xcore.contract import (
@@ -153,9 +154,9 @@ class Lens:
             designs(1, o.designs)  # refuses a wrong number of points
 
     def _number_of_concepts(self, rows: Tensor) -> int:
-        """The number of concepts, lowered if it is the default and the rows (N, R, C) are too few for it."""
-        most = min(rows.shape[0] * rows.shape[1] // 2, rows.shape[2])
-        return self.options.k if "k" in self.options.model_fields_set else max(1, min(self.options.k, most))
+        """The number of concepts; the default is lowered where there are too few rows (N, R, C) or channels for it."""
+        o, (images, of_each, channels) = self.options, rows.shape
+        return o.k if "k" in o.model_fields_set else min(o.k, most_concepts(images * of_each, channels))
 
     def _extract(self, extractor: Extractor, rows: Tensor, k: int, seed: int) -> Atoms:
         """The dictionary of the rows (n, R, C) of n images."""
@@ -256,7 +257,7 @@ class Lens:
         if o.stability and stability is None:
             yield "stability is unknown, because half of the images are too few for a dictionary"
         if not atoms.converged:
-            yield (f"{extractor} had not converged after {atoms.iterations} iterations (lens.max_iter sets the limit)")
+            yield f"{extractor} had not converged after {atoms.iterations} iterations (lens.max_iter sets the limit)"
         if o.extractor == "pca" and o.centre:
             yield "the codes of centred pca average to zero, and under an affine head so do all importances"
 
