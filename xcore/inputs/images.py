@@ -19,10 +19,6 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from xcore.inputs.paths import IMAGE_SUFFIXES
-
-SUFFIXES = IMAGE_SUFFIXES
-"""Endings of the names of image files, in lower case."""
 MAX_PIXELS = 100_000_000
 """Largest image that is read unless the caller gives another limit."""
 

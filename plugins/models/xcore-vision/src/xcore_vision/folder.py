@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xcore.contract import Split, UsageError
-from xcore.inputs.images import SUFFIXES
-from xcore.inputs.paths import existing_folder, printable
+from xcore.inputs.paths import IMAGE_SUFFIXES, existing_folder, printable
 from xcore_vision.files import Skipped, folders, image_files, is_file
 from xcore_vision.metadata import SYNSETS, Described, Description, Finder, descriptions, merge, near, solutions
 from xcore_vision.options import FolderOptions
@@ -66,7 +65,7 @@ class _Contents:
         self._root, self._name, self._skipped = root, root.resolve().name, skipped
         self._base = root / PICTURES_OF_IMAGENET if (root / PICTURES_OF_IMAGENET).is_dir() else root
         masks = [self._base / name for name in MASKS if (self._base / name).is_dir()]
-        every = image_files(self._base, SUFFIXES, skipped, top=False)
+        every = image_files(self._base, IMAGE_SUFFIXES, skipped, top=False)
         self._files = [f for f in every if not any(mask in f.parents for mask in masks)]
         self._masks = {
             f.relative_to(mask).with_suffix("").as_posix(): f for mask in masks for f in every if mask in f.parents

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from xcore.contract import Modality, Samples, Split, Truth, UsageError, unknown
 from xcore.inputs.copies import groups
-from xcore.inputs.images import SUFFIXES, Framing, Picture, Unreadable, read_mask, read_picture
-from xcore.inputs.paths import existing_file, existing_folder, printable
+from xcore.inputs.images import Framing, Picture, Unreadable, read_mask, read_picture
+from xcore.inputs.paths import IMAGE_SUFFIXES, existing_file, existing_folder, printable
 from xcore.inputs.splits import SPLITS, places
 from xcore.inputs.tables import numbers_first
 from xcore.models.torch_model import TensorCache
@@ -398,9 +398,9 @@ class Pictures:
         if self._options.concepts is None:
             return {}
         root = existing_folder(self._options.concepts, "concept folder")
-        found = {printable(d.name): image_files(d, SUFFIXES, self._skipped) for d in folders(root)}
+        found = {printable(d.name): image_files(d, IMAGE_SUFFIXES, self._skipped) for d in folders(root)}
         empty = [name for name, files in found.items() if not files]
-        if not found and image_files(root, SUFFIXES, {}):
+        if not found and image_files(root, IMAGE_SUFFIXES, {}):
             raise UsageError(
                 f"the images of the concept folder {str(root)!r} lie in no sub-folder",
                 "it needs one sub-folder of images for each concept; "
