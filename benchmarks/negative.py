@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,6 @@ Array = NDArray[np.float64]
 K, SETS, ORDERS = 10, 40, 8
 TREATMENTS = ("semi-nmf", "convex-nmf", "shift", "relu", "split")
 ALONE = "semi-nmf of crops alone"
-FIGURES = ("R2", "share", "error", "same top", "fidelity", "deletion")
 BETTER: dict[str, Callable[[float], float]] = {
     "R2": lambda x: -x,
     "share": lambda x: abs(x - 1),
@@ -60,6 +59,7 @@ BETTER: dict[str, Callable[[float], float]] = {
     "deletion": lambda x: x,
 }
 """Figure -> what is smallest for the best treatment."""
+FIGURES = tuple(BETTER)
 DATA = {
     "minizoo/vit": "minizoo",
     "minizoo/vit-cats": "minizoo/cats-apples",
@@ -121,18 +121,19 @@ def _table(classifier: Classifier, name: str, layer: str, pairs: Sequence[tuple[
     """Print one table; the figures of the treatments in it."""
     print(f"\n{name}, `{layer}`, {', '.join(c for *_, c in pairs)}\n\n| | " + " | ".join(FIGURES) + " |")
     print("|---" * (len(FIGURES) + 1) + "|", flush=True)
-    rows = []
-    for treatment in TREATMENTS:
-        measured = [_measure(classifier, layer, *pair, treatment) for pair in pairs]
-        rows.append([float(np.mean([m[f] for m in measured])) for f in FIGURES])
-        print(f"| {treatment} | " + " | ".join(f"{x:.2f}" for x in rows[-1]) + " |", flush=True)
+
+    def row(label: str, at: str, treatment: str) -> list[float]:
+        measured = [_measure(classifier, at, *pair, treatment) for pair in pairs]
+        figures = [float(np.mean([m[f] for m in measured])) for f in FIGURES]
+        print(f"| {label} | " + " | ".join(f"{x:.2f}" for x in figures) + " |", flush=True)
+        return figures
+
+    rows = [row(treatment, layer, treatment) for treatment in TREATMENTS]
     if not split_at(classifier, layer, pairs[0][0]).positions(pairs[0][0].images.shape[-2:]):
-        measured = [_measure(classifier, layer, *pair, ALONE) for pair in pairs]
-        print(f"| {ALONE} | " + " | ".join(f"{np.mean([m[f] for m in measured]):.2f}" for f in FIGURES) + " |")
+        row(ALONE, layer, ALONE)
     other = nonnegative_layer(classifier, layer, pairs[0][0])
     if other:
-        measured = [_measure(classifier, other, *pair, "relu") for pair in pairs]
-        print(f"| nmf at `{other}` | " + " | ".join(f"{np.mean([m[f] for m in measured]):.2f}" for f in FIGURES) + " |")
+        row(f"nmf at `{other}`", other, "relu")
     else:
         print("| no layer is without negative activations |" + " |" * len(FIGURES))
     return np.array(rows)
@@ -199,10 +200,9 @@ def _measure(
     target = classifier.classes.index(cls)
     found = find(classifier, layer, explained, treatment)
     split, plain = found.split, split_at(classifier, layer, explained)
-    rows_of = plain.to_rows
     importance = _importance(found, plain, explained, target)
 
-    a = rows_of(plain.probe.activations(heldout))
+    a = plain.to_rows(plain.probe.activations(heldout))
     u = found.codes_of(a)
     rebuilt = u @ found.atoms + found.offset
     read = split.read(a)
@@ -229,7 +229,7 @@ def _importance(found: Found, plain: SplitClassifier, samples: Samples, target: 
     a = plain.to_rows(plain.probe.activations(few))
     codes = found.codes_of(a)
     made = sobol_importance(
-        SplitClassifier(plain.probe, plain.shape, plain.tokens_read, shift=found.offset),
+        replace(plain, shift=found.offset),
         a - found.offset,
         codes,
         found.atoms,

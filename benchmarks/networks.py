@@ -159,7 +159,7 @@ def _of_segments(task: Task, made: Explanation) -> tuple[bool, str]:
         apart = max(apart, abs(total - (float(entry["whole"]) - float(entry["empty"]))))
     segments = made.concepts[0].evidence["segments"]
     text = f"{segments:.0f} segments, efficiency {apart:.0e}"
-    return _verdict({"efficiency": apart <= EFFICIENT, "maps": _maps_vary(made)}, text, "")
+    return _verdict({"efficiency": apart <= EFFICIENT, "maps": _maps_vary(made)}, text)
 
 
 def _of_directions(task: Task, made: Explanation) -> tuple[bool, str]:
@@ -179,12 +179,12 @@ CHECKS: dict[str, Callable[[Task, Explanation], tuple[bool, str]]] = {
 }
 
 
-def _verdict(checks: dict[str, bool], text: str, more: str) -> tuple[bool, str]:
+def _verdict(checks: dict[str, bool], *figures: str) -> tuple[bool, str]:
+    """Whether all checks hold, and what the table shows: the first figure, or what fails and all figures."""
     failed = [name for name, holds in checks.items() if not holds]
-    return (
-        not failed,
-        f"ok: {text}" if not failed else f"fails: {', '.join(failed)} ({text}{', ' + more if more else ''})",
-    )
+    if not failed:
+        return True, f"ok: {figures[0]}"
+    return False, f"fails: {', '.join(failed)} ({', '.join(figures)})"
 
 
 def _head(task: Task, layer: str) -> float:

@@ -304,9 +304,9 @@ def check(folder: Path) -> None:
         files = sorted((folder / name).glob("*.jpg"))
         pixels = torch.stack([read_picture(file, classifier.framing) for file in files])
         logits = classifier.logits(Samples("image", pixels, tuple(file.name for file in files)))
-        cls = find_class(name, classifier.classes, classifier.aliases)
-        right = (logits.argmax(1) == classifier.classes.index(cls)).float().mean()
-        probability = logits.softmax(1)[:, classifier.classes.index(cls)].mean()
+        index = classifier.classes.index(find_class(name, classifier.classes, classifier.aliases))
+        right = (logits.argmax(1) == index).float().mean()
+        probability = logits.softmax(1)[:, index].mean()
         print(f"{name}: {right:.0%} recognised, mean probability {probability:.2f}")
 
 

@@ -13,6 +13,7 @@ from timm.models import vision_transformer as vit
 from torch import nn
 
 from xcore import explain
+from xcore.inputs.arrays import as_samples
 from xcore.models.classifiers import TorchClassifier
 
 SIDE, CLASSES = 64, 3
@@ -66,7 +67,7 @@ def test_default_options(name: str, images: torch.Tensor) -> None:
         d = made.dictionary
         assert d is not None
         assert torch.isfinite(d.codes).all()
-        a = classifier.open(d.layer).activations(_samples(images))
+        a = classifier.open(d.layer).activations(as_samples(images))
         noted = any("some activations of this layer are negative" in note for note in made.notes)
         assert noted == (float(a[:, : 1 if name in READ_A_TOKEN else None].min()) < 0)
         assert all(c.maps is not None and c.maps.shape == (4, SIDE, SIDE) for c in made.concepts)
@@ -74,9 +75,3 @@ def test_default_options(name: str, images: torch.Tensor) -> None:
         assert sum(vary) >= len(vary) / 2
         if name in READ_A_TOKEN and a.ndim == 3:
             assert any("reads nothing but its class" in note for note in made.notes)
-
-
-def _samples(images: torch.Tensor) -> object:
-    from xcore.inputs.arrays import as_samples
-
-    return as_samples(images)
