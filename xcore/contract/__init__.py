@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xcore.contract.hooks import hookimpl as hookimpl
     from xcore.contract.options import Options as Options
     from xcore.contract.options import split as split
+    from xcore.contract.options import split_numbers as split_numbers
     from xcore.contract.options import validate as validate
     from xcore.contract.protocols import Classifier as Classifier
     from xcore.contract.protocols import Dataset as Dataset
@@ -66,7 +67,7 @@ _HOMES = {
     "xcore.base.errors": ("MissingError", "NotApplicable", "PluginError", "UsageError", "XcoreError", "unknown"),
     "xcore.base.seeding": ("seeded",),
     "xcore.contract.hooks": ("Fingerprint", "Register", "hookimpl"),
-    "xcore.contract.options": ("Options", "split", "validate"),
+    "xcore.contract.options": ("Options", "split", "split_numbers", "validate"),
     "xcore.contract.protocols": (
         *("Classifier", "Dataset", "Engine", "Explainer", "Generator", "Metric", "Probe", "Progress", "Purpose"),
         *("RandomSet", "Run", "Task"),

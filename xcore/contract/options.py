@@ -34,6 +34,11 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def split_numbers(value: Any) -> Any:
+    """Numbers as on a command line, ``10,60``, for a `BeforeValidator`; what is no string is left to the validation."""
+    return split(value) if isinstance(value, str) else value
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 

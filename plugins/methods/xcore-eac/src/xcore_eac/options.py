@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from xcore.contract import Options, split
-
-
-def _numbers(value: Any) -> Any:
-    """Numbers as on a command line: ``10,60``."""
-    return split(value) if isinstance(value, str) else value
+from xcore.contract import Options, split_numbers
 
 
 class EacOptions(Options):
@@ -75,7 +70,7 @@ class EacOptions(Options):
 class FelzenszwalbOptions(Options):
     """Options of the segmenter `felzenszwalb`."""
 
-    segments: Annotated[tuple[int, int], BeforeValidator(_numbers)] = Field(
+    segments: Annotated[tuple[int, int], BeforeValidator(split_numbers)] = Field(
         default=(10, 60),
         description="least and largest number of segments: the scale is changed until their number lies between them",
     )

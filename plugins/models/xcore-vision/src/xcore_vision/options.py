@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from xcore.contract import Options, split
+from xcore.contract import Options, split, split_numbers
 
 
 def _names(value: Any) -> Any:
@@ -26,12 +26,8 @@ def _names(value: Any) -> Any:
     return tuple(names)
 
 
-def _numbers(value: Any) -> Any:
-    return split(value) if isinstance(value, str) else value
-
-
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-Triple = Annotated[tuple[float, float, float], BeforeValidator(_numbers)]
+Triple = Annotated[tuple[float, float, float], BeforeValidator(split_numbers)]
 
 
 class ClassifierOptions(Options):
