@@ -11,7 +11,7 @@ from PIL import Image
 
 from xcore.contract import Concept, UsageError
 from xcore.report.highlighted import HighlightedTexts, as_plain, from_plain, highlight, named, synonyms
-from xcore.report.pictures import draw
+from xcore.report.pictures import draw, gallery
 from xcore.report.typeset import AGAINST, FOR, WIDTH, typeset
 from xcore.store.run_directory import Store
 
@@ -197,7 +197,7 @@ def test_a_picture_is_as_high_as_its_lines(explanation, texts):
 
 
 def test_a_notebook_shows_the_picture_of_text_and_of_nothing_none(explanation, texts):
-    png = explanation(LACKLUSTER, explained=texts("lackluster"))._repr_png_()
+    png = gallery(explanation(LACKLUSTER, explained=texts("lackluster")))
     assert png is not None
     assert Image.open(io.BytesIO(png)).format == "PNG"
-    assert explanation(LACKLUSTER)._repr_png_() is None
+    assert gallery(explanation(LACKLUSTER)) is None

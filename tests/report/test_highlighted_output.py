@@ -16,7 +16,7 @@ from xcore.api import bench, explain, report
 from xcore.cli.main import main
 from xcore.contract import Concept, Explanation, Ref, Samples
 from xcore.registry import load_registry
-from xcore.report import PAGE, build, render
+from xcore.report import PAGE, build, gallery, render
 from xcore.report.highlighted import as_plain, from_plain, highlight
 from xcore.report.page import page
 from xcore.report.terminal import print_highlighted
@@ -220,4 +220,4 @@ def test_a_live_explanation_shows_itself():
     made = explain("finds", classifier, texts, target="negative", registry=registry)
     assert made.explained is not None
     assert made.explained.texts == texts.texts
-    assert (made._repr_png_() or b"").startswith(b"\x89PNG")
+    assert (gallery(made) or b"").startswith(b"\x89PNG")

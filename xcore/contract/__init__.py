@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from xcore.contract.types import Dictionary as Dictionary
     from xcore.contract.types import Explanation as Explanation
     from xcore.contract.types import Outcome as Outcome
+    from xcore.contract.types import Presence as Presence
     from xcore.contract.types import Ref as Ref
     from xcore.contract.types import Score as Score
     from xcore.contract.types import Split as Split
@@ -78,8 +79,8 @@ _HOMES = {
     ),
     "xcore.contract.samples": ("Modality", "Samples"),
     "xcore.contract.types": (
-        *("Adapter", "Budget", "Cell", "Concept", "Cost", "Dictionary", "Explanation", "Outcome", "Ref", "Score"),
-        *("Split", "Status", "Truth"),
+        *("Adapter", "Budget", "Cell", "Concept", "Cost", "Dictionary", "Explanation", "Outcome", "Presence"),
+        *("Ref", "Score", "Split", "Status", "Truth"),
     ),
 }
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

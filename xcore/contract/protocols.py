@@ -245,6 +245,10 @@ class Explainer(Protocol):
 
     A method that opens another layer than `Task.layer` where the user names none may say which one by a method
     ``default_layer(classifier: Classifier, samples: Samples) -> str``, "" for none; `xcore layers` shows it.
+
+    A method may also say where the concepts of its explanation are in other samples, by a method
+    ``apply(explanation: Explanation, task: Task) -> Presence``. The samples of the task are then the other ones. Without
+    it, the dictionary or the directions of the explanation are used (see `xcore.models.presence`).
     """
 
     def explain(self, task: Task) -> Explanation:

@@ -7,10 +7,10 @@ this module is cheap. The record of an explanation has every field of `Explanati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xcore.contract.samples import Samples
 
@@ -26,6 +26,7 @@ __all__ = [
     "Dictionary",
     "Explanation",
     "Outcome",
+    "Presence",
     "Ref",
     "Score",
     "Split",
@@ -106,7 +107,7 @@ class Cost:
     """Largest memory of the process so far, in MB."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """The explanation that a method gives of one class, or, as an entry of `parts`, of one sample or group."""
 
@@ -131,12 +132,29 @@ class Explanation:
     explained: Samples | None = None
     """The explained texts, in the order of `Concept.local`, which the core adds; None for images."""
 
-    gallery: ClassVar[Callable[[Explanation], bytes | None]] = staticmethod(lambda explanation: None)
-    """Draws the top concepts as one PNG picture. `xcore.report` sets it: the contract itself cannot draw."""
+    def __repr__(self) -> str:
+        """One line: an explanation may hold megabytes of tensors, which nobody wants to see printed."""
+        top = [f"{c.name!r} {c.importance:.3g}" for c in self.concepts[:3]]
+        more = f", and {len(self.concepts) - 3} more" if len(self.concepts) > 3 else ""
+        shown = f": {', '.join(top)}{more} (importance: {self.importance_is})" if top else ""
+        return f"<explanation of {self.target!r} by {self.method}, {len(self.concepts)} concepts{shown}>"
 
-    def _repr_png_(self) -> bytes | None:
-        """The gallery of the top concepts, shown by notebooks."""
-        return Explanation.gallery(self)
+
+@dataclass(frozen=True, eq=False)
+class Presence:
+    """Where, and how strongly, the concepts of an explanation are in samples, such as new ones.
+
+    N samples, k concepts in the order of `Explanation.concepts`.
+    """
+
+    strength: Tensor
+    """(N, k) float32, in the unit that `strength_is` names. A concept that the method cannot find again is NaN."""
+    strength_is: str
+    """What the strength is, e.g. "mean coefficient of the atom over positions"."""
+    maps: Tensor | None = None
+    """(N, k, H, W) >= 0: where each concept is in each image; None if the method cannot say."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know, one line each."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Records become rows (`rows`), rows become the table (`build`, `table`, `notes`),
 `typeset` draw one explanation. This room is not public, and no result depends on it.
 """
 
-from xcore.contract.types import Explanation
 from xcore.report.build import build
 from xcore.report.data import to_pandas
 from xcore.report.pictures import draw, gallery
@@ -33,5 +32,3 @@ __all__ = [
     "write_all",
     "write_parquet",
 ]
-
-Explanation.gallery = staticmethod(gallery)  # a notebook shows an explanation with it

@@ -1,0 +1,111 @@
+"""An explanation in the hands of a user: shown, plotted, kept, loaded again, and found again in new samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from xcore.contract.samples import Samples
+from xcore.contract.types import Explanation, Presence
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explained(Explanation):
+    """An explanation with what it explains and how it was made, as `xcore.explain` and `xcore.load` give it.
+
+    In a notebook it shows a gallery of its concepts.
+    """
+
+    samples: Samples | None = None
+    """The explained samples, in the order of `Concept.maps` and `Concept.local`. None if they were not kept."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """How it was made, as JSON holds it: method, options, seed, layer, classes, target, models, generator, plugins."""
+
+    def show(self) -> None:
+        """Show the gallery in a notebook; elsewhere print the concepts."""
+        from xcore.report.notebook import show_explanation
+
+        show_explanation(self, self.samples)
+
+    def plot(self, what: str = "concepts", *, concepts: int = 3, samples: int = 6, axes: Any = None) -> Figure:
+        """Draw the explanation with matplotlib.
+
+        Parameters
+        ----------
+        what
+            "concepts": samples of each concept; "maps": where the concepts are in the explained images; "importances":
+            a bar for each concept.
+        concepts
+            How many concepts are drawn, the most important first.
+        samples
+            How many samples of a concept, or explained images, are drawn.
+        axes
+            For "importances": the axes to draw into; None = a new figure.
+        """
+        from xcore.report.plots import plot_explanation
+
+        return plot_explanation(self, self.samples, what, concepts, samples, axes)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each concept: rank, name, words, importance, and a column for each statistic of `evidence`."""
+        from xcore.report.notebook import concepts_frame
+
+        return concepts_frame(self)
+
+    def _repr_html_(self) -> str:
+        from xcore.report.notebook import explanation_html
+
+        return explanation_html(self, self.samples)
+
+    @classmethod
+    def of(cls, made: Explanation, samples: Samples | None, recipe: Mapping[str, Any]) -> Explained:
+        """A plain explanation with what it explains and how it was made."""
+        plain = {f.name: getattr(made, f.name) for f in fields(Explanation)}
+        return cls(**plain, samples=samples, recipe=recipe)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Applied(Presence):
+    """Where, and how strongly, the concepts of an explanation are in new samples, as `Explained.apply` gives it."""
+
+    names: tuple[str, ...] = ()
+    """The k concepts, the most important first."""
+    samples: Samples | None = None
+    """The N new samples."""
+
+    def __repr__(self) -> str:
+        n, k = self.strength.shape
+        return f"<{k} concepts in {n} samples (strength: {self.strength_is})>"
+
+    def plot(self, *, concepts: int = 3, samples: int = 6) -> Figure:
+        """Draw the samples with the map of each concept over them; without maps, a bar for each concept."""
+        from xcore.report.plots import plot_presence
+
+        return plot_presence(self, self.samples, self.names, concepts, samples)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The strengths (N, k): a row for each sample, named by its id, and a column for each concept."""
+        from xcore.report.notebook import presence_frame
+
+        return presence_frame(self, self.samples, self.names)
+
+    def show(self) -> None:
+        """Show the samples with their concepts in a notebook; elsewhere print the strengths."""
+        from xcore.report.notebook import show_presence
+
+        show_presence(self, self.samples, self.names)
+
+    def _repr_html_(self) -> str:
+        from xcore.report.notebook import presence_html
+
+        return presence_html(self, self.samples, self.names)
+
+
+def column_names(names: Sequence[str]) -> list[str]:
+    """Names of concepts as columns: one that appears several times gets its rank, so that no column is lost."""
+    return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
