@@ -9,16 +9,22 @@ from xcore.base.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from xcore.api import bench as bench
-    from xcore.api import explain as explain
     from xcore.contract.hooks import hookimpl as hookimpl
+    from xcore.explained import Explained as Explained
+    from xcore.explained import load as load
+    from xcore.interactive import data as data
+    from xcore.interactive import explain as explain
+    from xcore.interactive import open as open
     from xcore.report.highlighted import highlight as highlight
 
 __version__ = "0.1.0"
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "xcore.api": ("bench", "explain"),
+        "xcore.api": ("bench",),
         "xcore.contract.hooks": ("hookimpl",),
+        "xcore.explained": ("Explained", "load"),
+        "xcore.interactive": ("data", "explain", "open"),
         "xcore.report.highlighted": ("highlight",),
     },
 )

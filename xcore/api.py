@@ -1,10 +1,9 @@
-"""`bench`, `report` and `explain`: what the command line and a notebook both call."""
+"""`bench` and `report`: what the command line and a notebook both call."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,28 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from xcore.base.errors import MissingError, UsageError, XcoreError
 from xcore.base.files import read_json, slug, write_json
-from xcore.base.seeding import seeded
 from xcore.base.threads import let_waiting_threads_sleep
 from xcore.ci import gates as gate
 from xcore.ci.baseline import Baseline, Comparison
 from xcore.ci.verdict import Verdict
 from xcore.contract.options import validate
-from xcore.contract.samples import Samples
-from xcore.contract.types import Explanation, Ref
+from xcore.contract.types import Ref
 from xcore.registry import Registry, load_registry
 from xcore.report import MetricInfo, Table, build, draw, render, to_pandas, write_all
 from xcore.report.rows import ResultRow, metric_infos, plan_infos, rows
 from xcore.run.loop import IDENTITIES, Bench, Result
 from xcore.run.plan import Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
 from xcore.run.progress import Reporter
-from xcore.run.workbench import completed
 from xcore.store.environment import differences, record
 from xcore.store.identity import codes
 from xcore.store.run_directory import SCHEMA, Store
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
-    import torch
 
 DEFAULT_SUITE = "default"
 
@@ -175,92 +170,6 @@ def report(
         if error.hint or not (began := about.get("folder")) or Path(began) == Path.cwd():
             raise
         raise type(error)(error.message, f"run it in {began}, where the run was started") from error
-
-
-def explain(
-    method: str,
-    classifier: torch.nn.Module | Any,
-    samples: torch.Tensor | Samples | Sequence[str],
-    *,
-    target: str | int,
-    class_names: Sequence[str] | Mapping[Any, Any] = (),
-    contrast: torch.Tensor | Samples | Sequence[str] | None = None,
-    layer: str = "",
-    seed: int = 0,
-    options: Mapping[str, Any] | None = None,
-    generator: Any = None,
-    models: Mapping[str, Any] | None = None,
-    vocabulary: Sequence[str] = (),
-    workdir: str | Path = "",
-    registry: Registry | None = None,
-) -> Explanation:
-    """Explain one class of a live model with one method.
-
-    Parameters
-    ----------
-    method
-        Name of an explainer.
-    classifier
-        A `torch.nn.Module` that maps (n, 3, H, W) in [0, 1] to logits, or anything that fulfils `Classifier`.
-    samples
-        Images (n, 3, H, W) in [0, 1] of the class, texts, or `Samples`.
-    target
-        Class name or index; a name in another spelling, or another name that the classifier knows, is found, too.
-    class_names
-        The names of the module's outputs, in order, or a mapping index -> name such as ``config.id2label``.
-    contrast
-        Images or texts of other classes, for methods that compare with random sets.
-    layer
-        A name in `named_modules()`; "" = the classifier's own default.
-    options
-        Options of the method, as on `xcore show METHOD`.
-    generator, models, vocabulary
-        For methods that draw or ask: a generator, helper models by role, phrases to try (of texts, their own words).
-        A generator or a model is an object, or the reference that the command line takes: ``"blip-decoder:DIR"``.
-    workdir
-        Where `Explanation.files` are written; "" = a new temporary folder, which is left for the caller.
-
-    Returns
-    -------
-    Explanation
-
-    Raises
-    ------
-    UsageError, MissingError
-        For what is wrong with the request, or missing from it.
-    NotApplicable
-        If the method cannot explain this classifier.
-    """
-    from xcore.models.classifiers import as_classifier
-    from xcore.run.checks import check_target
-    from xcore.run.live import check_read, helpers, live_task
-
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise UsageError(f"the seed is {seed!r}", "pass a whole number from 0 to 2**32 - 1")
-    registry = registry or load_registry()
-    ref = Ref(method, dict(options or {}))
-    explainer = registry.create("explainer", ref)
-    model = as_classifier(classifier, class_names)
-    drawing, played = helpers(registry, ref, generator, models or {}, model.modality)
-    task = live_task(
-        model,
-        samples,
-        target,
-        contrast=contrast,
-        layer=layer,
-        seed=seed,
-        generator=drawing,
-        models=played,
-        renderings=registry.rendering,
-        vocabulary=vocabulary,
-        workdir=Path(workdir or tempfile.mkdtemp(prefix="xcore-")),
-        store=Path(tempfile.gettempdir()) / "xcore-artifacts",
-    )
-    with seeded(seed):
-        check_read(task)
-        check_target(task)
-        made: Explanation = explainer.explain(task)
-    return completed(made, task)
 
 
 def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registry: Registry | None = None) -> Suite:

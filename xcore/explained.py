@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.contract.samples import Samples
@@ -11,7 +13,13 @@ from xcore.contract.types import Explanation, Presence
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
+    import torch
     from matplotlib.figure import Figure
+
+    from xcore.contract.protocols import Classifier
+    from xcore.contract.types import Ref
+    from xcore.inputs.arrays import Data
+    from xcore.registry import Registry
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,6 +70,74 @@ class Explained(Explanation):
 
         return explanation_html(self, self.samples)
 
+    def save(self, path: str | Path) -> Path:
+        """Keep the explanation, its samples and its pictures in a folder, which `xcore.load` reads.
+
+        Parameters
+        ----------
+        path
+            A new or empty folder, or one that holds an explanation that was kept so, which is replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder. It is there whole or not at all.
+
+        Raises
+        ------
+        UsageError
+            The folder holds something else, or cannot be written.
+        """
+        from xcore.report.pictures import draw
+        from xcore.store.kept import save
+
+        samples = self.samples
+        pictures = None if samples is None else partial(draw, self, samples)
+        return save(Path(path).expanduser(), self.plain, samples, self.recipe, pictures)
+
+    def apply(
+        self,
+        model: torch.nn.Module | Classifier | str | Ref,
+        samples: Data,
+        *,
+        contrast: Data | None = None,
+        generator: Any = None,
+        models: Mapping[str, Any] | None = None,
+        registry: Registry | None = None,
+    ) -> Applied:
+        """Find the concepts in other samples: where they are, and how strongly.
+
+        Parameters
+        ----------
+        model
+            The network that was explained, or another version of it: a module, a reference or a classifier.
+        samples
+            Images or texts in any of the forms that `xcore.explain` takes, of any class.
+        contrast, generator, models
+            As for `xcore.explain`, where the method needs them here, too; None = what the explanation was made with.
+
+        Returns
+        -------
+        Applied
+
+        Raises
+        ------
+        UsageError, MissingError
+            For what is wrong with the request, or missing from it.
+        NotApplicable
+            If the concepts cannot be found again, as those of a black box that has no layers.
+        """
+        from xcore.run.apply import apply
+
+        found, new = apply(self.plain, self.recipe, model, samples, contrast, generator, models or {}, registry)
+        plain = {f.name: getattr(found, f.name) for f in fields(Presence)}
+        return Applied(**plain, names=tuple(concept.name for concept in self.concepts), samples=new)
+
+    @property
+    def plain(self) -> Explanation:
+        """The explanation as the method made it."""
+        return Explanation(**{f.name: getattr(self, f.name) for f in fields(Explanation)})
+
     @classmethod
     def of(cls, made: Explanation, samples: Samples | None, recipe: Mapping[str, Any]) -> Explained:
         """A plain explanation with what it explains and how it was made."""
@@ -104,6 +180,24 @@ class Applied(Presence):
         from xcore.report.notebook import presence_html
 
         return presence_html(self, self.samples, self.names)
+
+
+def load(path: str | Path) -> Explained:
+    """Read an explanation that `Explained.save`, `xcore explain` or `xcore bench` kept.
+
+    Parameters
+    ----------
+    path
+        The folder of the explanation; or of a run, if it has only one. The record of a run holds no explained samples.
+
+    Raises
+    ------
+    UsageError
+        There is no explanation, there are several, or it is damaged.
+    """
+    from xcore.store.kept import load as read
+
+    return Explained.of(*read(Path(path).expanduser()))
 
 
 def column_names(names: Sequence[str]) -> list[str]:

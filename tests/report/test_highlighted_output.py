@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from xcore.api import bench, explain, report
+from xcore.api import bench, report
 from xcore.cli.main import main
 from xcore.contract import Concept, Explanation, Ref, Samples
+from xcore.interactive import explain
 from xcore.registry import load_registry
 from xcore.report import PAGE, build, gallery, render
 from xcore.report.highlighted import as_plain, from_plain, highlight

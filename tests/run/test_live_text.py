@@ -28,7 +28,7 @@ def task(samples, tmp_path, vocabulary=(), contrast=None):
     def count(texts):
         return torch.tensor([[text.split().count(w) for w in WORDS] for text in texts]).float()
 
-    return live_task(
+    made, _ = live_task(
         TorchClassifier(Bag(), ("no", "yes"), preprocess=count, modality="text", default_layer="hidden"),
         samples,
         "yes",
@@ -38,10 +38,9 @@ def task(samples, tmp_path, vocabulary=(), contrast=None):
         generator=None,
         models={},
         vocabulary=vocabulary,
-        renderings=lambda name: None,
-        workdir=tmp_path,
-        store=tmp_path,
+        artifacts=tmp_path,
     )
+    return made
 
 
 def test_the_words_of_the_texts_are_the_seeds_and_those_of_all_texts_the_random_words(tmp_path):

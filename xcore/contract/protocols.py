@@ -247,8 +247,8 @@ class Explainer(Protocol):
     ``default_layer(classifier: Classifier, samples: Samples) -> str``, "" for none; `xcore layers` shows it.
 
     A method may also say where the concepts of its explanation are in other samples, by a method
-    ``apply(explanation: Explanation, task: Task) -> Presence``. The samples of the task are then the other ones. Without
-    it, the dictionary or the directions of the explanation are used (see `xcore.models.presence`).
+    ``apply(explanation: Explanation, task: Task) -> Presence``. The samples of the task are then the other ones.
+    Without it, the dictionary or the directions of the explanation are used (see `xcore.models.presence`).
     """
 
     def explain(self, task: Task) -> Explanation:

@@ -87,7 +87,7 @@ class Unreadable(Exception):
     """A file cannot be read as an image. The message is the reason, in a few words."""
 
 
-def read_picture(picture: Picture, size: tuple[int, int] | Framing, max_pixels: int = MAX_PIXELS) -> Tensor:
+def read_picture(picture: Picture, size: tuple[int, int] | Framing | None, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Read one image and bring it to a size.
 
     The orientation (EXIF) is applied and transparent parts become white. Grey, CMYK and palette images become RGB, grey
@@ -100,7 +100,7 @@ def read_picture(picture: Picture, size: tuple[int, int] | Framing, max_pixels: 
     size
         How a classifier frames its input: pixels of 8 bits are resized and cropped by Pillow, as timm and torchvision
         do before they make a tensor. Or (height, width) of the result in pixels: the image is resized to cover it and
-        cropped at the centre.
+        cropped at the centre. None = it keeps its own size.
     max_pixels
         Larger images are refused.
 
@@ -219,7 +219,7 @@ def framed(images: Tensor, framing: Framing) -> Tensor:
     return torch.stack([_fitted(Image.fromarray(picture), framing) for picture in pixels])
 
 
-def _fitted(image: Image.Image, size: tuple[int, int] | Framing) -> Tensor:
+def _fitted(image: Image.Image, size: tuple[int, int] | Framing | None) -> Tensor:
     if image.mode.startswith("I") or image.mode == "F":
         # Kept as floats: Pillow would clip 16-bit values at 255.
         grey = _resized(Image.fromarray(_deep(image), mode="F"), size)
@@ -229,7 +229,9 @@ def _fitted(image: Image.Image, size: tuple[int, int] | Framing) -> Tensor:
     return torch.from_numpy(np.array(fitted, dtype=np.uint8)).permute(2, 0, 1).float().div(255)
 
 
-def _resized(image: Image.Image, size: tuple[int, int] | Framing) -> Image.Image:
+def _resized(image: Image.Image, size: tuple[int, int] | Framing | None) -> Image.Image:
+    if size is None:
+        return image
     if not isinstance(size, Framing):
         return ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.BICUBIC)
     height, width = size.resized(image.height, image.width)

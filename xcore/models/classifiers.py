@@ -291,21 +291,57 @@ class FunctionClassifier:
         return scores
 
 
-def as_classifier(model: Any, class_names: ClassList) -> Classifier:
-    """Make a classifier of a `torch.nn.Module` with class names; a `Classifier` is returned as it is.
+def as_classifier(
+    model: Any, class_names: ClassList = (), *, like: Samples | None = None, **settings: Any
+) -> Classifier:
+    """Make a classifier of a `torch.nn.Module`; a `Classifier` is returned as it is.
+
+    Parameters
+    ----------
+    model
+        The module or the classifier.
+    class_names
+        The names of the module's outputs. Without them, those in its ``config.id2label`` are taken, or ``class 0`` and
+        so on.
+    like
+        Images such as the module takes, by which its outputs are counted where they have no names; None = artificial
+        ones of common sizes.
+    **settings
+        Further arguments of `TorchClassifier`.
 
     Raises
     ------
     UsageError
-        `model` is neither, or a module comes without class names.
+        `model` is neither; or a classifier, which has names, is given other ones.
     """
     if isinstance(model, nn.Module):
-        if not class_names:
-            raise UsageError("a plain module needs names for its outputs", "pass class_names=[...]")
-        return TorchClassifier(model, class_names)
+        names = class_names or getattr(getattr(model, "config", None), "id2label", None)
+        if not names:
+            names = [f"class {i}" for i in range(_outputs(model, like, settings))]
+        return TorchClassifier(model, names, **settings)
     if isinstance(model, Classifier):
+        if class_names and class_list(class_names) != tuple(model.classes):
+            raise UsageError("this classifier has its own class names", "leave class_names out")
         return model
     raise UsageError(f"{type(model).__name__} is no classifier", "pass a torch.nn.Module or an xcore Classifier")
+
+
+def _outputs(module: nn.Module, like: Samples | None, settings: Mapping[str, Any]) -> int:
+    """How many logits a module gives; raises `UsageError` with its own reason if it reads no picture."""
+    if settings.get("modality") == "text":
+        raise UsageError("a module that reads texts needs names for its outputs", "pass class_names=[...]")
+    framing = settings.get("framing")
+    sizes = [framing.size] if framing is not None else [(side, side) for side in _SIZES]
+    pictures = [like.images[:1]] if like is not None else (artificial_pictures(*size)[:1] for size in sizes)
+    model = TorchModel(module, settings.get("preprocess"), device=settings.get("device"))
+    reason: Exception | None = None
+    for images in pictures:
+        try:
+            return model.logits(Samples("image", images, ("image/0",))).shape[1]
+        except (RuntimeError, ValueError, AssertionError) as error:  # what modules raise for a wrong input size
+            reason = reason or error
+    name = type(module).__name__
+    raise UsageError(f"the outputs of {name} cannot be counted: {reason}", "name them: class_names=[...]") from reason
 
 
 def checked_classes(classes: ClassList) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xcore.base.errors import UsageError, unknown
 from xcore.contract.protocols import Classifier, Dataset
 from xcore.contract.samples import Modality, Samples
 from xcore.contract.types import Split, Truth
+from xcore.inputs.class_names import ClassNames
 
 
 def framed_by(data: Dataset, classifier: Classifier) -> Dataset:
@@ -19,6 +20,24 @@ def framed_by(data: Dataset, classifier: Classifier) -> Dataset:
         return data
     made: Dataset = data.framed(framing)
     return made
+
+
+def class_names(data: Dataset, classifier: Classifier, known: ClassNames | None = None) -> dict[str, str]:
+    """Class of a data set -> the class of the classifier that it is; itself if it is none of them.
+
+    Parameters
+    ----------
+    known
+        The names of the classifier's classes, if somebody has them: those of thousands of classes take a while.
+    """
+    known = known or ClassNames(classifier.classes, getattr(classifier, "aliases", None))
+    aliases: Mapping[str, Sequence[str]] = getattr(data, "aliases", {})
+    found = {}
+    for cls in data.classes:
+        found[cls] = cls
+        with contextlib.suppress(UsageError):  # one that may be several classes keeps its name until it is explained
+            found[cls] = known.match(cls, aliases.get(cls, ())) or cls
+    return found
 
 
 class _View:

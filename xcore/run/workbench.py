@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from xcore.contract.types import Cell, Explanation, Ref, Split, Truth
 from xcore.inputs.class_names import ClassNames
 from xcore.inputs.words import content_words
 from xcore.registry import Registry
-from xcore.run.data import DataConcepts, NamedData, TrainingData, framed_by, further_samples, unseen
+from xcore.run.data import DataConcepts, NamedData, TrainingData, class_names, framed_by, further_samples, unseen
 from xcore.run.drawing import FramedGenerator, drawn_phrases, framing_like, generate_pool
 from xcore.run.plan import naming, renaming
 from xcore.run.random_sets import RandomSets
@@ -109,17 +108,9 @@ class Workbench:
         """Class of a data set -> the class of a cell's classifier that it is; itself if it is none of them."""
         key = digest(["class names", asdict(ref), asdict(cell.classifier)])
         if key not in self._made:
-            data, known = self.dataset(ref), self._known_names(cell)
-            found = {c: self._known_name(known, c, getattr(data, "aliases", {}).get(c, ())) for c in data.classes}
-            self._made[key] = found
+            self._made[key] = class_names(self.dataset(ref), self.classifier(cell), self._known_names(cell))
         names: dict[str, str] = self._made[key]
         return names
-
-    @staticmethod
-    def _known_name(known: ClassNames, cls: str, others: Sequence[str]) -> str:
-        with contextlib.suppress(UsageError):  # one that may be several classes keeps its name; `target` tells of it
-            return known.match(cls, others) or cls
-        return cls
 
     def _known_names(self, cell: Cell) -> ClassNames:
         key = f"names of {_key('classifier', cell.classifier)}"
