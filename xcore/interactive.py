@@ -269,6 +269,6 @@ def data(ref: str | Ref, *, plugins: Sequence[str | Path] = (), **options: Any) 
     """
     wanted = as_ref(ref)
     if wanted is None:
-        raise UsageError(f"a {type(ref).__name__} is no reference of a data set", "pass a string such as 'folder:DIR'")
+        raise UsageError(f"{type(ref).__name__} is no reference of a data set", "pass a string such as 'folder:DIR'")
     made: Dataset = load_registry(plugins).create("dataset", Ref(wanted.text, {**wanted.options, **options}))
     return made

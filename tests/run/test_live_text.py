@@ -58,9 +58,14 @@ def test_given_words_win(tmp_path):
     assert made.data.vocabulary == ("bad",)
 
 
-def test_one_string_is_refused():
-    with pytest.raises(UsageError, match="one string is no list of texts"):
-        as_samples("a good film")
+def test_one_string_is_one_text():
+    assert as_samples("a good film").texts == ("a good film",)
+
+
+def test_the_name_of_a_file_is_no_text(tmp_path):
+    (tmp_path / "review.txt").write_text("a good film")
+    with pytest.raises(UsageError, match="is the name of a file, and this classifier reads texts"):
+        as_samples(str(tmp_path / "review.txt"), "text")
 
 
 def test_samples_of_another_kind_are_refused(tmp_path):
@@ -90,7 +95,7 @@ def test_what_cannot_be_right_is_one_line(changed, message, tmp_path):
         ({"seed": -1}, "the seed is -1"),
         ({"seed": "a"}, "the seed is 'a'"),
         ({"seed": 2**70}, "the seed is"),
-        ({"target": None}, "the target is a NoneType"),
+        ({"target": 0.5}, "the target is a float"),
         ({"models": {"nonsense": None}}, "unknown role 'nonsense'"),
     ],
 )

@@ -38,7 +38,6 @@ def apply(
         How the explanation was made (see `xcore.run.live.recipe`).
     """
     from xcore.models.classifiers import as_classifier
-    from xcore.models.presence import presence
 
     registry = registry or load_registry([file for file in recipe.get("plugins", ()) if Path(file).is_file()])
     if (ref := as_ref(classifier)) is not None:
@@ -49,9 +48,10 @@ def apply(
             f"the explanation is of the class {explanation.target!r}, which this network does not have",
             "apply it to the network that was explained, or to another version of it",
         )
-    explainer = registry.create("explainer", _ref(recipe.get("method")) or Ref(explanation.method))
+    method = _ref(recipe.get("method")) or Ref(explanation.method)
+    explainer = registry.create("explainer", method)
     known = {role: ref for role, given in recipe.get("models", {}).items() if (ref := _ref(given)) is not None}
-    unasked = registry.fallbacks(registry.roles(_ref(recipe.get("method")) or Ref(explanation.method)), model.modality)
+    unasked = registry.fallbacks(registry.roles(method), model.modality)
     task, notes = live_task(
         model,
         samples,
@@ -70,6 +70,8 @@ def apply(
         if hasattr(explainer, "apply"):
             found: Presence = explainer.apply(explanation, replace(task, workdir=Path(folder)))
         else:
+            from xcore.models.presence import presence
+
             found = presence(explanation, model, task.samples)
     return replace(found, notes=(*found.notes, *notes)), task.samples
 

@@ -272,11 +272,17 @@ def _from_first_format(plain: Mapping[str, Any], tensors: Mapping[str, Tensor], 
 
 # -- pools of samples ------------------------------------------------------------------------------------------------
 def save_samples(samples: Samples, directory: Path) -> None:
-    """Write the images or texts of samples, without ids, labels and meta."""
+    """Write the images or texts of samples, without ids, labels and meta.
+
+    Images whose values are whole 255ths, as those from files are, are kept in 8 bits, and all others as they are.
+    """
     from safetensors.torch import save_file
 
     if samples.modality == "image":
-        save_file({"images": samples.images.contiguous()}, directory / "samples.safetensors")
+        images = samples.images.contiguous()
+        pixels = (images * 255).round().byte()
+        exact = bool((pixels.float() / 255 == images).all())
+        save_file({"images": pixels if exact else images}, directory / "samples.safetensors")
     else:
         (directory / "samples.json").write_text(json.dumps(samples.texts), encoding="utf-8")
 
@@ -289,5 +295,6 @@ def load_samples(directory: Path, name: str) -> Samples:
     if file.is_file():
         texts = tuple(json.loads(file.read_text(encoding="utf-8")))
         return Samples("text", texts, tuple(f"{name}/{i}" for i in range(len(texts))))
-    images = load_file(directory / "samples.safetensors")["images"]
+    kept = load_file(directory / "samples.safetensors")["images"]
+    images = kept if kept.is_floating_point() else kept.float() / 255
     return Samples("image", images, tuple(f"{name}/{i}" for i in range(len(images))))
