@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
 DEFAULT_SUITE = "default"
+NONE_ASKED = ("controls", "metrics")
+"""Keys of a suite of which an empty list asks for none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +108,7 @@ def bench(
         A baseline to compare the table with, or to write.
     **keys
         The keys of a suite file (see `xcore.run.plan.Suite`), which win over it: data, classifiers, classes, seeds;
-        `gates` are judged beside those of the suite.
+        `gates` are judged beside those of the suite. ``metrics=[]`` and ``controls=[]`` ask for none.
 
     Returns
     -------
@@ -175,8 +177,8 @@ def report(
 def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registry: Registry | None = None) -> Suite:
     """The suite with the keys that win over it."""
     refuse_renamed(keys, "this request")
-    # Nothing given is what the suite says; only controls can be asked to be none.
-    given = {k: v for k, v in keys.items() if v not in (None, "", [], {}, ()) or (k == "controls" and v == [])}
+    # Nothing given is what the suite says; only controls and metrics can be asked to be none.
+    given = {k: v for k, v in keys.items() if v not in (None, "", [], {}, ()) or (k in NONE_ASKED and v == [])}
     base: dict[str, Any] = {}
     if suite or "data" not in given:
         held = load_suite(suite or DEFAULT_SUITE)

@@ -52,7 +52,9 @@ def bench(
             metavar="NAME|FILE", help="Suite: data, classes, methods and settings, by name or as a TOML file."
         ),
     ] = "",
-    metrics: Annotated[str, typer.Option(metavar="A,B", help="Metrics; default: those of the suite.")] = "",
+    metrics: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Metrics; default: those of the suite; '' = none.")
+    ] = None,
     controls: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +86,7 @@ def bench(
         suite=suite,
         reporter=for_stderr(),
         strict=strict,
-        metrics=names(metrics),
+        metrics=None if metrics is None else names(metrics),
         controls=None if controls is None else names(controls),
         seeds=parse_seeds(seeds) if seeds else None,
         threads=threads or None,
@@ -102,20 +104,25 @@ def explain(
     about: dict[str, Any],
     method: Annotated[str, typer.Argument(help="Method, e.g. craft.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    metrics: Annotated[
+        str, typer.Option(metavar="A,B", help="Metrics to score the explanation by, e.g. TS,RCS; default: none.")
+    ] = "",
     texts: Annotated[
         int, typer.Option(min=0, max=20, help="How many explained texts to print, with highlighted words.")
     ] = 3,
     as_json: Json = False,
 ) -> None:
-    """Make one explanation of one class, with its pictures, and score it."""
+    """Make one explanation of one class: its concepts with their importance, and pictures of them."""
     from xcore.api import bench as run
     from xcore.base.files import slug
     from xcore.run.progress import for_stderr
 
     about["out"] = about["out"] or slug(f"{''.join(about['classes']) or 'explain'}-{method}")
     suite = "" if about["data"] else "default"
-    result = run([method], suite=suite, reporter=for_stderr(), seeds=[seed], controls=[], **about)
-    _show(result, as_json, Judging(), texts=texts)
+    result = run(
+        [method], suite=suite, reporter=for_stderr(), metrics=names(metrics), seeds=[seed], controls=[], **about
+    )
+    _show(result, as_json, Judging(), texts=texts, concepts=True)
 
 
 @app.command(name="list")
@@ -188,12 +195,21 @@ def report(
 
 
 def _show(
-    result: BenchResult, as_json: bool, asked: Judging, remedy: str = "", format: str = "", texts: int = 0
+    result: BenchResult,
+    as_json: bool,
+    asked: Judging,
+    remedy: str = "",
+    format: str = "",
+    texts: int = 0,
+    concepts: bool = False,
 ) -> None:
-    """Print a finished run, and leave with its exit code; `remedy` says how to try again, if not by this command."""
+    """Print a finished run, and leave with its exit code.
+
+    `remedy` says how to try again, if not by this command; `concepts` = print one explanation rather than a table.
+    """
     from xcore.ci.verdict import tally
     from xcore.cli.listing import print_line
-    from xcore.report import PAGE, PARQUET, render, show, write_parquet
+    from xcore.report import PAGE, PARQUET, render, show, show_concepts, write_parquet
 
     done = result.result
     if format == PARQUET:
@@ -209,7 +225,10 @@ def _show(
         judged = {"verdicts": [asdict(v) for v in result.verdicts]} if result.verdicts else {}
         print_line({"run": str(result.path), "cells": counts, "seconds": round(done.seconds, 3), **judged})
     else:
-        show(result.table, texts=texts)
+        if concepts:
+            show_concepts(result.table, result.rows, texts=texts)
+        else:
+            show(result.table)
         page = f"  texts {result.path}/{PAGE}" if any(section.highlighted for section in result.table.sections) else ""
         pictures = f"pictures {result.path}/explanations/{page}"
         typer.echo(f"saved {result.path}/table.md  {pictures}  xcore report {result.path}")

@@ -9,7 +9,7 @@ from xcore.report.build import build
 from xcore.report.data import to_pandas
 from xcore.report.pictures import draw, gallery
 from xcore.report.table import Column, MetricInfo, Row, Section, Table, Value
-from xcore.report.terminal import show
+from xcore.report.terminal import show, show_concepts
 from xcore.report.write import FORMATS, PAGE, PARQUET, check_format, render, write_all, write_parquet
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "gallery",
     "render",
     "show",
+    "show_concepts",
     "to_pandas",
     "write_all",
     "write_parquet",

@@ -45,17 +45,11 @@ def grids(table: Table) -> list[Grid]:
 
 def _grid(section: Section, table: Table) -> Grid:
     rows = [row for row in section.rows if row.rank is None or row.rank <= table.top]
-    # If a metric judges whole explanations, its values for single concepts are only in the files.
-    whole = {c.metric for c in section.columns if c.whole}
-    hidden = {metric for metric, info in table.metrics.items() if not info.column}
-    columns = [c for c in section.columns if c.metric not in hidden and c.whole == (c.metric in whole)]
-    places = {c: _places([row.values[c] for row in rows if c in row.values]) for c in columns}
-    several = {c.metric for c in columns if sum(d.metric == c.metric for d in columns) > 1}
     timed = any(row.seconds is not None for row in rows)
-    head = ["Method", "Concept", *(_head(c, rows, c.metric in several) for c in columns), *(["s"] if timed else [])]
+    heads, printed = metric_columns(section, rows, table)
+    head = ["Method", "Concept", *heads, *(["s"] if timed else [])]
     lines = []
     last = ""
-    printed = [_aligned([_cell(row.values.get(c), places[c]) for row in rows]) for c in columns]
     for row, *values in zip(rows, *printed, strict=True):
         seconds = [] if not timed else [""] if row.seconds is None else [_seconds(row.seconds)]
         method = row.label if row.label != last else ""
@@ -66,13 +60,25 @@ def _grid(section: Section, table: Table) -> Grid:
     return Grid(title(section), tuple(head), tuple(lines), (*section.notes, *more))
 
 
+def metric_columns(section: Section, rows: list[Row], table: Table) -> tuple[list[str], list[list[str]]]:
+    """The heads of the columns of metrics, and what stands in them for these rows of a section."""
+    # If a metric judges whole explanations, its values for single concepts are only in the files.
+    whole = {c.metric for c in section.columns if c.whole}
+    hidden = {metric for metric, info in table.metrics.items() if not info.column}
+    columns = [c for c in section.columns if c.metric not in hidden and c.whole == (c.metric in whole)]
+    places = {c: _places([row.values[c] for row in rows if c in row.values]) for c in columns}
+    several = {c.metric for c in columns if sum(d.metric == c.metric for d in columns) > 1}
+    heads = [_head(c, rows, c.metric in several) for c in columns]
+    return heads, [_aligned([_cell(row.values.get(c), places[c]) for row in rows]) for c in columns]
+
+
 def title(section: Section) -> str:
     """Such as `zebra · minizoo/clean · data minizoo · 3 seeds · held-out images 60`."""
-    seeds = {seed for row in section.rows for seed in row.seeds}
+    seeds = sorted({seed for row in section.rows for seed in row.seeds})
     parts = [section.cls, section.classifier]
     if section.data and section.data != section.classifier:
         parts.append(f"data {section.data}")
-    parts.append(f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}")
+    parts.append(f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds")
     if section.heldout is not None:
         parts.append(f"held-out {'texts' if section.highlighted else 'images'} {section.heldout}")
     return " · ".join(parts)

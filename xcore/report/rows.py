@@ -10,7 +10,7 @@ from xcore.base.errors import XcoreError
 from xcore.base.files import read_json
 from xcore.contract.types import Cell, Outcome, Ref, Score
 from xcore.registry import Registry
-from xcore.report.highlighted import synonyms
+from xcore.report.concepts import ConceptRow, concept_row
 from xcore.report.pictures import TEXTS_FILE
 from xcore.report.table import MetricInfo
 from xcore.run.loop import Bench
@@ -125,18 +125,22 @@ def _cell_rows(
         result.append(
             {
                 **base,
-                "concept": concept["name"],
-                "rank": index + 1,
+                **_described(index, concept, explanation["importance_is"]),
                 "scores": keyed([*missing, *own]),
                 "overall": overall if index == 0 else {},
                 "note": "; ".join(explanation["notes"]) if index == 0 else "",
             }
-            | ({"words": list(synonyms(concept["name"], concept["words"]))} if of_text else {})
         )
     result = result or [{**base, "overall": overall, "reason": "the method found no concept"}]
     if of_text:
         result[0]["marked"] = _highlighted(bench, cell)
     return result
+
+
+def _described(index: int, concept: Mapping[str, Any], importance_is: str) -> ConceptRow:
+    """What the record says of one concept; records of the first format lack words or evidence."""
+    words, evidence = concept.get("words") or (), concept.get("evidence") or {}
+    return concept_row(index, importance_is, concept["name"], words, concept["importance"], evidence)
 
 
 def _highlighted(bench: Bench, cell: Cell) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import IO, TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
+from xcore.report.concepts import concept_grids
 from xcore.report.highlighted import HighlightedText, WordList, headline, visible
 from xcore.report.layout import CONCEPT, Grid, Line, grids
 from xcore.report.table import CellTexts, Table
@@ -38,6 +41,41 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None, te
     texts
         How many texts of each explanation of text to print below its section, with highlighted words.
     """
+    with _printing(file, width) as console:
+        for grid, section in zip(grids(table), table.sections, strict=True):
+            _print_grid(grid, console)
+            for cell in section.highlighted if texts else ():
+                print_highlighted(cell, texts, console)
+        _notes(table.notes, console)
+
+
+def show_concepts(
+    table: Table,
+    rows: Iterable[Mapping[str, Any]],
+    file: IO[str] | None = None,
+    width: int | None = None,
+    texts: int = 0,
+) -> None:
+    """Print the concepts of the explanations of a run of one method and one seed, with importance and evidence.
+
+    Parameters
+    ----------
+    table, rows
+        The table of the run, and the rows that it was built from.
+    file, width, texts
+        As for `show`.
+    """
+    with _printing(file, width) as console:
+        for grid, section in zip(concept_grids(table, rows), table.sections, strict=True):
+            _print_grid(grid, console)
+            for cell in section.highlighted if texts else ():
+                print_highlighted(cell, texts, console, lists=False)
+        _notes(table.notes, console)
+
+
+@contextmanager
+def _printing(file: IO[str] | None, width: int | None) -> Iterator[Console]:
+    """A console of this file; what is no terminal gets plain lines without spaces at their ends."""
     from rich.console import Console
 
     stream = file or sys.stdout
@@ -48,15 +86,15 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None, te
         highlight=False,
         no_color=True if plain else None,
     )
-    for grid, section in zip(grids(table), table.sections, strict=True):
-        for part in _parts(grid, console.width):
-            _print(part, console)
-        _notes(grid.notes, console)
-        for cell in section.highlighted if texts else ():
-            print_highlighted(cell, texts, console)
-    _notes(table.notes, console)
+    yield console
     if isinstance(console.file, io.StringIO):
         stream.write("".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines()))
+
+
+def _print_grid(grid: Grid, console: Console) -> None:
+    for part in _parts(grid, console.width):
+        _print(part, console)
+    _notes(grid.notes, console)
 
 
 def _parts(grid: Grid, width: int) -> list[Grid]:
@@ -117,7 +155,7 @@ def _notes(notes: tuple[str, ...], console: Console) -> None:
         console.print()
 
 
-def print_highlighted(cell: CellTexts, texts: int, console: Console) -> None:
+def print_highlighted(cell: CellTexts, texts: int, console: Console, lists: bool = True) -> None:
     """Print the first texts of one cell, each with its highlights and their lists, then the list of all concepts.
 
     Without colours, a highlighted word is printed as ``[+word]`` if it speaks for the class and as ``[-word]`` if it
@@ -131,6 +169,8 @@ def print_highlighted(cell: CellTexts, texts: int, console: Console) -> None:
         How many texts to print.
     console
         Where to print.
+    lists
+        Whether the list of all concepts follows.
     """
     from rich.padding import Padding
     from rich.text import Text
@@ -150,6 +190,8 @@ def print_highlighted(cell: CellTexts, texts: int, console: Console) -> None:
             line = Text.assemble((f"{_sign(entry.strength)} ", "dim"), _list(entry))
             console.print(Padding(line, (0, 0, 0, 5)))
     console.print()
+    if not lists:
+        return
     console.print(Text(f" {headline(found)}", style="dim"))
     for entry in found.concepts:
         line = Text.assemble((f"{entry.strength:+.2f} ", "dim"), _list(entry))
