@@ -22,6 +22,7 @@ from xcore.inputs.arrays import as_samples
 from xcore.registry import Registry, load_registry
 from xcore.run.checks import check_target, checked
 from xcore.run.live import as_ref, check_read, helpers, is_dataset, live_task, recipe
+from xcore.run.progress import for_one_explanation
 from xcore.run.workbench import completed
 
 if TYPE_CHECKING:
@@ -127,7 +128,11 @@ def explain(
     )
     check_read(model, task.samples)
     start = time.perf_counter()
-    made = _in_folder(workdir, lambda folder: _explained(explainer, replace(task, workdir=folder), method))
+    with for_one_explanation() as reporter:
+        reporter.begin(0, 0)
+        reporter.note(f"{method} explains {task.target_name!r}")
+        task = replace(task, progress=reporter.step)
+        made = _in_folder(workdir, lambda folder: _explained(explainer, replace(task, workdir=folder), method))
     seconds = time.perf_counter() - start - made.cost.shared_seconds
     said = (*made.notes, *dict.fromkeys([*notes, *getattr(model, "notes", ())]))
     made = replace(completed(replace(made, notes=said), task), cost=replace(made.cost, seconds=seconds))

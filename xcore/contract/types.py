@@ -137,7 +137,8 @@ class Explanation:
         top = [f"{c.name!r} {c.importance:.3g}" for c in self.concepts[:3]]
         more = f", and {len(self.concepts) - 3} more" if len(self.concepts) > 3 else ""
         shown = f": {', '.join(top)}{more} (importance: {self.importance_is})" if top else ""
-        return f"<explanation of {self.target!r} by {self.method}, {len(self.concepts)} concepts{shown}>"
+        n = f"{len(self.concepts)} concept{'' if len(self.concepts) == 1 else 's'}"
+        return f"<explanation of {self.target!r} by {self.method}, {n}{shown}>"
 
 
 @dataclass(frozen=True, eq=False)

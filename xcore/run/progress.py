@@ -124,6 +124,41 @@ class Bars(Lines):
         self._console.print(text, highlight=False, markup=False, style="dim", soft_wrap=True)
 
 
+class OneLine(Reporter):
+    """One line below the cell of a notebook, which is replaced again and again and empty in the end."""
+
+    live = True
+
+    def __init__(self) -> None:
+        from IPython.display import display  # type: ignore[import-not-found]
+
+        self._about, self._last = "", 0.0
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._show("")
+
+    def note(self, text: str) -> None:
+        self._about = text
+        self._show(text)
+
+    def step(self, step: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._last > 0.3:  # a notebook keeps up with a few lines a second
+            self._last = now
+            self._show(f"{self._about}: step {step}/{total}  {note}")
+
+    def _show(self, text: str) -> None:
+        self._handle.update({"text/plain": text}, raw=True)
+
+
 def for_stderr() -> Reporter:
     """Bars on a terminal, lines elsewhere."""
     return Bars() if sys.stderr.isatty() else Lines()
+
+
+def for_one_explanation() -> Reporter:
+    """What `xcore.explain` shows while it works: a line in a notebook, bars on a terminal, nothing elsewhere."""
+    if "ipykernel" in sys.modules:
+        return OneLine()
+    return Bars() if sys.stderr.isatty() else Reporter()
