@@ -20,7 +20,8 @@ from xcore.contract.options import validate
 from xcore.contract.types import Ref
 from xcore.registry import Registry, load_registry
 from xcore.report import MetricInfo, Table, build, draw, render, to_pandas, write_all
-from xcore.report.rows import ResultRow, metric_infos, plan_infos, rows
+from xcore.report.picture_paths import check_free, write_pictures
+from xcore.report.rows import ResultRow, metric_infos, name_pictures, plan_infos, rows
 from xcore.run.loop import IDENTITIES, Bench, Result
 from xcore.run.plan import Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
 from xcore.run.progress import Reporter
@@ -48,6 +49,8 @@ class BenchResult:
     """One verdict for each gate and for each value that is compared with a baseline; empty if there are none."""
     suite: str = ""
     """The name of the suite."""
+    pictures: list[Path] = field(default_factory=list)
+    """The pictures of all explanations, by paths that a person can read; the rows say which are whose."""
 
     @property
     def broken(self) -> str:
@@ -127,6 +130,7 @@ def bench(
     with contextlib.redirect_stdout(sys.stderr):  # what plugins print must not end up between our results
         plan = make_plan(wanted, registry, _known(path))
         judging = _Judging(plan, registry, keys.get("gates") or (), compare)
+        check_free(path, plan.cells)
         store = Store(path)
         with store.locked(), reporter:
             _open_run(plan, registry, store)
@@ -282,7 +286,11 @@ class _Judging:
 
 def _report(loop: Bench, result: Result, judging: _Judging) -> BenchResult:
     made, metrics = rows(loop, result.outcomes, judging.infos)
+    records = [loop.store.find(loop.identity(cell)) for cell in loop.plan.cells]
+    pictures = write_pictures(loop.store.root, loop.plan.cells, records)
+    name_pictures(made, loop.plan.cells, pictures)
     table = build(made, metrics, header={"run": str(loop.store.root)}, notes=loop.plan.notes)
     write_all(table, loop.store.root)
-    done = BenchResult(table, made, loop.store.root, result, suite=loop.plan.name)
+    every = [path for own in pictures for path in own]
+    done = BenchResult(table, made, loop.store.root, result, suite=loop.plan.name, pictures=every)
     return replace(done, verdicts=judging.verdicts(table, done.broken))

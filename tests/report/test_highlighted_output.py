@@ -198,7 +198,7 @@ def test_explain_prints_highlighted_texts_and_lists(tmp_path, monkeypatch, capsy
     assert "   It is [-brilliant], not [+tedious]." in said
     assert "     + lackluster: bland, dull, uninspired, flat" in said
     assert re.search(r"^\d+ +brilliant +-1.50$", said, re.M)
-    assert f"texts {tmp_path / 'run'}/{PAGE}" in said
+    assert f"texts     {tmp_path / 'run' / PAGE}\n" in said
     assert len(re.findall(r"^ said/explain/", said, re.M)) == 3
 
 

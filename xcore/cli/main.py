@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -209,7 +210,7 @@ def _show(
     """
     from xcore.ci.verdict import tally
     from xcore.cli.listing import print_line
-    from xcore.report import PAGE, PARQUET, render, show, show_concepts, write_parquet
+    from xcore.report import PARQUET, render, show, show_concepts, write_parquet
 
     done = result.result
     if format == PARQUET:
@@ -225,13 +226,11 @@ def _show(
         judged = {"verdicts": [asdict(v) for v in result.verdicts]} if result.verdicts else {}
         print_line({"run": str(result.path), "cells": counts, "seconds": round(done.seconds, 3), **judged})
     else:
-        if concepts:
+        if concepts or _of_one_method(result):
             show_concepts(result.table, result.rows, texts=texts)
         else:
             show(result.table)
-        page = f"  texts {result.path}/{PAGE}" if any(section.highlighted for section in result.table.sections) else ""
-        pictures = f"pictures {result.path}/explanations/{page}"
-        typer.echo(f"saved {result.path}/table.md  {pictures}  xcore report {result.path}")
+        _tell_where(result)
     for verdict in result.verdicts:
         if verdict.status != "met":
             typer.echo(verdict.text, err=True)
@@ -246,9 +245,34 @@ def _show(
         raise typer.Exit(1)
 
 
-def _command() -> str:
-    import shlex
+def _of_one_method(result: BenchResult) -> bool:
+    """Whether a run compares nothing: one method and seed without metrics, as `xcore explain` makes it."""
+    return len({(row["label"], row["seed"]) for row in result.rows}) == 1 and not result.table.metrics
 
+
+def _tell_where(result: BenchResult) -> None:
+    """Say where the files of a run lie, by paths that can be typed; the pictures of each explanation if it is one."""
+    from xcore.report import PAGE
+    from xcore.report.picture_paths import SEVERAL, overviews, shown
+
+    places = [("table", result.path / "table.md")]
+    if any(section.highlighted for section in result.table.sections):
+        places.append(("texts", result.path / PAGE))
+    if (result.path / SEVERAL) in {path.parent.parent for path in result.pictures}:
+        places.append(("pictures", result.path / SEVERAL))
+    else:
+        places += [("pictures", path) for path in overviews(result.pictures)]
+    made = [outcome for outcome in result.result.outcomes if outcome.status == "ok"]
+    if len(result.result.outcomes) == len(made) == 1:
+        places.append(("record", result.path / "explanations" / made[0].record))
+    last = ""
+    for what, path in places:
+        typer.echo(f"{what if what != last else '':<9} {shown(path)}{'/' if path.is_dir() else ''}")
+        last = what
+    typer.echo(f"{'again':<9} xcore report {shlex.quote(shown(result.path))}")
+
+
+def _command() -> str:
     return shlex.join(["xcore", *sys.argv[1:]])
 
 

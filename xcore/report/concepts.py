@@ -103,10 +103,10 @@ def _grid(section: Section, table: Table, rows: list[Mapping[str, Any]]) -> Grid
     for i, row in enumerate(found):
         name = named(clean(row["concept"]), [clean(word) for word in row["words"][:WORDS]])
         lines.append(Line((str(row["rank"]), name, *(column[i] for column in columns))))
-    for row in section.rows:
-        if row.rank is None:
-            reason = row.reason if row.status == "ok" else f"{row.status}: {row.reason}"
-            lines.append(Line(("", reason, *("" for _ in columns)), unfinished=row.status != "ok"))
+    for other in section.rows:
+        if other.rank is None:
+            reason = other.reason if other.status == "ok" else f"{other.status}: {other.reason}"
+            lines.append(Line(("", reason, *("" for _ in columns)), unfinished=other.status != "ok"))
     heading = f"{clean(rows[0]['label'])} · {title(section)}"
     return Grid(heading, tuple(head), tuple(lines), (*_first_notes(rows), *section.notes))
 

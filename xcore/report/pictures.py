@@ -27,6 +27,8 @@ SHOWN = 3
 """Concepts in the overview pictures, as in the table."""
 MAPPED = 6
 """Explained images in the picture of maps."""
+STRIPS = "concepts"
+"""The folder of the strips, one for each concept: ``01-stripes.png``."""
 TEXTS_FILE = "marked.json"
 """The highlighted texts, beside the record of their explanation."""
 
@@ -54,10 +56,10 @@ def draw(explanation: Explanation, samples: Samples, directory: Path) -> None:
     drawn = _drawable(explanation)
     if not drawn:
         return
-    (directory / "concepts").mkdir()
+    (directory / STRIPS).mkdir()
     strips = [_concept_strip(i, concept) for i, concept in drawn]
     for (i, concept), strip in zip(drawn, strips, strict=True):
-        strip.save(directory / "concepts" / f"{i + 1:02d}-{slug(concept.name)}.png")
+        strip.save(directory / STRIPS / f"{i + 1:02d}-{slug(concept.name)}.png")
     _stack(strips[:SHOWN]).save(directory / "concepts.png")
     mapped = [(i, c) for i, c in drawn[:SHOWN] if c.maps is not None and c.maps.any()]
     if mapped and samples.modality == "image":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from xcore.base.errors import XcoreError
@@ -11,7 +12,7 @@ from xcore.base.files import read_json
 from xcore.contract.types import Cell, Outcome, Ref, Score
 from xcore.registry import Registry
 from xcore.report.concepts import ConceptRow, concept_row
-from xcore.report.pictures import TEXTS_FILE
+from xcore.report.pictures import STRIPS, TEXTS_FILE
 from xcore.report.table import MetricInfo
 from xcore.run.loop import Bench
 from xcore.run.plan import Plan
@@ -77,6 +78,24 @@ def rows(
     for plain in (s for row in made for field in ("scores", "overall") for s in row[field].values()):
         plain["joint"] = plain["metric"] in joint
     return made, columns
+
+
+def name_pictures(made: Iterable[ResultRow], cells: Sequence[Cell], pictures: Sequence[Sequence[Path]]) -> None:
+    """Add to each row the picture of its concept ("picture"), and to the first of a cell all others ("pictures").
+
+    Parameters
+    ----------
+    cells, pictures
+        The cells of the run, and the pictures of each (see `xcore.report.picture_paths.write_pictures`).
+    """
+    of_cell = {(c.label, c.classifier.text, c.cls, c.seed): own for c, own in zip(cells, pictures, strict=True)}
+    for row in made:
+        own = of_cell[row["label"], row["classifier"], row["class"], row["seed"]]
+        strips = {path.name.partition("-")[0]: path for path in own if path.parent.name == STRIPS}
+        strip = strips.get(f"{row['rank'] or 0:02d}")
+        row["picture"] = None if strip is None else str(strip)
+        if row["rank"] in (1, None):
+            row["pictures"] = [str(path) for path in own if path.parent.name != STRIPS]
 
 
 def _scores(bench: Bench, metric: Ref, cells: list[Cell]) -> tuple[list[Score], dict[str, Any]]:
