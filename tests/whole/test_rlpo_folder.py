@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shlex
@@ -10,13 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from xcore.cli.main import main
 from xcore.contract import Ref
-from xcore.pretrained.hub import quiet
 from xcore.registry import load_registry
 from xcore.run.plan import Suite, make_plan
 from xcore.run.workbench import Workbench
@@ -33,12 +29,11 @@ COMMANDS = [
     if "--data folder:photos" in command
 ]
 LONG = " ".join(["water"] * 20)
-"""A phrase of more words than the small models read."""
-CLASSES = ("tabby cat", "zebra", "tiger")
+"""The phrase in phrases.txt of more words than the small models read."""
 SMALL = {
     "rlpo": {"steps": 4, "n": 3, "negatives": 3, "actions": 3, "rank_sets": 1, "shown": 2, "vqa_images": 1},
     "diffusion": {"steps": 1},
-    "timm": {"pretrained": False, "classes": ",".join(CLASSES)},
+    "timm": {"pretrained": False, "classes": "tabby cat,zebra,tiger"},
     "TS": {"negatives": 3, "null": 19, "alpha": 0.5},
 }
 REAL = {
@@ -48,30 +43,6 @@ REAL = {
     "blip-vqa:Salesforce/blip-vqa-base": "blip-vqa:blip",
 }
 """What a command names -> what is there in its place."""
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with photographs of three classes, and with the models."""
-    spec = importlib.util.spec_from_file_location("paper_stand_ins", ROOT / "benchmarks" / "paper_stand_ins.py")
-    assert spec is not None
-    assert spec.loader is not None
-    stand_ins: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(stand_ins)
-    folder = tmp_path_factory.mktemp("place")
-    with quiet("diffusers", "transformers"):
-        stand_ins.stable_diffusion(folder / "pipeline")
-        stand_ins.clip(folder / "clip")
-        stand_ins.blip_vqa(folder / "blip")
-    (folder / "phrases.txt").write_text(f"# of my own\nstripes\ngrass\n{LONG}\na tabby cat\n")
-    for i, cls in enumerate(CLASSES):
-        (folder / "photos" / cls).mkdir(parents=True)
-        for k in range(16):
-            rng = np.random.default_rng([i, k])
-            pixels = rng.integers(0, 255, (rng.integers(40, 60), rng.integers(40, 60), 3)).astype(np.uint8)
-            pixels[:: 2 + i] //= 4
-            Image.fromarray(pixels).resize((230, 190)).save(folder / "photos" / cls / f"{k}.jpg")
-    return folder
 
 
 @pytest.fixture
@@ -84,7 +55,7 @@ def command(
         words = shlex.split(text)
         words[words.index("cat")] = str(tmp_path / "cat")
         given = [f"{name}.{key}={value}" for name, options in SMALL.items() for key, value in options.items()]
-        words += [w for one in given for w in ("--set", one)] + ["--samples", "4", "--json"]
+        words += [w for one in given for w in ("--set", one)] + ["--samples", "4", "--metrics", "TS,CS", "--json"]
         monkeypatch.setattr("xcore.run.random_sets.DRAWN_POOL", 24)
         monkeypatch.chdir(place)
         monkeypatch.setattr("sys.argv", words)
