@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
 
 from xcore.base.errors import UsageError, unknown
+from xcore.base.streams import holds_all
 from xcore.cards import Card
 from xcore.registry import KINDS, OPTIONAL, Registry, load_registry, resolve
 
@@ -147,4 +149,5 @@ def list_plugins(as_json: bool) -> None:
 
 def print_line(value: Any) -> None:
     """Print one JSON object on one line of stdout."""
-    typer.echo(json.dumps(value, allow_nan=False, default=dict, ensure_ascii=False))
+    escaped = not holds_all(sys.stdout.encoding)  # as JSON has it, so that what reads it gets every character
+    typer.echo(json.dumps(value, allow_nan=False, default=dict, ensure_ascii=escaped))

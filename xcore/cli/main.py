@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from xcore import __version__
 from xcore.base.errors import UsageError, XcoreError
+from xcore.base.streams import printable_output
 from xcore.base.threads import let_waiting_threads_sleep
 from xcore.cli.flags import (
     Data,
@@ -308,9 +308,11 @@ def _root(
 def main() -> None:
     """Run the command line; an error that a user can act on is one line and an exit code."""
     let_waiting_threads_sleep()  # before anything imports torch
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no characters
+    with printable_output():  # what is printed may hold any character, such as a byte of a file name that is none
+        _run()
+
+
+def _run() -> None:
     try:
         _add_plugin_commands(sys.argv[1] if len(sys.argv) > 1 else "")
         app()

@@ -6,8 +6,10 @@ import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
+from xcore.base.streams import holds_all, printable
 from xcore.report.concepts import concept_grids
 from xcore.report.highlighted import HighlightedText, WordList, headline, visible
 from xcore.report.layout import CONCEPT, Grid, Line, grids
@@ -73,6 +75,18 @@ def show_concepts(
         _notes(table.notes, console)
 
 
+class _Lines(io.StringIO):
+    """Text for a stream of this encoding, which tells rich whether it may draw lines of a table."""
+
+    def __init__(self, encoding: str | None) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str | None:  # type: ignore[override]
+        return self._encoding
+
+
 @contextmanager
 def _printing(file: IO[str] | None, width: int | None) -> Iterator[Console]:
     """A console of this file; what is no terminal gets plain lines without spaces at their ends."""
@@ -81,7 +95,7 @@ def _printing(file: IO[str] | None, width: int | None) -> Iterator[Console]:
     stream = file or sys.stdout
     plain = not stream.isatty()
     console = Console(
-        file=io.StringIO() if plain else stream,
+        file=_Lines(getattr(stream, "encoding", None)) if plain else stream,
         width=width or (UNLIMITED if plain else None),
         highlight=False,
         no_color=True if plain else None,
@@ -92,9 +106,17 @@ def _printing(file: IO[str] | None, width: int | None) -> Iterator[Console]:
 
 
 def _print_grid(grid: Grid, console: Console) -> None:
+    if not holds_all(console.encoding):
+        grid = _printable(grid, console.encoding)
     for part in _parts(grid, console.width):
         _print(part, console)
     _notes(grid.notes, console)
+
+
+def _printable(grid: Grid, encoding: str) -> Grid:
+    """The grid as the encoding can hold it: before it is laid out, since what stands for a character may be longer."""
+    lines = tuple(replace(x, cells=tuple(printable(cell, encoding) for cell in x.cells)) for x in grid.lines)
+    return replace(grid, head=tuple(printable(name, encoding) for name in grid.head), lines=lines)
 
 
 def _parts(grid: Grid, width: int) -> list[Grid]:
