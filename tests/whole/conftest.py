@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from xcore.pretrained.hub import quiet
@@ -27,7 +28,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stand_ins: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(stand_ins)
     folder = tmp_path_factory.mktemp("place")
-    with quiet("diffusers", "transformers"):
+    with quiet("diffusers", "transformers"), torch.random.fork_rng():
+        torch.manual_seed(0)  # torch's own first seed is another one in every process
         stand_ins.stable_diffusion(folder / "pipeline")
         stand_ins.clip(folder / "clip")
         stand_ins.blip_vqa(folder / "blip")
