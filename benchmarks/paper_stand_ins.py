@@ -1,12 +1,14 @@
 """Stand-ins for the models and photographs of the paper's table: models of the same classes with random weights.
 
 Each is written as its real counterpart is published (`save_pretrained` of diffusers and transformers, safetensors of
-torchvision), so that the table runs on them by the same code, and only weights are missing.
+torchvision), so that the table runs on them by the same code, and only weights are missing. ``python
+benchmarks/paper_stand_ins.py FOLDER`` writes them all, for other commands to use.
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -194,3 +196,10 @@ def word_tokenizer(begin: str, end: str, length: int) -> Any:
     made.post_processor = processors.TemplateProcessing(single=f"{begin} $A {end}", special_tokens=marks)
     named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": begin, "eos_token": end, "sep_token": end}
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=length, **named)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python benchmarks/paper_stand_ins.py FOLDER")
+    make(Path(sys.argv[1]))
+    print("\n".join(sorted(str(path) for path in Path(sys.argv[1]).iterdir())))
