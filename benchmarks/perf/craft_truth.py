@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.decomposition import NMF
 from torch import Tensor, nn
-from xcore_craft.activations import SplitClassifier, to_rows
+from xcore_craft.activations import SplitClassifier
 from xcore_craft.factorise import nnls
 from xcore_craft.importance import sobol_importance
 
 from xcore.contract import Samples
 from xcore.models.classifiers import TorchClassifier
+from xcore.models.codes import rows_of
 
 BATCH = 64
 Array = NDArray[np.float64]
@@ -63,7 +64,7 @@ def of_a_head(craft: Any, weights: Array, images: int, designs: int) -> tuple[li
     given.flatten(1)[:, :k] = 1
     samples = Samples("image", given, tuple(map(str, range(images))))
     probe = TorchClassifier(module, [str(i) for i in range(len(weights))], input_size=16).open("latent")
-    kept = {"split": SplitClassifier(probe, (k,)), "full": to_rows(probe.activations(samples), probe.layout)}
+    kept = {"split": SplitClassifier(probe, (k,)), "full": rows_of(probe.activations(samples), probe.layout)}
     made = craft(lambda x: x, module.head, k, BATCH, device="cpu")
     made.reducer, made.W = NMF(k), np.eye(k, dtype=np.float32)
     made.reducer.components_, made.reducer.n_components_, made.reducer.n_features_in_ = made.W, k, k

@@ -68,7 +68,8 @@ class Concept:
     local: Tensor | None = None
     """(N,) importance or frequency of the concept in each of the task's samples."""
     evidence: Mapping[str, float] = field(default_factory=dict)
-    """Statistics of the concept by name: p, effect, lo, hi, null_mean, cav_accuracy, lift, q_value, ..."""
+    """Statistics of the concept by name: p, effect, lo, hi, null_mean, cav_accuracy, lift, q_value, ...;
+    projection_mean is where the strength of a direction is measured from (see `xcore.models.presence`)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xcore.contract import Classifier, Probe, Samples, UsageError, XcoreError
 from xcore.inputs.tokens import token_grid
+from xcore.models.codes import rows_of
 from xcore_craft.crops import Crop, CropGrid, crop_batches
 
 Negative = Literal["semi-nmf", "shift", "relu", "error"]
@@ -63,7 +64,7 @@ class SplitClassifier:
 
     def to_rows(self, a: Tensor) -> Tensor:
         """Rows (n, P, C) from activations in the layout of the probe."""
-        rows = to_rows(a, self.probe.layout)
+        rows = rows_of(a, self.probe.layout)
         if self.floor is not None:
             rows = torch.maximum(rows, self.floor)
         return rows if self.shift is None else rows - self.shift
@@ -106,13 +107,6 @@ class SplitClassifier:
             repeated = Samples("image", like.images.expand(len(batch), -1, -1, -1), like.ids * len(batch))
             parts.append(self.head(rows, repeated))
         return torch.cat(parts)
-
-
-def to_rows(a: Tensor, layout: str) -> Tensor:
-    """Rows (n, P, C) from activations (n, C), (n, T, C) or (n, C, H, W)."""
-    if layout == "NCHW":
-        return a.flatten(2).transpose(1, 2)
-    return a[:, None, :] if layout == "NC" else a
 
 
 def split_at(classifier: Classifier, layer: str, samples: Samples) -> SplitClassifier:
@@ -179,13 +173,13 @@ def read_activations(
         If activations are infinite or not a number.
     """
     probe = split.probe
-    of_images = to_rows(probe.activations(samples), probe.layout)
+    of_images = rows_of(probe.activations(samples), probe.layout)
     low = split.read(of_images).amin((0, 1))
     if negative == "error" and float(low.min()) < 0:
         raise _negative_activations(classifier, layer, samples, float(low.min()), method)
     means = [of_images.new_zeros(0, of_images.shape[2])]
     for batch in crop_batches(samples, grid, crops):
-        rows = split.read(to_rows(probe.activations(batch), probe.layout))
+        rows = split.read(rows_of(probe.activations(batch), probe.layout))
         low = torch.minimum(low, rows.amin((0, 1)))
         means.append((rows.clamp_min(0) if negative == "relu" else rows).mean(1))
     of_crops = torch.cat(means)

@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xcore.contract import Concept, Cost, Dictionary, Explanation, NotApplicable, Task, UsageError
+from xcore.contract import Concept, Cost, Dictionary, Explanation, NotApplicable, Presence, Task, UsageError
+from xcore.models.presence import CODE_IS, assembled, check_activations
 from xcore_craft.activations import (
     SplitClassifier,
     read_activations,
@@ -30,6 +31,7 @@ from xcore_craft.activations import (
     treatment_note,
     usable_activations,
 )
+from xcore_craft.apply import find_atoms
 from xcore_craft.crops import (
     Crop,
     CropGrid,
@@ -158,7 +160,7 @@ class Craft:
             )
 
             dictionaries.append(Dictionary(crop_set.layer, W, U, "nnls", split.state))
-            maps = concept_maps(split, U, factors.codes, grid, crop_set.crops)
+            maps = concept_maps(split, U, code(A_crops[:, None], W)[:, 0], grid, crop_set.crops)
             found = Decomposition(crop_set, split, factors, dictionaries[-1], maps, importance)
             error = relative_error(split.read(A), split.read(U), W)
             trace.append(_trace_entry(task, found, error))
@@ -178,6 +180,27 @@ class Craft:
             notes=tuple(notes),
             cost=Cost(seconds=time.perf_counter() - start, forwards=forwards),
         )
+
+    def apply(self, explanation: Explanation, task: Task) -> Presence:
+        """Find the concepts in other images, by their codes for the same concept bank.
+
+        Sub-concepts are coded together with those that the same concept is split into, at their own layer.
+
+        Parameters
+        ----------
+        explanation
+            An explanation by this method.
+        task
+            With the other images as its samples.
+        """
+        check_activations(task.classifier)
+        concepts, o = explanation.concepts, self.options
+        strength, maps = torch.full((len(task.samples), len(concepts)), torch.nan), dict[int, Tensor]()
+        for own, dictionary in _concept_banks(explanation, o.negative == "relu"):
+            found, places = find_atoms(dictionary, task.classifier, task.samples, o.crop, o.stride)
+            for column, i in enumerate(own):
+                strength[:, i], maps[i] = found[:, column], places[column]
+        return assembled(concepts, strength, CODE_IS, maps, task.samples)
 
     def _check(self, task: Task) -> None:
         """Refuse, before any work is done, what cannot be explained."""
@@ -351,7 +374,7 @@ def relative_error(a: Tensor, codes: Tensor, atoms: Tensor) -> float:
 
 
 def concept_maps(
-    split: SplitClassifier, codes: Tensor, crop_codes: NDArray[np.float64], grid: CropGrid, crops: list[Crop]
+    split: SplitClassifier, codes: Tensor, crop_codes: Tensor, grid: CropGrid, crops: list[Crop]
 ) -> Tensor:
     """Where each concept is in each image, (k, N, H, W).
 
@@ -368,9 +391,30 @@ def concept_maps(
         extra, rows, columns = positions
         return maps_from_positions(codes[:, extra:], (rows, columns), grid.size)
     by_image = torch.zeros(len(codes), len(grid.corners), crop_codes.shape[1])
-    for (image, corner), u in zip(crops, torch.from_numpy(crop_codes).float(), strict=True):
+    for (image, corner), u in zip(crops, crop_codes, strict=True):
         by_image[image, corner] = u
     return maps_from_crops(by_image, grid)
+
+
+def _concept_banks(explanation: Explanation, relu: bool) -> Iterator[tuple[list[int], Dictionary]]:
+    """The concepts that were found together, as indices, and their concept bank with an atom for each, in that order.
+
+    The banks of sub-concepts are not kept as dictionaries; they are made again from the directions and the trace.
+    """
+    concepts, nothing = explanation.concepts, torch.zeros(0, 0, 0)
+    if explanation.dictionary is not None:
+        at = {c.atom: i for i, c in enumerate(concepts) if c.atom is not None}
+        yield [at[atom] for atom in range(len(at))], replace(explanation.dictionary, codes=nothing)
+    for parent in sorted({c.parent for c in concepts if c.parent is not None}):
+        own = [i for i, c in enumerate(concepts) if c.parent == parent]
+        layer = next(iter(concepts[own[0]].directions))
+        atoms = torch.stack([concepts[i].directions[layer] for i in own])
+        name = concepts[parent].name
+        state = {"floor": torch.zeros(atoms.shape[1])} if relu else {}
+        for step in explanation.trace:
+            if step.get("of") == name and "shift" in step:
+                state["shift"] = torch.tensor(step["shift"])
+        yield own, Dictionary(layer, atoms, nothing, "nnls", state)
 
 
 def _trace_entry(task: Task, found: Decomposition, images_error: float) -> dict[str, Any]:
@@ -391,6 +435,7 @@ def _trace_entry(task: Task, found: Decomposition, images_error: float) -> dict[
         "iterations": found.factors.iterations,
         "converged": found.factors.converged,
         "head_rows": importance.evaluations,
+        **({} if found.split.shift is None else {"shift": found.split.shift.tolist()}),
         **{key: value if np.isfinite(value) else None for key, value in figures.items()},
     }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xcore.contract import Samples, UsageError
+from xcore.models.presence import maps_from_positions as maps_from_positions
 
 Crop = tuple[int, int]
 """A crop: the index of its image, and the index of its corner in `CropGrid.corners`."""
@@ -146,27 +147,6 @@ def exemplar_samples(samples: Samples, grid: CropGrid, crops: Sequence[Crop]) ->
         return None
     ids = tuple("{}#crop{},{}".format(samples.ids[image], *grid.corners[corner]) for image, corner in crops)
     return Samples("image", cut_crops(samples.images, grid, crops).cpu(), ids)
-
-
-def maps_from_positions(codes: Tensor, shape: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Concept maps of a layer with positions: its codes, resized bilinearly to the size of the image.
-
-    Parameters
-    ----------
-    codes
-        (N, rows * columns, k) >= 0.
-    shape
-        (rows, columns) of the layer.
-    size
-        (H, W) of the image in pixels.
-
-    Returns
-    -------
-    (k, N, H, W) >= 0
-    """
-    n, _, k = codes.shape
-    small = codes.permute(2, 0, 1).reshape(k, n, *shape)
-    return interpolate(small, size=size, mode="bilinear", align_corners=False)
 
 
 def maps_from_crops(codes: Tensor, grid: CropGrid) -> Tensor:

@@ -1,4 +1,4 @@
-"""Factorisations A ~ U W with U >= 0, and the exact codes U of any rows for a fixed W."""
+"""Factorisations A ~ U W with U >= 0; `nnls` gives the exact codes U of any rows for a fixed W."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls as scipy_nnls
 from sklearn.decomposition import NMF
 from sklearn.exceptions import ConvergenceWarning
 
 from xcore.contract import UsageError
+from xcore.models.codes import nnls as nnls
 from xcore_craft.semi_nmf import semi_nmf
 
 Array = NDArray[np.float64]
@@ -99,82 +99,3 @@ def _checked_scale(a: Array, k: int) -> float:
     if scale == 0:
         raise UsageError("all activations are zero, so there is nothing to factorise", "choose another layer")
     return scale
-
-
-def nnls(a: Array, atoms: Array, chunk: int = 4096) -> Array:
-    """Non-negative least squares: for each row a the codes u >= 0 that minimise ||a - u W||, exactly.
-
-    Block principal pivoting (Kim and Park 2011, SIAM J. Sci. Comput. 33, algorithm 2) solves many rows at once: each
-    row keeps a set of positive codes and exchanges all coordinates that violate the optimality conditions, or only one
-    of them when exchanging all makes no progress. Rows that still violate the conditions at the end, because atoms are
-    linearly dependent, are solved by Lawson and Hanson's algorithm (scipy).
-
-    Parameters
-    ----------
-    a
-        (n, C), any sign.
-    atoms
-        W, (k, C).
-    chunk
-        How many rows are solved at once. It bounds the memory to chunk * k^2 numbers.
-
-    Returns
-    -------
-    (n, k) >= 0.
-    """
-    a, atoms = np.asarray(a, dtype=np.float64), np.asarray(atoms, dtype=np.float64)
-    codes = np.zeros((len(a), len(atoms)))
-    norms = np.linalg.norm(atoms, axis=1)
-    alive = norms > 0
-    if not alive.any() or not len(a):
-        return codes
-    unit = atoms[alive] / norms[alive, None]  # so that one tolerance fits all coordinates
-    gram, targets = unit @ unit.T, a @ unit.T
-    solved = np.concatenate([_pivot(gram, targets[i : i + chunk]) for i in range(0, len(a), chunk)])
-    for row in np.flatnonzero(~_optimal(gram, targets, solved)):
-        solved[row] = scipy_nnls(unit.T, a[row])[0]
-    codes[:, alive] = solved / norms[alive]
-    return codes
-
-
-def _optimal(gram: Array, targets: Array, x: Array) -> NDArray[np.bool_]:
-    """Which rows satisfy the optimality conditions: x >= 0, gradient >= 0, and at least one of the two is zero."""
-    slack = 1e-9 * np.abs(targets).max(axis=1, keepdims=True)
-    gradient = x @ gram - targets
-    fine = np.isfinite(x) & (x >= 0) & (gradient >= -slack) & ((x == 0) | (np.abs(gradient) <= slack))
-    return np.asarray(fine.all(axis=1))
-
-
-def _pivot(gram: Array, targets: Array) -> Array:
-    """Block principal pivoting for min x G x / 2 - b x, x >= 0, over the rows b of `targets`."""
-    n, k = targets.shape
-    eye = np.eye(k)
-    x = np.zeros((n, k))
-    passive = np.zeros((n, k), dtype=bool)
-    patience, fewest = np.full(n, 3), np.full(n, k + 1)
-    todo = np.arange(n)
-    for _ in range(20 * k + 20):
-        b, p = targets[todo], passive[todo]
-        slack = 1e-12 * np.abs(b).max(axis=1, keepdims=True)
-        wrong = np.where(p, x[todo] < -slack, x[todo] @ gram - b < -slack)
-        count = wrong.sum(axis=1)
-        keep = count > 0
-        todo, p, b, wrong, count = todo[keep], p[keep], b[keep], wrong[keep], count[keep]
-        if not len(todo):
-            break
-        better = count < fewest[todo]
-        patience[todo] = np.where(better, 3, patience[todo] - 1)
-        fewest[todo] = np.minimum(count, fewest[todo])
-        stalled = patience[todo] < 0
-        last = k - 1 - wrong[:, ::-1].argmax(axis=1)
-        wrong[stalled] = eye[last[stalled]].astype(bool)
-        p = p ^ wrong
-        passive[todo] = p
-        # The positive coordinates solve their own system; rows of the identity hold the others at zero.
-        system = np.where(p[:, :, None] & p[:, None, :], gram, eye)
-        try:
-            x[todo] = np.linalg.solve(system, np.where(p, b, 0.0)[:, :, None])[:, :, 0]
-        except np.linalg.LinAlgError:  # linearly dependent atoms; the caller sees that these rows are not optimal
-            x[todo] = np.nan
-            break
-    return np.maximum(x, 0.0)  # removes rounding errors below zero; NaN stays

@@ -11,7 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xcore.contract import Classifier, Concept, Cost, Explanation, NotApplicable, Samples, Task, UsageError
+from xcore.contract import (
+    Classifier,
+    Concept,
+    Cost,
+    Explanation,
+    NotApplicable,
+    Presence,
+    Samples,
+    Task,
+    UsageError,
+)
 from xcore_eac import games, surrogate
 from xcore_eac.options import EacOptions
 from xcore_eac.segments import Segments, background, coalition_images, segment_image
@@ -97,31 +107,13 @@ class Eac:
         start, o, count = time.perf_counter(), self.options, len(task.samples)
         if task.samples.modality != "image" or not count:
             raise UsageError(f"eac needs images of class {task.target_name!r} to explain, and there are none")
-        segmenter = task.model("segmenter")
-        feature_layer = None
-        if o.surrogate != "none":
-            feature_layer = find_feature_layer(task.classifier, o.layer, task.samples)
-            if feature_layer is None and o.surrogate == "pie":
-                raise NotApplicable(
-                    "PIE needs activations and gradients, and this classifier gives none",
-                    "set eac.surrogate=auto or eac.surrogate=none",
-                )
-        value_function = ValueFunction(task, o.output, feature_layer)
-        images: list[SegmentedImage] = []
-        empty: list[int] = []
-        for i in range(count):
-            segments = segment_image(segmenter, task.samples.images[i], o.max_segments, o.rest)
-            if len(segments):
-                images.append(self._evaluate(task, value_function, i, segments))
-            else:
-                empty.append(i)
-            task.progress(i + 1, count + 1, f"image {i + 1} of {count}: {len(segments)} segments")
+        value_function, images = self._valued(task)
         if not images:
             raise NotApplicable(
                 "the segmenter finds no segment in any image",
                 "set eac.rest=true, or name another segmenter with --model segmenter=REF",
             )
-        self._compute_worth(value_function, images)
+        empty = sorted(set(range(count)) - {image.index for image in images})
         concept = self._class_concept(task, value_function, images)
         importance_is = f"{o.value.title()} value of the image's top segment for the class {o.output}"
         parts = {image.index: self._part(task, image) for image in images}
@@ -145,7 +137,56 @@ class Eac:
             ),
         )
 
+    def apply(self, explanation: Explanation, task: Task) -> Presence:
+        """Find the concept in other images: the segments of each are valued anew, and its top segment is the concept.
+
+        A segment is of one image, so no segment of an explained image is looked for in another one. What the images
+        share is the rule: the concept is the segment that raises the class most. Its value is large where the class
+        has something to see, and about 0 elsewhere. It costs as many passes as the explanation of these images.
+
+        Parameters
+        ----------
+        explanation
+            An explanation by this method.
+        task
+            With the other images as its samples, and a segmenter.
+        """
+        o, count = self.options, len(task.samples)
+        if task.samples.modality != "image":
+            raise UsageError("eac finds segments in images, and these samples are texts")
+        images = self._valued(task)[1]
+        local, maps = _top_segments(images, task.samples)
+        notes = ["the segments of each image are valued anew; none is compared with those of the explained images"]
+        if without := count - len(images):
+            notes.append(f"{without} of {count} images have no segment: their strength is 0")
+        if against := sum(image.worth[image.top] <= 0 for image in images):
+            notes.append(f"in {against} of {count} images no segment raises the class {o.output}: their map is empty")
+        is_what = f"{o.value.title()} value of the image's top segment for the class {o.output}"
+        return Presence(local[:, None], is_what, maps[:, None], tuple(notes))
+
     # -- values ------------------------------------------------------------------------------------------------------
+    def _valued(self, task: Task) -> tuple[ValueFunction, list[SegmentedImage]]:
+        """The value function, and the images that have segments, with their values."""
+        o, count = self.options, len(task.samples)
+        segmenter = task.model("segmenter")
+        feature_layer = None
+        if o.surrogate != "none":
+            feature_layer = find_feature_layer(task.classifier, o.layer, task.samples)
+            if feature_layer is None and o.surrogate == "pie":
+                raise NotApplicable(
+                    "PIE needs activations and gradients, and this classifier gives none",
+                    "set eac.surrogate=auto or eac.surrogate=none",
+                )
+        value_function = ValueFunction(task, o.output, feature_layer)
+        images: list[SegmentedImage] = []
+        for i in range(count):
+            segments = segment_image(segmenter, task.samples.images[i], o.max_segments, o.rest)
+            if len(segments):
+                images.append(self._evaluate(task, value_function, i, segments))
+            task.progress(i + 1, count + 1, f"image {i + 1} of {count}: {len(segments)} segments")
+        self._compute_worth(value_function, images)
+        return value_function, images
+
     def _evaluate(self, task: Task, value_function: ValueFunction, index: int, segments: Segments) -> SegmentedImage:
         """Evaluate coalitions of the segments of one image."""
         o, n, picture = self.options, len(segments), task.samples.images[index].detach().cpu().float()
@@ -196,11 +237,7 @@ class Eac:
     def _class_concept(self, task: Task, value_function: ValueFunction, images: list[SegmentedImage]) -> Concept:
         """The top segments of all images as one concept."""
         o, pictures = self.options, task.samples.images.detach().cpu()
-        local, maps = torch.zeros(len(pictures)), torch.zeros(len(pictures), *pictures.shape[-2:])
-        for image in images:
-            local[image.index] = float(image.worth[image.top])
-            if image.worth[image.top] > 0:
-                maps[image.index] = image.segments.masks[image.top].float()
+        local, maps = _top_segments(images, task.samples)
         alone, _ = value_function.of_images((_restricted_to(pictures, image, image.top) for image in images), "top")
         # An image that is one segment as a whole shows no concept, so it is left out if there are others.
         several = [image for image in images if len(image.segments) > 1] or images
@@ -303,6 +340,16 @@ class Eac:
                 f"{too_many} of {count} images have more than {o.max_segments} segments: the smallest are {where}"
             )
         return notes
+
+
+def _top_segments(images: list[SegmentedImage], samples: Samples) -> tuple[Tensor, Tensor]:
+    """The value of the top segment of each image (N,), and its mask (N, H, W); 0 where no segment raises the class."""
+    local, maps = torch.zeros(len(samples)), torch.zeros(len(samples), *samples.images.shape[-2:])
+    for image in images:
+        local[image.index] = float(image.worth[image.top])
+        if image.worth[image.top] > 0:
+            maps[image.index] = image.segments.masks[image.top].float()
+    return local, maps
 
 
 def _fitted_to(m: int) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from xcore_craft.activations import SplitClassifier, token_note, treatment_note
+from xcore_craft.apply import find_atoms
 from xcore_craft.crops import CropGrid, crop_grid, exemplar_samples, top_crops
 from xcore_craft.factorise import most_concepts
 from xcore_craft.sobol import designs
@@ -29,10 +30,12 @@ from xcore.contract import (
     Dictionary,
     Explanation,
     NotApplicable,
+    Presence,
     Samples,
     Task,
     UsageError,
 )
+from xcore.models.presence import CODE_IS, assembled, check_activations
 from xcore_lens.attribution import IN_LOGITS, MEANING, Attribution, attribute
 from xcore_lens.extract import ENCODERS, Atoms, agreement, encode, error, extract
 from xcore_lens.layer import find_layer, maps_and_crop_codes, penultimate_layer, read_activations, training_rows
@@ -128,6 +131,24 @@ class Lens:
                 seconds=time.perf_counter() - start, forwards=n + crop_passes + phi.forwards, backwards=phi.backwards
             ),
         )
+
+    def apply(self, explanation: Explanation, task: Task) -> Presence:
+        """Find the concepts in other images, by their codes for the same dictionary.
+
+        Parameters
+        ----------
+        explanation
+            An explanation by this method.
+        task
+            With the other images as its samples.
+        """
+        check_activations(task.classifier)
+        dictionary, concepts = explanation.dictionary, explanation.concepts
+        if dictionary is None:
+            raise UsageError("this explanation has no dictionary, so it is none of lens")
+        strength, maps = find_atoms(dictionary, task.classifier, task.samples, self.options.crop, self.options.stride)
+        atoms = [c.atom for c in concepts if c.atom is not None]
+        return assembled(concepts, strength[:, atoms], CODE_IS, dict(enumerate(maps[atoms])), task.samples)
 
     @property
     def importance_is(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from xcore_tcav.maps import projections
+from xcore_tcav.maps import with_projections
 from xcore_tcav.scorer import Scorer, SetScore
 from xcore_tcav.sources import most_frequent_words
 
@@ -23,11 +23,13 @@ from xcore.contract import (
     Localiser,
     MissingError,
     NotApplicable,
+    Presence,
     Probe,
     Samples,
     Task,
     XcoreError,
 )
+from xcore.models.presence import assembled, presence
 from xcore.pretrained.adapters import save_adapter
 from xcore_rlpo import seed_prompts
 from xcore_rlpo.algorithm import ASK, PICK, RANK, SHOW, Encoder, Search, States, anc, entropy, icv, noise, stream
@@ -160,21 +162,37 @@ class Rlpo:
         self, task: Task, probe: Probe, concepts: list[Concept]
     ) -> tuple[tuple[Concept, ...], tuple[str, ...]]:
         """The concepts, the first ones with maps of where they are in the class images; a note if there can be none."""
-        top, samples = concepts[: self.options.maps], task.samples
-        if not top:
-            return tuple(concepts), ()
-        places: Tensor | None
-        if self.options.places == "localiser":
-            localiser: Localiser = task.model("localiser")
-            places = torch.stack([localiser.locate(samples, c.samples) for c in top if c.samples is not None])
-        else:
-            places = projections(probe, samples, torch.stack([next(iter(c.directions.values())) for c in top]))
-        if places is None:
-            if samples.modality != "image":
-                return tuple(concepts), ()
-            return tuple(concepts), ("concepts have no maps, because the layer has no grid of positions",)
-        with_maps = [replace(c, maps=m) for c, m in zip(top, places, strict=True)]
-        return (*with_maps, *concepts[len(top) :]), ()
+        o, samples, layer = self.options, task.samples, next(iter(concepts[0].directions))
+        located = o.places == "localiser"
+        known, mapped = with_projections(probe, samples, concepts, layer, 0 if located else o.maps)
+        if located:
+            places = _located(task.model("localiser"), samples, known[: o.maps])
+            return (*(replace(c, maps=m) for c, m in zip(known, places, strict=False)), *known[len(places) :]), ()
+        if mapped or not o.maps or samples.modality != "image":
+            return tuple(known), ()
+        return tuple(known), ("concepts have no maps, because the layer has no grid of positions",)
+
+    def apply(self, explanation: Explanation, task: Task) -> Presence:
+        """Find the concepts in other samples: by their directions, and with the localiser where the options name it.
+
+        Parameters
+        ----------
+        explanation
+            An explanation by this method.
+        task
+            With the other samples; neither its generator nor its random sets are used.
+        """
+        found = presence(explanation, task.classifier, task.samples)
+        o, concepts = self.options, explanation.concepts
+        if o.places != "localiser" or task.samples.modality != "image":
+            return found
+        places = _located(task.model("localiser"), task.samples, concepts[: o.maps])
+        return assembled(concepts, found.strength, found.strength_is, dict(enumerate(places)), task.samples)
+
+
+def _located(localiser: Localiser, samples: Samples, concepts: Sequence[Concept]) -> list[Tensor]:
+    """For each concept (N, H, W) in [0, 1]: where the localiser finds in the images what its samples show."""
+    return [localiser.locate(samples, c.samples) for c in concepts if c.samples is not None]
 
 
 def _usable_generator(task: Task) -> Generator:

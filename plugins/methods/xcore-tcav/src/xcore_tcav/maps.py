@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate, normalize
 
-from xcore.contract import Probe, Samples
-from xcore.inputs.tokens import token_grid
+from xcore.contract import Concept, Probe, Samples
+from xcore.models.presence import ZERO, project
 
 
-def projections(probe: Probe, samples: Samples, cavs: Tensor) -> Tensor | None:
-    """max(0, <a_p - mean, v>) at each position p, enlarged to the size of the image.
+def with_projections(
+    probe: Probe, samples: Samples, concepts: Sequence[Concept], layer: str, maps: int
+) -> tuple[list[Concept], bool]:
+    """The concepts with the mean of their projections in the samples, the first ones also with maps.
 
-    v is the CAV averaged over positions, with length 1, since a concept may be anywhere. The mean is over all positions
-    of all samples, so 0 means "no more than the average in this class".
+    A map shows max(0, <a_p - mean, v>) at each position p, enlarged to the size of the image (see
+    `xcore.models.presence.project` for v). The mean is over all positions of all samples, so 0 means "no more than the
+    average in this class". Its projection is kept in `Concept.evidence`, so that other samples are measured from there,
+    too.
 
     Parameters
     ----------
     probe
-        The model opened at the layer of the CAVs.
+        The model opened at the layer.
     samples
-        (N, 3, H, W) images.
-    cavs
-        (k, C h w) or (k, T C) CAVs of flattened activations, or (k, C) CAVs that all positions share.
+        The explained images or texts.
+    layer
+        Name of the layer, at which all concepts have a direction: one of flattened activations, or one that all
+        positions share.
+    maps
+        How many concepts, from the first, have maps.
 
     Returns
     -------
-    (k, N, H, W) >= 0, or None where the layer has no grid of positions.
+    The concepts, and whether the layer has a grid of positions.
     """
-    if probe.layout == "NC" or samples.modality != "image":
-        return None
-    a, size = probe.activations(samples), samples.images.shape[-2:]
-    if probe.layout == "NTC":  # the class token is nowhere in the image
-        grid = token_grid(a.shape[1], (size[0], size[1]))
-        if grid is None:
-            return None
-        tokens, (extra, rows, columns) = a.shape[1], grid
-        a = a[:, extra:].transpose(1, 2).unflatten(2, (rows, columns))
-        v = cavs if cavs.shape[1] == a.shape[1] else cavs.unflatten(1, (tokens, -1))[:, extra:].mean(1)
-    else:
-        v = cavs if cavs.shape[1] == a.shape[1] else cavs.unflatten(1, a.shape[1:]).mean((2, 3))
-    centred = a - a.mean((0, 2, 3), keepdim=True)
-    small = torch.einsum("nchw,kc->knhw", centred, normalize(v.to(a), dim=1)).clamp_min(0)
-    return interpolate(small, size=size, mode="bilinear", align_corners=False)
+    if not concepts:
+        return [], True
+    found = project(probe, samples, torch.stack([c.directions[layer] for c in concepts]))
+    assert found is not None  # the directions were made at this layer
+    zero = found.mean
+    known = [replace(c, evidence={**c.evidence, ZERO: float(z)}) for c, z in zip(concepts, zero.tolist(), strict=True)]
+    if found.grid is None:
+        return known, False
+    size = (samples.images.shape[-2], samples.images.shape[-1])
+    places = replace(found, values=found.values[:, :, :maps]).maps(zero[:maps], size)
+    assert places is not None
+    return [*(replace(c, maps=m) for c, m in zip(known, places, strict=False)), *known[len(places) :]], True

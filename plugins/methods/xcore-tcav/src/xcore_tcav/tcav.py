@@ -25,7 +25,7 @@ from xcore.contract import (
 from xcore_tcav import cav_files, chart, contrast
 from xcore_tcav.inference import holm, null_size
 from xcore_tcav.layer_scores import ConceptScore, LayerScores, open_scorer, score_layer
-from xcore_tcav.maps import projections
+from xcore_tcav.maps import with_projections
 from xcore_tcav.options import TcavOptions
 from xcore_tcav.scorer import Scorer
 from xcore_tcav.sources import ConceptSet, load_concept_sets
@@ -229,16 +229,14 @@ def _with_maps(
     concepts: list[Concept], layers: Sequence[LayerScores], task: Task, o: TcavOptions
 ) -> tuple[list[Concept], tuple[str, ...]]:
     """The concepts, the first `o.maps` of them with maps at the first layer that has positions, and notes."""
-    top = concepts[: o.maps]
-    if not top or task.samples.modality != "image":
-        return concepts, ()
+    at_first = concepts
     for layer in layers:
-        probe = task.classifier.open(layer.name)
-        maps = projections(probe, task.samples, torch.stack([c.directions[layer.name] for c in top]))
-        if maps is not None:
-            mapped = [replace(c, maps=m) for c, m in zip(top, maps, strict=True)]
-            return [*mapped, *concepts[len(top) :]], ()
-    return concepts, ("there are no maps, because no layer has a grid of positions",)
+        made, mapped = with_projections(task.classifier.open(layer.name), task.samples, concepts, layer.name, o.maps)
+        if mapped:
+            return made, ()
+        at_first = made if layer is layers[0] else at_first
+    wanted = concepts and o.maps and task.samples.modality == "image"
+    return at_first, ("there are no maps, because no layer has a grid of positions",) if wanted else ()
 
 
 def _importance_is(layers: Sequence[LayerScores], o: TcavOptions) -> str:

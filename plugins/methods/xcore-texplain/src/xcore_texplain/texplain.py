@@ -11,13 +11,32 @@ from typing import Any
 
 import torch
 
-from xcore.contract import Concept, Cost, Explanation, MissingError, NotApplicable, Probe, Samples, Task, TextDecoder
+from xcore.contract import (
+    Concept,
+    Cost,
+    Explanation,
+    MissingError,
+    NotApplicable,
+    Presence,
+    Probe,
+    Samples,
+    Task,
+    TextDecoder,
+)
 from xcore_texplain import sentences as sentence_file
 from xcore_texplain.cloud import draw_changes, draw_cloud
-from xcore_texplain.features import EXPLAINED, PRIOR, draw_pictures, features, open_probe, required
+from xcore_texplain.features import (
+    EXPLAINED,
+    PRIOR,
+    draw_pictures,
+    features,
+    features_fingerprint,
+    open_probe,
+    required,
+)
 from xcore_texplain.options import Options
 from xcore_texplain.sentences import SentenceRow, combined_seed, sample_sentences
-from xcore_texplain.training import translator_of_task, was_trained_on
+from xcore_texplain.training import translator_of_explanation, translator_of_task, was_trained_on
 from xcore_texplain.translator import Translator, translate
 from xcore_texplain.words import (
     Change,
@@ -32,6 +51,7 @@ from xcore_texplain.words import (
 )
 
 IMPORTANCE = "share of the sentences with the word, minus the share for features of all classes (the language prior)"
+FREQUENCY_IS = "share of the sentences about the image that contain the word"
 FEW_IMAGES = 10
 """With fewer images than this, a note warns that bootstrap intervals are too narrow."""
 CHANGES_IN_NOTE = 6
@@ -148,6 +168,7 @@ class TExplain:
             whole,
             concepts=concepts,
             parts=tuple(parts),
+            trace=({"step": "translate", "translator": metadata.get("key")},),
             files=files,
             notes=(*notes, *whole.notes, *few_images_notes(described)),
             cost=Cost(
@@ -157,6 +178,39 @@ class TExplain:
                 generated=sum(map(len, sentences)) + drawn + (len(task.samples) if reads_latents else 0),
             ),
         )
+
+    def apply(self, explanation: Explanation, task: Task) -> Presence:
+        """Count how often the language model says the words about other images.
+
+        The translator is the one of the explanation, if it is still there. Otherwise one is trained, as for a new
+        explanation, and a note says so.
+
+        Parameters
+        ----------
+        explanation
+            An explanation by this method.
+        task
+            With the other images as its samples, and a text decoder. With ``features="generator"``, the latents of the
+            images are read, not those of drawn pictures.
+
+        Raises
+        ------
+        MissingError
+            The translator of the explanation is not there any more, and there are no captions to train one on.
+        """
+        o = self.options
+        decoder: TextDecoder = task.model("text-decoder")
+        probe, layer = open_probe(o, task.classifier, task.layer, task.generator)
+        task = replace(task, layer=layer)
+        translator, metadata, anew = translator_of_explanation(explanation, task, probe, decoder, o)
+        states = translate(translator, features(probe, task.samples))
+        sentences = sample_sentences(decoder, states, task.samples, o.sentences, task.seed, task.progress)
+        said = count_words(sentences, lemmas_of(o.drop)).shares_of([c.name for c in explanation.concepts])
+        notes = ["the translator of the explanation is gone, so another one was trained"] if anew else []
+        height, width = task.samples.images.shape[-2:]
+        if not was_trained_on(metadata, probe, features_fingerprint(probe, (height, width))):
+            notes.append("the translator was trained on other features than this network's; its words may be wrong")
+        return Presence(torch.from_numpy(said).float(), FREQUENCY_IS, notes=tuple(notes))
 
     def _prior(
         self, task: Task, probe: Probe, decoder: TextDecoder, translator: Translator, fingerprint: str

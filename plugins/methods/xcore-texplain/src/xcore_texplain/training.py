@@ -11,6 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xcore.contract import Dataset, Probe, Progress, Task, TextDecoder, UsageError, XcoreError, digest
+from xcore.contract import (
+    Dataset,
+    Explanation,
+    MissingError,
+    Probe,
+    Progress,
+    Task,
+    TextDecoder,
+    UsageError,
+    XcoreError,
+    digest,
+)
 from xcore.inputs.images import Framing
 from xcore.session import read_json, write_json
 from xcore_texplain.features import BATCH, features, features_fingerprint
@@ -67,6 +79,46 @@ def translator_of_task(
     translator, metadata = load_translator(folder)
     check_fit(translator, metadata, probe, task, decoder)
     return translator, metadata, recipe.features_fingerprint
+
+
+class _Gone(Exception):
+    """The translator of an explanation is not among the artifacts."""
+
+
+def translator_of_explanation(
+    explanation: Explanation, task: Task, probe: Probe, decoder: TextDecoder, o: Options
+) -> tuple[Translator, dict[str, Any], bool]:
+    """The translator that an explanation was made with, or the one of the task, if that one is not there any more.
+
+    Returns
+    -------
+    The translator, what its configuration file says, and whether it is not the one of the explanation.
+
+    Raises
+    ------
+    UsageError, MissingError
+        As `translator_of_task`.
+    """
+    key = next((step["translator"] for step in explanation.trace if step.get("step") == "translate"), None)
+    if o.translator:
+        return *translator_of_task(task, probe, decoder, o)[:2], False
+    if key is not None:
+
+        def gone(directory: Path) -> None:
+            raise _Gone
+
+        with suppress(_Gone):
+            translator, metadata = load_translator(task.artifact(ARTIFACT, key, gone))
+            check_fit(translator, metadata, probe, task, decoder)
+            return translator, metadata, False
+    try:
+        translator, metadata, _ = translator_of_task(task, probe, decoder, o)
+    except MissingError as error:
+        raise MissingError(
+            f"the translator of the explanation is not there any more, and another one cannot be trained: {error}",
+            error.hint,
+        ) from error
+    return translator, metadata, metadata.get("key") != key
 
 
 def check_fit(translator: Translator, metadata: dict[str, Any], probe: Probe, task: Task, decoder: TextDecoder) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from xcore.contract import Concept, NotApplicable, Probe, Run
-from xcore_metrics.faithfulness.encode import atoms_of, encode_unseen, offset_of, rows_of
+from xcore.models.codes import offset_of, rows_of
+from xcore_metrics.faithfulness.encode import atoms_of, encode_unseen
 from xcore_metrics.faithfulness.game import LinearGame
 from xcore_metrics.faithfulness.orders import Floats, Ints, Sets
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from xcore.contract import NotApplicable, Probe, Run, Samples, Score
+from xcore.models.codes import rows_of
 from xcore_metrics.faithfulness.activations import directions_of, opened
-from xcore_metrics.faithfulness.encode import rows_of
 from xcore_metrics.faithfulness.recovery_net import fit
 from xcore_metrics.options import CompletenessOptions
 
