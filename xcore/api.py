@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,15 +128,18 @@ def bench(
     wanted = request(methods, suite, keys, registry)
     path = Path(out or Path("runs") / slug(wanted.name))
     reporter = reporter or Reporter()
-    with contextlib.redirect_stdout(sys.stderr):  # what plugins print must not end up between our results
+    # What plugins print must not end up between our results.
+    with contextlib.redirect_stdout(sys.stderr), reporter:
+        if reporter.live:
+            reporter.note("reading the request")
         plan = make_plan(wanted, registry, _known(path))
         judging = _Judging(plan, registry, keys.get("gates") or (), compare)
         check_free(path, plan.cells)
+        engine = registry.create("engine", plan.engine) if plan.engine else None
         store = Store(path)
-        with store.locked(), reporter:
-            _open_run(plan, registry, store)
+        with store.locked():
             loop = Bench(plan, registry, store, reporter, draw=draw, strict=strict)
-            result = loop.run(registry.create("engine", plan.engine) if plan.engine else None)
+            result = loop.run(engine, partial(_open_run, plan, registry, store))
     return _report(loop, result, judging)
 
 
@@ -288,7 +292,7 @@ def _report(loop: Bench, result: Result, judging: _Judging) -> BenchResult:
     made, metrics = rows(loop, result.outcomes, judging.infos)
     records = [loop.store.find(loop.identity(cell)) for cell in loop.plan.cells]
     pictures = write_pictures(loop.store.root, loop.plan.cells, records)
-    name_pictures(made, loop.plan.cells, pictures)
+    name_pictures(made, loop.plan.cells, pictures, loop.store.root)
     table = build(made, metrics, header={"run": str(loop.store.root)}, notes=loop.plan.notes)
     write_all(table, loop.store.root)
     every = [path for own in pictures for path in own]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -121,7 +123,13 @@ def explain(
     about["out"] = about["out"] or slug(f"{''.join(about['classes']) or 'explain'}-{method}")
     suite = "" if about["data"] else "default"
     result = run(
-        [method], suite=suite, reporter=for_stderr(), metrics=names(metrics), seeds=[seed], controls=[], **about
+        [method],
+        suite=suite,
+        reporter=for_stderr(phases=True),
+        metrics=names(metrics),
+        seeds=[seed],
+        controls=[],
+        **about,
     )
     _show(result, as_json, Judging(), texts=texts, concepts=True)
 
@@ -219,7 +227,7 @@ def _show(
         typer.echo(render(result.table, format))
     elif as_json:
         for row in result.rows:
-            print_line(row)
+            print_line(row | _pictures_of(row, result.path))
         counts = {s: done.count(s) for s in ("ok", "failed", "skipped")} | {"cached": done.cached}
         from dataclasses import asdict
 
@@ -243,6 +251,14 @@ def _show(
     asked.write(result)  # last: a file that cannot be written hides nothing of the above
     if missed or result.broken:
         raise typer.Exit(1)
+
+
+def _pictures_of(row: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """The pictures that a row names, by their paths from the current folder."""
+    from xcore.report.picture_paths import shown
+
+    own = {"picture": row["picture"] and shown(run / row["picture"])}
+    return own | ({"pictures": [shown(run / name) for name in row["pictures"]]} if "pictures" in row else {})
 
 
 def _of_one_method(result: BenchResult) -> bool:

@@ -80,8 +80,12 @@ def rows(
     return made, columns
 
 
-def name_pictures(made: Iterable[ResultRow], cells: Sequence[Cell], pictures: Sequence[Sequence[Path]]) -> None:
+def name_pictures(
+    made: Iterable[ResultRow], cells: Sequence[Cell], pictures: Sequence[Sequence[Path]], root: Path
+) -> None:
     """Add to each row the picture of its concept ("picture"), and to the first of a cell all others ("pictures").
+
+    The paths are relative to the run, so that equal runs have equal rows.
 
     Parameters
     ----------
@@ -93,9 +97,9 @@ def name_pictures(made: Iterable[ResultRow], cells: Sequence[Cell], pictures: Se
         own = of_cell[row["label"], row["classifier"], row["class"], row["seed"]]
         strips = {path.name.partition("-")[0]: path for path in own if path.parent.name == STRIPS}
         strip = strips.get(f"{row['rank'] or 0:02d}")
-        row["picture"] = None if strip is None else str(strip)
+        row["picture"] = None if strip is None else strip.relative_to(root).as_posix()
         if row["rank"] in (1, None):
-            row["pictures"] = [str(path) for path in own if path.parent.name != STRIPS]
+            row["pictures"] = [path.relative_to(root).as_posix() for path in own if path.parent.name != STRIPS]
 
 
 def _scores(bench: Bench, metric: Ref, cells: list[Cell]) -> tuple[list[Score], dict[str, Any]]:

@@ -82,12 +82,16 @@ class Bench:
         self.plan, self.store, self.reporter, self.draw, self.strict = plan, store, reporter, draw, strict
         self.workbench = Workbench(registry, store)
         self.identities = dict(identities or {})
+        self._loading = ""
         # Digests of plain data, made once: every cell is asked for its identity by every metric.
         self._cell_keys = {id(cell): digest(asdict(cell)) for cell in plan.cells}
         self._score_keys: dict[tuple[str, tuple[str, ...], int, str], str] = {}
 
-    def run(self, engine: Engine | None = None) -> Result:
-        """Compute the explanations that are missing, then the scores that are missing."""
+    def run(self, engine: Engine | None = None, begin: Callable[[], None] = lambda: None) -> Result:
+        """Compute the explanations that are missing, then the scores that are missing.
+
+        `begin` is called when the request has been checked, before anything is written.
+        """
         start = time.perf_counter()
         self.store.clean()
         result = Result()
@@ -98,11 +102,13 @@ class Bench:
             for metric in self.plan.metrics:
                 self.score_identity(metric, [cell])  # a helper model that is not there is found before any is loaded
         for cell in pending:
+            self._tell_of_loading(cell)
             with contextlib.suppress(NotApplicable):  # the cell will be skipped with this reason
                 self.workbench.check(cell)
             for ref in (cell.contrast, cell.heldout):
                 if ref:
                     self.workbench.dataset(ref)
+        begin()
         self._keep_identities()
         self.reporter.begin(len(self.plan.cells), len(finished))
         alone = [metric for metric in self.plan.metrics if not self.across(metric)]
@@ -127,6 +133,12 @@ class Bench:
             result.outcomes.append(replace(unwritten, cell=cell) if unwritten else known)
         result.seconds = time.perf_counter() - start
         return result
+
+    def _tell_of_loading(self, cell: Cell) -> None:
+        loading = f"loading {cell.classifier}" + ("" if cell.data == cell.classifier else f" and {cell.data}")
+        if loading != self._loading:
+            self._loading = loading
+            self.reporter.note(loading)
 
     def _tell_of_data(self) -> None:
         """Warn of everything that was left out of the data: nothing is skipped silently."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any
 
 from xcore.contract.types import Cell, Outcome
 
@@ -46,16 +45,40 @@ def describe(cell: Cell) -> str:
     return f"{cell.label}  {cell.cls}  seed {cell.seed}"
 
 
-class Lines(Reporter):
-    """One plain line a cell, for logs."""
+EVERY = 10.0
+"""Seconds between two lines of a log that tell of steps inside a cell."""
 
-    def __init__(self) -> None:
+
+class Lines(Reporter):
+    """One plain line a cell, for logs, and now and then one of the steps inside it.
+
+    Parameters
+    ----------
+    phases
+        Also tell what is done before and after a cell, and that it starts: for commands that run few of them.
+    """
+
+    def __init__(self, phases: bool = False) -> None:
         self._done = self._cells = 0
+        self._phases, self._running, self._told = phases, "", time.monotonic()
 
     def begin(self, cells: int, finished: int) -> None:
         self._done, self._cells = finished, cells
         if finished:
             self.warn(f"{finished} of {cells} cells are finished already")
+
+    def begin_cell(self, cell: Cell) -> None:
+        self._running, self._told = describe(cell), time.monotonic()
+        self.note(f"explaining {self._running}")
+
+    def step(self, step: int, total: int, note: str = "") -> None:
+        if time.monotonic() - self._told >= EVERY:
+            self._told = time.monotonic()
+            self.warn(f"{self._running}  step {step} of {total}  {note}".strip())
+
+    def note(self, text: str) -> None:
+        if self._phases:
+            self.warn(text)
 
     def end_cell(self, outcome: Outcome) -> None:
         self._done += 1
@@ -85,8 +108,8 @@ class Bars(Lines):
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=self._console, transient=True)
-        self._all: Any = None
-        self._cell: Any = None
+        self._all = self._progress.add_task("cells", total=None, visible=False, note="")
+        self._cell = self._progress.add_task("", total=None, visible=False, note="")
         self._last = 0.0
 
     def __enter__(self) -> Reporter:
@@ -99,17 +122,16 @@ class Bars(Lines):
     def begin(self, cells: int, finished: int) -> None:
         super().begin(cells, finished)
         count = f"{finished}/{cells}"
-        self._all = self._progress.add_task("cells", total=cells, completed=finished, note=count, visible=cells > 0)
-        self._cell = self._progress.add_task("", total=None, visible=False, note="")
+        self._progress.update(self._all, total=cells, completed=finished, note=count, visible=cells > 0)
 
     def begin_cell(self, cell: Cell) -> None:
-        self._progress.reset(self._cell, description=describe(cell), total=None, visible=True, note="")
+        self.note(f"explaining {describe(cell)}")
 
     def step(self, step: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         if now - self._last > 0.1 or step >= total:
             self._last = now
-            self._progress.update(self._cell, completed=step, total=total, note=f"step {step}/{total}  {note}")
+            self._progress.update(self._cell, completed=step, total=total, note=f"step {step} of {total}  {note}")
 
     def end_cell(self, outcome: Outcome) -> None:
         super().end_cell(outcome)
@@ -117,8 +139,7 @@ class Bars(Lines):
         self._progress.update(self._cell, visible=False)
 
     def note(self, text: str) -> None:
-        if self._cell is not None:
-            self._progress.reset(self._cell, description=text, total=None, visible=True, note="")
+        self._progress.reset(self._cell, description=text, total=None, visible=True, note="")
 
     def warn(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, style="dim", soft_wrap=True)
@@ -152,9 +173,9 @@ class OneLine(Reporter):
         self._handle.update({"text/plain": text}, raw=True)
 
 
-def for_stderr() -> Reporter:
-    """Bars on a terminal, lines elsewhere."""
-    return Bars() if sys.stderr.isatty() else Lines()
+def for_stderr(phases: bool = False) -> Reporter:
+    """Bars on a terminal, lines elsewhere (see `Lines`)."""
+    return Bars() if sys.stderr.isatty() else Lines(phases)
 
 
 def for_one_explanation() -> Reporter:

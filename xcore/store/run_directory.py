@@ -27,6 +27,8 @@ from xcore.contract.types import Cell, Explanation, Score
 from xcore.store.codec import decode, decode_score, encode, encode_score
 
 SCHEMA = 1
+PARTS = ("explanations", "scores", "artifacts")
+LOCK = ".lock"
 
 
 class Artifacts:
@@ -62,9 +64,11 @@ class Store:
         self.root = root
         self._paths: dict[str, Path] = {}
         self._records: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
+        parts = [root / part for part in PARTS]
+        self._new = [path for path in (*parts, root, *root.parents) if not path.exists()]
         try:
-            for part in ("explanations", "scores", "artifacts"):
-                (root / part).mkdir(parents=True, exist_ok=True)
+            for part in parts:
+                part.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot write to {root}: {error.strerror}", "choose another folder with --out") from error
 
@@ -76,7 +80,7 @@ class Store:
     def find(self, identity: str) -> Path | None:
         """The record with this identity, whatever label it was made under."""
         if identity not in self._paths or not self._paths[identity].exists():
-            self._paths = {p.name.rpartition(".")[2]: p for p in (self.root / "explanations").iterdir()}
+            self._paths = {p.name.rpartition(".")[2]: p for p in (self.root / "explanations").glob("*")}
         return self._paths.get(identity)
 
     def read(self, identity: str) -> dict[str, Any] | None:
@@ -150,10 +154,14 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from this directory; a killed process holds nothing."""
+        """Keep other processes from this directory; a killed process holds nothing.
+
+        If nothing is written meanwhile, as for a request that is refused, what is new of the directory is removed.
+        """
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.root / ".lock")
+        known = (self.root / LOCK).exists()
+        lock = FileLock(self.root / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -163,11 +171,25 @@ class Store:
         try:
             yield
         finally:
+            if not known and self._is_empty():
+                self._remove_locks()
             lock.release()
+            for path in self._new:
+                with suppress(OSError):  # something is in it
+                    path.rmdir()
+
+    def _is_empty(self) -> bool:
+        """Whether the directory holds nothing but the lock, empty folders and locks of artifacts that failed."""
+        return all(path.is_dir() or path.suffix == ".lock" or path.name == LOCK for path in self.root.rglob("*"))
+
+    def _remove_locks(self) -> None:
+        for path in (self.root / LOCK, *(self.root / "artifacts").glob("*.lock")):
+            with suppress(OSError):  # where a file that is open cannot be removed
+                path.unlink()
 
     def clean(self) -> None:
         """Remove what killed runs left half-written."""
-        for part in ("explanations", "artifacts", "scores", "."):
+        for part in (*PARTS, "."):
             for leftover in (self.root / part).glob(".writing-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
                 with suppress(FileNotFoundError):
