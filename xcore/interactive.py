@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.base.errors import UsageError
+from xcore.base.errors import NotApplicable, UsageError
 from xcore.base.files import cache_directory
 from xcore.base.seeding import seeded
 from xcore.base.threads import let_waiting_threads_sleep
@@ -141,9 +141,16 @@ def explain(
 
 
 def _explained(explainer: Any, task: Any, label: str) -> Explanation:
-    with seeded(task.seed):
-        check_target(task)
-        return checked(explainer.explain(task), label, task.samples)
+    from xcore.models.modules import outside_inference_mode
+
+    try:
+        with seeded(task.seed), outside_inference_mode():
+            check_target(task)
+            return checked(explainer.explain(task), label, task.samples)
+    except NotApplicable as error:
+        if closed := getattr(task.classifier, "closed", ""):
+            raise NotApplicable(error.message, f"{closed}; pass the module that it was made from") from error
+        raise
 
 
 def _in_folder(workdir: str | Path, make: Callable[[Path], Explanation]) -> Explanation:

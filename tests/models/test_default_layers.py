@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from xcore.contract import Samples, UsageError
 from xcore.models.classifiers import TorchClassifier
-from xcore.models.graph import plain
 from xcore.models.heads import find_heads
+from xcore.models.modules import plain
 
 CLASSES = ("a", "b", "c")
 SWIN = {"embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,16 +15,25 @@ from xcore.contract.protocols import Classifier
 from xcore.contract.samples import Modality, Samples
 from xcore.inputs.class_names import Aliases, class_list, numbered
 from xcore.inputs.images import Framing
-from xcore.models.graph import LayerInfo, survey, tensors_in, useful_layers
+from xcore.models.behaviour import depends_on, unprepared
+from xcore.models.graph import LayerInfo, Layout, survey, tensors_in, useful_layers
 from xcore.models.heads import Head, default_layer, find_heads
+from xcore.models.intake import WrongSize, artificial_pictures, sizes_to_try
+from xcore.models.modules import checked_module, closed_because, plain
+from xcore.models.outputs import Reading, Scores
 from xcore.models.probes import TorchProbe
-from xcore.models.torch_model import Preprocess, TensorCache, TorchModel, check_numbers
+from xcore.models.torch_model import CannotRun, Preprocess, TensorCache, TorchModel, check_numbers
 
 ClassList = Sequence[str] | Mapping[Any, Any]
 """Names in the order of the logits, or a mapping index -> name or name -> index."""
 
-_SIZES = (224, 64, 32, 28, 96, 128, 256, 384, 299, 16, 8)
-"""Sides of the square images that are tried on a module if its input size is not given, in pixels, in this order."""
+AXES: Mapping[str, tuple[Layout, bool]] = {
+    "NCHW": ("NCHW", False),
+    "NHWC": ("NCHW", True),
+    "NTC": ("NTC", False),
+    "NCT": ("NTC", True),
+}
+"""Order of the axes of a layer's output -> the layout in which a probe gives it, and whether it turns it for this."""
 
 
 class TorchClassifier:
@@ -35,10 +45,11 @@ class TorchClassifier:
     Parameters
     ----------
     module
-        Returns logits (n, classes), or an object with the field ``logits``.
+        Returns logits (n, classes), or an object that holds them (see `xcore.models.outputs.Reading`).
     classes
         Names of the classes, in the order of the logits, or a mapping index -> name. A name that appears several times
-        gets its index added.
+        gets its index added. Of a module with one logit z, two names are those of the labels 0 and 1, whose logits are
+        -z and z; one name is that of the class with the logit z, and "not NAME" is the other.
     preprocess
         Turns images (n, 3, H, W) in [0, 1] on the model's device (or a tuple of strings) into the module's input: a
         tensor, a tuple of positional arguments or a mapping of keyword arguments. None = the data is the input.
@@ -62,14 +73,22 @@ class TorchClassifier:
         Class name -> other names by which a data set or a user may call the class.
     cache_mb
         Size of the cache, in MB.
+    output
+        Where the logits are in what the module returns, if it returns several tensors: a name or an index.
+    layouts
+        Layer -> the order of its output's axes, ``"NCHW"``, ``"NHWC"``, ``"NTC"`` or ``"NCT"``, for layers where
+        nothing shows which axis holds the channels.
+    multi_label
+        Whether a sample may have several of the classes, each with a sigmoid of its own; None = as the module's
+        ``config.problem_type`` says, else not.
 
     Raises
     ------
     UsageError
-        There are no class names, a mapping of them has other indices than 0, 1, 2 and so on, or a layer does not exist.
+        There are no class names, a mapping of them has other indices than 0, 1, 2 and so on, a layer does not exist, or
+        the module's weights are not there.
     """
 
-    can: frozenset[str] = frozenset({"activations", "gradients"})
     naming: str = ""
     """If the names of the classes are only numbered: how a user can name them (for the hint of an unknown class)."""
 
@@ -88,39 +107,84 @@ class TorchClassifier:
         framing: Framing | None = None,
         aliases: Mapping[str, Sequence[str]] | None = None,
         cache_mb: int = 256,
+        output: str | int | None = None,
+        layouts: Mapping[str, str] | None = None,
+        multi_label: bool | None = None,
     ) -> None:
         self.modality: Modality = modality
-        self.classes: tuple[str, ...] = checked_classes(classes)
+        names = checked_classes(classes)
+        self.aliases = _aliases(names, classes, aliases)
+        self.classes: tuple[str, ...] = (*names, f"not {names[0]}") if len(names) == 1 else names
         cache = TensorCache(cache_mb * 2**20)
-        self.model = TorchModel(module, preprocess, device=device, batch_size=batch_size, cache=cache)
+        opposite = self.classes[1] == f"not {self.classes[0]}"
+        reading = Reading(self.classes, wanted=output, positive=0 if opposite else 1)
+        self.model = TorchModel(module, preprocess, device=device, batch_size=batch_size, cache=cache, reading=reading)
+        self.closed = closed_because(self.model.module)
+        """Why the classifier is a black box; empty if it can be opened at its layers."""
+        self.can = frozenset[str]() if self.closed else frozenset({"activations", "gradients"})
+        problem = getattr(getattr(self.model.module, "config", None), "problem_type", None)
+        self._multi_label = problem == "multi_label_classification" if multi_label is None else multi_label
+        self._behaves: tuple[str, ...] = ()
+        self._unprepared = "" if preprocess is not None or modality != "image" else unprepared(self.model.module)
         self.framing = framing
-        self.aliases = _aliases(self.classes, classes, aliases)
         self._input_size = input_size if input_size is not None or framing is None else framing.size
         self._probes: dict[str, TorchProbe] = {}
         if layers is not None:
             self.layers = tuple(layers)
         if default_layer is not None:
             self.default_layer = default_layer
+        self._layouts = dict(layouts or {})
         modules = dict(self.model.module.named_modules())
-        for name in (*(layers or ()), *([default_layer] if default_layer is not None else [])):
+        for name in (*(layers or ()), *([default_layer] if default_layer is not None else []), *self._layouts):
             if name not in modules:
                 raise unknown("layer", name, [n for n in modules if n])
+        for order in self._layouts.values():
+            if order not in AXES:
+                raise unknown("order of axes", order, AXES)
+
+    @property
+    def scores(self) -> Scores:
+        """What the logits are (see `xcore.models.outputs.Scores`), as far as it is known."""
+        if self.model.reading.ending in ("softmax", "sigmoid"):
+            return "probabilities"
+        return "independent" if self._multi_label or self.model.reading.one_logit else "exclusive"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the network, as far as it has been seen so far, one line each."""
+        reading, told = self.model.reading, list(self.model.intake.notes)
+        if self._unprepared:
+            told.append(self._unprepared)
+        if reading.one_logit:
+            positive, negative = self.classes[reading.positive], self.classes[1 - reading.positive]
+            how = "1 minus it" if reading.ending == "sigmoid" else "minus it"
+            told.append(f"the network gives one number: it is that of {positive!r}, and {negative!r} has {how}")
+        elif self._multi_label:
+            told.append("the classes do not exclude one another: each has a probability of its own (sigmoid)")
+        if reading.chosen:
+            told.append(f"the logits are the output {reading.chosen} that the network returns")
+        if reading.ending:
+            told.append(
+                f"the network ends in {reading.ending}: what is explained is no logit but what comes after it, which "
+                "depends on all classes or hardly changes where it is sure; leave that layer out to explain the logit"
+            )
+        return (*told, *self._behaves)
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
         """The layers that can be explained, in the order in which they finish in a forward pass."""
-        return useful_layers(self.model.module, self.found)
+        return () if self.closed else useful_layers(self.model.module, self.found)
 
     @cached_property
     def default_layer(self) -> str:
-        """The layer to explain unless the user names another."""
-        return default_layer(self.model.module, self.found, self.layers, self.heads)
+        """The layer to explain unless the user names another; "" if there is none."""
+        return "" if self.closed else default_layer(self.model.module, self.found, self.layers, self.heads)
 
     @cached_property
     def heads(self) -> Mapping[str, Head]:
         """What lies above each layer, read from one forward pass of two artificial samples."""
         try:
-            return find_heads(self.model.module, self._example, self.layers)
+            return find_heads(self.model.module, self._example, self.layers, self.model.reading)
         except RuntimeError:  # an operation of the network has no gradients: nothing is known of what lies above
             return {}
 
@@ -131,12 +195,22 @@ class TorchClassifier:
 
     def survey(self, x: Samples) -> Mapping[str, LayerInfo]:
         """Every layer, as a forward pass of these samples in one batch finds it."""
-        return survey(self.model.module, self.model.inputs(x.data), len(x))[0]
+        found, _ = survey(self.model.module, self.model.inputs(x.data), len(x))
+        return {name: self._named(name, info) for name, info in found.items()}
 
     @property
     def artificial(self) -> Samples:
         """The two artificial samples by which the layers were found."""
         return Samples(self.modality, self._survey[2], ("artificial/0", "artificial/1"))
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in each forward pass; can be set."""
+        return self.model.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self.model.batch_size = size
 
     def logits(self, x: Samples) -> Tensor:
         """(n, classes) pre-softmax scores, float32 on the CPU; raises `XcoreError` if any is NaN."""
@@ -148,6 +222,9 @@ class TorchClassifier:
         """The probe at a layer; raises `UsageError` if there is no such layer or it cannot be opened."""
         if layer in self._probes:
             return self._probes[layer]
+        if self.closed:
+            hint = "pass the module that it was made from, or use a method that needs logits only, such as eac"
+            raise NotApplicable(self.closed, hint)
         modules = [name for name, _ in self.model.module.named_modules() if name]
         if not layer and not self.layers:
             what = type(self.model.module).__name__
@@ -159,6 +236,12 @@ class TorchClassifier:
         if info.calls != 1:
             often = f"called {info.calls} times in a forward pass" if info.calls else "not called in evaluation mode"
             raise UsageError(f"layer {layer!r} is {often}", hint)
+        if info.unclear:
+            orders = ("NCHW", "NHWC") if len(info.shape or ()) == 4 else ("NTC", "NCT")
+            raise UsageError(
+                f"layer {layer!r} gives {info.shape}, and nothing in the network shows which axis holds the channels",
+                f"say it: TorchClassifier(..., layouts={{{layer!r}: {orders[0]!r}}}), or {orders[1]!r}",
+            )
         if info.layout is None:
             what = f"gives shape {info.shape}" if info.shape else "returns no single tensor"
             raise UsageError(f"layer {layer!r} {what}: a probe needs (n, C), (n, C, H, W) or (n, T, C)", hint)
@@ -174,7 +257,7 @@ class TorchClassifier:
         """
         if len(tensors_in(self._example)) != 1 or self.modality == "text":
             return None
-        head = find_heads(self.model.module, self._example, [layer]).get(layer)
+        head = find_heads(self.model.module, self._example, [layer], self.model.reading).get(layer)
         return self._example if head is not None and head.alone else None
 
     @property
@@ -185,38 +268,61 @@ class TorchClassifier:
     @cached_property
     def _survey(self) -> tuple[dict[str, LayerInfo], Any, Any]:
         """Every layer, the input of the module that found it, and its samples: of the first size that it takes."""
-        failures = []
-        for data in self._examples():
-            try:
-                args = self.model.inputs(data)
-                found, logits = survey(self.model.module, args, len(data))
-            except (RuntimeError, ValueError, AssertionError) as error:  # what modules raise for a wrong input size
-                failures.append(error)
-                continue
-            if logits is not None:
-                check_width(logits, self.classes)
-            return found, args, data
-        name = type(self.model.module).__name__
-        if self.modality == "text":
-            raise UsageError(f"{name} takes no text: {failures[0]}", "check its preprocessing") from None
-        raise UsageError(f"{name} takes no picture of a common size: {failures[0]}", "pass input_size=...") from None
+        failures: list[CannotRun | WrongSize] = []
+        with torch.random.fork_rng(devices=[]):  # a network that draws at random takes nothing from the user's numbers
+            for data in self._examples():
+                try:
+                    args = self.model.inputs(data)
+                    first = self.model.try_out(args, len(data))
+                    with self.model.told(args):
+                        found, logits = survey(self.model.module, args, len(data), self.model.reading)
+                except (CannotRun, WrongSize) as error:
+                    failures.append(error)
+                    continue
+                if logits is not None:
+                    check_width(logits, self.classes)
+                    self._behaves = depends_on(self.model, args, first, logits)
+                return {name: self._named(name, info) for name, info in found.items()}, args, data
+        raise no_input(type(self.model.module).__name__, self.modality, self._input_size, failures) from failures[0]
 
-    def _examples(self) -> list[Any]:
+    def _named(self, name: str, info: LayerInfo) -> LayerInfo:
+        """A layer with the order of axes that the user gave for it, if any."""
+        order = self._layouts.get(name)
+        if order is None:
+            return info
+        if info.shape is None or len(info.shape) != len(order):
+            raise UsageError(f"layer {name!r} gives shape {info.shape}, which is not {order}", "correct layouts=")
+        layout, turned = AXES[order]
+        last, first = turned and layout == "NCHW", turned and layout == "NTC"
+        return replace(info, layout=layout, last=last, first=first, unclear=False)
+
+    def _examples(self) -> Iterator[Any]:
         """Two samples that differ, in each of the sizes to try."""
         if self.modality == "text":
-            return [("a text", "another text")]
+            yield ("a text", "another text")
+            return
         size = self._input_size
-        sizes = _SIZES if size is None else (size,)
-        shapes = [(s, s) if isinstance(s, int) else s for s in sizes]
-        return [artificial_pictures(*shape).to(self.model.device) for shape in shapes]
+        for pair in sizes_to_try(self.model.module) if size is None else (size,):
+            height, width = (pair, pair) if isinstance(pair, int) else pair
+            yield artificial_pictures(height, width).to(self.model.device)
 
 
-def artificial_pictures(height: int, width: int) -> Tensor:
-    """Two pictures (2, 3, height, width) in [0, 1] of coloured clouds, always the same ones."""
-    generator = torch.Generator().manual_seed(0)  # a local one, so that the global random state stays as it is
-    coarse = torch.rand(2, 3, 4, 4, generator=generator)
-    clouds = nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
-    return (clouds + 0.2 * torch.rand(clouds.shape, generator=generator) - 0.1).clamp(0, 1)
+def no_input(
+    name: str, modality: Modality, size: int | tuple[int, int] | None, failures: Sequence[CannotRun | WrongSize]
+) -> UsageError:
+    """The error for a module that takes none of the samples that were tried, with its own reason."""
+    reasons = [error.reason for error in failures]
+    if modality == "text":
+        return UsageError(f"{name} takes no text: {reasons[0]}", "check its preprocessing")
+    if size is not None:
+        shown = "{} x {}".format(*((size, size) if isinstance(size, int) else size))
+        return UsageError(
+            f"{name} takes no picture of {shown}: {reasons[0]}", "correct input_size=... or preprocess=..."
+        )
+    if len(set(reasons)) == 1 and len(reasons) > 1 and isinstance(failures[0], CannotRun):
+        hint = "call it on images (n, 3, H, W) yourself to see where, or prepare them: preprocess=..."
+        return UsageError(f"{name} fails on pictures of any size: {reasons[0]}", hint)
+    return UsageError(f"{name} takes no picture of a common size: {reasons[0]}", "pass input_size=...")
 
 
 class FunctionClassifier:
@@ -259,7 +365,7 @@ class FunctionClassifier:
         self.classes: tuple[str, ...] = checked_classes(classes)
         self.aliases = _aliases(self.classes, classes, None)
         self._function = function
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._cache = TensorCache(cache_mb * 2**20)
 
     def logits(self, x: Samples) -> Tensor:
@@ -268,7 +374,7 @@ class FunctionClassifier:
             raise UsageError("no samples to classify")
         kept = self._cache.get(x.digest)
         if kept is None:
-            kept = torch.cat([self._call(x.data[i : i + self._batch_size]) for i in range(0, len(x), self._batch_size)])
+            kept = torch.cat([self._call(x.data[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)])
             check_numbers(kept, x, "scores")
             self._cache.put(x.digest, kept)
         return kept
@@ -314,34 +420,36 @@ def as_classifier(
     UsageError
         `model` is neither; or a classifier, which has names, is given other ones.
     """
-    if isinstance(model, nn.Module):
-        names = class_names or getattr(getattr(model, "config", None), "id2label", None)
-        if not names:
-            names = [f"class {i}" for i in range(_outputs(model, like, settings))]
-        return TorchClassifier(model, names, **settings)
-    if isinstance(model, Classifier):
+    if isinstance(model, Classifier) and not isinstance(model, nn.Module):
         if class_names and class_list(class_names) != tuple(model.classes):
             raise UsageError("this classifier has its own class names", "leave class_names out")
         return model
-    raise UsageError(f"{type(model).__name__} is no classifier", "pass a torch.nn.Module or an xcore Classifier")
+    module = checked_module(model)
+    names = class_names or getattr(getattr(plain(module), "config", None), "id2label", None)
+    if not names:
+        names = [f"class {i}" for i in range(max(2, _outputs(module, like, settings)))]
+    return TorchClassifier(module, names, **settings)
 
 
 def _outputs(module: nn.Module, like: Samples | None, settings: Mapping[str, Any]) -> int:
     """How many logits a module gives; raises `UsageError` with its own reason if it reads no picture."""
     if settings.get("modality") == "text":
         raise UsageError("a module that reads texts needs names for its outputs", "pass class_names=[...]")
-    framing = settings.get("framing")
-    sizes = [framing.size] if framing is not None else [(side, side) for side in _SIZES]
+    framing, name = settings.get("framing"), type(module).__name__
+    reading = Reading(wanted=settings.get("output"))
+    model = TorchModel(module, settings.get("preprocess"), device=settings.get("device"), reading=reading)
+    sizes = [framing.size] if framing is not None else sizes_to_try(model.module)
     pictures = [like.images[:1]] if like is not None else (artificial_pictures(*size)[:1] for size in sizes)
-    model = TorchModel(module, settings.get("preprocess"), device=settings.get("device"))
-    reason: Exception | None = None
+    failures: list[CannotRun | WrongSize] = []
     for images in pictures:
         try:
             return model.logits(Samples("image", images, ("image/0",))).shape[1]
-        except (RuntimeError, ValueError, AssertionError) as error:  # what modules raise for a wrong input size
-            reason = reason or error
-    name = type(module).__name__
-    raise UsageError(f"the outputs of {name} cannot be counted: {reason}", "name them: class_names=[...]") from reason
+        except (CannotRun, WrongSize) as error:
+            failures.append(error)
+    reason = failures[0].reason
+    raise UsageError(
+        f"the outputs of {name} cannot be counted: {reason}", "name them: class_names=[...]"
+    ) from failures[0]
 
 
 def checked_classes(classes: ClassList) -> tuple[str, ...]:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
+
+from xcore.models.axes import AxesMode, last_by_growth, last_by_shape
+from xcore.models.modules import hookable, outside_inference_mode
 
 Layout = Literal["NC", "NCHW", "NTC"]
 
@@ -34,13 +36,19 @@ class LayerInfo:
         Shape of the output for one batch, or None if the output is not one tensor.
     layout
         Layout in which a probe gives the output; None if it has none: it is not one tensor, has another rank, its first
-        axis is not the batch, or it is a pooled vector with an extra axis (n, C, 1).
+        axis is not the batch, it is a pooled vector with an extra axis (n, C, 1), or its axes cannot be told apart.
     last
         True for maps with channels last (n, H, W, C), which a probe turns into (n, C, H, W).
     bare
         False if the layer returns a tuple or list, of which the output is the only tensor.
     lowest
         The lowest number in the output; None if the output is not one tensor of real numbers.
+    first
+        True for tokens with channels first (n, C, T), which a probe turns into (n, T, C).
+    unclear
+        Whether nothing shows which axis holds the channels.
+    dtype
+        The type of the output's numbers; None if it is not one tensor.
     """
 
     calls: int
@@ -49,11 +57,17 @@ class LayerInfo:
     last: bool = False
     bare: bool = True
     lowest: float | None = None
+    first: bool = False
+    unclear: bool = False
+    dtype: torch.dtype | None = None
 
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and no gradients to the weights, inside the `with` block; both are restored after it."""
+    """Evaluation mode, and no gradients to the weights, inside the `with` block; both are restored after it.
+
+    Inference mode, in which nothing has gradients, is left inside it.
+    """
     training = [m for m in module.modules() if m.training]  # only these, since a large network is frozen very often
     learning = [p for p in module.parameters() if p.requires_grad]
     try:
@@ -61,39 +75,13 @@ def frozen(module: nn.Module) -> Iterator[None]:
             m.training = False
         for p in learning:
             p.requires_grad_(False)
-        yield
+        with outside_inference_mode():
+            yield
     finally:
         for m in training:
             m.training = True
         for p in learning:
             p.requires_grad_(True)
-
-
-def plain(module: nn.Module) -> nn.Module:
-    """The module without the wrappers of `torch.compile`, `DataParallel` and the like, anywhere in it.
-
-    Layers then have the names of the plain network, and hooks on them are called. Weights and all parts that are not
-    wrapped are shared. A part that contains a wrapped one is a shallow copy; a module without wrappers is returned as
-    it is.
-    """
-    while (inner := _wrapped(module)) is not None:
-        module = inner
-    parts = {name: part if part is None else plain(part) for name, part in module._modules.items()}
-    compiled = getattr(module, "_compiled_call_impl", None) is not None  # by `module.compile()`, in place
-    forward = hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
-    if compiled or forward or any(parts[name] is not part for name, part in module._modules.items()):
-        module = copy.copy(module)  # which leaves out what `module.compile()` made
-        module._modules = parts
-        if forward:  # module.forward = torch.compile(module.forward)
-            del module.__dict__["forward"]
-    return module
-
-
-def _wrapped(module: nn.Module) -> nn.Module | None:
-    """What a wrapper wraps; None if the module is no wrapper."""
-    if "_orig_mod" in module._modules:  # of torch.compile
-        return module._modules["_orig_mod"]
-    return module.module if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) else None
 
 
 def tensor_of(output: Any) -> Tensor | None:
@@ -116,13 +104,6 @@ def with_tensor(output: Any, new: Tensor) -> Any:
     return type(output)(new if isinstance(entry, Tensor) else entry for entry in output)
 
 
-def logits_of(output: Any) -> Tensor | None:
-    """The logits (n, classes) in what a model returns: the output, its field or its entry ``logits``; None without."""
-    entry = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    found = output if isinstance(output, Tensor) else entry
-    return found if isinstance(found, Tensor) and found.ndim == 2 else None
-
-
 def run(module: nn.Module, args: Any) -> Any:
     """Call a module with its input: one tensor, a tuple of positional arguments or a mapping of keyword arguments."""
     if isinstance(args, Mapping):
@@ -138,98 +119,112 @@ def layout_of(shape: tuple[int, ...]) -> Layout | None:
     return layouts.get(len(shape))
 
 
-def survey(module: nn.Module, args: Any, n: int) -> tuple[dict[str, LayerInfo], Tensor | None]:
+def survey(
+    module: nn.Module, args: Any, n: int, read: Callable[[Any, int], Tensor | None] = lambda output, n: None
+) -> tuple[dict[str, LayerInfo], Tensor | None]:
     """Run one batch of n samples and record the output of every layer.
+
+    Which axis holds the channels is seen in the network itself: the picture is made twice as high, and the axis that
+    grows is one of positions; for a network that takes one size only, what its functions do with the tensors tells
+    (`xcore.models.axes`), and at last the proportions of the picture, if they allow one reading only.
+
+    Parameters
+    ----------
+    read
+        Finds the logits in what the module returns.
 
     Returns
     -------
     layers : dict
         Name -> layer, in the order in which they finish. Those that are not called come last, with ``calls=0``.
     logits : Tensor or None
-        (n, classes).
+        (n, classes), as `read` finds them.
     """
-    calls, shapes, boxed, lowest, logits = _outputs(module, args)
-    whole = {name: shape for name, shape in shapes.items() if shape and shape[0] == n and layout_of(shape)}
-    last = _channels_last(module, args, {name: shape for name, shape in whole.items() if len(shape) == 4})
-    found = {
-        name: LayerInfo(
-            calls[name],
-            shapes[name],
-            layout_of(whole[name]) if name in whole else None,
-            last=name in last,
-            bare=name not in boxed,
-            lowest=lowest.get(name),
+    seen = _Pass()
+    output = seen.run(module, args)
+    whole = {name: shape for name, shape in seen.shapes.items() if shape and shape[0] == n and layout_of(shape)}
+    last = _channels_last(module, args, seen, {name: shape for name, shape in whole.items() if len(shape) > 2})
+    found: dict[str, LayerInfo] = {}
+    for name, calls in seen.calls.items():
+        shape = whole.get(name, ())
+        unclear = len(shape) > 2 and name not in last
+        found[name] = LayerInfo(
+            calls,
+            seen.shapes[name],
+            layout_of(shape) if shape and not unclear else None,
+            last=len(shape) == 4 and last.get(name, False),
+            first=len(shape) == 3 and not last.get(name, True),
+            bare=name not in seen.boxed,
+            lowest=seen.lowest.get(name),
+            unclear=unclear,
+            dtype=seen.dtypes.get(name),
         )
-        for name in calls
-    }
     found |= {name: LayerInfo(0, None, None) for name, _ in module.named_modules() if name and name not in found}
-    return found, logits
+    return found, read(output, n)
 
 
-Shapes = dict[str, tuple[int, ...] | None]
+@dataclass
+class _Pass:
+    """What a forward pass shows of the layers, in the order in which they finish; also of one that ends in an error."""
+
+    calls: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
+    boxed: set[str] = field(default_factory=set)
+    lowest: dict[str, float] = field(default_factory=dict)
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
+    last: dict[str, bool | None] = field(default_factory=dict)
+    """Layer -> whether its channels are last, as far as the functions of the network tell."""
+
+    def run(self, module: nn.Module, args: Any) -> Any:
+        """Run the module and record its layers; gives its output."""
+        axes = AxesMode()
+        nodes: dict[str, int] = {}
+
+        def note(name: str) -> Callable[..., None]:
+            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+                tensor = tensor_of(output)
+                self.calls[name] = self.calls.pop(name, 0) + 1
+                self.shapes[name] = None if tensor is None else tuple(tensor.shape)
+                if tensor is not output:
+                    self.boxed.add(name)
+                if tensor is not None:
+                    self.dtypes[name] = tensor.dtype
+                    nodes[name] = axes.node(tensor)
+                    if tensor.is_floating_point() and tensor.numel():
+                        self.lowest[name] = float(tensor.min())
+
+            return hook
+
+        handles = [part.register_forward_hook(note(name)) for name, part in hookable(module)]
+        try:
+            with frozen(module), torch.no_grad(), axes:
+                return run(module, args)
+        finally:
+            self.last = {name: axes.last(node) for name, node in nodes.items()}
+            for handle in handles:
+                handle.remove()
 
 
-def _outputs(module: nn.Module, args: Any) -> tuple[dict[str, int], Shapes, set[str], dict[str, float], Tensor | None]:
-    """How often each layer is called and the shape of its last output, in the order in which they finish.
-
-    Also the layers that return a tuple or list, the lowest number in the output of each layer, and the logits.
-    """
-    calls: dict[str, int] = {}
-    shapes: Shapes = {}
-    boxed: set[str] = set()
-    lowest: dict[str, float] = {}
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            tensor = tensor_of(output)
-            calls[name] = calls.pop(name, 0) + 1
-            shapes[name] = None if tensor is None else tuple(tensor.shape)
-            if tensor is not output:
-                boxed.add(name)
-            if tensor is not None and tensor.is_floating_point() and tensor.numel():
-                lowest[name] = float(tensor.min())
-
-        return hook
-
-    handles = [part.register_forward_hook(note(name)) for name, part in module.named_modules() if name]
-    try:
-        with frozen(module), torch.no_grad():
-            logits = logits_of(run(module, args))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls, shapes, boxed, lowest, logits
-
-
-def _channels_last(module: nn.Module, args: Any, shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
-    """The layers of rank 4 whose outputs are (n, H, W, C).
-
-    Where the shape leaves it open, the picture is made twice as high: the axis that grows is the height. For a network
-    that takes one size only, the parts that are known decide, such as convolutions and norms over the last axis; then
-    the parts inside a layer or before it that give the same shape; and at last a map is taken to have the proportions
-    of the picture.
-    """
+def _channels_last(module: nn.Module, args: Any, seen: _Pass, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, bool]:
+    """Layer -> whether its channels are on the last axis, for maps and tokens of which it is known."""
     size = next((tuple(t.shape[-2:]) for t in tensors_in(args) if t.ndim == 4), None)
-    if size is None or all(_surely_first(shape, size) for shape in shapes.values()):
-        return set()
-    try:
-        _, taller, *_ = _outputs(module, map_tensors(_twice_as_high, args))
-    except Exception:  # a network that takes one size only may fail in any way for another
-        taller = {}
+    if size is None:  # texts and vectors: tokens (n, T, C), unless the network's functions tell otherwise
+        return {name: len(shape) == 3 and seen.last.get(name) is not False for name, shape in shapes.items()}
+    taller = _Pass()
+    if shapes:
+        with suppress(Exception):  # a network that takes one size only may fail in any way for another, at any layer
+            taller.run(module, map_tensors(_twice_as_high, args))
     last: dict[str, bool] = {}
-    known: dict[tuple[int, ...], bool] = {}  # shape -> what the latest layer of this shape was
     for name, shape in shapes.items():
-        other = taller.get(name) or shape
-        grown = [axis for axis in (1, 2, 3) if len(other) == 4 and other[axis] != shape[axis]]
-        kind = _kind_is_last(module.get_submodule(name), shape)
-        if grown in ([1], [2]):
-            last[name] = grown == [1]
-        elif kind is not None:
-            last[name] = kind
-        else:
-            last[name] = known.get(shape, _proportions_are_last(shape, size))
-        known[shape] = last[name]
-    return {name for name, is_last in last.items() if is_last}
+        told = (
+            last_by_growth(shape, taller.shapes.get(name)),
+            seen.last.get(name),
+            last_by_shape(shape, (size[0], size[1])),
+        )
+        first_told = next((entry for entry in told if entry is not None), None)
+        if first_told is not None:
+            last[name] = first_told
+    return last
 
 
 def tensors_in(args: Any) -> list[Tensor]:
@@ -250,31 +245,6 @@ def map_tensors(change: Callable[[Tensor], Tensor], args: Any) -> Any:
 def _twice_as_high(tensor: Tensor) -> Tensor:
     """Each picture with itself below it once more; other tensors as they are."""
     return torch.cat([tensor, tensor], 2) if tensor.ndim == 4 else tensor
-
-
-def _surely_first(shape: tuple[int, ...], size: tuple[int, ...]) -> bool:
-    """Whether (n, C, H, W) is the only sensible reading: the map of a square picture is square, that of others not."""
-    return size[0] == size[1] and shape[2] == shape[3] != shape[1]
-
-
-_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
-
-
-def _kind_is_last(module: nn.Module, shape: tuple[int, ...]) -> bool | None:
-    """Whether a layer of this kind has channels last; None if its kind does not say."""
-    if isinstance(module, _FIRST) or "Pool2d" in type(module).__name__:
-        return False
-    if isinstance(module, nn.Linear):
-        return True
-    if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1:
-        return True
-    return None
-
-
-def _proportions_are_last(shape: tuple[int, ...], size: tuple[int, ...]) -> bool:
-    """Whether the axes 1 and 2 have the proportions of the picture, and the axes 2 and 3 have not."""
-    first, last = (abs(math.log(shape[a] * size[1] / (shape[a + 1] * size[0]))) for a in (2, 1))
-    return last < first
 
 
 def useful_layers(module: nn.Module, found: Mapping[str, LayerInfo]) -> tuple[str, ...]:

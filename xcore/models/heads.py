@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xcore.models.graph import LayerInfo, frozen, logits_of, map_tensors, run, tensor_of, tensors_in, with_tensor
+from xcore.models.graph import LayerInfo, frozen, map_tensors, run, tensor_of, tensors_in, with_tensor
+from xcore.models.outputs import Reading
 
 _POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 
@@ -43,7 +44,9 @@ class Head:
     """Whether the logits are an affine function of this layer. An operation that is not known counts as not affine."""
 
 
-def find_heads(module: nn.Module, args: Any, layers: Iterable[str]) -> dict[str, Head]:
+def find_heads(
+    module: nn.Module, args: Any, layers: Iterable[str], read: Callable[[Any], Tensor | None] | None = None
+) -> dict[str, Head]:
     """What lies above these layers, read from the graph that autograd records in one forward pass.
 
     No code is traced, and neither weights nor samples matter: a network with random weights has the same heads.
@@ -54,6 +57,8 @@ def find_heads(module: nn.Module, args: Any, layers: Iterable[str]) -> dict[str,
         Input of the module.
     layers
         Layers that are called once and return one tensor. Those that the logits do not depend on are left out.
+    read
+        Finds the logits in what the module returns; None = as `xcore.models.outputs.Reading` does.
 
     Returns
     -------
@@ -83,7 +88,7 @@ def find_heads(module: nn.Module, args: Any, layers: Iterable[str]) -> dict[str,
         handles += [table.register_forward_hook(start) for table in tables]
         handles += [module.get_submodule(name).register_forward_hook(watch(name)) for name in layers]
         with frozen(module), torch.enable_grad():
-            logits = logits_of(run(module, map_tensors(_watched, args)))
+            logits = (read or Reading())(run(module, map_tensors(_watched, args)))
     finally:
         for handle in handles:
             handle.remove()

@@ -23,10 +23,11 @@ from xcore.models.graph import (
     tensor_of,
     with_tensor,
 )
+from xcore.models.outputs import close
 from xcore.models.torch_model import TorchModel, check_numbers
 
 
-class _Stop(Exception):
+class _Stop(BaseException):
     """Ends a forward pass once the output of the layer is known."""
 
 
@@ -34,8 +35,8 @@ class TorchProbe:
     """A torch module opened at one layer (protocol `xcore.contract.protocols.Probe`).
 
     Results are float32 on the CPU; those of `head` have the device and type of its argument. Maps with channels last
-    (n, H, W, C), such as those of Swin transformers, are given as (n, C, H, W). Activations and gradients are cached by
-    the content of the samples, so a second call costs only a copy.
+    (n, H, W, C), such as those of Swin transformers, are given as (n, C, H, W), and tokens with channels first as
+    (n, T, C). Activations and gradients are cached by the content of the samples, so a second call costs only a copy.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class TorchProbe:
         if kept is None:
             with frozen(self.model.module), torch.no_grad():
                 parts = [self._shown(self._capture(x.data[r])).float().cpu() for r in self.model.batches(x)]
-            kept = torch.cat(parts)
+                kept = torch.cat(parts).contiguous()  # whatever the format of the network's memory
             check_numbers(kept, x, f"activations at {self.layer!r}")
             self.model.cache.put(key, kept)
         return kept
@@ -116,7 +117,7 @@ class TorchProbe:
             a = self.activations(x)
             parts = []
             for rows in self.model.batches(x):
-                with torch.enable_grad():
+                with frozen(self.model.module), torch.enable_grad():
                     leaf = a[rows].detach().clone().requires_grad_()
                     logits = self.head(leaf, None if self._head is not None else x.take(rows))
                     if not 0 <= target < logits.shape[1]:
@@ -124,7 +125,10 @@ class TorchProbe:
                     total = logits[:, target].sum()
                     part = torch.autograd.grad(total, leaf, allow_unused=True)[0] if total.requires_grad else None
                 if part is None:
-                    raise UsageError(f"the logits do not depend on the output of layer {self.layer!r}")
+                    raise UsageError(
+                        f"the logits do not depend on the output of layer {self.layer!r}, or have no gradients",
+                        "choose another layer, or a method that needs no gradients",
+                    )
                 parts.append(part)
             kept = torch.cat(parts)
             check_numbers(kept, x, f"gradients at {self.layer!r}")
@@ -155,13 +159,14 @@ class TorchProbe:
         if self._head is None and like is not None and len(like) != len(a):
             raise UsageError(f"{len(a)} activations but {len(like)} samples in `like`")
         parts = []
+        dtype = self._info.dtype if self._info is not None and self._info.dtype is not None else self.model.dtype
         with frozen(self.model.module):
             for start in range(0, len(a), self.model.batch_size):
                 rows = slice(start, start + self.model.batch_size)
-                part = self._native(a[rows].to(self.model.device, self.model.dtype))
+                part = self._native(a[rows].to(self.model.device, dtype))
                 if self._head is not None:
                     # A copy, because the layer above may work in place.
-                    logits = self.model.checked(self._head(part.clone()))
+                    logits = self.model.checked(self._head(part.clone()), len(part))
                 elif like is not None:
                     logits = self._swap(part, self.model.inputs(like.data[rows]))
                 else:
@@ -177,7 +182,10 @@ class TorchProbe:
     @cached_property
     def _head(self) -> fx.GraphModule | None:
         boxed = self._info is not None and not self._info.bare
-        return None if boxed else cut(self.model.module, self.layer, one_input=self.model.one_input)
+        # A type that no weight has is that of an autocast in the module's code, which a traced graph would lose.
+        dtype = self._info.dtype if self._info is not None else None
+        cast = dtype is not None and all(p.dtype != dtype for p in self.model.module.parameters())
+        return None if boxed or cast else cut(self.model.module, self.layer, one_input=self.model.one_input)
 
     @cached_property
     def _stand_in(self) -> Any:
@@ -194,7 +202,7 @@ class TorchProbe:
                 handle.remove()
             part = tensor_of(outputs[0])
             again = None if part is None else self._swap(part, _repeated(args, len(logits)))
-        return args if again is not None and torch.allclose(again, logits, rtol=1e-3, atol=1e-5) else None
+        return args if again is not None and close(again, logits) else None
 
     def _capture(self, data: Any) -> Tensor:
         """The layer's output for one batch. The first batch runs to the end, to check that the layer is called once."""
@@ -206,9 +214,11 @@ class TorchProbe:
             if self._seen:
                 raise _Stop
 
+        args = self.model.inputs(data)
+        self.model.try_out(args, len(data))  # beforehand, since the hook would count it
         handle = self._module.register_forward_hook(hook)
         try:
-            self.model.forward(data)
+            self.model.run(args, len(data))
         except _Stop:
             pass
         finally:
@@ -242,14 +252,18 @@ class TorchProbe:
 
         handle = self._module.register_forward_hook(hook)
         try:
-            return self.model.checked(run(self.model.module, args))
+            return self.model.checked(run(self.model.module, args), len(part))
         finally:
             handle.remove()
 
     def _shown(self, a: Tensor) -> Tensor:
+        if self._info is not None and self._info.first:
+            return a.transpose(1, 2).contiguous()
         return a.permute(0, 3, 1, 2).contiguous() if self._info is not None and self._info.last else a
 
     def _native(self, a: Tensor) -> Tensor:
+        if self._info is not None and self._info.first:
+            return a.transpose(1, 2).contiguous()
         return a.permute(0, 2, 3, 1).contiguous() if self._info is not None and self._info.last else a
 
 
