@@ -38,6 +38,7 @@ def apply(
         How the explanation was made (see `xcore.run.live.recipe`).
     """
     from xcore.models.classifiers import as_classifier
+    from xcore.models.modules import outside_inference_mode
 
     registry = registry or load_registry([file for file in recipe.get("plugins", ()) if Path(file).is_file()])
     if (ref := as_ref(classifier)) is not None:
@@ -66,7 +67,7 @@ def apply(
         artifacts=cache_directory() / "artifacts",
     )
     check_read(model, task.samples)
-    with seeded(task.seed), tempfile.TemporaryDirectory(prefix="xcore-") as folder:
+    with seeded(task.seed), outside_inference_mode(), tempfile.TemporaryDirectory(prefix="xcore-") as folder:
         if hasattr(explainer, "apply"):
             found: Presence = explainer.apply(explanation, replace(task, workdir=Path(folder)))
         else:
