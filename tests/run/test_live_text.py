@@ -8,7 +8,9 @@ import torch
 import xcore
 from xcore.contract import UsageError
 from xcore.inputs.arrays import as_samples
+from xcore.inputs.everyday import EVERYDAY
 from xcore.models.classifiers import TorchClassifier
+from xcore.run.drawing import FEW_WORDS, drawn_phrases, few_words_note
 from xcore.run.live import live_task
 
 WORDS = ("good", "bad", "film")
@@ -52,10 +54,24 @@ def test_the_words_of_the_texts_are_the_seeds_and_those_of_all_texts_the_random_
     assert made.random_set(1, 0, "as-is").texts in {("a bad film",), ("bad",)}
 
 
-def test_given_words_win(tmp_path):
+def test_given_words_are_drawn_besides_and_the_words_of_the_texts_stay_the_seeds(tmp_path):
     made = task(["a good film"], tmp_path, vocabulary=("bad",))
-    assert made.vocabulary == ("bad",)
-    assert made.data.vocabulary == ("bad",)
+    assert made.vocabulary == ("film", "good")
+    assert made.data.vocabulary == ("bad", "film", "good")
+
+
+def test_texts_without_a_word_of_content_have_the_given_words_as_seeds(tmp_path):
+    assert task(["so what?"], tmp_path, vocabulary=("bad",)).vocabulary == ("bad",)
+
+
+def test_few_words_are_joined_by_everyday_ones_and_many_are_not():
+    few, many = ("good", "film"), tuple(f"word{i}" for i in range(FEW_WORDS))
+    assert drawn_phrases(few, "text", ("bad",)) == (*few, "bad", *EVERYDAY)
+    assert drawn_phrases(many, "text", ("bad",)) == many
+    assert drawn_phrases(few, "text", many) == (*few, *many)
+    assert drawn_phrases(few, "image", many) == few
+    assert few_words_note(many, many) == []
+    assert few_words_note(few, drawn_phrases(few, "text"))[0].startswith("the texts have 2 word(s) to draw")
 
 
 def test_one_string_is_one_text():

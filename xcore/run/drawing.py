@@ -19,9 +19,42 @@ AT_ONCE = 120
 """Pictures that are held at the generator's own size before they are framed: 380 MB of 512 x 512 pixels."""
 
 
-def drawn_phrases(vocabulary: Sequence[str], modality: Modality) -> tuple[str, ...]:
-    """What random pictures are drawn of: the phrases of the data set, or everyday attributes where it has none."""
-    return tuple(vocabulary) or (EVERYDAY if modality == "image" else ())
+FEW_WORDS = 200
+"""With fewer words than these, random lists would often be of the words that are explained: everyday words join them.
+
+Half of the words of a few reviews may be what a classifier uses, and CAVs against lists of such words say little about
+a word (docs/text.md).
+"""
+
+
+def drawn_phrases(vocabulary: Sequence[str], modality: Modality, more: Sequence[str] = ()) -> tuple[str, ...]:
+    """What random pictures are drawn of, or the words that random lists are of.
+
+    Parameters
+    ----------
+    vocabulary
+        The phrases of the data set. Without any, random pictures are of everyday attributes.
+    more
+        For texts: further words, such as those of the texts of other classes. Where the vocabulary has fewer words than
+        `FEW_WORDS`, these join it, and then everyday words.
+    """
+    if modality == "image":
+        return tuple(vocabulary) or EVERYDAY
+    found = tuple(vocabulary)
+    for further in (more, EVERYDAY):
+        if len(found) < FEW_WORDS:
+            found = tuple(dict.fromkeys((*found, *further)))
+    return found
+
+
+def few_words_note(vocabulary: Sequence[str], phrases: Sequence[str]) -> list[str]:
+    """Tell where random words come from if the texts have few of their own."""
+    if len(phrases) == len(vocabulary):
+        return []
+    return [
+        f"the texts have {len(vocabulary)} word(s) to draw random lists of, so that {len(phrases) - len(vocabulary)} "
+        "words of other texts or of everyday things are drawn, too"
+    ]
 
 
 def framing_like(samples: Samples, framing: Framing | None) -> Framing | None:

@@ -18,7 +18,7 @@ from xcore.inputs.arrays import as_samples
 from xcore.inputs.class_names import ClassNames, find_class
 from xcore.inputs.words import content_words
 from xcore.run.data import DataConcepts, NamedData, TrainingData, class_names, framed_by
-from xcore.run.drawing import FramedGenerator, framing_like
+from xcore.run.drawing import FramedGenerator, drawn_phrases, few_words_note, framing_like
 from xcore.run.random_sets import RandomSets
 from xcore.store.run_directory import Artifacts
 
@@ -64,6 +64,10 @@ def live_task(
         return helper_models[role]
 
     named = {c: _usable(images, model, f"concept {c!r}") for c, images in (concepts or {}).items()}
+    known, notes = tuple(dict.fromkeys((*vocabulary, *subject.data.vocabulary))), subject.notes
+    phrases = drawn_phrases(known, samples.modality, subject.others.vocabulary)
+    if samples.modality == "text" and generator is not None:
+        notes = [*notes, *few_words_note(known, phrases), *_vocabulary_note(vocabulary)]
     task = Task(
         classifier=model,
         layer=layer or model.default_layer,
@@ -75,7 +79,7 @@ def live_task(
             "train",
             seed=0,
             generator=generator,
-            vocabulary=subject.data.vocabulary,
+            vocabulary=phrases,
             segmenter=partial(helper, "segmenter") if "segmenter" in helper_models else None,
             renderings=renderings,
             pool_size=getattr(subject.others, "pool_size", None),
@@ -83,14 +87,15 @@ def live_task(
         data=TrainingData(subject.data),
         seed=seed,
         concepts=named or DataConcepts(subject.data, len(samples), 0),
-        vocabulary=tuple(vocabulary) or words_of(samples) or tuple(subject.data.vocabulary),
+        # A word that no explained text says cannot be what makes them of their class.
+        vocabulary=words_of(samples) or tuple(vocabulary) or tuple(subject.data.vocabulary),
         generator=generator,
         model=helper,
         roles=tuple(helper_models),
         artifact=Artifacts(artifacts).get,
         budget=Budget(samples=len(samples)),
     )
-    return task, subject.notes
+    return task, notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +124,9 @@ def _subject(
     name = model.classes[index]
     if contrast is not None and is_dataset(contrast):
         others = _named_as_by(model, contrast)
-        return _Subject(index, samples, LiveData(samples, name, None, vocabulary or words_of(samples)), others, notes)
+        return _Subject(index, samples, LiveData(samples, name, None, _phrases(vocabulary, samples)), others, notes)
     beside = None if contrast is None else _usable(contrast, model, "contrast")
-    data = LiveData(samples, name, beside, vocabulary or words_of(samples, beside))
+    data = LiveData(samples, name, beside, _phrases(vocabulary, samples, beside))
     return _Subject(index, samples, data, data, notes)
 
 
@@ -253,6 +258,17 @@ def recipe(
 def _described(given: Any) -> dict[str, Any]:
     ref = as_ref(given)
     return {"type": type(given).__name__} if ref is None else {"text": ref.text, "options": dict(ref.options)}
+
+
+def _phrases(vocabulary: tuple[str, ...], *parts: Samples | None) -> tuple[str, ...]:
+    """The given phrases and the words of texts: what random sets are drawn of."""
+    return tuple(dict.fromkeys((*vocabulary, *words_of(*parts))))
+
+
+def _vocabulary_note(vocabulary: Sequence[str]) -> list[str]:
+    if not vocabulary:
+        return []
+    return [f"the seeds are words of the texts; random lists are drawn of the {len(vocabulary)} given phrase(s), too"]
 
 
 def words_of(*parts: Samples | None) -> tuple[str, ...]:

@@ -18,9 +18,10 @@ from xcore.contract.samples import Samples
 from xcore.contract.types import Cell, Explanation, Ref, Split, Truth
 from xcore.inputs.class_names import ClassNames
 from xcore.inputs.words import content_words
+from xcore.models import batches
 from xcore.registry import Registry
 from xcore.run.data import DataConcepts, NamedData, TrainingData, class_names, framed_by, further_samples, unseen
-from xcore.run.drawing import FramedGenerator, drawn_phrases, framing_like, generate_pool
+from xcore.run.drawing import FramedGenerator, drawn_phrases, few_words_note, framing_like, generate_pool
 from xcore.run.plan import naming, renaming
 from xcore.run.random_sets import RandomSets
 from xcore.store.codec import load_samples, save_samples
@@ -60,6 +61,7 @@ class Workbench:
         self.store = store
         self.identity = Identity(registry)
         self._made: dict[str, Any] = {}
+        self._unset: dict[str, str] = {}
         self._drawn: LRUCache[str, Any] = LRUCache(RECENT)
 
     def component(self, kind: str, ref: Ref) -> Any:
@@ -67,6 +69,8 @@ class Workbench:
         key = _key(kind, ref)
         if key not in self._made:
             self._made[key] = self.registry.create(kind, ref)
+            if kind == "classifier" and not batches.give(self._made[key]):
+                self._unset[key] = batches.no_batch_size(ref)
         return self._made[key]
 
     def classifier(self, cell: Cell) -> Classifier:
@@ -95,10 +99,14 @@ class Workbench:
         """What a reader must know of the data, and of what the models that were loaded left out of it."""
         classifier = self._made.get(_key("classifier", cell.classifier))
         named = [*self._name_notes(cell), *self._copy_notes(cell)] if classifier is not None else []
+        data = self.dataset(cell.data)
+        if cell.generator and data.modality == "text" and self.registry.draws(cell.method):
+            named += few_words_note(data.vocabulary, self._drawn_phrases(cell))
         of_data = [note for data in self._datasets(cell) for note in data.notes]
         models = [classifier, *(self._made.get(_key("model", ref)) for ref in cell.models.values())]
         of_models = [note for model in models for note in getattr(model, "notes", ())]
-        return [*dict.fromkeys([*of_data, *of_models, *named])]
+        unset = self._unset.get(_key("classifier", cell.classifier))
+        return [*dict.fromkeys([*of_data, *of_models, *named, *([unset] if unset else [])])]
 
     def skipped(self, cell: Cell) -> list[str]:
         """The inputs that could not be read so far, one line each."""
@@ -241,8 +249,7 @@ class Workbench:
         """
         if cell.generator is None:
             return None
-        ref, data = cell.generator, self.dataset(cell.data)
-        phrases = drawn_phrases(data.vocabulary, data.modality)
+        ref, phrases = cell.generator, self._drawn_phrases(cell)
 
         def pool(start_seed: int, n: int) -> Samples:
             key = {
@@ -259,6 +266,12 @@ class Workbench:
             return load_samples(self.store.artifact("contrast-samples", key, make), f"pool/{start_seed}")
 
         return pool
+
+    def _drawn_phrases(self, cell: Cell) -> tuple[str, ...]:
+        """What the generated random sets of a cell are of."""
+        data = self.dataset(cell.data)
+        more = self.dataset(cell.contrast).vocabulary if cell.contrast and data.modality == "text" else ()
+        return drawn_phrases(data.vocabulary, data.modality, more)
 
     def _generator(self, ref: Ref, cell: Cell) -> Generator:
         """A generator whose pictures have the size of the pictures of the class of a cell."""

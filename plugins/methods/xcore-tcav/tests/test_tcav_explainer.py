@@ -377,9 +377,34 @@ def test_a_vision_transformer_with_gelu(tmp_path: Path, explain: Explain, by_nam
     torch.testing.assert_close(found, torch.stack([c.local for c in got.concepts], 1), atol=1e-6, rtol=1e-4)
 
 
+def test_one_image_is_explained_with_a_note_of_what_it_cannot_tell(tmp_path: Path, explain: Explain) -> None:
+    got = explain(made_task(tmp_path, samples=noise(1, 1)))
+    assert [c.name for c in got.concepts][::2] == ["up", "down"]
+    up = got.concepts[0].evidence
+    assert up["ts"] > 0.9
+    assert up["lo"] < up["effect"] < up["hi"]
+    assert [c.evidence["outside"] for c in got.concepts][1:] == [0, 1]
+    assert any(note.startswith("one image is explained: for it each CAV has a TS of 0 or 1") for note in got.notes)
+
+
+def test_of_one_image_a_layer_with_an_affine_head_is_left_out(tmp_path: Path, explain: Explain) -> None:
+    class Two(Known):
+        def __init__(self) -> None:
+            super().__init__(curved)
+            self.bent, self.out = nn.Tanh(), nn.Linear(3 * SIDE * SIDE, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.bent(self.pixels(x)))
+
+    task = made_task(tmp_path, module=Two(), samples=noise(1, 1))
+    got = explain(task, layers=("pixels", "bent"))
+    assert any(note.startswith("bent: undefined at this layer") for note in got.notes)
+    assert set(got.concepts[0].directions) == {"pixels"}
+    with pytest.raises(NotApplicable, match="the class sample and for random ones"):
+        explain(replace(task, layer="bent"))
+
+
 def test_what_cannot_be_explained_is_one_line(tmp_path: Path, explain: Explain) -> None:
-    with pytest.raises(NotApplicable, match="at least 2 samples of the class, got 1"):
-        explain(made_task(tmp_path, samples=noise(1, 1)))
     black = FunctionClassifier(lambda x: x.mean((1, 2, 3))[:, None].repeat(1, 2), ["yes", "no"])
     with pytest.raises(NotApplicable, match="gradients"):
         explain(made_task(tmp_path, classifier=black))

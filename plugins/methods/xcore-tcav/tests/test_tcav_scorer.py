@@ -84,12 +84,29 @@ def test_affine_head_is_refused_and_zero_gradients_too() -> None:
         scorer(lambda a: 3 * a[:, 0] - a[:, 1] + 2)
     with pytest.raises(NotApplicable, match="does not depend"):
         scorer(lambda a: a[:, 0] * 0)
-    with pytest.raises(NotApplicable, match="at least 2 samples of the class"):
-        scorer(m=1)
+    with pytest.raises(NotApplicable, match="needs a sample of the class"):
+        scorer(m=0)
     with pytest.raises(XcoreError, match="not finite"):
         scorer(lambda a: a[:, 0] * float("nan"))
     with pytest.raises(UsageError, match="folds"):
         scorer(folds=1)
+
+
+def test_one_sample_is_scored_for_itself() -> None:
+    made, concept = scorer(m=1, negatives=12), gaussian(10, 5, shift=2.0)
+    score = made.score(concept)
+    assert set(score.ts_each.tolist()) <= {0.0, 1.0}, "one sample is sensitive to a CAV, or it is not"
+    assert score.ts == pytest.approx(score.shares[0])
+    sensitivity = (made.cavs(concept) @ made.gradients[0]).double().numpy()
+    assert score.effect == pytest.approx(sensitivity.mean() / made.units[0], abs=1e-5)
+    half = 2.201 * sensitivity.std(ddof=1) / np.sqrt(12) / made.units[0]  # Student's t with 11 degrees of freedom
+    assert score.effect_hi - score.effect == pytest.approx(half, rel=1e-3)
+    assert 0 < made.p_value(score, 19) <= 1
+
+
+def test_an_affine_head_shows_beside_random_samples_where_a_sample_is_alone() -> None:
+    with pytest.raises(NotApplicable, match="the class sample and for random ones"):
+        scorer(lambda a: 3 * a[:, 0] - a[:, 1] + 2, m=1).score(gaussian(10, 5))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 from xcore_tcav.maps import with_projections
-from xcore_tcav.scorer import Scorer, SetScore
+from xcore_tcav.scorer import Scorer, SetScore, one_sample_note
 from xcore_tcav.sources import most_frequent_words
 
 from xcore.contract import (
@@ -83,6 +83,11 @@ class Rlpo:
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
 
+    @property
+    def steps(self) -> int:
+        """The steps of the search, unless the budget allows fewer."""
+        return 0 if self.options.policy == "ranking" else self.options.steps
+
     def explain(self, task: Task) -> Explanation:
         """Explain the target class of the task."""
         start, o = time.perf_counter(), self.options
@@ -99,7 +104,7 @@ class Rlpo:
         scorer = Scorer(
             probe, task.target, task.samples, task.random_set, negatives=o.negatives, pool=o.pool, folds=o.folds
         )
-        steps = 0 if o.policy == "ranking" else min(o.steps, task.budget.steps or o.steps)
+        steps = min(self.steps, task.budget.steps or self.steps)
         search = Search(generator, scorer, found.phrases, o, steps=steps, seed=task.seed, render=render)
         q_values = _run(task, search, probe) if steps else None
 
@@ -126,7 +131,13 @@ class Rlpo:
             concepts=mapped,
             trace=tuple(search.trace),
             files=files,
-            notes=(*_search_notes(search), *found.notes, *_dropped_note(found, shown), *map_notes),
+            notes=(
+                *one_sample_note(task.samples),
+                *_search_notes(search),
+                *found.notes,
+                *_dropped_note(found, shown),
+                *map_notes,
+            ),
             cost=Cost(
                 seconds=time.perf_counter() - start - shared,
                 shared_seconds=shared,

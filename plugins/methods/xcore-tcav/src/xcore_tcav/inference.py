@@ -58,12 +58,13 @@ def interval(values: Floats, weights: Floats, level: float = 0.95) -> tuple[floa
     Both are random draws, and every image is combined with every set. So the variance of the mean is the variance of
     the row means / R plus that of the column means / m (two crossed random effects; their interaction is counted twice,
     which makes the interval wider). The ratio is linearised, and the degrees of freedom are Satterthwaite's. The
-    interval holds for these concept samples; the null distribution of the rank test shows how much a set varies.
+    interval holds for these concept samples; the null distribution of the rank test shows how much a set varies. With
+    one image it is the interval over random sets for that image, which says nothing about others.
 
     Parameters
     ----------
     values
-        (R, m), R >= 2 and m >= 2.
+        (R, m), R >= 2 and m >= 1.
     weights
         (m,) weight of each image, such as the norm of its gradient.
     level
@@ -79,11 +80,11 @@ def interval(values: Floats, weights: Floats, level: float = 0.95) -> tuple[floa
     ratio = values.mean() / weights.mean()
     deviations = (values - ratio * weights) / weights.mean()
     rows = deviations.mean(1).var(ddof=1) / r
-    columns = deviations.mean(0).var(ddof=1) / m
+    columns = deviations.mean(0).var(ddof=1) / m if m > 1 else 0.0
     spread = rows + columns
     if spread == 0:
         return float(ratio), float(ratio)
-    df = spread**2 / (rows**2 / (r - 1) + columns**2 / (m - 1))
+    df = spread**2 / (rows**2 / (r - 1) + columns**2 / max(m - 1, 1))
     half = float(stdtrit(df, 0.5 + level / 2)) * float(np.sqrt(spread))
     return float(ratio - half), float(ratio + half)
 

@@ -21,6 +21,8 @@ _BATCH = 20  # sets that are fitted together; the null comes in whole batches, s
 
 _SAME = 1e-5  # activations that differ by less than this share of the largest one differ by rounding only
 
+_COMPARED = 10  # random samples whose gradients are compared with that of a class sample that is alone
+
 _CACHE_BYTES = 256_000_000  # activations of random samples that are kept while sets are drawn
 
 
@@ -69,7 +71,8 @@ class Scorer:
     target
         Index of the class.
     samples
-        The m >= 2 class samples whose gradients are taken (those of the logit, not of a loss).
+        The m >= 1 class samples whose gradients are taken (those of the logit, not of a loss). Of one alone, every CAV
+        has a TS of 0 or 1, and intervals are those over random sets.
     random_set
         The random sets, such as `Task.random_set`. CAVs separate a concept from the first `negatives` sets with the
         purpose "negative"; the sets with the purpose "null" take the place of the concept in its null distribution.
@@ -93,8 +96,9 @@ class Scorer:
     Raises
     ------
     NotApplicable
-        There are fewer than two class samples, all gradients are zero, or the gradient is the same for all samples.
-        When a set is scored: the model cannot tell the random samples from one another.
+        There is no class sample, all gradients are zero, or the gradient is the same for all samples. When a set is
+        scored: the model cannot tell the random samples from one another, or it gives all of them the gradient of the
+        only class sample.
     XcoreError
         Activations or gradients are not finite.
 
@@ -117,8 +121,8 @@ class Scorer:
         c: float = 1.0,
         affine: bool = False,
     ) -> None:
-        if len(samples) < 2:
-            raise NotApplicable(f"TCAV needs at least 2 samples of the class, got {len(samples)}")
+        if not len(samples):
+            raise NotApplicable("TCAV needs a sample of the class, and there is none")
         if negatives < 1 or folds < 0 or folds == 1:
             raise UsageError(f"negatives must be >= 1 and folds 0 or >= 2, got {negatives} and {folds}")
         self.probe, self.target, self.random_set = probe, target, random_set
@@ -131,17 +135,16 @@ class Scorer:
                 "undefined at this layer: the class logit does not depend on it (all gradients are 0)",
                 "choose another layer",
             )
-        if not affine and (self.gradients - self.gradients.mean(0)).norm(dim=1).max() <= 1e-5 * norms.max():
+        # One sample has nothing to be compared with yet; it is compared with random ones when the first set is scored.
+        self._compared = affine or len(samples) > 1
+        if not affine and len(samples) > 1 and _alike(self.gradients):
             activations = self.activations(samples)
             if torch.allclose(activations, activations[:1].expand_as(activations), rtol=_SAME):
                 raise NotApplicable(
                     "undefined at this layer: the classifier sees no difference between the class samples",
                     "give it samples that differ; texts of words that it does not know look alike to it",
                 )
-            raise NotApplicable(
-                "undefined at this layer: the gradient is the same for all class samples (an affine head)",
-                "TS would be 0 or 1 for every concept: choose an earlier layer",
-            )
+            raise _affine("all class samples")
         self.units: Floats = (norms if scale == "gradient" else torch.ones_like(norms)).double().cpu().numpy()
         """(m,) the unit of the sensitivity of each class sample: its gradient norm, or 1."""
         # All three by size and rendering (n, render); the activations of random samples also by their digest.
@@ -272,8 +275,16 @@ class Scorer:
                     "texts of words that the model does not know look alike to it; name other random samples with "
                     "--contrast REF",
                 )
+            if not self._compared:
+                self._compare_with(self.random_set(n, 0, render).take(slice(_COMPARED)))
             self._negative_sets[n, render] = NegativeSets(torch.stack(sets), self.gradients, self.c)
         return self._negative_sets[n, render]
+
+    def _compare_with(self, others: Samples) -> None:
+        """Raise `NotApplicable` if the gradient of the only class sample is that of all the others, too."""
+        if _alike(torch.cat([self.gradients, self._flat(self.probe.gradients(others, self.target), "gradients")])):
+            raise _affine("the class sample and for random ones")
+        self._compared = True
 
     def _set_score(self, s: Floats, accuracy: float, n: int, render: str) -> SetScore:
         """The score from the sensitivities (R, m)."""
@@ -292,3 +303,26 @@ class Scorer:
             n=n,
             render=render,
         )
+
+
+def _alike(gradients: Tensor) -> bool:
+    """Whether gradients (m, d) are the same for all samples, but for rounding."""
+    return bool((gradients - gradients.mean(0)).norm(dim=1).max() <= 1e-5 * gradients.norm(dim=1).max())
+
+
+def _affine(whom: str) -> NotApplicable:
+    return NotApplicable(
+        f"undefined at this layer: the gradient is the same for {whom} (an affine head)",
+        "TS would be 0 or 1 for every concept: choose an earlier layer",
+    )
+
+
+def one_sample_note(samples: Samples) -> list[str]:
+    """What cannot be told from one sample of the class, for the reader of an explanation; nothing for several."""
+    if len(samples) != 1:
+        return []
+    return [
+        f"one {samples.modality} is explained: for it each CAV has a TS of 0 or 1, so that TS is the share of random "
+        f"sets, and intervals are over random sets only; whether other {samples.modality}s of the class are like it "
+        "cannot be told from it"
+    ]

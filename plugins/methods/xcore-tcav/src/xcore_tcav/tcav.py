@@ -27,7 +27,7 @@ from xcore_tcav.inference import holm, null_size
 from xcore_tcav.layer_scores import ConceptScore, LayerScores, open_scorer, score_layer
 from xcore_tcav.maps import with_projections
 from xcore_tcav.options import TcavOptions
-from xcore_tcav.scorer import Scorer
+from xcore_tcav.scorer import Scorer, one_sample_note
 from xcore_tcav.sources import ConceptSet, load_concept_sets
 
 IMPORTANCE_IS = "TCAV effect: mean sensitivity of the class logit along the unit CAV, over the mean gradient norm"
@@ -39,7 +39,7 @@ class Tcav:
     Raises
     ------
     NotApplicable
-        The classifier gives no gradients, the class has fewer than two samples, or the head is affine at every layer.
+        The classifier gives no gradients, or the head is affine at every layer.
     MissingError, UsageError
         There are no concepts, or a name of one is wrong (see `xcore_tcav.sources.load_concept_sets`).
 
@@ -78,8 +78,13 @@ class Tcav:
         layers: list[LayerScores] = []
         for name in list(scorers):
             task.progress(len(layers), len(layers) + len(scorers), f"{len(ranked_sets)} concepts at {name}")
-            # Popped, because a scorer holds all the activations of its layer.
-            layers.append(score_layer(scorers.pop(name), name, sets, renders, task, o, null_sets))
+            scorer = scorers.pop(name)  # because a scorer holds all the activations of its layer
+            try:
+                layers.append(score_layer(scorer, name, sets, renders, task, o, null_sets))
+            except NotApplicable as error:  # of one sample alone, an affine head shows only beside random samples
+                if not layers and not scorers:
+                    raise
+                undefined.append(f"{name}: {error.message}")
         concepts = _concepts(ranked_sets, layers, o)
         concepts, map_notes = _with_maps(concepts, layers, task, o)
         order = [s.name for s in ranked_sets]
@@ -96,7 +101,14 @@ class Tcav:
             importance_is=_importance_is(layers, o),
             concepts=tuple(concepts),
             files=files,
-            notes=(*undefined, *_notes(concepts, layers, o), *contrast_notes, *source_notes, *map_notes),
+            notes=(
+                *undefined,
+                *one_sample_note(task.samples),
+                *_notes(concepts, layers, o),
+                *contrast_notes,
+                *source_notes,
+                *map_notes,
+            ),
             cost=Cost(
                 seconds=time.perf_counter() - start - shared,
                 shared_seconds=shared,
