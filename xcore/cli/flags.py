@@ -33,6 +33,15 @@ Samples = Annotated[int | None, typer.Option(min=1, help="How many samples of th
 Out = Annotated[str, typer.Option(metavar="DIR", help="Folder to write to.")]
 Plugin = Annotated[list[str], typer.Option(metavar="FILE", help="Python file with a plugin; may be repeated.")]
 Device = Annotated[str, typer.Option(metavar="D", help="torch device of the models.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Samples in each forward pass of the classifier; fewer need less memory. A generator and helper models "
+        "have an option batch_size of their own.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only, one object a line.")]
 
 Gates = Annotated[
@@ -98,9 +107,11 @@ def subject(
     out: Out = "",
     plugin: Plugin = [],  # noqa: B006
     device: Device = "",
+    batch_size: BatchSize = None,
 ) -> dict[str, Any]:
     """The flags that say what is explained, and with what, as arguments of `xcore.api.bench`."""
     use_device(device)
+    use_batch_size(batch_size)
     return {
         "classifiers": names(classifier),
         "data": data,
@@ -123,6 +134,13 @@ def use_device(name: str) -> None:
         from xcore.models.device import use
 
         use(name)
+
+
+def use_batch_size(size: int | None) -> None:
+    """Let this many samples pass at once through classifiers that are made from now on; None = as each has it."""
+    from xcore.models.batches import use
+
+    use(size)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import typer
 from xcore.base.errors import NotApplicable, UsageError, XcoreError, unknown
 from xcore.cli.listing import print_line
 from xcore.contract.types import Ref
+from xcore.models.batches import current, give, no_batch_size
 from xcore.registry import Registry, load_registry
 from xcore.run.data import framed_by
 from xcore.run.plan import Settings
@@ -53,6 +54,8 @@ def show_layers(
     options = Settings(settings, registry)
     source = options.ref("dataset", data) if data else None
     classifier: Classifier = registry.create("classifier", options.ref("classifier", ref))
+    if not give(classifier):
+        typer.echo(no_batch_size(ref), err=True)
     if not classifier.layers:
         raise NotApplicable(
             f"{ref} is a black box: it has no layers", "explain it with a method that needs none, such as eac"
@@ -97,7 +100,7 @@ def _samples(registry: Registry, classifier: Classifier, data: Ref | None) -> tu
     source = framed_by(registry.create("dataset", data), classifier)
     if source.modality != classifier.modality:
         raise UsageError(f"{data} holds {source.modality}s, but the classifier reads {classifier.modality}s")
-    drawn = source.samples(None, "train", SAMPLES, 0)
+    drawn = source.samples(None, "train", min(SAMPLES, current() or SAMPLES), 0)  # they pass through in one batch
     if not len(drawn):
         raise UsageError(f"data set {data} has no samples")
     return drawn, f"{len(drawn)} {drawn.modality}s of {data}"

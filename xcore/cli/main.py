@@ -12,9 +12,11 @@ import typer
 
 from xcore import __version__
 from xcore.base.errors import UsageError, XcoreError
+from xcore.base.memory import out_of_memory
 from xcore.base.streams import printable_output
 from xcore.base.threads import let_waiting_threads_sleep
 from xcore.cli.flags import (
+    BatchSize,
     Data,
     Device,
     Json,
@@ -27,6 +29,7 @@ from xcore.cli.flags import (
     parse_settings,
     subject,
     takes,
+    use_batch_size,
     use_device,
 )
 
@@ -165,12 +168,14 @@ def layers(
     every: Annotated[bool, typer.Option("--every", help="Also the layers that a skip connection goes around.")] = False,
     plugin: Plugin = [],  # noqa: B006
     device: Device = "",
+    batch_size: BatchSize = None,
     as_json: Json = False,
 ) -> None:
     """List the layers of a classifier: shape, sign, what lies above, and which one each method explains by default."""
     from xcore.cli.layers import show_layers
 
     use_device(device)
+    use_batch_size(batch_size)
     show_layers(classifier, data, parse_settings(set_), plugin, every, as_json)
 
 
@@ -335,6 +340,11 @@ def _run() -> None:
     except XcoreError as error:
         typer.echo(f"xcore: {error}", err=True)
         raise SystemExit(error.exit_code) from None
+    except (RuntimeError, MemoryError) as error:
+        if not (reason := out_of_memory(error)):
+            raise
+        typer.echo(f"xcore: {reason}", err=True)
+        raise SystemExit(1) from None
     except OSError as error:  # a full disk, a folder that went away
         where = f"{error.filename}: " if error.filename else ""
         typer.echo(f"xcore: {where}{error.strerror or error}; to go on: {_command()}", err=True)

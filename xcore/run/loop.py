@@ -18,6 +18,7 @@ from typing import Any
 from xcore.base.digests import digest
 from xcore.base.errors import MissingError, NotApplicable, XcoreError
 from xcore.base.files import read_json, write_json
+from xcore.base.memory import out_of_memory
 from xcore.base.seeding import seeded
 from xcore.contract.protocols import Engine, Metric, Run
 from xcore.contract.samples import Samples
@@ -333,5 +334,7 @@ class Bench:
 def _reason(error: BaseException) -> str:
     if isinstance(error, XcoreError):
         return str(error)
+    if reason := out_of_memory(error):
+        return reason
     first = str(error).strip().splitlines()
     return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__

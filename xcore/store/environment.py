@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from xcore.models import device
+from xcore.models import batches, device
 
 NUMERIC = ("torch", "numpy", "scipy", "scikit-learn", "torchvision", "timm", "diffusers", "transformers", "peft")
 
@@ -27,6 +27,7 @@ def numerics(threads: int) -> dict[str, Any]:
         "threads": threads or (int(outer) if outer.isdigit() else 0) or os.cpu_count(),
         "machine": platform.machine(),
         "device": device.current(),
+        "batch_size": batches.current() or "default",
         "dtype": str(torch.get_default_dtype()).removeprefix("torch.") if torch else "float32",
     }
 
