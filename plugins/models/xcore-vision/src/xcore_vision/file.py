@@ -1,4 +1,7 @@
-"""Classifiers in one safetensors file, whose header says how to build the model and how to prepare its input."""
+"""Classifiers in one file of weights: its header, a JSON file beside it or options say how to build the model.
+
+The file is one of safetensors, or one of tensors that `torch.save` wrote, which has no header.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,16 @@ from xcore_vision.fingerprint import sidecar
 from xcore_vision.function import import_function
 from xcore_vision.options import FileOptions
 from xcore_vision.preprocessing import Preprocessing
-from xcore_vision.weights import load_into, read_tensors
+from xcore_vision.weights import is_torch_file, load_into, read_tensors
 from xcore_vision.zoo import assemble, bare_timm, bare_torchvision
 
 HEADER = "xcore"
 """Key of the safetensors header that holds the description, as JSON."""
 
 KEYS = ("architecture", "arguments", "classes", "mean", "std", "input_size", "resize", "interpolation")
+
+
+HOW = "set file.mean and file.std, or mean and std in a JSON file beside it"
 
 
 def save_classifier(
@@ -86,22 +92,29 @@ def file_classifier(options: FileOptions, path: str) -> TorchClassifier:
     Raises
     ------
     UsageError
-        The file does not exist, is not a safetensors file, or does not fit the architecture; or nothing says what its
-        classes or its architecture are.
+        The file does not exist, is no file of weights, needs unpickling, or does not fit the architecture; or nothing
+        says what its classes or its architecture are.
     """
     file = existing_file(path, "model file")
     about = {**_header(file), **_beside(file)}
     classes = checked_classes(options.classes or about.get("classes") or _no_classes(file))
     module = _build(file, options.architecture, about, len(classes))
-    load_into(module, read_tensors(file), str(file))
-    return assemble(module, options, _preprocessing(about), classes, len(classes), "file")
+    remarks = load_into(module, read_tensors(file), str(file))
+    if options.mean is None and options.std is None and "mean" not in about and "std" not in about:
+        remarks.append(
+            f"nothing says how {file.name} wants its pictures normalised, so that it gets them in [0, 1]: {HOW}"
+        )
+    return assemble(module, options, _preprocessing(about), classes, len(classes), "file", remarks)
 
 
 def _header(file: Path) -> dict[str, Any]:
+    if is_torch_file(file):
+        return {}
     try:
         with safe_open(file, framework="pt") as opened:
             text = (opened.metadata() or {}).get(HEADER, "{}")
     except SafetensorError as error:
+        read_tensors(file)  # which says what it is
         raise UsageError(f"{file} is not a safetensors file: {error}", "write it with save_classifier") from error
     return _parsed(text, f"the header of {file}")
 

@@ -58,7 +58,7 @@ class WeightsOptions(Options):
         None, description="name of the published weights, for torchvision only, e.g. IMAGENET1K_V1"
     )
     checkpoint: str | None = Field(
-        None, description="file of weights (.safetensors) to load instead of the published ones"
+        None, description="file of weights (.safetensors or .pth) to load instead of the published ones"
     )
     seed: int = Field(0, description="seed of random weights")
 
@@ -97,7 +97,8 @@ class EmbedderOptions(WeightsOptions, HubOptions):
     """Options of the image embedders ``timm:`` and ``torchvision:``."""
 
     checkpoint: str | None = Field(
-        None, description="file of weights (.safetensors) to load instead of the published ones; its head is not read"
+        None,
+        description="file of weights (.safetensors, .pth) to load instead of the published ones; its head is not read",
     )
 
 

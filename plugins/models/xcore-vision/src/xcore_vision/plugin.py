@@ -45,7 +45,7 @@ def register_classifiers(register: Register) -> None:
     register(
         "file",
         "xcore_vision.file:file_classifier",
-        summary="a safetensors file whose header, or an option, names its architecture",
+        summary="a file of weights (.safetensors or .pth) whose header, or an option, names its architecture",
         options="xcore_vision.options:FileOptions",
         fingerprint="xcore_vision.fingerprint:weights_file",
         argument="PATH",

@@ -40,8 +40,8 @@ class Preprocessing:
     def __call__(self, images: Tensor) -> Tensor:
         if tuple(images.shape[-2:]) != self.framing.size:
             images = framed(images, self.framing)
-        mean = torch.tensor(self.mean, device=images.device).reshape(3, 1, 1)
-        std = torch.tensor(self.std, device=images.device).reshape(3, 1, 1)
+        mean = torch.tensor(self.mean, device=images.device).reshape(-1, 1, 1)
+        std = torch.tensor(self.std, device=images.device).reshape(-1, 1, 1)
         return ((images.flip(1) if self.reverse else images) - mean) / std
 
 

@@ -32,13 +32,13 @@ def timm_classifier(options: ZooOptions, model: str) -> TorchClassifier:
     """
     refuse_weights(options.weights, model)
     if options.pretrained and options.checkpoint is None:
-        module = published_timm(model, "timm")
+        module, remarks = published_timm(model, "timm"), list[str]()
     else:
         wanted = {} if options.classes is None else {"num_classes": len(options.classes)}
         module = bare_timm(model, wanted, options.seed)
-        load_checkpoint(module, options.checkpoint)
+        remarks = load_checkpoint(module, options.checkpoint)
     known = _timm_names(module.pretrained_cfg) if options.pretrained or options.checkpoint else None
-    return assemble(module, options, timm_preprocessing(module), known, int(module.num_classes), "timm")
+    return assemble(module, options, timm_preprocessing(module), known, int(module.num_classes), "timm", remarks)
 
 
 def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
@@ -56,13 +56,13 @@ def torchvision_classifier(options: ZooOptions, model: str) -> TorchClassifier:
     names = imagenet.classes() if imagenet.is_imagenet(categories) else tuple(categories)
     if options.pretrained and options.checkpoint is None:
         width = len(names)
-        module = published_torchvision(model, weights, "torchvision")
+        module, remarks = published_torchvision(model, weights, "torchvision"), list[str]()
     else:
         width = len(options.classes or names)
         module = bare_torchvision(model, {"num_classes": width}, options.seed)
-        load_checkpoint(module, options.checkpoint)
+        remarks = load_checkpoint(module, options.checkpoint)
     known = names if options.pretrained or options.checkpoint else None
-    return assemble(module, options, torchvision_preprocessing(weights), known, width, "torchvision")
+    return assemble(module, options, torchvision_preprocessing(weights), known, width, "torchvision", remarks)
 
 
 def timm_weights(model: str, owner: str) -> dict[str, Any]:
@@ -124,6 +124,7 @@ def assemble(
     known: Sequence[str] | None,
     width: int,
     component: str,
+    remarks: Sequence[str] = (),
 ) -> TorchClassifier:
     """Make the classifier of a module.
 
@@ -142,6 +143,8 @@ def assemble(
         Number of logits.
     component
         Name of the component, for the hint on how to name classes.
+    remarks
+        What a reader must know of the weights, one line each.
     """
     preprocessing = with_options(preprocessing, options)
     if options.classes is not None and len(options.classes) != width:
@@ -157,6 +160,7 @@ def assemble(
         batch_size=options.batch_size,
         framing=preprocessing.framing,
     )
+    made.remarks = tuple(remarks)
     if names:
         made.aliases = {**made.aliases, **imagenet.aliases(made.classes)}
     else:
@@ -186,13 +190,15 @@ def published_torchvision(model: str, weights: Any, owner: str) -> nn.Module:
     return module
 
 
-def load_checkpoint(module: nn.Module, checkpoint: str | None, without: Sequence[str] = ()) -> None:
-    """Copy the weights of a file into a module, if there is one; the tensors of the modules `without` are not read."""
-    if checkpoint is not None:
-        path = existing_file(checkpoint, "checkpoint")
-        dropped = tuple(f"{name}." for name in without)
-        tensors = {name: tensor for name, tensor in read_tensors(path).items() if not name.startswith(dropped)}
-        load_into(module, tensors, str(path))
+def load_checkpoint(module: nn.Module, checkpoint: str | None, without: Sequence[str] = ()) -> list[str]:
+    """Copy the weights of a file into a module, if there is one, but for those of the modules `without`.
+
+    Returns what of the file was not read, one line each.
+    """
+    if checkpoint is None:
+        return []
+    path = existing_file(checkpoint, "checkpoint")
+    return load_into(module, read_tensors(path), str(path), without)
 
 
 def bare_torchvision(model: str, arguments: Mapping[str, Any], seed: int = 0) -> nn.Module:
