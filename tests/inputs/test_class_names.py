@@ -33,10 +33,31 @@ ALIASES = {
         ("n03126707", "crane (1)"),
         ("1", "tabby"),
         ("7", "7"),
+        ("LABEL_1", "tabby"),
+        ("label 1", "tabby"),
+        ("1.0", "tabby"),
     ],
 )
 def test_a_class_is_found_however_it_is_said(said: str, meant: str) -> None:
     assert find_class(said, CLASSES, ALIASES) == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("NEGATIVE", "negative"),
+        (" Negative ", "negative"),
+        ("LABEL_1", "positive"),
+        ("0", "negative"),
+        ("True", "positive"),
+    ],
+)
+def test_labels_of_two_classes_are_matched_as_tables_write_them(said: str, meant: str) -> None:
+    assert ClassNames(("negative", "positive")).match(said) == meant
+
+
+def test_true_and_false_are_no_indices_of_three_classes() -> None:
+    assert ClassNames(("a", "b", "c")).match("True") == ""
 
 
 def test_what_may_mean_several_lists_them() -> None:

@@ -43,7 +43,8 @@ class ClassNames:
     def candidates(self, wanted: str) -> tuple[str, ...]:
         """The classes that may be meant, by the first of these rules that finds any.
 
-        The very name; the name in another spelling; another name of a class; the index. A folder is often called by
+        The very name; the name in another spelling; another name of a class; the index, which may be written 1, 1.0 or
+        LABEL_1, and for two classes True or False. A folder is often called by
         two of them at once, such as ``n02391049_zebra`` or ``151.Black_capped_Vireo``, so its parts are tried, too.
         """
         if wanted in self._exact:
@@ -52,8 +53,8 @@ class ClassNames:
             for known in (self._own, self._other):
                 if spelling in known:
                     return tuple(known[spelling])
-        if self._indexed and wanted.isascii() and wanted.isdecimal() and int(wanted) < len(self.classes):
-            return (self.classes[int(wanted)],)
+        if self._indexed and (index := _index_in(wanted, len(self.classes))) is not None:
+            return (self.classes[index],)
         return ()
 
     def find(self, wanted: str, *, what: str = "class", more: str = "") -> str:
@@ -148,6 +149,32 @@ def numbered(names: Sequence[str]) -> tuple[str, ...]:
 
 def _is_index(value: object) -> bool:
     return not isinstance(value, bool) and str(value).isascii() and str(value).isdecimal()
+
+
+def _index_in(wanted: str, n: int) -> int | None:
+    """The index among n classes that a label is, as tables and transformers write them."""
+    plain = wanted.strip().casefold()
+    if n == 2 and plain in ("false", "true"):
+        return int(plain == "true")
+    found = re.fullmatch(r"(?:label[ _]?)?([0-9]+)(?:\.0)?", plain)
+    return int(found[1]) if found and int(found[1]) < n else None
+
+
+def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
+    """Label -> the most frequent of those that differ from it in upper and lower case, spaces or underscores only.
+
+    Ties are in alphabetical order. Signs and digits count: C, C++, 1 and -1 are four labels.
+
+    Examples
+    --------
+    >>> one_spelling({"very bad": 5, "VERY_BAD": 1, "good": 2})
+    {'very bad': 'very bad', 'VERY_BAD': 'very bad', 'good': 'good'}
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in counts:
+        groups[" ".join(re.split(r"[\s_]+", label.casefold().strip(" _")))].append(label)
+    best = {one: min(same, key=lambda c: (-counts[c], c)) for same in groups.values() for one in same}
+    return {label: best[label] for label in counts}
 
 
 def plain_name(name: str) -> str:

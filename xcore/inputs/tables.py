@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xcore.base.errors import MissingError, UsageError, unknown
+from xcore.inputs.encodings import decoded
 from xcore.inputs.paths import IMAGE_SUFFIXES
 
 Row = Mapping[str, Any] | str
@@ -27,30 +28,32 @@ class TableFile(NamedTuple):
     rows: Iterator[Row]
 
 
-def read_table(file: Path, separator: str | None = None, quotes: bool = True) -> TableFile:
+def read_table(file: Path, separator: str | None = None, quotes: bool = True, encoding: str = "") -> TableFile:
     """Open a table whose heading names the columns.
 
     Parameters
     ----------
     file
-        A .csv, .tsv, .jsonl, .ndjson or .parquet file. Bytes that are not UTF-8 become lone surrogates, by which their
-        rows can be recognised.
+        A .csv, .tsv, .jsonl, .ndjson or .parquet file.
     separator
         Character between the cells of a CSV file; None = the one that `separator_of` finds.
     quotes
         Whether double quotes enclose cells of a CSV file.
+    encoding
+        As of `xcore.inputs.encodings.decoded`: bytes that are not UTF-8 become lone surrogates, by which their rows can
+        be recognised.
 
     Raises
     ------
     UsageError
-        The name has another ending, or the file has no heading.
+        The name has another ending, the file has no heading, or it cannot be read in its encoding.
     MissingError
         It is a Parquet file, and pyarrow is not installed.
     """
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         raise UsageError(f"{str(file)!r} is no table that can be read", f"its name must end in {', '.join(_READERS)}")
-    return reader(file, separator, quotes)
+    return reader(file, separator, quotes, encoding)
 
 
 def first_row(file: Path) -> Mapping[str, Any]:
@@ -74,7 +77,7 @@ def _first_row(file: Path, size: int, mtime: int) -> Mapping[str, Any]:
         row = next(table.rows, "")
         return dict.fromkeys(table.columns) | dict(row if not isinstance(row, str) else {})
     with open(file, "rb") as opened:
-        lines = opened.read(2**20).decode("utf-8-sig", errors="surrogateescape").splitlines()
+        lines = _beginning(opened.read(2**20)).splitlines()
     if file.suffix.lower() in (".jsonl", ".ndjson"):
         row = _json_row(next((line for line in lines if line.strip()), ""))
         return {} if isinstance(row, str) else row
@@ -142,8 +145,8 @@ def numbers_first(labels: set[str]) -> list[str]:
     return sorted(labels, key=lambda label: (numbers[label], label))
 
 
-def _read_csv(file: Path, separator: str | None, quotes: bool) -> TableFile:
-    text = _text(file)
+def _read_csv(file: Path, separator: str | None, quotes: bool, encoding: str) -> TableFile:
+    text = decoded(file.read_bytes(), file.name, encoding)
     content = io.StringIO(text, newline="")
     form: dict[str, Any] = {} if quotes else {"quoting": csv.QUOTE_NONE}
     delimiter = separator or separator_of(file, text.partition("\n")[0])
@@ -174,8 +177,9 @@ def _read_csv(file: Path, separator: str | None, quotes: bool) -> TableFile:
     return TableFile(heading, {}, cells())
 
 
-def _read_jsonl(file: Path, separator: str | None, quotes: bool) -> TableFile:
-    rows = [_json_row(line) for line in _text(file).split("\n") if line.strip()]
+def _read_jsonl(file: Path, separator: str | None, quotes: bool, encoding: str) -> TableFile:
+    text = decoded(file.read_bytes(), file.name, encoding)
+    rows = [_json_row(line) for line in text.split("\n") if line.strip()]
     columns = list(dict.fromkeys(key for row in rows if not isinstance(row, str) for key in row))
     if not columns:
         raise UsageError(f"{file.name} holds no JSON object", "write a JSON object on each line")
@@ -192,7 +196,7 @@ def _json_row(line: str) -> Row:
     return row if isinstance(row, dict) else "not a JSON object"
 
 
-def _read_parquet(file: Path, separator: str | None, quotes: bool) -> TableFile:
+def _read_parquet(file: Path, separator: str | None, quotes: bool, encoding: str) -> TableFile:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -213,16 +217,15 @@ def label_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     return {c: f["names"] for c, f in features.items() if isinstance(f, dict) and "names" in f}
 
 
-def _text(file: Path) -> str:
-    content = file.read_bytes()
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UsageError(
-            f"{file.name} is UTF-16, not UTF-8", f"convert it: iconv -f UTF-16 -t UTF-8 {file.name} > utf8{file.suffix}"
-        )
-    return content.decode("utf-8-sig", errors="surrogateescape")
+def _beginning(content: bytes) -> str:
+    """The text of the beginning of a file, which may end within a character."""
+    try:
+        return decoded(content, "")
+    except UsageError:
+        return decoded(content[: len(content) // 4 * 4 - 4], "")
 
 
-_READERS: Mapping[str, Callable[[Path, str | None, bool], TableFile]] = {
+_READERS: Mapping[str, Callable[[Path, str | None, bool, str], TableFile]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_jsonl,

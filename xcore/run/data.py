@@ -12,6 +12,9 @@ from xcore.contract.samples import Modality, Samples
 from xcore.contract.types import Split, Truth
 from xcore.inputs.class_names import ClassNames
 
+NAMED = 5
+"""Classes that a note names; it counts all of them."""
+
 
 def framed_by(data: Dataset, classifier: Classifier) -> Dataset:
     """A data set whose pictures, if it reads any from files, are framed as the classifier frames them."""
@@ -38,6 +41,33 @@ def class_names(data: Dataset, classifier: Classifier, known: ClassNames | None 
         with contextlib.suppress(UsageError):  # one that may be several classes keeps its name until it is explained
             found[cls] = known.match(cls, aliases.get(cls, ())) or cls
     return found
+
+
+def match_notes(names: Mapping[str, str], classifier: Classifier) -> list[str]:
+    """How many classes of a data set the classifier knows by another name, and which it does not know.
+
+    Parameters
+    ----------
+    names
+        Class of the data set -> the class of the classifier, as `class_names` gives them.
+    """
+    changed = [f"{c!r} is {name!r}" for c, name in names.items() if c != name]
+    lost = [c for c in names if names[c] not in classifier.classes]
+    if not changed and not lost:
+        return []
+    known = f"{len(names) - len(lost)} of {len(names)} classes of the data are classes of the classifier"
+    if changed:
+        known += f", {len(changed)} of them under another name: {', '.join(changed[:NAMED])}"
+        known += ", ..." if len(changed) > NAMED else ""
+    if lost:
+        from difflib import get_close_matches  # late: most data has no such class
+
+        near = [
+            get_close_matches(c.casefold(), {n.casefold(): n for n in classifier.classes}, n=1) for c in lost[:NAMED]
+        ]
+        shown = [f"{c!r}" + (f" (nearest: {n[0]!r})" if n else "") for c, n in zip(lost, near, strict=False)]
+        known += f"; it has none called {', '.join(shown)}{', ...' if len(lost) > NAMED else ''}"
+    return [known]
 
 
 class _View:

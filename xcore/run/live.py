@@ -17,7 +17,7 @@ from xcore.contract.types import Budget, Ref, Split, Truth
 from xcore.inputs.arrays import as_samples
 from xcore.inputs.class_names import ClassNames, find_class
 from xcore.inputs.words import content_words
-from xcore.run.data import DataConcepts, NamedData, TrainingData, class_names, framed_by
+from xcore.run.data import DataConcepts, NamedData, TrainingData, class_names, framed_by, match_notes
 from xcore.run.drawing import FramedGenerator, drawn_phrases, few_words_note, framing_like
 from xcore.run.random_sets import RandomSets
 from xcore.store.run_directory import Artifacts
@@ -156,7 +156,8 @@ def _of_dataset(
         others = LiveData(samples, name, _usable(contrast, model, "contrast"), data.vocabulary)
     lost = data.skipped
     left_out = [f"{len(lost)} input(s) of the data were left out: {'; '.join(lost[:3])}"] if lost else []
-    return _Subject(index, samples, data, others, [*data.notes, *left_out])
+    matched = match_notes(names, model) if given.modality == "text" else []
+    return _Subject(index, samples, data, others, [*data.notes, *left_out, *matched])
 
 
 def _named_as_by(model: Classifier, data: Dataset) -> Dataset:

@@ -20,7 +20,16 @@ from xcore.inputs.class_names import ClassNames
 from xcore.inputs.words import content_words
 from xcore.models import batches
 from xcore.registry import Registry
-from xcore.run.data import DataConcepts, NamedData, TrainingData, class_names, framed_by, further_samples, unseen
+from xcore.run.data import (
+    DataConcepts,
+    NamedData,
+    TrainingData,
+    class_names,
+    framed_by,
+    further_samples,
+    match_notes,
+    unseen,
+)
 from xcore.run.drawing import FramedGenerator, drawn_phrases, few_words_note, framing_like, generate_pool
 from xcore.run.plan import naming, renaming
 from xcore.run.random_sets import RandomSets
@@ -100,6 +109,8 @@ class Workbench:
         classifier = self._made.get(_key("classifier", cell.classifier))
         named = [*self._name_notes(cell), *self._copy_notes(cell)] if classifier is not None else []
         data = self.dataset(cell.data)
+        if classifier is not None and data.modality == "text":
+            named += match_notes(self.class_names(cell.data, cell), classifier)
         if cell.generator and data.modality == "text" and self.registry.draws(cell.method):
             named += few_words_note(data.vocabulary, self._drawn_phrases(cell))
         of_data = [note for data in self._datasets(cell) for note in data.notes]
@@ -172,7 +183,7 @@ class Workbench:
         return [f"{copies} held-out sample(s) of {cell.heldout} are explained, too, and are left out"] if copies else []
 
     def check(self, cell: Cell) -> None:
-        """Raise `UsageError` if the class or the layer of a cell is not there, or not one class only."""
+        """Raise `UsageError` if the class or the layer of a cell is not there, or what its method checks is wrong."""
         data, classifier = self.dataset(cell.data), self.classifier(cell)
         if cell.cls not in data.classes:
             raise unknown(f"class of data set {cell.data}:", cell.cls, data.classes)
@@ -183,6 +194,9 @@ class Workbench:
                 "put their samples together, or leave one of them out",
             )
         self._heldout_class(cell)
+        method = self.component("explainer", cell.method)
+        if hasattr(method, "check") and data.modality in self.registry.find("explainer", cell.method)[0].modalities:
+            method.check(data)
         if classifier.modality != data.modality:
             raise UsageError(
                 f"classifier {cell.classifier} reads {classifier.modality}s, "

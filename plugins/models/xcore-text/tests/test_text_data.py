@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import builtins
+import codecs
 import csv
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xcore_text.data import TextData
+from xcore_text.fingerprint import holds_texts
 from xcore_text.fingerprint import table as table_fingerprint
 from xcore_text.fingerprint import texts as texts_fingerprint
 from xcore_text.folder import TextFolder
@@ -166,7 +169,7 @@ def test_bad_rows_are_counted_with_reasons(tmp_path: Path) -> None:
     good = b"".join(f"fine text {i},{'ab'[i % 2]}\n".encode() for i in range(12))
     bad = b'text,label\n ,a\nno label,\ncaf\xe9 closed,a\nonly text\ntoo,many,cells\n"open "quote,a\n'
     (tmp_path / "t.csv").write_bytes(bad + good)
-    data = Table(TableOptions(), str(tmp_path / "t.csv"))
+    data = Table(TableOptions(encoding="utf-8"), str(tmp_path / "t.csv"))
     assert data.classes == ("a", "b")
     assert sum(len(all_texts(data, split)) for split in SPLITS) == 12
     assert data.skipped[:5] == (
@@ -204,7 +207,7 @@ def test_bad_json_lines_are_counted(tmp_path: Path) -> None:
         "\n".join(lines).encode() + b'\n{"text": "caf\xe9", "label": "True"}\n\n{"text": "\\ud83d", "label": "True"}\n'
     )
     (tmp_path / "t.jsonl").write_bytes(content)
-    data = Table(TableOptions(), str(tmp_path / "t.jsonl"))
+    data = Table(TableOptions(encoding="utf-8"), str(tmp_path / "t.jsonl"))
     assert data.classes == ("False", "True")
     reasons = [line.split(": ", 1)[1] for line in data.skipped]
     assert reasons[0].startswith("not JSON")
@@ -226,7 +229,6 @@ def test_bad_json_lines_are_counted(tmp_path: Path) -> None:
         ("t.csv", b"", "t.csv is empty"),
         ("t.csv", b"text,label\n", "no texts with a class"),
         ("t.csv", b"text,label\n,a\n", r"no texts with a class.*skipped inputs: 1.*empty text"),
-        ("t.csv", "text,label\nx,a\n".encode("utf-16"), "UTF-16"),
         ("t.jsonl", b"", "holds no JSON object"),
         ("t.xlsx", b"", "is no table.*must end in"),
     ],
@@ -307,14 +309,16 @@ def test_the_layout_of_the_imdb_reviews(tmp_path: Path) -> None:
 def test_bad_files_are_counted(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "films")
     (tmp_path / "films" / "pos" / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UsageError, match=r"1 of \d+ files are not UTF-8; the first, .*a\.txt.*reads as cp1252"):
+        TextFolder(TextsOptions(), root)
     (tmp_path / "films" / "pos" / "b.txt").write_text("  \n")
     (tmp_path / "films" / "neg" / "c.html").write_text("<p>")
     (tmp_path / "films" / "top.txt").write_text("a text without a class")
-    data = TextFolder(TextsOptions(), root)
+    data = TextFolder(TextsOptions(encoding="utf-8"), root)
     reasons = sorted(line.removeprefix(str(tmp_path)) for line in data.skipped)
     assert reasons == [
         "/films/neg/c.html: not a .txt file",
-        "/films/pos/a.txt: not UTF-8: byte 0xe9 at 3",
+        "/films/pos/a.txt: not UTF-8",
         "/films/pos/b.txt: empty",
         "/films/top.txt: is beside the folders of the classes, not in one of them",
     ]
@@ -330,8 +334,10 @@ def test_concepts_from_lines_and_folders(tmp_path: Path, reviews: str) -> None:
     (root / "long").mkdir(parents=True)
     (root / "praise.txt").write_text("good, great\n\nsuperb\n", encoding="utf-8")
     (root / "long" / "one.txt").write_text("one long\nexample", encoding="utf-8")
-    (root / "long" / "two.txt").write_bytes(b"\xff\xfe\xfa")
-    data = Table(TableOptions(concepts=str(root)), reviews)
+    (root / "long" / "two.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UsageError, match=r"two\.txt is not UTF-8 .*encoding=cp1252"):
+        Table(TableOptions(concepts=str(root)), reviews)
+    data = Table(TableOptions(concepts=str(root), encoding="utf-8"), reviews)
     assert data.concepts == ("long", "praise")
     x = data.concept("praise", 2, 0)
     assert set(x.texts) == {"good, great", "superb"}
@@ -342,7 +348,7 @@ def test_concepts_from_lines_and_folders(tmp_path: Path, reviews: str) -> None:
         data.concept("prais", 2, 0)
     (root / "none.txt").write_text("\n")
     with pytest.raises(UsageError, match=r"'none'.*has no text"):
-        Table(TableOptions(concepts=str(root)), reviews)
+        Table(TableOptions(concepts=str(root), encoding="utf-8"), reviews)
 
 
 def test_unknown_names_and_defaults(reviews: str) -> None:
@@ -395,3 +401,119 @@ class TestTextsOptions(OptionsTests):
     @pytest.fixture
     def options_model(self) -> type[TextsOptions]:
         return TextsOptions
+
+
+CAFE = [
+    ("a nice café in a good place", "good"),
+    ("a grim café", "très mauvais"),
+    ("grim", "très mauvais"),
+    ("ok", "good"),
+]
+
+
+def as_csv(rows: Sequence[Sequence[str]]) -> str:
+    return "text,label\n" + "".join(f"{text},{label}\n" for text, label in rows)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be-bom", "utf-32"])
+def test_utf_8_and_what_a_byte_order_mark_says_is_read(encoding: str, tmp_path: Path) -> None:
+    bom = encoding == "utf-16-be-bom"
+    content = (codecs.BOM_UTF16_BE if bom else b"") + as_csv(CAFE).encode("utf-16-be" if bom else encoding)
+    (tmp_path / "t.csv").write_bytes(content)
+    assert holds_texts(str(tmp_path / "t.csv"))
+    data = Table(TableOptions(), str(tmp_path / "t.csv"))
+    assert data.classes == ("good", "très mauvais")
+    assert data.skipped == ()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_another_encoding_is_named_with_the_lines_that_read_or_convert_it(
+    suffix: str, encoding: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"t.{suffix}"
+    text = as_csv(CAFE).replace(",", "\t" if suffix == "tsv" else ",")
+    if suffix == "jsonl":
+        text = "".join(json.dumps({"text": t, "label": c}, ensure_ascii=False) + "\n" for t, c in CAFE)
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(UsageError) as caught:
+        Table(TableOptions(), str(path))
+    assert f"t.{suffix} is not UTF-8 (line {1 if suffix == 'jsonl' else 2}, byte 0xe9)" in caught.value.message
+    assert "reads as cp1252, such as 'café'" in caught.value.message
+    assert "--set table.encoding=cp1252" in caught.value.hint
+    assert f"iconv -f cp1252 -t utf-8 {path} > utf8.{suffix}" in caught.value.hint
+    data = Table(TableOptions(encoding="cp1252"), str(path))
+    assert data.classes == ("good", "très mauvais")
+    assert sum(len(all_texts(data, split)) for split in SPLITS) == 4
+
+
+def test_a_file_of_two_encodings_is_read_line_by_line_or_without_the_lines_that_are_not_utf_8(tmp_path: Path) -> None:
+    first, *rest = as_csv(CAFE).splitlines(keepends=True)
+    content = first.encode() + rest[0].encode() + "".join(rest[1:]).encode("cp1252")
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(UsageError, match=r"mixes encodings: of 3 lines .* 2 are not UTF-8.*table\.encoding=mixed"):
+        Table(TableOptions(), str(tmp_path / "t.csv"))
+    mixed = Table(TableOptions(encoding="mixed"), str(tmp_path / "t.csv"))
+    assert mixed.classes == ("good", "très mauvais")
+    assert mixed.skipped == ()
+    assert len(Table(TableOptions(encoding="utf-8"), str(tmp_path / "t.csv")).skipped) == 2
+
+
+def test_no_encoding_is_named_that_is_not_likely(tmp_path: Path) -> None:
+    rows = [("плохой фильм", "плохо"), ("хороший фильм", "хорошо")]
+    (tmp_path / "t.csv").write_bytes(as_csv(rows).encode("cp1251"))
+    with pytest.raises(UsageError, match=r"no encoding is likely.*table\.encoding=ENCODING, such as cp1251"):
+        Table(TableOptions(), str(tmp_path / "t.csv"))
+    assert Table(TableOptions(encoding="cp1251"), str(tmp_path / "t.csv")).classes == ("плохо", "хорошо")
+    (tmp_path / "t.csv").write_bytes(as_csv(rows).encode("utf-16-le"))
+    with pytest.raises(UsageError, match=r"by its zero bytes it is UTF-16.*table\.encoding=utf-16-le"):
+        Table(TableOptions(), str(tmp_path / "t.csv"))
+    (tmp_path / "t.csv").write_bytes(as_csv(rows).encode())
+    with pytest.raises(UsageError, match=r"cannot be read as ascii"):
+        Table(TableOptions(encoding="ascii"), str(tmp_path / "t.csv"))
+    with pytest.raises(ValueError, match=r"unknown encoding 'cp1521' \(did you mean 'cp125"):
+        TableOptions(encoding="cp1521")
+
+
+def test_folders_in_another_encoding_are_read_in_it(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "films")
+    (tmp_path / "films" / "pos" / "a.txt").write_bytes("café".encode("cp1252"))
+    (tmp_path / "films" / "neg" / "b.txt").write_bytes("à la carte".encode())
+    with pytest.raises(UsageError, match=r"read it with --set texts\.encoding=mixed"):
+        TextFolder(TextsOptions(), root)
+    data = TextFolder(TextsOptions(encoding="mixed"), root)
+    assert {"café", "à la carte"} <= {text for split in SPLITS for text in all_texts(data, split)}
+
+
+def test_the_name_of_a_class_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path / "films") + b"/tr\xe8s bien"
+    try:
+        os.makedirs(folder)
+    except OSError:
+        pytest.skip("this file system keeps names as UTF-8 only")
+    (Path(os.fsdecode(folder)) / "a.txt").write_text("nice")
+    with pytest.raises(UsageError, match=r"is not UTF-8, and reads as cp1252 as 'très bien'"):
+        TextFolder(TextsOptions(), str(tmp_path / "films"))
+
+
+def test_spellings_of_a_label_are_one_class_and_counted(tmp_path: Path) -> None:
+    labels = ["negative", "Negative ", "negative", "NEGATIVE", "very_good", "very good", "very good", "-1", "1"]
+    path = write_csv(tmp_path / "t.csv", [(f"text {i}", label) for i, label in enumerate(labels)], ("text", "label"))
+    data = Table(TableOptions(), path)
+    assert data.classes == ("-1", "1", "negative", "very good")
+    assert data.notes[0].startswith("3 text(s) have labels that differ from others in spelling only")
+    assert "1 of 'NEGATIVE' with 'negative'" in data.notes[0]
+
+
+def test_a_file_says_what_the_classes_are_called_in_the_classifier(reviews: str, tmp_path: Path) -> None:
+    names = tmp_path / "names.csv"
+    names.write_text("good;positive;LABEL_1\nbad;negative\n", encoding="utf-8")
+    data = Table(TableOptions(names=str(names)), reviews)
+    assert data.classes == ("negative", "positive")
+    assert data.aliases == {"positive": ("good", "LABEL_1"), "negative": ("bad",)}
+    assert all("nice" in text for text in data.samples("positive", "train", 5, 0).texts)
+    plain = table_fingerprint(TableOptions(), reviews)
+    assert table_fingerprint(TableOptions(names=str(names)), reviews) != plain
+    names.write_bytes("good;tr\xe8s bien\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"names\.csv is not UTF-8 .*iconv -f cp1252 -t utf-8"):
+        Table(TableOptions(names=str(names)), reviews)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,12 @@ import numpy as np
 import torch
 
 from xcore.contract import Modality, Samples, Split, Truth, UsageError, unknown
+from xcore.inputs.class_names import one_spelling
+from xcore.inputs.encodings import decoded, reason, refuse_others
+from xcore.inputs.name_files import names_from_file
 from xcore.inputs.paths import existing_folder
 from xcore.inputs.splits import SPLITS, places
+from xcore.inputs.tables import is_utf8
 from xcore.inputs.words import content_words
 from xcore_text.options import DataOptions
 
@@ -45,7 +50,7 @@ class TextData:
     entries
         The texts, in the order of the source.
     classes
-        Names of the classes, in the order of the labels.
+        Names of the classes, in the order of the labels; the option `names` may give them other ones.
     skipped
         Inputs of the source that gave no text with a class, a line for each with the reason.
     notes
@@ -68,10 +73,19 @@ class TextData:
         skipped: Sequence[str],
         notes: Sequence[str] = (),
     ) -> None:
-        self._name, self._skipped = name, list(skipped)
+        self._name, self._skipped, self._encoding = name, list(skipped), options.encoding
         self.notes: list[str] = list(notes)
         """What a reader must know about the texts given so far: repeated texts, and fewer texts than requested."""
-        self.classes = tuple(classes)
+        entries = list(entries)
+        names = names_from_file(options.names, classes) if options.names else {}
+        shown = {c: names[c][0] if c in names else c for c in classes}
+        self.classes = tuple(dict.fromkeys(shown.values()))
+        self.aliases: dict[str, tuple[str, ...]] = {}
+        """Class -> its other names: what it is called in the source, and those that the option `names` gives it."""
+        for c, given in names.items():
+            other = dict.fromkeys((*self.aliases.get(shown[c], ()), c, *given))
+            self.aliases[shown[c]] = tuple(name for name in other if name != shown[c])
+        entries = [e._replace(label=shown[e.label]) for e in entries] if names else entries
         self._parts = self._dealt(self._unique(entries), options.split_seed)
         self._concepts = self._read_concepts(options.concepts)
         self.concepts = tuple(self._concepts)
@@ -176,19 +190,53 @@ class TextData:
         return found
 
     def read(self, path: Path) -> str | None:
-        """The stripped text of a file; None, and a line in `skipped`, if it is empty or not UTF-8."""
-        text, reason = read_text(path)
-        if reason:
-            self._skipped.append(f"{path}: {reason}")
+        """The stripped text of a file; None, and a line in `skipped`, if it is empty or cannot be read.
+
+        Raises
+        ------
+        UsageError
+            It is not UTF-8, and the option `encoding` names no other encoding.
+        """
+        text, why = read_text(path, self._encoding)
+        if why.startswith(NOT_UTF8) and not self._encoding:
+            refuse_others(path.read_bytes(), str(path), option="encoding")
+        if why:
+            self._skipped.append(f"{path}: {why}")
         return text or None
 
 
-def read_text(path: Path) -> tuple[str, str]:
-    """The stripped text of a UTF-8 file, and the reason if there is no text."""
+NOT_UTF8 = "not UTF-8"
+"""How the reason begins why the text of a file was not read that is in another encoding."""
+
+
+def read_text(path: Path, encoding: str = "") -> tuple[str, str]:
+    """The stripped text of a file in an encoding (see `xcore.inputs.encodings.decoded`), or the reason for none.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read in the encoding that is named, or that its byte order mark says.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        return "", f"not UTF-8: byte {error.object[error.start]:#04x} at {error.start}"
+        content = path.read_bytes()
     except OSError as error:
         return "", f"cannot be read: {error.strerror}"
+    if not encoding and b"\0" in content and (problem := reason(content)):
+        return "", f"{NOT_UTF8}: {problem[0]}"
+    text = decoded(content, str(path), encoding).strip()
+    if not is_utf8(text):
+        return "", NOT_UTF8
     return text, "" if text else "empty"
+
+
+def one_label(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """Texts whose labels differ in case, spaces or underscores only get the most frequent of them, with a note."""
+    counts = Counter(e.label for e in entries)
+    kept = one_spelling(counts)
+    changed = {label: to for label, to in kept.items() if label != to}
+    if not changed:
+        return list(entries), []
+    shown = ", ".join(f"{counts[label]} of {label!r} with {to!r}" for label, to in [*changed.items()][:5])
+    number = sum(counts[label] for label in changed)
+    note = f"{number} text(s) have labels that differ from others in spelling only and are put together: {shown}"
+    return [e._replace(label=kept[e.label]) for e in entries], [note]

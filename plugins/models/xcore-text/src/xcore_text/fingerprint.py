@@ -41,14 +41,14 @@ def holds_texts(path: str) -> bool:
 
 
 def table(options: Any, path: str) -> str:
-    """Digest of a table and of the files of its concepts."""
-    return digest([file_digest(existing_file(path, "table")), _concepts(options)])
+    """Digest of a table, of the files of its concepts and of the names of its classes."""
+    return digest([file_digest(existing_file(path, "table")), *_beside(options)])
 
 
 def texts(options: Any, directory: str) -> str:
-    """Digest of the texts in a folder, of its name, which the ids carry, and of the files of its concepts."""
+    """Digest of the texts in a folder, of its name, which the ids carry, and of the files beside it."""
     root = existing_folder(directory, "text folder")
-    return digest([root.resolve().name, tree_digest(root, (".txt",)), _concepts(options)])
+    return digest([root.resolve().name, tree_digest(root, (".txt",)), *_beside(options)])
 
 
 def minilm_directory() -> Path:
@@ -62,5 +62,8 @@ def minilm_directory() -> Path:
     return Path(found.origin).parent / "model"
 
 
-def _concepts(options: Any) -> str:
-    return tree_digest(existing_folder(options.concepts, "concept folder"), (".txt",)) if options.concepts else ""
+def _beside(options: Any) -> list[str]:
+    """Digests of the files that the options name: concepts, and names of classes."""
+    concepts = options.concepts and tree_digest(existing_folder(options.concepts, "concept folder"), (".txt",))
+    names = options.names and file_digest(existing_file(options.names, "file of class names"))
+    return [concepts or "", *([names] if names else [])]

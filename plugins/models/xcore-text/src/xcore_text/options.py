@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from xcore.contract import Options
+from xcore.contract import Options, UsageError
+from xcore.inputs.encodings import checked_encoding
 
 
 class TextOptions(Options):
@@ -50,6 +51,24 @@ class DataOptions(Options):
     )
     classifier: str | None = Field(None, description="classifier to explain if a request names none")
     generator: str | None = Field(None, description="generator that draws concepts if a request names none")
+    encoding: str = Field(
+        "",
+        description="encoding of the files, such as cp1252; mixed = UTF-8, and cp1252 in lines that are not UTF-8; "
+        "empty = UTF-8 or what a byte order mark says, and other files are refused; utf-8 leaves out what is not UTF-8",
+    )
+    names: str | None = Field(
+        None,
+        description="file that says what the classes are called in the classifier: .json {label: name}, .csv or .tsv "
+        "with both in each row, or .txt with both on each line",
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        try:
+            return checked_encoding(value) if value else value
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
 
 class TableOptions(DataOptions):

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xcore.contract import UsageError
+from xcore.inputs.encodings import refuse_others
 from xcore.inputs.paths import existing_file
 from xcore.inputs.splits import MARKS
 from xcore.inputs.tables import Row, find_column, is_utf8, numbers_first, plain_cell, read_table
-from xcore_text.data import Entry, TextData
+from xcore_text.data import NOT_UTF8, Entry, TextData, one_label
 from xcore_text.options import TableOptions
 
 TEXT = ("text", "review", "sentence", "content", "comment", "body", "document", "message", "tweet")
@@ -21,7 +22,7 @@ class Table(TextData):
     """``table:FILE``: a .csv, .tsv, .jsonl or .parquet file with a text and a label in each row.
 
     Rows without a text or a label, and rows that cannot be read, are listed in `skipped`. Rows are numbered from 1; the
-    heading does not count.
+    heading does not count. Labels that differ in case, spaces or underscores only are one class.
 
     Parameters
     ----------
@@ -33,14 +34,17 @@ class Table(TextData):
     Raises
     ------
     UsageError
-        There is no such file, it has another ending, it lacks a column, or no row has a text and a label.
+        There is no such file, it has another ending, it is not UTF-8 and no other encoding is named, it lacks a column,
+        or no row has a text and a label.
     MissingError
         It is a Parquet file, and pyarrow is not installed.
     """
 
     def __init__(self, options: TableOptions, path: str) -> None:
         file = existing_file(path, "table")
-        columns, names, rows = read_table(file, options.separator, options.quotes)
+        if not options.encoding and file.suffix.lower() != ".parquet":
+            refuse_others(file.read_bytes(), path, option="table.encoding")
+        columns, names, rows = read_table(file, options.separator, options.quotes, options.encoding)
         text = _column(options.text, TEXT, columns, file, "text")
         label = _column(options.label, LABEL, columns, file, "label")
         split = _column(options.split, SPLIT, columns, file, "split")
@@ -52,12 +56,13 @@ class Table(TextData):
                 entries.append(found)
             else:
                 skipped.append(f"{file.name}, row {number}: {found}")
+        entries, notes = one_label(entries)
         labels = numbers_first({e.label for e in entries})
         given = options.classes or (names.get(label) if all(x.isdigit() for x in labels) else None)
         if given and labels:
             entries = _named(entries, labels, given, file)
             labels = [name for name in given if any(e.label == name for e in entries)]
-        super().__init__(options, file.name, entries, labels, skipped)
+        super().__init__(options, file.name, entries, labels, skipped, notes)
 
 
 def _column(given: str | None, usual: Sequence[str], columns: Sequence[str], file: Path, what: str) -> str:
@@ -81,7 +86,7 @@ def _entry(row: Row, name: str, text: str, label: str, split: str) -> Entry | st
     if not cls:
         return f"no label in column {label!r}"
     if not is_utf8(words) or not is_utf8(cls):
-        return "not UTF-8"
+        return NOT_UTF8
     mark = plain_cell(row.get(split)).lower() if split else ""
     if mark and mark not in MARKS:
         return f"its split {mark!r} is none of {', '.join(MARKS)}"

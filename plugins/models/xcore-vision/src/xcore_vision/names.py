@@ -1,92 +1,13 @@
-"""What classes are called: a file that renames them, and their other names. This module imports no torch."""
+"""The other names of classes, where they are known. This module imports no torch."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from xcore.contract import MissingError, UsageError, unknown
-from xcore.inputs.paths import existing_file
-from xcore.inputs.tables import separator_of
+from xcore.contract import MissingError
+from xcore.inputs.name_files import named_lines
 from xcore_vision import imagenet
-
-Named = tuple[str, tuple[str, ...]]
-"""A class of the data, and its names."""
-
-
-def names_from_file(path: str, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Class of the data -> its names, the one to be shown first, for the classes that the file knows.
-
-    Parameters
-    ----------
-    path
-        A .json file {class: name} or {class: [names]}, a .csv or .tsv file with a class and a name in each row, or a
-        .txt file with ``class name, other name`` on each line; a list in JSON, or lines that begin with no class, are
-        the names of the classes 0, 1 and so on.
-    classes
-        The classes of the data.
-
-    Raises
-    ------
-    UsageError
-        There is no such file, it cannot be read, it names a class twice and not alike, or it knows none of the classes.
-    """
-    file = existing_file(path, "file of class names")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        if file.suffix.lower() in (".csv", ".tsv"):
-            found = _once(_rows(text, separator_of(file, text.partition("\n")[0])))
-        elif file.suffix.lower() == ".json":
-            found = _json(text)
-        else:
-            found = _once(_lines(text, classes))
-    except (ValueError, csv.Error) as error:
-        raise UsageError(f"no class names can be read from {path!r}: {error}") from error
-    known = {name: found[name] for name in classes if any(found.get(name, ()))}
-    if not known:
-        first = next(iter(found), "")
-        raise unknown(f"class in {path!r}:", first, classes) if first else UsageError(f"{path!r} holds no class names")
-    return known
-
-
-def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Class -> its names; raises `ValueError` for a class that has other names in one place than in another."""
-    found: dict[str, Any] = {}
-    for cls, names in pairs:
-        if found.setdefault(cls, names) != names:
-            raise ValueError(f"class {cls!r} is in it twice, with different names")
-    return found
-
-
-def _json(text: str) -> dict[str, tuple[str, ...]]:
-    plain: Any = json.loads(text, object_pairs_hook=_once)
-    if isinstance(plain, list):
-        plain = dict(enumerate(plain))
-    if not isinstance(plain, Mapping):
-        raise ValueError("neither an object nor a list")
-    return {
-        str(key): tuple(map(str, value)) if isinstance(value, list) else (str(value),) for key, value in plain.items()
-    }
-
-
-def _rows(text: str, separator: str) -> list[Named]:
-    rows = csv.reader(text.splitlines(), delimiter=separator)
-    return [(row[0].strip(), tuple(cell.strip() for cell in row[1:] if cell.strip())) for row in rows if len(row) > 1]
-
-
-def _lines(text: str, classes: Sequence[str]) -> list[Named]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    pairs = [line.split(None, 1) for line in lines]
-    if any(len(pair) == 2 and pair[0] in classes for pair in pairs):
-        return [(pair[0], _synonyms(pair[1])) for pair in pairs if len(pair) == 2]
-    return [(str(i), _synonyms(line)) for i, line in enumerate(lines)]
-
-
-def _synonyms(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def other_names(classes: Sequence[str], mapping: Path | None = None) -> dict[str, tuple[str, ...]]:
@@ -106,7 +27,7 @@ def other_names(classes: Sequence[str], mapping: Path | None = None) -> dict[str
             found = {}
     if mapping is not None:
         known = set(classes)
-        for c, names in _lines(mapping.read_text(encoding="utf-8", errors="replace"), classes):
+        for c, names in named_lines(mapping.read_text(encoding="utf-8", errors="replace"), classes):
             if c in known:
                 found[c] = tuple(dict.fromkeys((*found.get(c, ()), *names)))
     return found

@@ -18,13 +18,14 @@ from torch import Tensor
 from xcore.contract import Modality, Samples, Split, Truth, UsageError, unknown
 from xcore.inputs.copies import groups
 from xcore.inputs.images import Framing, Picture, Unreadable, read_mask, read_picture
+from xcore.inputs.name_files import names_from_file
 from xcore.inputs.paths import IMAGE_SUFFIXES, existing_file, existing_folder, printable
 from xcore.inputs.splits import SPLITS, places
 from xcore.inputs.tables import numbers_first
 from xcore.models.torch_model import TensorCache
 from xcore_vision.copies import describe
 from xcore_vision.files import Skipped, folders, image_files, stamp
-from xcore_vision.names import names_from_file, other_names
+from xcore_vision.names import other_names
 from xcore_vision.options import PictureOptions
 from xcore_vision.splits import ENOUGH, Item, deal
 
