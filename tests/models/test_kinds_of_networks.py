@@ -17,7 +17,7 @@ import xcore
 from xcore.contract import NotApplicable, Samples, UsageError
 from xcore.models.classifiers import TorchClassifier, as_classifier
 from xcore.models.modules import plain, weights_state
-from xcore.models.outputs import probabilities
+from xcore.models.outputs import probabilities, scores_of
 from xcore.models.torch_model import CannotRun
 
 NAMES = ("a", "b", "c")
@@ -427,7 +427,7 @@ def test_one_logit_is_two_classes(change: Any) -> None:
         z = module.inner(x.images)[:, 0]
     two = opened(module, ("cat", "dog"))  # the labels 0 and 1
     torch.testing.assert_close(two.logits(x), torch.stack([-z, z], 1))
-    torch.testing.assert_close(probabilities(two, two.logits(x))[:, 1], z.sigmoid())
+    torch.testing.assert_close(probabilities(two.logits(x), scores_of(two))[:, 1], z.sigmoid())
     torch.testing.assert_close(two.logits(x.take([0])), two.logits(x)[:1])
     assert two.scores == "independent"
     one = opened(module, ("dog",))
@@ -445,10 +445,9 @@ def test_one_logit_is_two_classes(change: Any) -> None:
 def test_several_labels_at_once() -> None:
     c = opened(net(), multi_label=True)
     y = c.logits(pictures())
-    torch.testing.assert_close(probabilities(c, y), y.sigmoid())
+    torch.testing.assert_close(probabilities(y, scores_of(c)), y.sigmoid())
     assert any("do not exclude one another" in note for note in c.notes)
-    plain_one = opened(net())
-    torch.testing.assert_close(probabilities(plain_one, y), y.softmax(1))
+    torch.testing.assert_close(probabilities(y, scores_of(opened(net()))), y.softmax(1))
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ class TorchClassifier:
 
     naming: str = ""
     """If the names of the classes are only numbered: how a user can name them (for the hint of an unknown class)."""
+    remarks: tuple[str, ...] = ()
+    """What whoever loaded the network has to say of it, one line each: part of `notes`."""
 
     def __init__(
         self,
@@ -160,7 +162,10 @@ class TorchClassifier:
             how = "1 minus it" if reading.ending == "sigmoid" else "minus it"
             told.append(f"the network gives one number: it is that of {positive!r}, and {negative!r} has {how}")
         elif self._multi_label:
-            told.append("the classes do not exclude one another: each has a probability of its own (sigmoid)")
+            told.append(
+                "the classes do not exclude one another: each has a probability of its own (sigmoid), and the class "
+                "that a sample is said to get is that of the highest logit"
+            )
         if reading.chosen:
             told.append(f"the logits are the output {reading.chosen} that the network returns")
         if reading.ending:
@@ -168,7 +173,7 @@ class TorchClassifier:
                 f"the network ends in {reading.ending}: what is explained is no logit but what comes after it, which "
                 "depends on all classes or hardly changes where it is sure; leave that layer out to explain the logit"
             )
-        return (*told, *self._behaves)
+        return (*self.remarks, *told, *self._behaves)
 
     @cached_property
     def layers(self) -> tuple[str, ...]:

@@ -171,13 +171,14 @@ def close(a: Tensor, b: Tensor) -> bool:
     return bool(((a - b).abs() <= share * scale + 1e-5).all())
 
 
-def probabilities(classifier: Any, logits: Tensor) -> Tensor:
-    """The probabilities (n, classes) that a classifier's logits mean.
-
-    Softmax of the logits; of a classifier whose classes do not exclude one another (its attribute `scores` is
-    "independent") the sigmoid of each; of one that gives probabilities, these.
-    """
+def scores_of(classifier: Any) -> Scores:
+    """What the logits of a classifier are: its attribute `scores`, else those of classes that exclude one another."""
     scores: Scores = getattr(classifier, "scores", "exclusive")
+    return scores
+
+
+def probabilities(logits: Tensor, scores: Scores) -> Tensor:
+    """The probabilities (n, classes) that logits mean, by what they are: their softmax, sigmoid, or themselves."""
     if scores == "probabilities":
         return logits
     return logits.sigmoid() if scores == "independent" else logits.softmax(1)

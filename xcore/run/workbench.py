@@ -413,6 +413,9 @@ def _explained_texts(task: Task) -> Samples | None:
     """The explained texts with the probability that the classifier gives the class; None for images."""
     if task.samples.modality != "text":
         return None
-    found = task.classifier.logits(task.samples).double().softmax(1)[:, task.target].tolist()
+    from xcore.models.outputs import probabilities, scores_of
+
+    logits = task.classifier.logits(task.samples).double()
+    found = probabilities(logits, scores_of(task.classifier))[:, task.target].tolist()
     probability = tuple(p if math.isfinite(p) else None for p in found)
     return Samples("text", task.samples.texts, task.samples.ids, meta={"probability": probability})

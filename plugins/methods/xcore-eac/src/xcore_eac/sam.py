@@ -98,8 +98,9 @@ class Sam:
                 f"{name!r} is a model of type {kind!r}, not one that makes masks",
                 f"name a model of one of these types: {', '.join(FAMILY)}",
             )
-        model = AutoModelForMaskGeneration.from_pretrained(directory, use_safetensors=True, local_files_only=True)
-        processor = AutoImageProcessor.from_pretrained(directory, local_files_only=True)
+        how = {"local_files_only": True, "trust_remote_code": False}
+        model = AutoModelForMaskGeneration.from_pretrained(directory, use_safetensors=True, **how)
+        processor = AutoImageProcessor.from_pretrained(directory, **how)
         self._generate: Any = pipeline(
             "mask-generation",
             model=model.eval().requires_grad_(False),

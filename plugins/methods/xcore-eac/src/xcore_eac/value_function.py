@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcore.contract import Classifier, Probe, Samples, Task, XcoreError
+from xcore.models.outputs import probabilities, scores_of
 
 AFFINE_TOLERANCE = 1e-5
 """A head is affine if an affine map reproduces its output up to this share of the largest value."""
@@ -118,8 +119,9 @@ class ValueFunction:
     Parameters
     ----------
     output
-        "probability": softmax of the logits. Scores that are probabilities already are taken as they are: a black box
-        may return them, and then none is negative and every row sums to 1.
+        "probability": softmax of the logits, or the sigmoid of each where classes do not exclude one another. Scores
+        that are probabilities already are taken as they are: a black box may return them, and then none is negative and
+        every row sums to 1.
     feature_layer
         Where features are read; None if they are not.
     """
@@ -177,4 +179,4 @@ class ValueFunction:
         return torch.cat(values).double().numpy(), torch.cat(rows) if rows else None
 
     def _output(self, scores: Tensor) -> Tensor:
-        return (scores.softmax(1) if self._softmax else scores)[:, self._target]
+        return (probabilities(scores, scores_of(self._classifier)) if self._softmax else scores)[:, self._target]

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from xcore.contract import Samples, Task
+from xcore.models.outputs import probabilities, scores_of
 from xcore_rlpo.algorithm import FOLLOW, Search, noise
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def follow(task: Task, search: Search) -> tuple[dict[str, Path], int]:
         drawn = search.generator.generate([prompt] * len(seeds), seeds, adapter)
         logits = task.classifier.logits(drawn)
         top = [task.classifier.classes[i] for i in logits.argmax(1).tolist()]
-        share = torch.softmax(logits.double(), 1)[:, task.target].tolist()
+        share = probabilities(logits.double(), scores_of(task.classifier))[:, task.target].tolist()
         columns.append((t, drawn, top))
         record.append(
             {

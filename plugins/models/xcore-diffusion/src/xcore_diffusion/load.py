@@ -67,7 +67,9 @@ def load(directory: Path, options: Options) -> diffusers.StableDiffusionPipeline
         parts["tokenizer"] = _whole(
             directory,
             "tokenizer",
-            lambda path: getattr(transformers, name).from_pretrained(path, local_files_only=True),
+            lambda path: getattr(transformers, name).from_pretrained(
+                path, local_files_only=True, trust_remote_code=False
+            ),
         )
         parts["scheduler"] = _whole(directory, "scheduler", lambda path: _own_scheduler(index, path))
         pipe = diffusers.StableDiffusionPipeline(

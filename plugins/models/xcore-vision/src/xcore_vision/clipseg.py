@@ -45,7 +45,7 @@ class ClipSeg:
         from transformers import AutoConfig, CLIPSegForImageSegmentation
 
         folder = model_directory(argument)
-        kind = AutoConfig.from_pretrained(folder).model_type
+        kind = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
         if kind != "clipseg":
             raise UsageError(
                 f"{argument!r} holds a model of type {kind!r}, not clipseg",

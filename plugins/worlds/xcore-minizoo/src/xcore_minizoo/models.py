@@ -106,7 +106,7 @@ class Clip:
 
         with quiet():
             model = CLIPModel.from_pretrained(directory, local_files_only=True)
-            self._tokens = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            self._tokens = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         self._model = model.float().eval().requires_grad_(False)
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xcore.contract import Concept, NotApplicable, Probe, Run
 from xcore.models.codes import offset_of, rows_of
+from xcore.models.outputs import scores_of
 from xcore_metrics.faithfulness.encode import atoms_of, encode_unseen
 from xcore_metrics.faithfulness.game import LinearGame
 from xcore_metrics.faithfulness.orders import Floats, Ints, Sets
@@ -93,6 +94,7 @@ def direction_game(run: Run, images: int) -> tuple[str, LinearGame]:
     game = LinearGame(
         *_class_order([run.explanation.concepts[i] for i in found.concepts], len(samples)),
         target=run.task.target,
+        scores=scores_of(run.task.classifier),
         probe=probe,
         samples=samples,
         start=rows,
@@ -128,6 +130,7 @@ def code_game(run: Run, images: int, residual: bool) -> tuple[str, LinearGame]:
     game = LinearGame(
         *_class_order(concepts, len(samples)),
         target=run.task.target,
+        scores=scores_of(run.task.classifier),
         probe=probe,
         samples=samples,
         start=start,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xcore.contract import Classifier, Probe, Samples
+from xcore.models.outputs import Scores, probabilities
 from xcore_metrics.faithfulness.orders import Floats, Ints, Sets
 
 MAX_ELEMENTS = 2**22
@@ -32,11 +33,14 @@ class Game(ABC):
         (n, k) importance of each concept for each sample.
     target
         Index of the class whose score is measured.
+    scores
+        What the logits are, from which probabilities follow.
     """
 
     order: Ints
     importance: Floats
     target: int
+    scores: Scores = field(default="exclusive", kw_only=True)
     _cache: dict[Key, tuple[float, float]] = field(default_factory=dict, init=False)
 
     def removed(self, sets: Sets) -> Floats:
@@ -75,7 +79,7 @@ class Game(ABC):
             part = places[start : start + step]
             with torch.no_grad():
                 logits = self.logits(torch.from_numpy(part // full.shape[1]), flat[part], insert).double()
-            both = torch.stack([logits[:, self.target], logits.softmax(1)[:, self.target]], 1)
+            both = torch.stack([logits[:, self.target], probabilities(logits, self.scores)[:, self.target]], 1)
             scores += both.tolist()
         self._cache.update(zip(new, ((a, b) for a, b in scores), strict=True))
         return np.array([self._cache[key] for key in keys]).reshape(n, -1, 2)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from xcore.contract import Concept, Explanation, NotApplicable, Run, Samples
+from xcore.models.outputs import scores_of
 from xcore_metrics.faithfulness.game import PixelGame
 
 BLUR = 1 / 8
@@ -100,6 +101,7 @@ def _game(run: Run, samples: Samples, fill: Tensor, concepts: list[Concept], loc
         order=order,
         importance=importance,
         target=run.task.target,
+        scores=scores_of(run.task.classifier),
         classifier=run.task.classifier,
         images=samples.images,
         fill=fill,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xcore.contract import Classifier, Concept, NotApplicable, Run, Samples
 from xcore.inputs.words import WORD, words
+from xcore.models.outputs import scores_of
 from xcore_metrics.faithfulness.game import Game
 from xcore_metrics.faithfulness.orders import Floats, Ints, Sets
 
@@ -134,6 +135,7 @@ def _game(run: Run, text: str, taken: Sets, filler: str, order: Ints, importance
         order=order,
         importance=importance,
         target=run.task.target,
+        scores=scores_of(run.task.classifier),
         classifier=run.task.classifier,
         text=text,
         spans=[match.span() for match in WORD.finditer(text)],
