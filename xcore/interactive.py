@@ -231,7 +231,8 @@ def open(
     plugins
         Python files with plugins.
     **options
-        Options of the reference, as on `xcore show`.
+        Options of the reference, as on `xcore show`; of a module ``output``, ``layouts`` and ``multi_label`` (see
+        `xcore.models.classifiers.TorchClassifier`).
 
     Raises
     ------
@@ -253,8 +254,10 @@ def open(
             "classifier", Ref(ref.text, {**ref.options, **options, **given})
         )
         return made
-    if options:
-        raise UsageError(f"there is no option {next(iter(options))!r} for a module", f"known are {', '.join(own)}")
+    known = (*own, "output", "layouts", "multi_label")
+    if wrong := next((name for name in options if name not in known), ""):
+        raise UsageError(f"there is no option {wrong!r} for a module", f"known are {', '.join(known)}")
+    given.update(options)
     if size is not None:
         sides = (size, size) if isinstance(size, int) else size
         given["framing"] = Framing(sides, min(sides))

@@ -245,7 +245,7 @@ class TorchClassifier:
             orders = ("NCHW", "NHWC") if len(info.shape or ()) == 4 else ("NTC", "NCT")
             raise UsageError(
                 f"layer {layer!r} gives {info.shape}, and nothing in the network shows which axis holds the channels",
-                f"say it: TorchClassifier(..., layouts={{{layer!r}: {orders[0]!r}}}), or {orders[1]!r}",
+                f"say it: xcore.open(model, layouts={{{layer!r}: {orders[0]!r}}}), or {orders[1]!r}",
             )
         if info.layout is None:
             what = f"gives shape {info.shape}" if info.shape else "returns no single tensor"

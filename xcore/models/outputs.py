@@ -82,7 +82,7 @@ class Reading:
             kind = "" if output.is_floating_point() else f" of {str(output.dtype).removeprefix('torch.')}"
             got, hint = f"shape {tuple(output.shape)}{kind}", "wrap it in a module that returns them"
         elif len([t for t in tensors.values() if _shaped(t, n) is not None]) > 1:
-            got, hint = f"several tensors ({what})", "say which one: TorchClassifier(..., output=NAME or INDEX)"
+            got, hint = f"several tensors ({what})", "say which one: xcore.open(model, output=NAME or INDEX)"
         else:
             got = type(output).__name__ + (f" ({what})" if what else "")
             hint = "wrap it in a module that returns them"

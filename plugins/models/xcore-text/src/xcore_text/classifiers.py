@@ -29,11 +29,15 @@ class TextClassifier(TorchClassifier):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know about the texts classified so far: how many were longer than the model reads."""
+        """What a reader must know of the network, and how many of the texts so far were longer than it reads."""
+        told = super().notes
         if not self._cut:
-            return ()
+            return told
         number = "1 text is" if len(self._cut) == 1 else f"{len(self._cut)} texts are"
-        return (f"{number} longer than {self._limit}; the rest was not read (see the option max_length)",)
+        return (
+            *told,
+            f"{number} longer than {self._limit}; the rest was not read (see the option max_length)",
+        )
 
 
 class TextCNNClassifier(TextClassifier):
