@@ -57,6 +57,15 @@ def test_nothing_is_left_behind(words, monkeypatch, nothing_new, capsys):
     assert "xcore: " in capsys.readouterr().err
 
 
+def test_tcav_without_concepts_is_refused_by_the_flag_to_give(monkeypatch, nothing_new, capsys):
+    assert run(monkeypatch, "explain", "tcav", *ABOUT, "--layer", "conv") == 3
+    said = capsys.readouterr().err
+    assert "this data set has none" in said
+    assert "--set tcav.folders=DIR" in said
+    assert run(monkeypatch, "explain", "tcav", *ABOUT, "--layer", "conv", "--set", "tcav.source=folders") == 3
+    assert "--set tcav.folders=NAME=DIR" in capsys.readouterr().err
+
+
 def test_a_run_that_is_there_stays_as_it_is(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["bench", "--methods", "toy", *ABOUT, "--metrics", "brightness", "--seeds", "1", "--out", "run"]

@@ -51,7 +51,8 @@ class Classifier(Protocol):
 
     A classifier of images may also have an attribute `framing` (`xcore.inputs.images.Framing`): how a picture of any
     size becomes its input, which data sets read their files by. Any classifier may have `aliases`: a mapping from a
-    class to its other names, such as synonyms or a synset id (see `xcore.inputs.class_names`).
+    class to its other names, such as synonyms or a synset id (see `xcore.inputs.class_names`), and an attribute
+    `batch_size` that can be set: how many samples it sends through the model at once.
     """
 
     modality: Modality
@@ -245,6 +246,9 @@ class Explainer(Protocol):
 
     A method that opens another layer than `Task.layer` where the user names none may say which one by a method
     ``default_layer(classifier: Classifier, samples: Samples) -> str``, "" for none; `xcore layers` shows it.
+
+    A method may refuse a data set before anything is computed, by a method ``check(data: Dataset) -> None`` that raises
+    `UsageError` or `MissingError`, e.g. because nobody names the concepts that it ranks.
 
     A method may also say where the concepts of its explanation are in other samples, by a method
     ``apply(explanation: Explanation, task: Task) -> Presence``. The samples of the task are then the other ones.

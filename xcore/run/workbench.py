@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cachetools import LRUCache
 
 from xcore.base.digests import digest
-from xcore.base.errors import MissingError, UsageError, unknown
+from xcore.base.errors import MissingError, PluginError, UsageError, unknown
 from xcore.contract.protocols import Classifier, Dataset, Generator, Progress, Run, Task
 from xcore.contract.samples import Samples
 from xcore.contract.types import Cell, Explanation, Ref, Split, Truth
@@ -194,9 +195,10 @@ class Workbench:
                 "put their samples together, or leave one of them out",
             )
         self._heldout_class(cell)
-        method = self.component("explainer", cell.method)
-        if hasattr(method, "check") and data.modality in self.registry.find("explainer", cell.method)[0].modalities:
-            method.check(data)
+        with suppress(PluginError):  # a method that cannot even be made fails in its own cell
+            method = self.component("explainer", cell.method)
+            if hasattr(method, "check") and data.modality in self.registry.find("explainer", cell.method)[0].modalities:
+                method.check(data)
         if classifier.modality != data.modality:
             raise UsageError(
                 f"classifier {cell.classifier} reads {classifier.modality}s, "

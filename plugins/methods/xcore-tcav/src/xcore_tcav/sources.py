@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,9 @@ import numpy as np
 from xcore.contract import Generator, MissingError, NotApplicable, Samples, Task, UsageError, unknown
 from xcore_tcav.folders import Folders
 from xcore_tcav.options import TcavOptions
+
+SEVERAL = 5
+"""Samples of which words that only one of them has are left out."""
 
 WORDS_SHOWN = 6
 """Words, besides its name, that describe a concept whose texts a generator wrote."""
@@ -74,25 +77,41 @@ def chosen_source(options: TcavOptions) -> str:
     return "folders" if options.folders else "prompts" if options.prompts else "data"
 
 
-def _from_data_set(task: Task, options: TcavOptions) -> tuple[list[ConceptSet], list[str]]:
-    if not len(task.concepts):
-        folders, provider = "folders of images (tcav.folders=DIR), ", "folder"
-        if task.samples.modality == "text":
+def check_source(options: TcavOptions, known: Collection[str], modality: str) -> None:
+    """Raise `MissingError`, which names what to give, if the options ask for concepts that nobody gives.
+
+    Parameters
+    ----------
+    known
+        The named concepts of the data set.
+    modality
+        Of its samples.
+    """
+    source = chosen_source(options)
+    if source == "data" and not known:
+        folders, provider = "folders of images (--set tcav.folders=DIR), ", "folder"
+        if modality == "text":
             folders, provider = "", "texts"
         raise MissingError(
-            "this data set has no named concepts",
-            f"give {folders}prompts (tcav.prompts=a,b with --generator REF), "
-            f"or a data set that has concepts (for a data set {provider}:DIR with --set {provider}.concepts=DIR)",
+            "tcav ranks concepts that you name, and this data set has none",
+            f"give {folders}prompts (--set tcav.prompts=a,b --generator REF), "
+            f"or, for a data set {provider}:DIR, folders of concepts (--set {provider}.concepts=DIR)",
         )
+    if source == "folders" and not options.folders:
+        raise MissingError(
+            "no folder of concept images is given",
+            "give one with --set tcav.folders=DIR or --set tcav.folders=NAME=DIR",
+        )
+
+
+def _from_data_set(task: Task, options: TcavOptions) -> tuple[list[ConceptSet], list[str]]:
+    check_source(options, task.concepts, task.samples.modality)
     names = _selected(options, tuple(task.concepts))
     return _concept_sets(task, options, names, lambda name: task.concepts[name], "as-is")
 
 
 def _from_folders(task: Task, options: TcavOptions) -> tuple[list[ConceptSet], list[str]]:
-    if not options.folders:
-        raise MissingError(
-            "no folder of concept images is given", "give one with tcav.folders=DIR or tcav.folders=NAME=DIR"
-        )
+    check_source(options, task.concepts, task.samples.modality)
     if task.samples.modality != "image":
         raise NotApplicable(
             f"tcav.folders holds images, but the classifier reads {task.samples.modality}",
@@ -134,11 +153,14 @@ def _from_prompts(task: Task, options: TcavOptions) -> tuple[list[ConceptSet], l
 def most_frequent_words(samples: Samples, n: int = WORDS_SHOWN) -> tuple[str, ...]:
     """The n words that a generator of texts gave in the most samples; () for images.
 
-    Ties are in alphabetical order. The words come from ``samples.meta["words"]``, one list for each sample.
+    Of `SEVERAL` samples or more, words that only one has are left out, unless fewer than two would be left: a language
+    model now and then writes a word that is none. Ties are in alphabetical order. The words come from ``samples.meta["words"]``, one list for each sample.
     """
     lists = samples.meta.get("words", ()) if samples.modality == "text" else ()
     counts = Counter(word for words in lists for word in set(words))
-    return tuple(sorted(counts, key=lambda w: (-counts[w], w))[:n])
+    ranked = sorted(counts, key=lambda w: (-counts[w], w))
+    often = [w for w in ranked if counts[w] > 1]
+    return tuple((often if len(lists) >= SEVERAL and len(often) > 1 else ranked)[:n])
 
 
 def _selected(options: TcavOptions, known: Sequence[str], default: Sequence[str] = ()) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from xcore.contract import (
     Concept,
     Cost,
+    Dataset,
     Explanation,
     NotApplicable,
     Purpose,
@@ -28,7 +29,7 @@ from xcore_tcav.layer_scores import ConceptScore, LayerScores, open_scorer, scor
 from xcore_tcav.maps import with_projections
 from xcore_tcav.options import TcavOptions
 from xcore_tcav.scorer import Scorer, one_sample_note
-from xcore_tcav.sources import ConceptSet, load_concept_sets
+from xcore_tcav.sources import ConceptSet, check_source, load_concept_sets
 
 IMPORTANCE_IS = "TCAV effect: mean sensitivity of the class logit along the unit CAV, over the mean gradient norm"
 
@@ -52,6 +53,10 @@ class Tcav:
 
     def __init__(self, options: TcavOptions | None = None) -> None:
         self.options = options or TcavOptions()
+
+    def check(self, data: Dataset) -> None:
+        """Raise `MissingError` if there are no concepts to rank."""
+        check_source(self.options, data.concepts, data.modality)
 
     def explain(self, task: Task) -> Explanation:
         """Explain the target class of the task."""
