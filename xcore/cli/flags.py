@@ -42,6 +42,13 @@ BatchSize = Annotated[
         "have an option batch_size of their own.",
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Measure a small probe and say what the run would take, without running it or writing anything.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only, one object a line.")]
 
 Gates = Annotated[

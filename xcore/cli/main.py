@@ -1,4 +1,4 @@
-"""The commands `xcore bench | explain | list | show | layers | plugins | report`. Each imports what it needs."""
+"""The commands of `xcore`: bench, explain, doctor, list, show, layers, plugins, report. Each imports what it needs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from xcore.cli.flags import (
     BatchSize,
     Data,
     Device,
+    DryRun,
     Json,
     Judging,
     Plugin,
@@ -76,6 +77,7 @@ def bench(
         bool,
         typer.Option("--strict", help="Recompute results made with other library versions, thread counts or devices."),
     ] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
     baselines: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -87,10 +89,8 @@ def bench(
         raise UsageError("--baselines is now called --controls", f"write --controls {baselines or repr('')}")
     if methods is not None and not names(methods):
         raise UsageError("--methods is empty", "name methods, e.g. --methods rlpo,craft; see `xcore list`")
-    result = run(
-        names(methods or ""),
+    request = dict(
         suite=suite,
-        reporter=for_stderr(),
         strict=strict,
         metrics=None if metrics is None else names(metrics),
         controls=None if controls is None else names(controls),
@@ -98,10 +98,12 @@ def bench(
         threads=threads or None,
         engine=engine,
         gates=asked.gates,
-        compare=asked.compare,
         **about,
     )
-    _show(result, as_json, asked)
+    if dry_run:
+        _show_forecast(names(methods or ""), request, as_json)
+    else:
+        _show(run(names(methods or ""), reporter=for_stderr(), compare=asked.compare, **request), as_json, asked)
 
 
 @app.command()
@@ -116,6 +118,7 @@ def explain(
     texts: Annotated[
         int, typer.Option(min=0, max=20, help="How many explained texts to print, with highlighted words.")
     ] = 3,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Make one explanation of one class: its concepts with their importance, and pictures of them."""
@@ -125,16 +128,26 @@ def explain(
 
     about["out"] = about["out"] or slug(f"{''.join(about['classes']) or 'explain'}-{method}")
     suite = "" if about["data"] else "default"
-    result = run(
-        [method],
-        suite=suite,
-        reporter=for_stderr(phases=True),
-        metrics=names(metrics),
-        seeds=[seed],
-        controls=[],
-        **about,
-    )
-    _show(result, as_json, Judging(), texts=texts, concepts=True)
+    request = dict(suite=suite, metrics=names(metrics), seeds=[seed], controls=[], **about)
+    if dry_run:
+        _show_forecast([method], request, as_json)
+    else:
+        result = run([method], reporter=for_stderr(phases=True), **request)
+        _show(result, as_json, Judging(), texts=texts, concepts=True)
+
+
+@app.command()
+def doctor(
+    suite: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="The suite whose data and models are looked for; default: default.")
+    ] = "",
+    plugin: Plugin = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Say what is installed, on which machine, and what a suite needs: what is here, and how to fetch the rest."""
+    from xcore.cli.doctor import doctor as diagnose
+
+    diagnose(suite, plugin, as_json)
 
 
 @app.command(name="list")
@@ -269,6 +282,16 @@ def _pictures_of(row: Mapping[str, Any], run: Path) -> dict[str, Any]:
 def _of_one_method(result: BenchResult) -> bool:
     """Whether a run compares nothing: one method and seed without metrics, as `xcore explain` makes it."""
     return len({(row["label"], row["seed"]) for row in result.rows}) == 1 and not result.table.metrics
+
+
+def _show_forecast(methods: list[str], request: dict[str, Any], as_json: bool) -> None:
+    """Print what a request would take, and leave nothing behind."""
+    from xcore.cli.dry_run import forecast, show
+    from xcore.run.progress import for_stderr
+
+    with for_stderr() as reporter:
+        made = forecast(methods, reporter=reporter, **request)
+    show(made, as_json)
 
 
 def _tell_where(result: BenchResult) -> None:

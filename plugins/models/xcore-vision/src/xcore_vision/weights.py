@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xcore.contract import MissingError, UsageError
+from xcore.pretrained.hub import may_fetch
 
 CHECKPOINT = ("state_dict", "model_state_dict", "model", "model_state", "net", "weights", "params")
 """Entries of a checkpoint that may hold its weights, the usual one first."""
@@ -46,7 +47,9 @@ def safe_loading() -> Iterator[None]:
 
 
 def reachable(url: str, seconds: float = 3.0) -> bool:
-    """Whether a server answers within so many seconds, however slow the name lookup is."""
+    """Whether a server answers within so many seconds, however slow the name lookup is; no if it must not be asked."""
+    if not may_fetch():
+        return False
     answers: list[bool] = []
 
     def ask() -> None:
@@ -69,8 +72,9 @@ def cannot_fetch(model: str, url: str, cache: str, fetch: str, owner: str) -> Mi
 
     `fetch` says how to get them there, and `owner` is the name in ``--set NAME.OPTION`` of the component that asks.
     """
+    why = f" and {url} cannot be reached" if may_fetch() else ""
     return MissingError(
-        f"the weights of {model} are not in {cache} and {url} cannot be reached",
+        f"the weights of {model} are not in {cache}{why}",
         f"{fetch} where there is a network, or {instead_of_published(owner)}",
     )
 
@@ -113,7 +117,8 @@ def cached_url(model: str, url: str, owner: str) -> None:
     """Raise `MissingError` unless a file that `torch.hub` loads by address is in its cache or can be downloaded."""
     folder = Path(torch.hub.get_dir(), "checkpoints")
     if not (folder / url.rpartition("/")[2]).is_file() and not reachable(url):
-        raise cannot_fetch(model, url, str(folder), "download that file into that folder", owner)
+        name = url.rpartition("/")[2]
+        raise cannot_fetch(model, url, str(folder), f"run `curl --create-dirs -Lo {folder / name} {url}`", owner)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
