@@ -40,20 +40,35 @@ class Explained(Explanation):
 
         show_explanation(self, self.samples)
 
-    def plot(self, what: str = "concepts", *, concepts: int = 3, samples: int = 6, axes: Any = None) -> Figure:
+    def plot(self, what: str = "", *, concepts: int = 3, samples: int = 6, axes: Any = None) -> Figure:
         """Draw the explanation with matplotlib.
 
         Parameters
         ----------
         what
             "concepts": samples of each concept; "maps": where the concepts are in the explained images; "importances":
-            a bar for each concept.
+            a bar for each concept, with its interval where the evidence has one. "" = "concepts" if they have pictures,
+            else "importances".
         concepts
             How many concepts are drawn, the most important first.
         samples
             How many samples of a concept, or explained images, are drawn.
         axes
-            For "importances": the axes to draw into; None = a new figure.
+            The axes to draw into: one for "importances", else an array with a row for each concept (and one more for
+            the images, above maps) and as many columns as samples are to be drawn. None = a new figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it. A script that has imported pyplot sees it with ``plt.show()``; every script can
+            ``savefig`` it.
+
+        Raises
+        ------
+        UsageError
+            There is no such plot.
+        NotApplicable
+            There is nothing to draw, such as maps of a method that gives none.
         """
         from xcore.report.plots import plot_explanation
 
@@ -168,7 +183,7 @@ class Applied(Presence):
         """The strengths (N, k): a row for each sample, named by its id, and a column for each concept."""
         from xcore.report.notebook import presence_frame
 
-        return presence_frame(self, self.samples, self.names)
+        return presence_frame(self, self.samples, column_names(self.names))
 
     def show(self) -> None:
         """Show the samples with their concepts in a notebook; elsewhere print the strengths."""
@@ -202,4 +217,10 @@ def load(path: str | Path) -> Explained:
 
 def column_names(names: Sequence[str]) -> list[str]:
     """Names of concepts as columns: one that appears several times gets its rank, so that no column is lost."""
-    return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
+    made: list[str] = []
+    for i, name in enumerate(names):
+        shown = name if names.count(name) == 1 else f"{name} ({i + 1})"
+        while shown in made or (shown != name and shown in names):
+            shown += "'"
+        made.append(shown)
+    return made

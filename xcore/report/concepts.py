@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from xcore.contract.types import Explanation
+from xcore.contract.types import Concept, Explanation
 from xcore.report.highlighted import named, synonyms
 from xcore.report.layout import Grid, Line, metric_columns, title
 from xcore.report.table import Section, Table, clean
@@ -17,8 +18,10 @@ EVIDENCE = (
     "importance_sd",
     "effect_sd",
     "se",
+    "freq",
     "lo",
     "hi",
+    "shuffled",
     "null_mean",
     "p",
     "p_holm",
@@ -81,6 +84,21 @@ def concept_grids(table: Table, rows: Iterable[Mapping[str, Any]]) -> list[Grid]
     return [_grid(section, table, [row for row in given if _is_of(row, section)]) for section in table.sections]
 
 
+def explanation_grid(explanation: Explanation) -> Grid:
+    """The concepts of one explanation as strings in cells, with importance and evidence."""
+    rows = concept_rows(explanation)
+    heads, columns = _columns(rows[:SHOWN])
+    lines = [
+        Line((str(row["rank"]), _named(row), *(column[i] for column in columns))) for i, row in enumerate(rows[:SHOWN])
+    ]
+    notes = [f"Importance: {clean(explanation.importance_is)}"] if rows and explanation.importance_is else []
+    if len(rows) > SHOWN:
+        notes.append(f"the first {SHOWN} of {len(rows)} concepts; to_pandas() has all, with all their evidence")
+    heading = f"{clean(explanation.target)} explained by {clean(explanation.method)}"
+    head = ("", "Concept" if rows else "no concept found", *heads)
+    return Grid(heading, head, tuple(lines), (*notes, *map(clean, explanation.notes)))
+
+
 def _is_of(row: Mapping[str, Any], section: Section) -> bool:
     place = (clean(row["data"]), clean(row["classifier"]), clean(row["class"]))
     return place == (section.data, section.classifier, section.cls)
@@ -91,24 +109,32 @@ def _grid(section: Section, table: Table, rows: list[Mapping[str, Any]]) -> Grid
     head, lines = ["", "Concept"], []
     columns: list[list[str]] = []
     if found:
-        head.append("Importance")
-        columns.append(_numbers([row["importance"] for row in found]))
-        for key in EVIDENCE:
-            if any(key in row["evidence"] for row in found):
-                head.append(key.replace("_", " "))
-                columns.append(_numbers([row["evidence"].get(key) for row in found]))
+        own_heads, columns = _columns(found)
         heads, printed = metric_columns(section, [row for row in section.rows if row.rank][:SHOWN], table)
-        head += heads
+        head += [*own_heads, *heads]
         columns += printed
     for i, row in enumerate(found):
-        name = named(clean(row["concept"]), [clean(word) for word in row["words"][:WORDS]])
-        lines.append(Line((str(row["rank"]), name, *(column[i] for column in columns))))
+        lines.append(Line((str(row["rank"]), _named(row), *(column[i] for column in columns))))
     for other in section.rows:
         if other.rank is None:
             reason = other.reason if other.status == "ok" else f"{other.status}: {other.reason}"
             lines.append(Line(("", reason, *("" for _ in columns)), unfinished=other.status != "ok"))
     heading = f"{clean(rows[0]['label'])} · {title(section)}"
     return Grid(heading, tuple(head), tuple(lines), (*_first_notes(rows), *section.notes))
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Importance and evidence: the heads of the columns, and what stands in them."""
+    heads, columns = ["Importance"], [numbers([row["importance"] for row in rows])]
+    for key in EVIDENCE:
+        if any(key in row["evidence"] for row in rows):
+            heads.append(key.replace("_", " "))
+            columns.append(numbers([row["evidence"].get(key) for row in rows]))
+    return heads, columns
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return named(clean(row["concept"]), [clean(word) for word in row["words"][:WORDS]])
 
 
 def _first_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -121,7 +147,25 @@ def _first_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return notes
 
 
-def _numbers(values: Sequence[float | None]) -> list[str]:
+def interval(concept: Concept) -> tuple[float, float] | None:
+    """The interval of a concept's importance, as far as its evidence has one.
+
+    Evidence may hold intervals of several statistics. `lo` and `hi` are those of `effect`, `NAME_lo` and `NAME_hi`
+    those of another statistic; only one that equals the importance is meant. Where no statistic does, `lo` and `hi`
+    are taken if they enclose the importance.
+    """
+    own, known = concept.importance, concept.evidence
+    same = [name for name, value in known.items() if math.isclose(value, own, rel_tol=1e-6, abs_tol=1e-12)]
+    pairs = [(f"{name}_lo", f"{name}_hi") for name in same]
+    if "effect" in same or not same:
+        pairs.append(("lo", "hi"))
+    for low, high in pairs:
+        if low in known and high in known and known[low] <= own <= known[high]:
+            return known[low], known[high]
+    return None
+
+
+def numbers(values: Sequence[float | None]) -> list[str]:
     """Numbers with three significant digits, as many decimals for all as the largest of them needs."""
     known = [abs(value) for value in values if value is not None]
     top = max(known, default=0.0)

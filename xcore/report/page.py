@@ -35,15 +35,15 @@ def page(table: Table) -> str:
         A whole document.
     """
     sections = [section for section in table.sections if section.highlighted]
-    return _environment().get_template("highlighted.html").render(sections=sections)
+    return environment().get_template("highlighted.html").render(sections=sections)
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """The templates with escaping switched on; a name that a template misspells is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -51,8 +51,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"visible": visible, "title": title, "headline": headline, "lines": _lines}
-    return environment
+    made.filters |= {"visible": visible, "title": title, "headline": headline, "lines": _lines}
+    return made
 
 
 def _lines(found: HighlightedTexts) -> dict[int, str]:

@@ -3,6 +3,7 @@ images; for text, the explained texts with highlighted words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +113,7 @@ def _places(mapped: list[tuple[int, Concept]], samples: Samples) -> Image.Image:
     The picture of a concept was cut from this image, or from no explained image; where there is none such, it is empty.
     """
     rows, tops = [], [float(c.maps.max()) for _, c in mapped if c.maps is not None]
-    for row, n in enumerate(_mapped_images([c for _, c in mapped], len(samples))):
+    for row, n in enumerate(mapped_images([c for _, c in mapped], len(samples))):
         image = samples.images[n]
         tiles = [_tile(image)]
         tiles += [_own_tile(c, n, row) for _, c in mapped]
@@ -123,14 +124,14 @@ def _places(mapped: list[tuple[int, Concept]], samples: Samples) -> Image.Image:
     return _stack([_label(f"image | {names} | maps of {names}", rows[0].width), *rows])
 
 
-def _mapped_images(concepts: list[Concept], n: int) -> list[int]:
-    """The indices of the images on which maps are shown.
+def mapped_images(concepts: Sequence[Concept], n: int, most: int = MAPPED) -> list[int]:
+    """The indices of the images on which maps are shown, `most` of n.
 
     First come the images from which the concepts' samples were cut, taking turns between concepts; then the others.
     """
     own = [[i for i in c.source.tolist() if i >= 0] if c.source is not None else [] for c in concepts]
     turns = [i for turn in zip_longest(*own) for i in turn if i is not None]
-    return list(dict.fromkeys([*turns, *range(n)]))[:MAPPED]
+    return list(dict.fromkeys([*turns, *range(n)]))[:most]
 
 
 def _own_tile(concept: Concept, n: int, row: int) -> Image.Image:

@@ -75,6 +75,12 @@ def show_concepts(
         _notes(table.notes, console)
 
 
+def show_grid(grid: Grid, file: IO[str] | None = None, width: int | None = None) -> None:
+    """Print one grid, such as `xcore.report.concepts.explanation_grid`; `file` and `width` as for `show`."""
+    with _printing(file, width) as console:
+        _print_grid(grid, console)
+
+
 class _Lines(io.StringIO):
     """Text for a stream of this encoding, which tells rich whether it may draw lines of a table."""
 
