@@ -676,6 +676,25 @@ def test_axes_that_nothing_tells_are_asked_for() -> None:
         opened(module, layouts={"block": "NCWH"})
 
 
+def test_a_network_that_changes_its_input_in_place_changes_no_samples() -> None:
+    class InPlace(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.sub_(0.5).mul_(2))
+
+    module, x = InPlace().eval(), pictures()
+    before = x.images.clone()
+    with torch.no_grad():
+        want = module(before.clone())
+    c = opened(module)
+    probe = c.open(c.default_layer)
+    for _ in range(2):
+        torch.testing.assert_close(c.logits(x), want)
+        torch.testing.assert_close(probe.head(probe.activations(x)), want)
+        by_data(module.fc.weight), by_data(module.fc.bias)
+        want = 2 * want
+    assert torch.equal(x.images, before)
+
+
 # -------------------------------------------------------------------------------------------------- reasons, and notes
 
 
@@ -711,3 +730,28 @@ def test_infinite_and_missing_numbers_are_one_line() -> None:
     assert xcore.explain("craft", masked, pictures(), target="a", class_names=NAMES, options={"k": 2}).concepts
     with pytest.raises(UsageError, match="the logit of class 'c' is -inf for 4 of 4 samples"):
         xcore.explain("craft", masked, pictures(), target="c", class_names=NAMES)
+
+
+class Mixer(Tokens):
+    """A linear layer over positions between two that read channels, as in mixers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block, self.norm, self.mix = (
+            nn.Sequential(nn.Linear(49, 49), nn.GELU()),
+            nn.LayerNorm(49),
+            nn.Linear(49, 49),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[-2:] == (7, 7)
+        a = self.block(self.stem(x).flatten(2).transpose(1, 2))
+        return self.fc((a + self.mix(self.norm(a).transpose(1, 2)).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize(("layer", "order"), [("block", (0, 1, 2)), ("norm", (0, 1, 2)), ("mix", (0, 2, 1))])
+def test_linear_layers_over_positions_do_not_turn_tokens(layer: str, order: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    module, x = Mixer().eval(), pictures(side=7)
+    probe = opened(module, input_size=7).open(layer)
+    torch.testing.assert_close(probe.activations(x), raw(module, layer, x).permute(order))

@@ -40,7 +40,7 @@ class AxesMode(TorchFunctionMode):
         self._nodes: Any = WeakTensorKeyDictionary()  # so that no tensor is kept for it
         self._above: list[tuple[int, bool]] = []  # union-find: (parent, whether its channels are on the other side)
         self._first, self._keeps = frozenset(_FIRST.split()), frozenset(_KEEPS.split())
-        self._told: dict[int, set[bool]] = {}  # root -> what was seen: whether channels are last
+        self._told: dict[int, set[tuple[bool, bool]]] = {}  # root -> what was seen: (channels are last, surely)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -61,7 +61,8 @@ class AxesMode(TorchFunctionMode):
     def last(self, node: int) -> bool | None:
         """Whether a tensor has its channels last; None if it is not known, or if what was seen disagrees."""
         root, other = self._root(node)
-        told = self._told.get(root, set())
+        seen = self._told.get(root, set())
+        told = {last for last, sure in seen if sure} or {last for last, _ in seen}
         return next(iter(told)) != other if len(told) == 1 else None
 
     def _see(self, name: str, args: Any, kwargs: Mapping[str, Any], given: list[Tensor], out: Any) -> None:
@@ -69,9 +70,9 @@ class AxesMode(TorchFunctionMode):
         if name in self._first:
             for tensor in (given[0], *results):
                 self._tell(tensor, last=False)
-        elif name == "linear":
+        elif name == "linear":  # not sure: mixers have linear layers over positions
             for tensor in (given[0], *results):
-                self._tell(tensor, last=True)
+                self._tell(tensor, last=True, sure=False)
         elif name in ("layer_norm", "rms_norm"):
             shape = args[1] if len(args) > 1 else kwargs.get("normalized_shape", ())
             if isinstance(shape, int) or len(shape) == 1:
@@ -80,7 +81,12 @@ class AxesMode(TorchFunctionMode):
             self._pooled(given[0], args, kwargs)
         elif name in ("permute", "transpose", "swapaxes", "movedim", "moveaxis"):
             self._moved(name, given[0], args, kwargs, results)
-        if name in self._keeps:
+        elif name == "flatten" and given[0].ndim == 4:  # a map becomes tokens
+            for tensor in _flat((out,)):
+                if tensor.ndim == 3:
+                    self._link(given[0], tensor, turned=False)
+        same = name in ("view", "reshape", "reshape_as") and [t.shape for t in results] == [given[0].shape]
+        if name in self._keeps or same:
             for tensor in results:
                 for other in given:
                     if other.ndim == tensor.ndim:
@@ -117,9 +123,9 @@ class AxesMode(TorchFunctionMode):
             # (n, C, H, W) -> (n, H, W, C) is one turn; where the tensor is read so, the result is read the other way.
             self._link(tensor, results[0], turned=order != sorted(order))
 
-    def _tell(self, tensor: Tensor, *, last: bool) -> None:
+    def _tell(self, tensor: Tensor, *, last: bool, sure: bool = True) -> None:
         root, other = self._root(self.node(tensor))
-        self._told.setdefault(root, set()).add(last != other)
+        self._told.setdefault(root, set()).add((last != other, sure))
 
     def _link(self, a: Tensor, b: Tensor, *, turned: bool) -> None:
         (one, side), (two, other) = self._root(self.node(a)), self._root(self.node(b))
@@ -127,7 +133,7 @@ class AxesMode(TorchFunctionMode):
             turn = (side != other) != turned
             self._above[two] = (one, turn)
             told = self._told.pop(two, set())
-            self._told.setdefault(one, set()).update(entry != turn for entry in told)
+            self._told.setdefault(one, set()).update((last != turn, sure) for last, sure in told)
 
     def _root(self, node: int) -> tuple[int, bool]:
         other = False

@@ -105,7 +105,11 @@ def with_tensor(output: Any, new: Tensor) -> Any:
 
 
 def run(module: nn.Module, args: Any) -> Any:
-    """Call a module with its input: one tensor, a tuple of positional arguments or a mapping of keyword arguments."""
+    """Call a module with its input: one tensor, a tuple of positional arguments or a mapping of keyword arguments.
+
+    It gets copies of the tensors, because it may change them in place.
+    """
+    args = map_tensors(torch.clone, args)
     if isinstance(args, Mapping):
         return module(**args)
     return module(*args) if isinstance(args, tuple) else module(args)
