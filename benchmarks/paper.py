@@ -10,18 +10,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xcore.api import BenchResult, bench, request
+from xcore.cli.doctor import lines
 from xcore.contract import Ref, XcoreError
 from xcore.registry import Registry, load_registry
 from xcore.report.rows import ResultRow
 from xcore.report.table import OUTSIDE
+from xcore.run.needs import needs
 from xcore.run.plan import Suite
 from xcore.run.progress import Lines
-from xcore.store.identity import Identity
 
 SUITE = str(Path(__file__).parent / "suites" / "paper.toml")
 
@@ -73,12 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     registry = load_registry()
     wanted = request((), SUITE, keys, registry)
     print("\n".join(["What it will cost:", *(f"  {line}" for line in cost(wanted, registry))]), flush=True)
-    absent = 0
-    print("What it needs:", flush=True)
-    for kind, text, reason in components(wanted, registry):
-        print(f"  {'missing' if reason else 'there  '}  {kind} {text}{': ' + reason if reason else ''}", flush=True)
-        absent += bool(reason)
-    if absent:
+    found = needs(wanted, registry)
+    print("\n".join(["What it needs:", *(f"  {line}" for line in lines(found))]), flush=True)
+    if absent := sum(bool(need.problem) for need in found):
         print(f"{absent} of these are missing; nothing was run")
         return 3
     if asked.check:
@@ -121,25 +119,6 @@ def cost(suite: Suite, registry: Registry) -> list[str]:
         f"all this {runs} times (classes x seeds); lens and craft take seconds",
         f"the authors report {HOURS} hours for rlpo and one class on an RTX 4090 with the published numbers",
     ]
-
-
-def components(suite: Suite, registry: Registry) -> Iterator[tuple[str, str, str]]:
-    """(kind, reference, why it cannot be had) of all that a suite needs; models of the hub are fetched if they can be.
-
-    Nothing is loaded.
-    """
-    identity = Identity(registry)
-    kinds = [("dataset", "data", suite.data), *(("classifier", "classifier", c) for c in suite.classifiers)]
-    kinds += [("generator", "generator", suite.generator)]
-    kinds += [("model", role, text) for role, text in suite.models.items()]
-    for kind, name, text in kinds:
-        try:
-            card, _ = registry.find(kind, text)
-            identity.component(kind, Ref(text, suite.set.get(card.name, {})))
-        except XcoreError as error:
-            yield name, text, str(error)
-        else:
-            yield name, text, ""
 
 
 def tables(made: BenchResult, classes: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from xcore.api import request
 from xcore.contract import MissingError, Ref
 from xcore.registry import load_registry
+from xcore.run import needs
 from xcore.run.plan import Suite, make_plan
 
 ROOT = Path(__file__).parents[2]
@@ -62,22 +63,26 @@ def test_what_is_missing_is_listed_and_nothing_is_run(
     paper: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paper, "bench", lambda **keys: pytest.fail("run"))
-    monkeypatch.setattr(paper, "Identity", Nothing)
+    monkeypatch.setattr(needs, "Identity", Nothing)
     assert paper.main(["--data", f"folder:{tmp_path}", "--out", str(tmp_path / "run")]) == 3
     printed = capsys.readouterr().out
-    assert f"missing  data folder:{tmp_path}: not here" in printed
-    assert "missing  image-text clip:openai/clip-vit-base-patch32: not here" in printed
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert f"missing data folder:{tmp_path}" in lines
+    assert "missing image-text clip:openai/clip-vit-base-patch32" in lines
+    assert lines.count("not here") == 7
     assert "7 of these are missing; nothing was run" in printed
     assert not (tmp_path / "run").exists()
 
 
 class Nothing:
-    """Finds no component."""
+    """Finds neither data nor models."""
 
     def __init__(self, registry: object) -> None:
         pass
 
     def component(self, kind: str, ref: object) -> str:
+        if kind in ("explainer", "metric"):
+            return "here"
         raise MissingError("not here")
 
 

@@ -125,7 +125,7 @@ def _in_another_process(asked: Mapping[str, Any], run: Path, folder: Path, repor
     more["artifacts"] = str((run / "artifacts").absolute())
     request.write_text(json.dumps({**asked, **more}), encoding="utf-8")
     command = [sys.executable, "-m", HERE, str(request), str(answer)]
-    with subprocess.Popen(command, stdout=sys.stderr.fileno(), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             said = _relay(process, reporter)
         except BaseException:
@@ -251,14 +251,15 @@ def text(made: Forecast) -> list[str]:
     out += ["", "Forecast:"]
     out += [
         f"  time    about {_time(total.likely.seconds)}, from {_time(total.low.seconds)} to "
-        f"{_time(total.high.seconds)}, on this machine with its load of now"
-    ]
-    out += [
-        f"  memory  about {_memory(made.peak_mb)}" + (f", and {_memory(made.gpu_mb)} of the GPU" if made.gpu_mb else "")
+        f"{_time(total.high.seconds)}, if this machine stays as busy as it is now",
+        f"          ({_time(total.likely.processor)} of the processor, all threads together)",
+        f"  memory  about {_memory(made.peak_mb)}, or a fifth more"
+        + (f", and {_memory(made.gpu_mb)} of the GPU" if made.gpu_mb else ""),
     ]
     if drawn := round(total.likely.drawn):
         out += [f"  drawn   about {drawn:,} {_drawn(made)}"]
-    out += ["", f"Measured in {_time(made.probe_seconds)}:"]
+    took = f"{_time(made.probe_seconds)}, {_time(made.probe_processor)} of the processor"
+    out += ["", f"Measured in {took}:"]
     width = max(len(kind.label) for kind in made.kinds)
     for kind, each, about in zip(made.kinds, made.each, made.probed, strict=True):
         notes = "".join(f"; {note}" for note in about["notes"])

@@ -36,7 +36,7 @@ from xcore.run.plan import Plan
 from xcore.run.progress import Reporter
 from xcore.run.random_sets import RandomSets
 from xcore.run.workbench import Workbench
-from xcore.store.run_directory import PARTS, Store
+from xcore.store.run_directory import Store
 
 STEPS = 6
 """Steps that a method which takes more is probed with."""
@@ -121,9 +121,10 @@ class Seen:
 
 
 def rest(ticks: Sequence[Tick], units: float, bounded: bool = False) -> Between:
-    """What so many further units of progress take, when each takes what the seen ones took on average.
+    """What so many further units of progress take, when each takes what the latest ones took on average.
 
-    The range is two standard errors of their mean, and `DOUBT`.
+    Only the latter half of the seen units counts, but two at least, since a method may do something else in the
+    first ones. The range is two standard errors of their mean, and `DOUBT`.
 
     Parameters
     ----------
@@ -135,6 +136,8 @@ def rest(ticks: Sequence[Tick], units: float, bounded: bool = False) -> Between:
         # Before the first step and after the last one a method does something else.
         if 0 < before.step < after.step and not (bounded and after.step > STEPS):
             increments += [(after.at - before.at) * (1 / (after.step - before.step))] * (after.step - before.step)
+    if not bounded:
+        increments = increments[max(0, min(len(increments) // 2, len(increments) - 2)) :]
     if not increments or units <= 0:
         return Between()
     n = len(increments)
@@ -172,7 +175,7 @@ def whole(seen: Seen, steps: int = 0, few: Seen | None = None, share: float = 1.
     if few is not None:
         inner = [tick.at for tick in few.ticks if tick.step < tick.total]
         tail = few.amount - inner[-1] if inner else Amount()
-        cell += Between(tail * ((1 + share) / 2), tail, tail * share)  # it may grow with the samples, or not
+        cell += Between(tail * share**0.5, tail, tail * share)  # it may grow with the samples, or not
     return cell
 
 
@@ -342,10 +345,11 @@ def finished_and_kinds(plan: Plan, registry: Registry, run: Path, empty: Path, s
     run
         The run directory; nothing is written to it, and it need not exist.
     empty
-        A folder of which it is made, where there is no run directory.
+        An empty folder.
     """
-    there = all((run / part).is_dir() for part in PARTS)
-    bench = _Reader(plan, registry, Store(run if there else empty), Reporter(), strict=strict)
+    store = Store(empty)
+    store.root = run  # after it made its folders elsewhere
+    bench = _Reader(plan, registry, store, Reporter(), strict=strict)
     return bench.left()
 
 

@@ -1,0 +1,156 @@
+"""Forecasts: cost that is known is forecast, nothing is left behind, and what is missing is told."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from xcore.cli.main import main
+from xcore.run import forecast
+from xcore.run.forecast import STEPS, Amount, Probe, Seen, Tick, assemble, finished_and_kinds, rest, whole
+from xcore.run.plan import make_plan
+from xcore.run.workbench import Workbench
+
+PLUGINS = Path(__file__).parents[1] / "plugins"
+FILES = [str(PLUGINS / name) for name in ("toy_plugin.py", "growing_plugin.py")]
+ABOUT = ["--plugin", FILES[0], "--plugin", FILES[1], "--data", "toy", "--classifier", "toy-net"]
+
+
+def seconds(value: float) -> Amount:
+    return Amount(value, value, 2 * value)
+
+
+def ticks(times: list[float], total: int, first: int = 1) -> tuple[Tick, ...]:
+    return tuple(Tick(first + i, total, seconds(t)) for i, t in enumerate(times))
+
+
+# -- the arithmetic ----------------------------------------------------------------------------------------------------
+def test_steps_that_are_not_taken_take_as_long_as_those_that_are():
+    taken = (*ticks([10 + 2.0 * i for i in range(1, STEPS + 1)], STEPS + 1), Tick(STEPS + 1, STEPS + 1, seconds(99)))
+    found = whole(Seen(seconds(100), taken), steps=30)
+    assert found.likely == seconds(100 + 2 * (30 - STEPS))
+    assert found.low.seconds < found.likely.seconds < found.high.seconds
+    assert found.low.drawn == found.likely.drawn == found.high.drawn  # what is drawn does not depend on the machine
+
+
+def test_a_method_that_was_stopped_takes_the_units_that_are_left_and_what_follows_them():
+    seen = Seen(seconds(7), ticks([1, 3, 5, 7], 11), stopped=True)  # 6 of its 10 samples are left, of 2 s each
+    few = Seen(seconds(5), (*ticks([2, 4], 3), Tick(3, 3, seconds(5))))  # 1 s follows
+    found = whole(seen, few=few, share=5)
+    assert found.likely.seconds == pytest.approx(7 + 6 * 2 + 5**0.5)
+    assert found.low.seconds == pytest.approx(0.85 * (7 + 12) + 1)
+    assert found.high.seconds == pytest.approx(1.15 * (7 + 12) + 5)
+
+
+def test_only_the_latest_units_tell_of_those_that_are_left():
+    assert rest(ticks([1, 21, 22, 23], 10), 6).likely.seconds == pytest.approx(6)
+
+
+def test_the_range_is_wide_where_units_differ():
+    even, uneven = (rest(ticks(times, 99), 10) for times in ([0, 1, 2, 3, 4], [0, 1, 2, 2.2, 4]))
+    assert even.likely == uneven.likely
+    assert uneven.high.seconds - uneven.low.seconds > 3 * (even.high.seconds - even.low.seconds)
+
+
+# -- the probe ---------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """(methods, keys) -> the forecast of a suite of the toy world, probed in this process."""
+    from xcore.api import request
+    from xcore.registry import load_registry
+
+    monkeypatch.setattr(forecast, "PATIENCE", 0.5)
+
+    def measure(methods, **keys):
+        registry = load_registry(FILES)
+        about = {"data": "toy", "classifiers": ["toy-net"], "generator": "painter", "metrics": [], **keys}
+        plan = make_plan(request(methods, "", about, registry), registry)
+        for name in ("empty", "probe"):
+            (tmp_path / name).mkdir()
+        _, kinds = finished_and_kinds(plan, registry, tmp_path / "run", tmp_path / "empty", False)
+        probe = Probe(plan, registry, tmp_path / "probe", lambda *about: None, lambda text: None)
+        found = probe.measure(kinds)
+        return assemble(kinds, found, plan, Amount())[0], found
+
+    return measure
+
+
+def test_samples_are_forecast_from_some_of_them(measured):
+    options = {"sampling": {"each": 0.2, "after": 0.3}}
+    total, found = measured(["sampling"], set=options, classes=["red", "blue"], seeds=[0, 1], budget={"samples": 20})
+    assert 4 * 4.3 / 1.5 < total.likely.seconds < 4 * 4.3 * 1.5
+    assert found["probe"]["seconds"] < 4
+    assert "20 sample(s), " in found["kinds"][0]["probed"]
+
+
+def test_steps_and_what_they_draw_are_forecast_from_some_of_them(measured):
+    options = {"stepping": {"each": 0.05, "after": 0.2, "steps": 40}}
+    total, found = measured(["stepping"], set=options, classes=["red"], seeds=[0, 1, 2])
+    assert 3 * 2.2 / 1.5 < total.likely.seconds < 3 * 2.2 * 1.5
+    assert total.likely.drawn == 3 * 80
+    assert found["kinds"][0]["probed"] == f"60 sample(s), {STEPS} of 40 steps"
+
+
+def test_a_method_that_fails_is_named_and_costs_nothing(measured):
+    total, found = measured(["failing"], classes=["red"])
+    assert found["kinds"][0]["notes"] == ["failed: RuntimeError: it never works"]
+    assert total.likely.seconds < 2
+
+
+def test_a_second_class_is_drawn_once_more(measured, monkeypatch):
+    drawn = []
+    original = Workbench.explained
+    monkeypatch.setattr(Workbench, "explained", lambda self, cell: drawn.append(cell.cls) or original(self, cell))
+    measured(["toy"], classes=["red", "blue"])
+    assert "blue" in drawn
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """The current folder and the temporary one."""
+    for name in ("here", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["xcore", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code or 0
+
+
+def test_a_dry_run_leaves_nothing_and_a_finished_cell_is_not_counted_again(monkeypatch, nowhere, capsys):
+    words = ["bench", "--methods", "toy", *ABOUT, "--class", "red", "--metrics", "brightness"]
+    assert run(monkeypatch, *words, "--seeds", "2", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "2 cells: 1 method x 1 class x 2 seeds" in printed
+    assert "time    about" in printed
+    assert not [path for path in nowhere.rglob("*") if path.name not in ("here", "temporary")]
+    assert run(monkeypatch, *words) == 0
+    before = {path: path.stat().st_mtime_ns for path in (nowhere / "here").rglob("*")}
+    capsys.readouterr()
+    assert run(monkeypatch, *words, "--seeds", "3", "--dry-run", "--json") == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["cells"] == {"all": 3, "finished": 1, "to_run": 2}
+    low, likely, high = about["seconds"]
+    assert 0 < low <= likely <= high
+    assert about["peak_mb"] > 100
+    assert run(monkeypatch, *words, "--dry-run") == 0
+    assert "Nothing is left to compute" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (nowhere / "here").rglob("*")} == before
+
+
+def test_a_network_that_is_missing_is_named_with_the_line_that_fetches_it(monkeypatch, nowhere, capsys):
+    words = ["explain", "toy", *ABOUT[:-1], "far-net:someone/net", "--class", "red", "--dry-run"]
+    assert run(monkeypatch, *words) == 1
+    printed = capsys.readouterr().out
+    assert "missing  classifier  far-net:someone/net" in printed
+    assert "`hf download someone/net`" in printed
+    assert "nothing was measured" in printed
