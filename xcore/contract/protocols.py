@@ -253,6 +253,9 @@ class Explainer(Protocol):
     A method may also say where the concepts of its explanation are in other samples, by a method
     ``apply(explanation: Explanation, task: Task) -> Presence``. The samples of the task are then the other ones.
     Without it, the dictionary or the directions of the explanation are used (see `xcore.models.presence`).
+
+    A method whose steps `Budget.steps` bounds may say how many it takes without a bound by a property ``steps: int``,
+    and report its progress in these steps: a forecast takes a few of them, instead of all (see `xcore.run.forecast`).
     """
 
     def explain(self, task: Task) -> Explanation:
