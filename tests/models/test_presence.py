@@ -124,6 +124,7 @@ def test_a_direction_along_one_channel_shows_that_channel() -> None:
     a = model.open("mix").activations(samples)
     found = presence(directed(2.5 * torch.eye(5)[[3, 1]], **{ZERO: 0.25}), model, samples)
     assert torch.allclose(found.strength, a[:, [3, 1]].mean((2, 3)) - 0.25, atol=1e-6)
+    assert "above that of the explained samples" in found.strength_is
     assert found.maps is not None
     wanted = interpolate((a[:, [3, 1]] - 0.25).clamp_min(0), size=(16, 16), mode="bilinear", align_corners=False)
     assert torch.allclose(found.maps, wanted, atol=1e-6)
@@ -147,6 +148,7 @@ def test_a_direction_of_all_positions_is_averaged_over_them_and_fits_pictures_of
 def test_a_layer_without_positions_has_strengths_and_no_maps() -> None:
     samples, model = pictures(), classifier()
     found = presence(directed(-torch.eye(5)[:1], "flat"), model, samples)
+    assert "above that of the explained" not in found.strength_is  # which the explanation does not hold
     assert found.maps is None
     assert "no layer of the concepts has a grid of positions" in found.notes[0]
     assert torch.allclose(found.strength, -model.open("flat").activations(samples)[:, :1])

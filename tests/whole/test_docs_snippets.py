@@ -27,6 +27,12 @@ class TestTypical(ExplainerTests):
         return example("Typical")(None)
 
 
+class TestBrightness(ExplainerTests):
+    @pytest.fixture
+    def explainer(self):
+        return example("Brightness")(None)
+
+
 class TestAgreement(MetricTests):
     @pytest.fixture
     def metric(self):

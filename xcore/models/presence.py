@@ -25,7 +25,8 @@ ZERO = "projection_mean"
 """Statistic of a concept (`Concept.evidence`): the mean over the explained samples of the projection of their
 activations on its direction. The strength and the maps of the concept are measured from there; without it, from 0."""
 CODE_IS = "mean coefficient of the concept's atom over the positions of the layer"
-PROJECTION_IS = (
+PROJECTION_IS = "mean projection of the activations on the concept's direction: larger means more of the concept"
+ABOVE_MEAN_IS = (
     "mean projection of the activations on the concept's direction, above that of the explained samples: positive "
     "means more of the concept than in these"
 )
@@ -91,7 +92,9 @@ def presence(explanation: Explanation, classifier: Classifier, samples: Samples)
         found, places = _of_directions([concepts[i] for i in own], explanation, layers, classifier, samples)
         strength[:, own] = found
         maps |= {} if places is None else dict(zip(own, places, strict=True))
-    units = [unit for unit, some in ((CODE_IS, coded), (PROJECTION_IS, projected)) if some]
+    measured = [i for i in projected if ZERO in concepts[i].evidence]
+    plain = [i for i in projected if i not in measured]
+    units = [unit for unit, some in ((CODE_IS, coded), (ABOVE_MEAN_IS, measured), (PROJECTION_IS, plain)) if some]
     return assembled(concepts, strength, "; ".join(units), maps, samples, missing=lost)
 
 
