@@ -199,7 +199,7 @@ class TorchModel:
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             if not isinstance(error, RuntimeError | ValueError | AssertionError) or not reason:
                 reason = f"{type(error).__name__}: {reason}".removesuffix(": ")
-            hint = "pass samples that it takes"
+            hint = "pass them as the network takes them"
             if reason.startswith("Guard failed") and ".size()[0]" in reason:
                 hint = "it was exported for one size of batch: pass dynamic_shapes=({0: torch.export.Dim('n')},)"
             raise CannotRun(type(self.module).__name__, shapes, reason, hint) from error

@@ -294,12 +294,16 @@ def _usable(data: Data, model: Classifier, what: str) -> Samples:
 
 def check_read(model: Classifier, samples: Samples) -> None:
     """Raise `UsageError` if the classifier cannot read the samples, as one that takes pictures of one size only."""
+    from xcore.models.torch_model import CannotRun
+
     try:
         model.logits(samples.take([0]))
-    except (RuntimeError, ValueError, AssertionError) as error:  # what modules raise for a wrong input size
+    except (RuntimeError, ValueError, AssertionError, CannotRun) as error:  # what modules raise for a wrong input size
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        shown = f"of shape {tuple(samples.images.shape)}" if samples.modality == "image" else "as they are"
         hint = "pass them as the classifier takes them"
+        if isinstance(error, CannotRun):
+            reason, hint = error.reason, error.hint
+        shown = f"of shape {tuple(samples.images.shape)}" if samples.modality == "image" else "as they are"
         raise UsageError(f"the classifier cannot read the samples {shown}: {reason}", hint) from error
 
 
