@@ -21,6 +21,7 @@ from xcore.contract.options import validate
 from xcore.contract.types import Ref
 from xcore.registry import Registry, load_registry
 from xcore.report import MetricInfo, Table, build, draw, render, to_pandas, write_all
+from xcore.report.notebook import table_html
 from xcore.report.picture_paths import check_free, write_pictures
 from xcore.report.rows import ResultRow, metric_infos, name_pictures, plan_infos, rows
 from xcore.run.loop import IDENTITIES, Bench, Result
@@ -38,7 +39,7 @@ NONE_ASKED = ("controls", "metrics")
 """Keys of a suite of which an empty list asks for none."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BenchResult:
     """A finished run: its table, rows, directory and verdicts. A notebook shows the table."""
 
@@ -77,6 +78,18 @@ class BenchResult:
             took, on the rows of the first concept of a method. Dtypes: string, Int64, boolean and float64.
         """
         return to_pandas(self.table)
+
+    def __repr__(self) -> str:
+        """One line: the rows of a run may fill pages."""
+        sections = self.table.sections
+        methods = len({row.label for section in sections for row in section.rows})
+        done = len(self.result.outcomes) - self.result.count("failed") - self.result.count("skipped")
+        of = f"{methods} method{'' if methods == 1 else 's'}, {len(sections)} class{'' if len(sections) == 1 else 'es'}"
+        said = f"{of}, {done} of {len(self.result.outcomes)} cells done"
+        return f"<bench {self.suite!r}: {said}, in {self.path}>"
+
+    def _repr_html_(self) -> str:
+        return table_html(self.table)
 
     def _repr_markdown_(self) -> str:
         return render(self.table, "md")

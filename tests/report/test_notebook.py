@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+import xcore
 from xcore.contract import Concept, Explanation, Samples
 from xcore.explained import Applied, Explained, column_names
 from xcore.report import build
@@ -282,3 +283,40 @@ def test_a_table_is_safe_and_has_its_notes(row, metrics, score):
     for text in ("<m>", "<i>", "<note>", "0.50", "failed (seed 0): <b>"):
         assert text in read.said
     assert "alert" in read.said
+
+
+def test_what_a_notebook_gets_to_see_is_one_short_line(tmp_path):
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "cat" / "1.png")
+    (tmp_path / "said.csv").write_text("text,label\nbad,no\ngood,yes\n")
+    seen = {
+        "network": xcore.open(
+            torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2)), class_names=["a", "b"], size=8
+        ),
+        "pictures": xcore.data(f"folder:{tmp_path / 'photos'}"),
+        "texts": xcore.data(f"table:{tmp_path / 'said.csv'}"),
+        "painted": xcore.data("minizoo"),
+        "written": xcore.data("reviews"),
+        "images": noise(4),
+        "words": Samples("text", ("a",), ("0",)),
+    }
+    said = {name: repr(value) for name, value in seen.items()}
+    assert all(len(line) < 150 and "\n" not in line and " at 0x" not in line for line in said.values()), said
+    assert said["network"] == "<TorchClassifier of Sequential, reads images, 2 classes (a, b)>"
+    assert "1 class (cat)" in said["pictures"]
+    assert "2 classes (no, yes)" in said["texts"]
+    assert "9 classes (zebra" in said["painted"]
+    assert said["images"] == "<4 images of 64x64 pixels: '<0>', '<1>', '<2>', ...>"
+    assert said["words"] == "<1 texts: '0'>"
+
+
+def test_a_run_is_one_line_and_in_a_notebook_its_table(tmp_path):
+    run = xcore.bench(["noise"], controls=[], metrics=["RCS"], seeds=[0], budget={"samples": 8}, out=tmp_path / "run")
+    assert repr(run).startswith("<bench 'default': 1 method")
+    assert "1 of 1 cells done" in repr(run)
+    assert len(repr(run)) < 200 + len(str(tmp_path))
+    read = Reader(run._repr_html_())
+    assert len(read.all("tr")) == 1 + 3
+    assert "noise 1" in read.said
+    assert "higher" not in read.said
+    assert set(run.table.notes) <= set(read.said.splitlines())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Modality = Literal["image", "text"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Samples:
     """Images or texts: the one container that tasks, concepts, generators and data sets all use.
 
@@ -63,6 +63,12 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        """One line: the content of many images is no reading matter."""
+        size = f" of {self.images.shape[3]}x{self.images.shape[2]} pixels" if self.modality == "image" else ""
+        first = f": {', '.join(map(repr, self.ids[:3]))}{', ...' if len(self) > 3 else ''}" if len(self) else ""
+        return f"<{len(self)} {self.modality}s{size}{first}>"
 
     @property
     def images(self) -> Tensor:

@@ -189,3 +189,9 @@ def _parts(name: str) -> list[str]:
         return [name, *(part for part in synset.groups() if part)]
     number = re.fullmatch(r"\d+[\W_]+(.+)", name)
     return [name, number[1]] if number else [name]
+
+
+def counted(classes: Sequence[str], shown: int = 3) -> str:
+    """Such as ``9 classes (zebra, lion, cow, ...)``, for the short text that stands for a classifier or a data set."""
+    names = [*map(str, classes[:shown]), *(["..."] if len(classes) > shown else [])]
+    return f"{len(classes)} class{'' if len(classes) == 1 else 'es'} ({', '.join(names)})"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xcore.base.errors import NotApplicable, UsageError, unknown
 from xcore.contract.protocols import Classifier
 from xcore.contract.samples import Modality, Samples
-from xcore.inputs.class_names import Aliases, class_list, numbered
+from xcore.inputs.class_names import Aliases, class_list, counted, numbered
 from xcore.inputs.images import Framing
 from xcore.models.behaviour import depends_on, unprepared
 from xcore.models.graph import LayerInfo, Layout, survey, tensors_in, useful_layers
@@ -143,6 +143,11 @@ class TorchClassifier:
         for order in self._layouts.values():
             if order not in AXES:
                 raise unknown("order of axes", order, AXES)
+
+    def __repr__(self) -> str:
+        """One line; the module itself is ``model.module``."""
+        inside = type(self.model.module).__name__
+        return f"<{type(self).__name__} of {inside}, reads {self.modality}s, {counted(self.classes)}>"
 
     @property
     def scores(self) -> Scores:

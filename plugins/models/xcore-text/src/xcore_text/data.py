@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from xcore.contract import Modality, Samples, Split, Truth, UsageError, unknown
-from xcore.inputs.class_names import one_spelling
+from xcore.inputs.class_names import counted, one_spelling
 from xcore.inputs.encodings import decoded, reason, refuse_others
 from xcore.inputs.name_files import names_from_file
 from xcore.inputs.paths import existing_folder
@@ -82,8 +82,8 @@ class TextData:
         self.classes = tuple(dict.fromkeys(shown.values()))
         self.aliases: dict[str, tuple[str, ...]] = {}
         """Class -> its other names: what it is called in the source, and those that the option `names` gives it."""
-        for c, given in names.items():
-            other = dict.fromkeys((*self.aliases.get(shown[c], ()), c, *given))
+        for c, called in names.items():
+            other = dict.fromkeys((*self.aliases.get(shown[c], ()), c, *called))
             self.aliases[shown[c]] = tuple(name for name in other if name != shown[c])
         entries = [e._replace(label=shown[e.label]) for e in entries] if names else entries
         self._parts = self._dealt(self._unique(entries), options.split_seed)
@@ -91,6 +91,9 @@ class TextData:
         self.concepts = tuple(self._concepts)
         given = {"classifier": options.classifier, "generator": options.generator}
         self.defaults: Mapping[str, str] = {key: ref for key, ref in given.items() if ref}
+
+    def __repr__(self) -> str:
+        return f"<data {self._name!r}, texts, {counted(self.classes)}>"
 
     @property
     def skipped(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from xcore.contract import Modality, Samples, Split, Truth, UsageError, unknown
+from xcore.inputs.class_names import counted
 from xcore.inputs.copies import groups
 from xcore.inputs.images import Framing, Picture, Unreadable, read_mask, read_picture
 from xcore.inputs.name_files import names_from_file
@@ -161,6 +162,9 @@ class Pictures:
         self.concepts = tuple(self._concepts)
         self.vocabulary = _phrases(options.vocabulary, vocabulary)
         self.defaults: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<data {self._name!r}, {len(self._records)} images, {counted(self.classes)}>"
 
     @property
     def skipped(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xcore.contract import MissingError, Modality, Samples, Split, Truth, UsageError, unknown
+from xcore.inputs.class_names import counted
 from xcore_minizoo.captions import caption, long_caption, phrases
 from xcore_minizoo.collections import COLLECTIONS, Collection
 from xcore_minizoo.options import PlantOptions
@@ -62,6 +63,9 @@ class Painted:
         helpers = {role: ref for role, ref in DEFAULTS.items() if role != "classifier"}
         fits = collection.classes == CLASS_NAMES
         self.defaults: Mapping[str, str] = {"classifier": classifier, **helpers} if fits else helpers
+
+    def __repr__(self) -> str:
+        return f"<data {self.name!r}, images that are painted when they are asked for, {counted(self.classes)}>"
 
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
         """n pictures of a class, or of all classes if `cls` is None; the first k of n are the same for every n."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from xcore.contract import MissingError, Modality, Samples, Split, Truth, UsageError, unknown
+from xcore.inputs.class_names import counted
 from xcore.inputs.words import STOPWORDS, words
 from xcore_reviews.grammar import FACTS, FILLERS, OPINIONS, Review, about, adjectives, review
 from xcore_reviews.lexicon import GROUPS
@@ -69,6 +70,9 @@ class Written:
         self.concepts: tuple[str, ...] = CONCEPTS
         self.vocabulary: tuple[str, ...] = (*vocabulary(), *english())
         self.defaults: Mapping[str, str] = DEFAULTS
+
+    def __repr__(self) -> str:
+        return f"<data {self.name!r}, texts that are written when they are asked for, {counted(self.classes)}>"
 
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
         """n reviews of a class (None = of all classes in turn); the first k of n are the same for every n."""
