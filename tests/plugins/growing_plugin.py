@@ -60,6 +60,14 @@ class Stepping(Sampling):
         return explained(task)
 
 
+class Pooling(Sampling):
+    """Asks for a random set that the generator draws."""
+
+    def explain(self, task: Any) -> object:
+        task.random_set(10, 0, "generated:painter")
+        return explained(task)
+
+
 class Failing:
     def __init__(self, options: object) -> None:
         pass
@@ -107,4 +115,5 @@ def register_generators(register: Any) -> None:
 def register_explainers(register: Any) -> None:
     register("sampling", Sampling, summary="sleeps for each sample", options=Growing)
     register("stepping", Stepping, summary="sleeps in each step", options=Growing, needs=("generator",))
+    register("pooling", Pooling, summary="takes a random set", options=Growing)
     register("failing", Failing, summary="fails")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from xcore.cli.main import main
 from xcore.run import forecast
@@ -106,6 +108,22 @@ def test_a_second_class_is_drawn_once_more(measured, monkeypatch):
     monkeypatch.setattr(Workbench, "explained", lambda self, cell: drawn.append(cell.cls) or original(self, cell))
     measured(["toy"], classes=["red", "blue"])
     assert "blue" in drawn
+
+
+def test_a_pool_that_is_drawn_in_part_counts_as_a_whole_and_once(measured, monkeypatch):
+    from xcore.contract import Samples
+
+    def draw(generator, phrases, start_seed, n):
+        generator.generate(["grey"] * n, range(n))
+        time.sleep(0.02 * n)
+        return Samples("image", torch.rand(n, 3, 16, 16), tuple(map(str, range(n))))
+
+    monkeypatch.setattr("xcore.run.workbench.generate_pool", draw)
+    monkeypatch.setattr(forecast, "LONG", 0.1)
+    total, found = measured(["pooling"], classes=["red", "blue"], seeds=[0, 1])
+    assert total.likely.drawn == 120
+    assert found["probe"]["drawn"] == 24
+    assert 120 * 0.02 <= total.likely.seconds < 1.5 * 120 * 0.02 + 1
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

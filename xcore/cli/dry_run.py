@@ -125,7 +125,9 @@ def _in_another_process(asked: Mapping[str, Any], run: Path, folder: Path, repor
     more["artifacts"] = str((run / "artifacts").absolute())
     request.write_text(json.dumps({**asked, **more}), encoding="utf-8")
     command = [sys.executable, "-m", HERE, str(request), str(answer)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    about: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    # What it leaves behind when it is stopped is removed with the folder.
+    with subprocess.Popen(command, **about, env={**os.environ, "TMPDIR": str(folder)}) as process:
         try:
             said = _relay(process, reporter)
         except BaseException:

@@ -259,6 +259,7 @@ class _Workbench(Workbench):
         self._clock = clock
         self.pools: dict[tuple[Split, str, Any], None] = {}
         """(split, medium, purpose) of the pools that random sets were drawn from."""
+        self._repeated: dict[tuple[str, str, int, int], Samples] = {}
 
     def component(self, kind: str, ref: Ref) -> Any:
         with self._clock.sharing():
@@ -287,6 +288,9 @@ class _Workbench(Workbench):
             return None
 
         def pool(start_seed: int, n: int) -> Samples:
+            key = (str(cell.generator), str(cell.classifier), start_seed, n)
+            if key in self._repeated:
+                return self._repeated[key]
             few = max(DRAWN_AT_ONCE, n // SHARE)
             if few >= n or self.has_artifacts:
                 return whole_pool(start_seed, n)
@@ -298,7 +302,9 @@ class _Workbench(Workbench):
             self._clock.saved += taken * (n / few - 1)
             repeated = drawn.take([i % len(drawn) for i in range(n * len(drawn) // few)])
             # Names of their own, lest what is remembered by a name be found for the copies.
-            return replace(repeated, ids=tuple(f"{name}#{i}" for i, name in enumerate(repeated.ids)))
+            ids = tuple(f"{name}#{i}" for i, name in enumerate(repeated.ids))
+            self._repeated[key] = replace(repeated, ids=ids)
+            return self._repeated[key]
 
         return pool
 
