@@ -81,9 +81,13 @@ def explain(
         A name in `named_modules()`; "" = the classifier's own default.
     options
         Options of the method, as on `xcore show METHOD`.
-    generator, models, vocabulary
-        For methods that draw or ask: a generator, helper models by role, phrases to try (of texts, their own words).
-        A generator or a model is an object, or the reference that the command line takes: ``"blip-decoder:DIR"``.
+    generator, models
+        For methods that draw or ask: a generator, and helper models by role. Each is an object, or the reference that
+        the command line takes: ``"blip-decoder:DIR"``.
+    vocabulary
+        Of images: phrases to try. Of texts, whose own words are tried: words that random lists are drawn of for
+        comparison, besides the words of the samples and of the contrast; thousands of words, most of which do not
+        judge, are best. (Phrases to try on texts are an option of the method: ``options={"prompts": [...]}``.)
     n
         How many samples of the class are taken from a data set.
     workdir
@@ -134,7 +138,8 @@ def explain(
         task = replace(task, progress=reporter.step)
         made = _in_folder(workdir, lambda folder: _explained(explainer, replace(task, workdir=folder), method))
     seconds = time.perf_counter() - start - made.cost.shared_seconds
-    said = (*made.notes, *dict.fromkeys([*notes, *getattr(model, "notes", ())]))
+    of_models = [note for one in (model, *played.values()) for note in getattr(one, "notes", ())]
+    said = (*made.notes, *dict.fromkeys([*notes, *of_models]))
     made = replace(completed(replace(made, notes=said), task), cost=replace(made.cost, seconds=seconds))
     about = recipe(registry, ref, task, classifier, generator, models or {}, vocabulary)
     return Explained.of(made, task.samples, about)

@@ -273,11 +273,11 @@ class Registry:
     def played_by(self, helper: str, modality: str) -> str:
         """What may be named for a role, or for ``generator``, on samples of a modality: ``clip:ID``, or ``REF``.
 
-        References that load what the user names come first; those without an argument are made for one world.
+        Those that were made for the data of their distribution are named only if there are no others.
         """
         kind = "generator" if helper == "generator" else "model"
         cards = [c for c in self.cards(kind) if modality in c.modalities and helper in ("generator", *c.roles)]
-        shown = [c.shown for c in cards if c.argument] or [c.shown for c in cards]
+        shown = [c.shown for c in cards if c.argument or not c.own_data] or [c.shown for c in cards]
         return " or ".join(shown[:4]) or "REF"
 
     def known_roles(self) -> set[str]:

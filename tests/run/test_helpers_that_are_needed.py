@@ -89,7 +89,7 @@ NEAR = {"image-text": "near:x"}
         (DRAWN, "method many needs a model of the role 'image-text' (name one with --model image-text=near:ID)"),
         (
             {**DRAWN, "models": NEAR, "set": {"many": {"asks": True}}},
-            "method many needs a model of the role 'vqa' (name one with --model vqa=answers:DIR)",
+            "method many needs a model of the role 'vqa' (name one with --model vqa=answers:DIR or fixed)",
         ),
         ({"data": "texts"}, "method many needs a generator (name one with --generator writes:FILE)"),
         (

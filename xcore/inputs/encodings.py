@@ -179,5 +179,5 @@ def _western(content: bytes) -> bool:
 
 def _example(line: bytes) -> str:
     """The first word of a line with a byte that is not ASCII, in cp1252."""
-    word = next(word for word in _WORD.findall(line) if not word.isascii())
+    word: bytes = next(word for word in _WORD.findall(line) if not word.isascii())
     return word.decode("cp1252")

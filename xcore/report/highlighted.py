@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +25,8 @@ LISTS = 6
 """How many concepts are listed below one text."""
 WORDS = 6
 """How many words a list has beside the concept's name."""
+WEAK = " [weak list]"
+"""What follows a list whose words are not near its name."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ class WordList:
     """The other words of the concept, without its name."""
     strength: float
     """Below a text: the strength of its highlights. In the list of all concepts: the importance."""
+    weak: bool = False
+    """Whether the method found that the words are not near the name, as synonyms are (its evidence ``weak_list``)."""
 
     @property
     def line(self) -> str:
-        """The name and the words, such as ``lackluster: bland, dull, uninspired``."""
-        return named(self.name, self.words)
+        """The name and the words, such as ``lackluster: bland, dull, uninspired``; a weak list says that it is one."""
+        return named(self.name, self.words) + (WEAK if self.weak else "")
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ def highlight(
     for n, text in enumerate(samples.texts):
         own = ((start, end, i, strengths[i][n]) for start, end, i in _places(text, phrases))
         marks.append(tuple(Highlight(*place, weight=min(1.0, abs(place[3]) / scale[place[2]])) for place in own))
-    lists = {i: WordList(i, visible(c.name), synonyms(c.name, c.words)[:WORDS], float(c.importance)) for i, c in ranked}
+    lists = {i: _word_list(i, c) for i, c in ranked}
     probability = samples.meta.get("probability") or [None] * len(samples)
     chosen = [
         HighlightedText(samples.ids[n], samples.texts[n], probability[n], marks[n], _lists(marks[n], lists))
@@ -171,6 +175,12 @@ def highlight(
     return HighlightedTexts(
         explanation.target, explanation.importance_is, tuple(lists.values()), tuple(chosen), found, len(samples)
     )
+
+
+def _word_list(i: int, concept: Concept) -> WordList:
+    own = synonyms(concept.name, concept.words)[:WORDS]
+    weak = bool(concept.evidence.get("weak_list"))
+    return WordList(i, visible(concept.name), own, float(concept.importance), weak)
 
 
 def named(name: str, words: Sequence[str]) -> str:
@@ -272,7 +282,7 @@ def _lists(marks: Sequence[Highlight], lists: Mapping[int, WordList]) -> tuple[W
     """The lists of the highlighted concepts, strongest first."""
     strengths = {m.concept: m.strength for m in marks}
     strongest = sorted({m.concept: m.weight for m in marks}.items(), key=lambda pair: -pair[1])[:LISTS]
-    return tuple(WordList(i, lists[i].name, lists[i].words, strengths[i]) for i, _ in strongest)
+    return tuple(replace(lists[i], strength=strengths[i]) for i, _ in strongest)
 
 
 def _order(marks: Sequence[Sequence[Highlight]], concepts: Sequence[int]) -> list[int]:

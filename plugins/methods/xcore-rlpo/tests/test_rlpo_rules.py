@@ -169,7 +169,7 @@ def test_roles_follow_the_options() -> None:
     assert uses(Options()) == ("image-text", "text-embedder", "vqa?")
     assert uses(Options(vocabulary="phrases.txt")) == ("image-text", "text-embedder")
     assert uses(Options(seeds="vocabulary")) == ("image-text", "text-embedder")
-    assert uses(Options(prompts=("a",))) == ()
+    assert uses(Options(prompts=("a",))) == ("text-embedder?",)
     assert uses(Options(prompts=("a",), state="embedding")) == ("image-text", "text-embedder")
     assert uses(Options(prompts=("a",), policy="ranking", seeds="vqa")) == ("image-text", "text-embedder")
     assert uses(Options(seeds="vqa")) == ("image-text", "text-embedder", "vqa")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 from xcore_rlpo.algorithm import NO_WORDS
+from xcore_rlpo.lists import share_near
 from xcore_rlpo.options import Options
 from xcore_rlpo.rlpo import Rlpo
 
+from xcore import highlight
 from xcore.contract import Adapter, Explanation, MissingError, Modality, NotApplicable, Samples, Task, XcoreError
 from xcore.models.classifiers import TorchClassifier
 from xcore.run.live import LiveData, words_of
@@ -91,8 +94,24 @@ class Counts:
         return count(samples.texts) + 0.01
 
 
-def explain(tmp_path: Path, speaker: Speaker, **options: Any) -> Explanation:
-    samples = Samples("text", TEXTS, tuple(f"t/{i}" for i in range(len(TEXTS))))
+COUNTS = Counts()
+
+
+class Groups:
+    """A text embedder in whose embedding the words of a group are alike."""
+
+    name = "groups"
+
+    def embed(self, samples: Samples) -> Tensor:
+        rows = count(samples.texts)
+        of_groups = torch.stack([rows[:, [ENGLISH.index(w) for w in group]].sum(1) for group in GROUPS], 1)
+        return torch.cat([of_groups, 0.2 * rows], 1) + 0.01
+
+
+def explain(
+    tmp_path: Path, speaker: Speaker, texts: Sequence[str] = TEXTS, embedder: Any = COUNTS, **options: Any
+) -> Explanation:
+    samples = Samples("text", tuple(texts), tuple(f"t/{i}" for i in range(len(texts))))
     data = LiveData(samples, "yes", None, ENGLISH)
     task = Task(
         classifier=TorchClassifier(Bag(), ("no", "yes"), preprocess=count, modality="text", default_layer="hidden"),
@@ -104,7 +123,8 @@ def explain(tmp_path: Path, speaker: Speaker, **options: Any) -> Explanation:
         seed=0,
         vocabulary=words_of(samples),
         generator=speaker,
-        model=lambda role: {"text-embedder": Counts()}[role],
+        model=lambda role: {"text-embedder": embedder}[role],
+        roles=("text-embedder",) if embedder else (),
         workdir=tmp_path,
     )
     return Rlpo(Options(**{"steps": 6, "n": 6, "negatives": 8, "shown": 4, "policy": "random", **options})).explain(
@@ -190,3 +210,46 @@ def test_a_step_without_words_pays_nothing_and_is_marked_in_the_trace(tmp_path: 
     assert [row["rule"] == NO_WORDS for row in found.trace] == [False, True, False, False, False, False]
     assert found.trace[1]["reward"] == 0.0
     assert not found.trace[1]["updated"]
+
+
+def test_one_text_is_explained_with_a_note_of_what_it_cannot_tell(tmp_path: Path) -> None:
+    found = explain(tmp_path, Speaker(), ["a superb film on monday"])
+    assert found.concepts[0].name == "superb"
+    assert {c.name for c in found.concepts} == {"superb", "film", "monday"}
+    assert all(c.local is not None and c.local.shape == (1,) for c in found.concepts)
+    assert found.notes[0].startswith("one text is explained: for it each CAV has a TS of 0 or 1")
+
+
+def test_lists_that_are_no_synonyms_are_flagged_in_evidence_note_and_page(tmp_path: Path) -> None:
+    speaker = Speaker()
+    generate = speaker.generate
+
+    def wrong_for_film(prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
+        return replace(generate(["unheard" if p == "film" else p for p in prompts], seeds, adapter))
+
+    speaker.generate = wrong_for_film  # type: ignore[method-assign]
+    found = explain(tmp_path, speaker, embedder=Groups(), update=False, dedup=1.0)
+    by_name = {c.name: c for c in found.concepts}
+    assert by_name["superb"].evidence["near_words"] == 1
+    assert by_name["film"].evidence["near_words"] == 0
+    assert {name for name, c in by_name.items() if c.evidence["weak_list"]} == {"film"}
+    assert any(note.startswith("1 of 8 lists are weak: by the text embedding") for note in found.notes)
+    lines = {one.name: one.line for one in highlight(found, Samples("text", TEXTS, tuple(map(str, range(5))))).concepts}
+    assert lines["film"].endswith(" [weak list]")
+    assert not lines["superb"].endswith("]")
+
+
+def test_lists_are_not_checked_without_an_embedder_and_a_note_says_so(tmp_path: Path) -> None:
+    prompts = ("superb", "film")
+    found = explain(tmp_path, Speaker(), embedder=None, prompts=prompts, state="activations")
+    assert "weak_list" not in found.concepts[0].evidence
+    assert any("was not checked: no text embedder is named" in note for note in found.notes)
+
+
+def test_words_are_near_by_their_rank_among_random_words_whatever_the_scale() -> None:
+    random = ENGLISH[len(WORDS) :]
+    lists = [("great", "fine"), ("film", "monday"), ("great", random[0]), ()]
+    seeds = ("superb", "superb", "superb", "superb")
+    for scale in (1.0, 100.0):
+        found = share_near(lambda x, by=scale: by * Groups().embed(x), seeds, lists, random)
+        assert found == [1.0, 0.0, 0.5, 0.0]

@@ -207,6 +207,16 @@ def test_only_so_many_words_are_kept(untrained: Path) -> None:
     assert g.generate(["bland"], [0]).texts == ("dull, flat",)
 
 
+def test_a_prompt_that_is_too_long_gets_no_list_and_is_counted(untrained: Path) -> None:
+    g = scripted(untrained, "dull, flat", end=True)
+    long = "word " * 600
+    assert g.notes == ()
+    drawn = g.generate(["bland", long, long], [0, 1, 2])
+    assert drawn.texts == ("dull, flat", "", "")
+    assert g.notes[0].startswith("1 prompt(s) got no list, because the question about them is longer than the ")
+    assert g.notes[0].endswith("such as 'word word word word word word word word ...'")
+
+
 def test_requests_that_cannot_be_right(generator: MistralGenerator) -> None:
     with pytest.raises(UsageError, match="0 prompts and 0 seeds"):
         generator.generate([], [])

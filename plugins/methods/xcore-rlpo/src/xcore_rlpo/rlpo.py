@@ -31,7 +31,7 @@ from xcore.contract import (
 )
 from xcore.models.presence import assembled, presence
 from xcore.pretrained.adapters import save_adapter
-from xcore_rlpo import seed_prompts
+from xcore_rlpo import lists, seed_prompts
 from xcore_rlpo.algorithm import ASK, PICK, RANK, SHOW, Encoder, Search, States, anc, entropy, icv, noise, stream
 from xcore_rlpo.options import Options
 from xcore_rlpo.policy import Dqn, Policy, RandomPolicy, RoundRobin
@@ -115,6 +115,7 @@ class Rlpo:
         shown = self._with_samples(search, concepts) if concepts else []
         if not shown:
             raise _no_words_left(sum(search.updates))
+        shown, list_notes = _with_lists_checked(task, shown, o.n, o.negatives, render)
         mapped, map_notes = self._with_maps(task, probe, shown)
         files, followed = follow(task, search)
         if search.adapter is not None:
@@ -136,6 +137,7 @@ class Rlpo:
                 *_search_notes(search),
                 *found.notes,
                 *_dropped_note(found, shown),
+                *list_notes,
                 *map_notes,
             ),
             cost=Cost(
@@ -199,6 +201,18 @@ class Rlpo:
             return found
         places = _located(task.model("localiser"), task.samples, concepts[: o.maps])
         return assembled(concepts, found.strength, found.strength_is, dict(enumerate(places)), task.samples)
+
+
+def _with_lists_checked(
+    task: Task, concepts: list[Concept], n: int, negatives: int, render: str
+) -> tuple[list[Concept], list[str]]:
+    """The concepts, those of texts with whether the words of their lists are near the seed word (`lists.flagged`)."""
+    if task.samples.modality != "text":
+        return concepts, []
+    if "text-embedder" not in task.roles:
+        return concepts, ["whether the lists are synonyms was not checked: no text embedder is named"]
+    texts = [text for i in range(negatives) for text in task.random_set(n, i, render).texts]
+    return lists.flagged(concepts, task.model("text-embedder").embed, texts)
 
 
 def _located(localiser: Localiser, samples: Samples, concepts: Sequence[Concept]) -> list[Tensor]:

@@ -154,7 +154,8 @@ def most_frequent_words(samples: Samples, n: int = WORDS_SHOWN) -> tuple[str, ..
     """The n words that a generator of texts gave in the most samples; () for images.
 
     Of `SEVERAL` samples or more, words that only one has are left out, unless fewer than two would be left: a language
-    model now and then writes a word that is none. Ties are in alphabetical order. The words come from ``samples.meta["words"]``, one list for each sample.
+    model now and then writes a word that is none. Ties are in alphabetical order. The words come from
+    ``samples.meta["words"]``, one list for each sample.
     """
     lists = samples.meta.get("words", ()) if samples.modality == "text" else ()
     counts = Counter(word for words in lists for word in set(words))

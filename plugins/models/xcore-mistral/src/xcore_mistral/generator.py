@@ -33,6 +33,10 @@ def from_gguf(options: Options | None, argument: str) -> MistralGenerator:
     return MistralGenerator(gguf_source(argument), options, name=f"gguf:{argument}")
 
 
+class _TooLong(UsageError):
+    """The question about a word is longer than the model reads."""
+
+
 class MistralGenerator:
     """A causal language model of transformers as a generator of synonym lists (protocol `xcore.contract.Generator`).
 
@@ -64,6 +68,7 @@ class MistralGenerator:
         self.asker = Asker(tokenizer, _ends(self.model, tokenizer, self.name), self.options)
         config = self.model.config.get_text_config()
         self._limit: int | None = getattr(config, "max_position_embeddings", None)
+        self._too_long: set[str] = set()
         self._lora: Lora | None = None
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
@@ -78,16 +83,17 @@ class MistralGenerator:
 
         Returns
         -------
-        n texts: the words of the parsed list joined by ", ", or "" if no answer had a usable word. `meta` holds the
+        n texts: the words of the parsed list joined by ", ", or "" if no answer had a usable word or the prompt is
+        longer than the model reads (see `notes`). `meta` holds the
         tuples of length n "prompt", "seed", "words" (a tuple for each sample) and "answer" (what the model wrote).
         """
         check_seeds(self.name, prompts, seeds)
-        tokens = {word: self._prompt(word) for word in dict.fromkeys(prompts)}
+        tokens = self._questions(prompts)
         draws = torch.stack([self._draws(word, seed) for word, seed in zip(prompts, seeds, strict=True)])
         answers, words = [""] * len(prompts), [()] * len(prompts)  # type: list[str], list[tuple[str, ...]]
         self._put(adapter)
-        rows = list(range(len(prompts)))
-        for attempt in range(self.options.tries):
+        rows = [i for i, word in enumerate(prompts) if word in tokens]
+        for attempt in range(self.options.tries if rows else 0):
             written = sample(
                 self.model,
                 [tokens[prompts[i]] for i in rows],
@@ -150,12 +156,37 @@ class MistralGenerator:
             lora.switch(False)
         return result, {**figures, "pairs": float(len(pairs))}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the prompts so far: those that were not asked about, because they are too long."""
+        if not self._too_long:
+            return ()
+        longest = max(self._too_long, key=len)
+        return (
+            f"{len(self._too_long)} prompt(s) got no list, because the question about them is longer than the "
+            f"{self._limit} tokens that {self.name} reads, such as '{longest[:40]}...'",
+        )
+
+    def _questions(self, prompts: Sequence[str]) -> dict[str, list[int]]:
+        """The tokens of the question about each prompt that is not too long; raises `UsageError` if all are."""
+        found: dict[str, list[int]] = {}
+        refused: UsageError | None = None
+        for word in dict.fromkeys(prompts):
+            try:
+                found[word] = self._prompt(word)
+            except _TooLong as error:
+                self._too_long.add(word)
+                refused = error
+        if refused is not None and not found:
+            raise refused
+        return found
+
     def _prompt(self, word: str) -> list[int]:
         if not word.strip():
             raise UsageError(f"{self.name} was asked for synonyms of an empty prompt", "give a word or a short phrase")
         tokens = self.asker.prompt(word)
         if self._limit and len(tokens) + self.options.max_new_tokens > self._limit:
-            raise UsageError(
+            raise _TooLong(
                 f"the question about {word[:40]!r} has {len(tokens)} tokens and its answer up to "
                 f"{self.options.max_new_tokens}, but {self.name} reads {self._limit}",
                 "shorten the question or the examples, or lower max_new_tokens",

@@ -49,6 +49,15 @@ class SentenceEmbedder:
         self._model.to(self._device)
         self._batch = options.batch_size
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the texts so far: how many were longer than the model reads."""
+        if not self._tokens.cut:
+            return ()
+        number = "1 text is" if len(self._tokens.cut) == 1 else f"{len(self._tokens.cut)} texts are"
+        limit = f"the {self._tokens.max_length} tokens that {self.name} reads"
+        return (f"{number} longer than {limit}; the rest has no part in the embedding",)
+
     def embed(self, samples: Samples) -> Tensor:
         """Embeddings (n, d) float32 on the CPU, not normalised; that of a text does not depend on the other texts."""
         texts = samples.texts

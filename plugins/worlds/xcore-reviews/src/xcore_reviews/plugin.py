@@ -56,6 +56,7 @@ def register_generators(register: Register) -> None:
         summary="a small Mistral that lists synonyms of the words of reviews and of WordNet",
         options="xcore_reviews.options:MistralOptions",
         fingerprint="xcore_reviews.plugin:mistral_fingerprint",
+        own_data=True,
         modalities=("text",),
     )
 
