@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import xcore
 from xcore.contract import NotApplicable, Samples, UsageError
-from xcore.models.classifiers import TorchClassifier, as_classifier
+from xcore.models.classifiers import FunctionClassifier, TorchClassifier, as_classifier
 from xcore.models.modules import plain, weights_state
 from xcore.models.outputs import probabilities, scores_of
 from xcore.models.torch_model import CannotRun
@@ -469,6 +469,15 @@ def test_networks_that_end_in_probabilities_are_told(change: Any, outputs: int, 
     if outputs == 1:
         torch.testing.assert_close(y.sum(1), torch.ones(len(y)))
     assert not any("ends in" in note for note in opened(net()).notes)
+
+
+def test_a_function_that_gives_probabilities() -> None:
+    shares = FunctionClassifier(lambda x: x.mean((2, 3)).softmax(1), NAMES)
+    scores = FunctionClassifier(lambda x: x.mean((2, 3)), NAMES)
+    y = shares.logits(pictures())
+    assert torch.equal(probabilities(y, scores_of(shares)), y)
+    scores.logits(pictures())
+    assert scores_of(scores) == "exclusive"
 
 
 # -------------------------------------------------------- results that depend on the batch, or differ from call to call

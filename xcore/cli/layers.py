@@ -115,7 +115,7 @@ def _rows(classifier: Classifier, samples: Samples) -> list[dict[str, Any]]:
         if name in found and found[name].layout is not None:
             info = found[name]
             shape, layout, lowest = list((info.shape or ())[1:]), info.layout, info.lowest
-            shape = [shape[2], *shape[:2]] if info.last else shape
+            shape = [shape[2], *shape[:2]] if info.last else shape[::-1] if info.first else shape
         else:
             probe = classifier.open(name)
             a = probe.activations(samples)

@@ -374,6 +374,9 @@ class FunctionClassifier:
         self.modality: Modality = modality
         self.classes: tuple[str, ...] = checked_classes(classes)
         self.aliases = _aliases(self.classes, classes, None)
+        self.scores: Scores = "exclusive"
+        """"probabilities" as long as all scores so far are: none is negative and every row adds up to 1."""
+        self._normal = True
         self._function = function
         self.batch_size = batch_size
         self._cache = TensorCache(cache_mb * 2**20)
@@ -386,6 +389,9 @@ class FunctionClassifier:
         if kept is None:
             kept = torch.cat([self._call(x.data[i : i + self.batch_size]) for i in range(0, len(x), self.batch_size)])
             check_numbers(kept, x, "scores")
+            normal = bool((kept >= 0).all()) and bool(((kept.sum(1) - 1).abs() < 1e-3).all())
+            self._normal = self._normal and normal and kept.shape[1] > 1
+            self.scores = "probabilities" if self._normal else "exclusive"
             self._cache.put(x.digest, kept)
         return kept
 
