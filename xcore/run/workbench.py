@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cachetools import LRUCache
 
 from xcore.base.digests import digest
-from xcore.base.errors import MissingError, PluginError, UsageError, unknown
+from xcore.base.errors import MissingError, UsageError, XcoreError, unknown
 from xcore.contract.protocols import Classifier, Dataset, Generator, Progress, Run, Task
 from xcore.contract.samples import Samples
 from xcore.contract.types import Cell, Explanation, Ref, Split, Truth
@@ -195,10 +194,7 @@ class Workbench:
                 "put their samples together, or leave one of them out",
             )
         self._heldout_class(cell)
-        with suppress(PluginError):  # a method that cannot even be made fails in its own cell
-            method = self.component("explainer", cell.method)
-            if hasattr(method, "check") and data.modality in self.registry.find("explainer", cell.method)[0].modalities:
-                method.check(data)
+        self._check_method(cell, data)
         if classifier.modality != data.modality:
             raise UsageError(
                 f"classifier {cell.classifier} reads {classifier.modality}s, "
@@ -206,6 +202,15 @@ class Workbench:
             )
         if cell.layer and cell.layer not in classifier.layers:
             classifier.open(cell.layer)  # a layer need not be listed to be opened; raises for one that is not there
+
+    def _check_method(self, cell: Cell, data: Dataset) -> None:
+        """Raise what the method of a cell has against the data, if it reads such samples and looks at them first."""
+        try:
+            method = self.component("explainer", cell.method)
+        except XcoreError:  # a method that cannot even be made fails in its own cell
+            return
+        if hasattr(method, "check") and data.modality in self.registry.find("explainer", cell.method)[0].modalities:
+            method.check(data)
 
     def _called(self, ref: Ref, cell: Cell) -> list[str]:
         """The classes of a data set that are the class of a cell for the classifier."""

@@ -171,10 +171,11 @@ class Store:
         try:
             yield
         finally:
-            if not known and self._is_empty():
+            empty = not known and self._is_empty()
+            if empty:
                 self._remove_locks()
             lock.release()
-            for path in self._new:
+            for path in self._new if empty else ():
                 with suppress(OSError):  # something is in it
                     path.rmdir()
 
