@@ -82,9 +82,10 @@ class BenchResult:
     def __repr__(self) -> str:
         """One line: the rows of a run may fill pages."""
         sections = self.table.sections
+        classes = len({section.cls for section in sections})
         methods = len({row.label for section in sections for row in section.rows})
         done = len(self.result.outcomes) - self.result.count("failed") - self.result.count("skipped")
-        of = f"{methods} method{'' if methods == 1 else 's'}, {len(sections)} class{'' if len(sections) == 1 else 'es'}"
+        of = f"{methods} method{'' if methods == 1 else 's'}, {classes} class{'' if classes == 1 else 'es'}"
         said = f"{of}, {done} of {len(self.result.outcomes)} cells done"
         return f"<bench {self.suite!r}: {said}, in {self.path}>"
 

@@ -158,21 +158,21 @@ def _maps(
 def _strengths(
     presence: Presence, strengths: np.ndarray[Any, Any], samples: Samples | None, names: list[str]
 ) -> Figure:
-    """A bar for each concept in each sample."""
+    """A bar for each sample. Concepts stand side by side with a scale each, since they have none in common."""
     n, k = strengths.shape
-    figure, ax = _one(None, (5.4, 1.0 + 0.16 * n * (k + 1)))
-    width = 0.8 / k
-    for column, name in enumerate(names):
-        at = [row + (column - (k - 1) / 2) * width for row in range(n)]
-        ax.barh(at, strengths[:, column], height=width * 0.9, label=name)
+    figure = _new((2.0 + 1.7 * k, 1.1 + 0.3 * n))
+    axes = figure.subplots(1, k, sharey=True, squeeze=False)[0]
     ids = [str(row) for row in range(n)] if samples is None else [_shown_sample(samples, row) for row in range(n)]
-    ax.set_yticks(range(n), ids, fontsize=8)
-    ax.invert_yaxis()
-    ax.axvline(0, color=_ink(), linewidth=0.8)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    ax.set_xlabel(_wrapped(f"strength: {visible(presence.strength_is)}", 44))
-    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    for column, ax in enumerate(axes):
+        values = strengths[:, column]
+        ax.barh(range(n), values, height=0.66, color=["C1" if value < 0 else "C0" for value in values])
+        ax.set_title(names[column], fontsize=9, loc="left")
+        ax.axvline(0, color=_ink(), linewidth=0.8)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+    axes[0].set_yticks(range(n), ids, fontsize=8)
+    axes[0].invert_yaxis()
+    figure.supxlabel(_wrapped(f"strength: {visible(presence.strength_is)}"), fontsize=10)
     return figure
 
 
