@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections import OrderedDict, namedtuple
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -764,3 +766,10 @@ def test_linear_layers_over_positions_do_not_turn_tokens(layer: str, order: tupl
     module, x = Mixer().eval(), pictures(side=7)
     probe = opened(module, input_size=7).open(layer)
     torch.testing.assert_close(probe.activations(x), raw(module, layer, x).permute(order))
+
+
+def test_the_example_of_the_page_about_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).parents[2] / "docs" / "networks.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, "docs/networks.md", "exec"), {"model": net(outputs=1), "images": pictures().images})
+    assert "'dog', and 'cat' has minus it" in capsys.readouterr().out
