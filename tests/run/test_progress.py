@@ -1,4 +1,4 @@
-"""What stderr says while a command runs: a line a cell, of the steps now and then, and of phases where few cells run."""
+"""What stderr says while a command runs: a line for a cell, for its steps now and then, and for phases if asked."""
 
 from __future__ import annotations
 
