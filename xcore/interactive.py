@@ -244,6 +244,7 @@ def open(
     UsageError, MissingError
         The reference is not known, its weights are not there, or an option does not exist.
     """
+    let_waiting_threads_sleep(warn=False)  # the first call of a session may load torch
     from xcore.inputs.images import Framing
     from xcore.models.classifiers import as_classifier
 
@@ -287,6 +288,7 @@ def data(ref: str | Ref, *, plugins: Sequence[str | Path] = (), **options: Any) 
     UsageError, MissingError
         The reference is not known, there is nothing to read, or an option does not exist.
     """
+    let_waiting_threads_sleep(warn=False)  # the first call of a session may load torch
     wanted = as_ref(ref)
     if wanted is None:
         raise UsageError(f"{type(ref).__name__} is no reference of a data set", "pass a string such as 'folder:DIR'")

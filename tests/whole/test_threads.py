@@ -47,3 +47,13 @@ def test_bench_warns_where_it_is_too_late():
     assert "spin None" in done.stdout
     assert "set GOMP_SPINCOUNT=1000 before Python starts" in done.stderr
     assert "SPINCOUNT" not in run(f"import torch\n{BENCH}", OMP_WAIT_POLICY="PASSIVE").stderr
+
+
+def test_what_xcore_itself_loads_first_is_in_time():
+    done = run("""
+import xcore
+data, model = xcore.data("minizoo"), xcore.open("minizoo/clean")
+xcore.explain("noise", model, data, target="zebra", n=4)
+""")
+    assert "spin 1000" in done.stdout
+    assert "SPINCOUNT" not in done.stderr

@@ -16,12 +16,14 @@ USERS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """Environment variables by which users choose for themselves how long threads wait."""
 
 
-def let_waiting_threads_sleep() -> None:
-    """Shorten the spinning, unless the user chose otherwise; warn where torch is loaded already."""
+def let_waiting_threads_sleep(warn: bool = True) -> None:
+    """Shorten the spinning, unless the user chose otherwise; warn where torch is loaded already, if `warn`."""
     if any(name in os.environ for name in USERS):
         return
     if "torch" not in sys.modules:
         os.environ["GOMP_SPINCOUNT"] = SPIN
+        return
+    if not warn:
         return
     warnings.warn(
         "torch was imported before xcore.bench, so its threads spin for long while they wait, which slows down "
