@@ -624,6 +624,15 @@ class Tokens(First):
         return self.fc(self.block(self.stem(x).flatten(2).transpose(1, 2)).mean(1))
 
 
+class OwnNorm(Tokens):
+    """Tokens with a norm over the channels that is written out, as in language models."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[-2:] == (7, 7)
+        a = self.block(self.stem(x).flatten(2).transpose(1, 2))
+        return self.fc((a * torch.rsqrt(a.pow(2).mean(-1, keepdim=True) + 1e-6))[:, 0])
+
+
 class ChannelsOfTokens(Tokens):
     """Tokens with the channels first, (n, C, T), as a convolution over a sequence has them."""
 
@@ -654,6 +663,7 @@ def raw(module: nn.Module, layer: str, x: Samples) -> Tensor:
         (Last, "block", (0, 3, 1, 2)),
         (Last, "block.1", (0, 3, 1, 2)),
         (Tokens, "block", (0, 1, 2)),
+        (OwnNorm, "block", (0, 1, 2)),
         (ChannelsOfTokens, "block", (0, 2, 1)),
     ],
 )

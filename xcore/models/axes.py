@@ -29,7 +29,7 @@ _KEEPS = """
     roll masked_fill where nan_to_num layer_norm rms_norm linear softmax normalize bernoulli_
 """
 """Functions whose result has the axes of the arguments of its rank."""
-_POOLS = frozenset(["mean", "sum", "amax", "amin", "max", "logsumexp", "std", "var"])
+_POOLS = frozenset(["mean", "sum", "amax"])
 
 
 class AxesMode(TorchFunctionMode):
@@ -93,6 +93,8 @@ class AxesMode(TorchFunctionMode):
                         self._link(other, tensor, turned=False)
 
     def _pooled(self, tensor: Tensor, args: Any, kwargs: Mapping[str, Any]) -> None:
+        if tensor.ndim == 3 and (kwargs.get("keepdim") or True in args[2:3]):
+            return  # a norm over the channels takes its mean so, too
         dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
         dims = [dims] if isinstance(dims, int) else dims
         if not isinstance(dims, Sequence) or not all(isinstance(d, int) for d in dims):
