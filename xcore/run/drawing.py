@@ -51,9 +51,10 @@ def few_words_note(vocabulary: Sequence[str], phrases: Sequence[str]) -> list[st
     """Tell where random words come from if the texts have few of their own."""
     if len(phrases) == len(vocabulary):
         return []
+    few = f"only {len(vocabulary)}" if vocabulary else "no"
+    more = len(phrases) - len(vocabulary)
     return [
-        f"the texts have {len(vocabulary)} word(s) to draw random lists of, so that {len(phrases) - len(vocabulary)} "
-        "words of other texts or of everyday things are drawn, too"
+        f"the data have {few} words to draw random lists of; {more} words of other texts and everyday things are added"
     ]
 
 
