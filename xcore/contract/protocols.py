@@ -52,7 +52,8 @@ class Classifier(Protocol):
     A classifier of images may also have an attribute `framing` (`xcore.inputs.images.Framing`): how a picture of any
     size becomes its input, which data sets read their files by. Any classifier may have `aliases`: a mapping from a
     class to its other names, such as synonyms or a synset id (see `xcore.inputs.class_names`), and an attribute
-    `batch_size` that can be set: how many samples it sends through the model at once.
+    `batch_size` that can be set: how many samples it sends through the model at once; `notes`: what a reader must know
+    of it, one line each; and `scores`, which says what its logits are (see `xcore.models.outputs`).
     """
 
     modality: Modality
