@@ -85,10 +85,30 @@ def test_files_of_others_are_neither_mixed_with_nor_removed(tmp_path):
     outside = tmp_path / "precious.png"
     outside.write_text("mine")
     listed = json.loads((root / "pictures.json").read_text())["files"]
-    (root / "pictures.json").write_text(json.dumps({"files": [*listed, "../precious.png", str(outside)]}))
+    more = [*listed, "../precious.png", str(outside)]
+    (root / "pictures.json").write_text(json.dumps({"written_by": "xcore", "files": more}))
     write_pictures(root, [cell()], [None])
     assert files(root) == {"concepts/note.txt", "pictures.json"}
     assert outside.exists()
+
+
+@pytest.mark.parametrize("text", ['{"files": ["mine.png"]}', '["mine.png"]', "mine.png"])
+def test_a_list_that_someone_else_wrote_is_neither_followed_nor_replaced(text, tmp_path):
+    record(tmp_path, "mine.png")
+    (tmp_path / "pictures.json").write_text(text)
+    with pytest.raises(UsageError, match=r"pictures\.json was not written by xcore"):
+        bench(["noise"], out=tmp_path, **KEYS)
+    assert files(tmp_path) == {"mine.png", "pictures.json"}
+    assert (tmp_path / "pictures.json").read_text() == text
+
+
+def test_a_picture_of_the_method_does_not_replace_a_file_of_that_name(tmp_path):
+    root, made = tmp_path / "run", record(tmp_path / "made", "concepts.png", "files/bars.png")
+    record(root, "bars.png")
+    with pytest.raises(UsageError, match=r"bars\.png was not written by xcore"):
+        write_pictures(root, [cell()], [made])
+    assert files(root) == {"bars.png"}
+    assert (root / "bars.png").read_text() == "run bars.png"
 
 
 def test_a_request_is_refused_before_it_puts_pictures_among_files_of_others(tmp_path):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +23,8 @@ from xcore.contract.types import Cell
 from xcore.report.pictures import STRIPS
 
 LIST = "pictures.json"
+WRITER = "xcore"
+"""What the list says it was written by. Without this it is a file of someone else, and nothing in it is removed."""
 SEVERAL = "pictures"
 """Folder of the pictures of a run of several explanations."""
 OF_ONE = ("concepts.png", "maps.png", "marked.png", STRIPS)
@@ -48,14 +50,21 @@ def folders(cells: Sequence[Cell]) -> list[str]:
 
 
 def check_free(root: Path, cells: Sequence[Cell]) -> None:
-    """Raise `UsageError` if what stands where the pictures of these cells go was not written by xcore."""
+    """Raise `UsageError` if what stands where the pictures of these cells go was not written by xcore.
+
+    What a method itself will draw is not known before it has run; `write_pictures` checks that.
+    """
     ours = {PurePosixPath(name).parts[0] for name in _listed(root)}
     for name in (SEVERAL,) if len(cells) > 1 else OF_ONE:
         if (root / name).exists() and name not in ours:
-            raise UsageError(
-                f"{root / name} was not written by xcore, which writes pictures there",
-                "move it away, or choose another folder with --out",
-            )
+            raise _foreign(root / name)
+
+
+def _foreign(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} was not written by xcore, which writes pictures there",
+        "move it away, or choose another folder with --out",
+    )
 
 
 def write_pictures(root: Path, cells: Sequence[Cell], records: Sequence[Path | None]) -> list[list[Path]]:
@@ -85,13 +94,16 @@ def write_pictures(root: Path, cells: Sequence[Cell], records: Sequence[Path | N
     ]
     before = _listed(root)
     every = {name: path for own in copies for name, path in own.items()}
-    write_json(root / LIST, {"files": sorted({*before, *every})})  # first: what is written must be known as ours
+    for name in every:
+        if (root / name).exists() and name not in before:
+            raise _foreign(root / name)
+    _list(root, {*before, *every})  # first: what is written must be known as ours
     _remove(root, [name for name in before if name not in every])
     for name, path in every.items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    write_json(root / LIST, {"files": sorted(every)})
+    _list(root, every)
     return [[root / name for name in own] for own in copies]
 
 
@@ -122,11 +134,21 @@ def _of_record(record: Path) -> Iterator[tuple[str, Path]]:
             yield (f"files/{name}" if name.partition("/")[0] in OF_ONE else name), picture
 
 
+def _list(root: Path, names: Iterable[str]) -> None:
+    write_json(root / LIST, {"written_by": WRITER, "files": sorted(names)})
+
+
 def _listed(root: Path) -> list[str]:
     """The files that were written before, relative to the run; those that would lie outside of it are none of ours."""
-    if not (root / LIST).is_file():
+    if not (root / LIST).exists():
         return []
-    names = map(str, read_json(root / LIST, ("files",))["files"])
+    try:
+        about = read_json(root / LIST, ("written_by", "files"))
+    except UsageError:
+        raise _foreign(root / LIST) from None
+    if about["written_by"] != WRITER:
+        raise _foreign(root / LIST)
+    names = map(str, about["files"])
     return [name for name in names if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts]
 
 
