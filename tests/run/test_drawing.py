@@ -81,10 +81,10 @@ def test_all_else_is_that_of_the_generator() -> None:
     assert generator.notes == ("2 prompts",)
 
 
-def test_pictures_without_a_vocabulary_are_drawn_of_everyday_attributes() -> None:
+def test_without_a_vocabulary_everyday_attributes_are_drawn() -> None:
     assert drawn_phrases((), "image") == EVERYDAY
     assert drawn_phrases(("a", "b"), "image") == ("a", "b")
-    assert drawn_phrases((), "text") == ()
+    assert drawn_phrases((), "text") == EVERYDAY
 
 
 def test_a_few_everyday_attributes_are_of_every_kind() -> None:

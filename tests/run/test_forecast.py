@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from xcore.cli.main import main
-from xcore.run import forecast
-from xcore.run.forecast import STEPS, Amount, Probe, Seen, Tick, assemble, finished_and_kinds, rest, whole
+from xcore.run import probe
+from xcore.run.forecast import STEPS, Amount, Seen, Tick, assemble, rest, whole
 from xcore.run.plan import make_plan
+from xcore.run.probe import Probe, finished_and_kinds
 from xcore.run.workbench import Workbench
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
@@ -64,17 +65,15 @@ def measured(tmp_path, monkeypatch):
     from xcore.api import request
     from xcore.registry import load_registry
 
-    monkeypatch.setattr(forecast, "PATIENCE", 0.5)
+    monkeypatch.setattr(probe, "PATIENCE", 0.5)
 
     def measure(methods, **keys):
         registry = load_registry(FILES)
         about = {"data": "toy", "classifiers": ["toy-net"], "generator": "painter", "metrics": [], **keys}
         plan = make_plan(request(methods, "", about, registry), registry)
-        for name in ("empty", "probe"):
-            (tmp_path / name).mkdir()
-        _, kinds = finished_and_kinds(plan, registry, tmp_path / "run", tmp_path / "empty", False)
-        probe = Probe(plan, registry, tmp_path / "probe", lambda *about: None, lambda text: None)
-        found = probe.measure(kinds)
+        _, kinds = finished_and_kinds(plan, registry, tmp_path / "run", False)
+        assert not (tmp_path / "run").exists()
+        found = Probe(plan, registry, tmp_path / "probe", lambda *about: None, lambda text: None).measure(kinds)
         return assemble(kinds, found, plan, Amount())[0], found
 
     return measure
@@ -119,7 +118,7 @@ def test_a_pool_that_is_drawn_in_part_counts_as_a_whole_and_once(measured, monke
         return Samples("image", torch.rand(n, 3, 16, 16), tuple(map(str, range(n))))
 
     monkeypatch.setattr("xcore.run.workbench.generate_pool", draw)
-    monkeypatch.setattr(forecast, "LONG", 0.1)
+    monkeypatch.setattr(probe, "LONG", 0.1)
     total, found = measured(["pooling"], classes=["red", "blue"], seeds=[0, 1])
     assert total.likely.drawn == 120
     assert found["probe"]["drawn"] == 24

@@ -71,7 +71,9 @@ def test_few_words_are_joined_by_everyday_ones_and_many_are_not():
     assert drawn_phrases(few, "text", many) == (*few, *many)
     assert drawn_phrases(few, "image", many) == few
     assert few_words_note(many, many) == []
-    assert few_words_note(few, drawn_phrases(few, "text"))[0].startswith("the data have only 2 words to draw random lists of")
+    assert few_words_note(few, drawn_phrases(few, "text"))[0].startswith(
+        "the data have only 2 words to draw random lists of"
+    )
 
 
 def test_one_string_is_one_text():

@@ -85,10 +85,6 @@ def test_generated_sets_come_from_disjoint_seeds():
 def test_one_clear_line_where_it_cannot_be():
     with pytest.raises(MissingError, match="generator"):
         make()(5, 0, "generated:x")
-    speaker = Painter()
-    speaker.modality = "text"
-    with pytest.raises(MissingError, match="vocabulary"):
-        make(generator=speaker, vocabulary=())(5, 0, "generated:x")
     with pytest.raises(
         NotApplicable, match=r"larger than its pool of 50 \(ask for sets of 49 or fewer, by the option n\)"
     ):

@@ -97,7 +97,7 @@ def offline(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-BENCH = ("bench", "--methods", "rlpo", "--seeds", "1", "--metrics", "TS,CS,recovery", "--controls", "")
+BENCH = ("bench", "--methods", "rlpo", "--seeds", "1", "--controls", "")
 EXPLAIN = ("explain", "rlpo")
 Run = Callable[..., list[dict[str, Any]]]
 
@@ -110,7 +110,16 @@ def command(tmp_path, monkeypatch, capsys) -> Run:
         flags = {"data": "reviews", "classifier": "reviews/textcnn", "class": "negative", **refs}
         words = [w for flag, value in flags.items() for w in (f"--{flag}", value)]
         words += [f"--set={name}.{key}={value}" for name, options in SMALL.items() for key, value in options.items()]
-        words += ["--model", "text-embedder=reviews/embedder", "--samples", "12", "--out", str(tmp_path / "run")]
+        words += [
+            "--model",
+            "text-embedder=reviews/embedder",
+            "--samples",
+            "12",
+            "--metrics",
+            "TS,CS,recovery",
+            "--out",
+            str(tmp_path / "run"),
+        ]
         monkeypatch.setattr("sys.argv", ["xcore", *verb, *words, "--json"])
         with pytest.raises(SystemExit) as left:
             main()

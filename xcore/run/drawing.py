@@ -147,11 +147,6 @@ def generate_pool(generator: Generator, vocabulary: Sequence[str], start_seed: i
     """
     import numpy as np
 
-    if not vocabulary:
-        raise MissingError(
-            "random sets of generated samples need phrases to draw, and the data set has no vocabulary",
-            "name another data set",
-        )
     rng = np.random.default_rng(start_seed)
     prompts = [vocabulary[i] for i in rng.integers(len(vocabulary), size=n)]
     drawn = generator.generate(prompts, [start_seed + i for i in range(n)])

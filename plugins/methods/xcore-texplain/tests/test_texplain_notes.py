@@ -122,7 +122,7 @@ def test_training_shows_its_progress(
     done = run(*train_command, "--steps", "5", "--out", str(tmp_path / "bars"))
     assert done.exit_code == 0, done.output
     assert "training at " in shown.getvalue()
-    assert "step 5/5  translator, loss " in shown.getvalue()
+    assert "step 5 of 5  translator, loss " in shown.getvalue()
     assert "training at " not in done.stderr
 
 

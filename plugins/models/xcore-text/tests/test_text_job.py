@@ -58,7 +58,7 @@ def test_tcav_explains_a_textcnn_on_a_table(
         main()
     assert not left.value.code
     said = "".join(capsys.readouterr())
-    assert "texts are longer than the 12 words" in said
+    assert "longer than the 12 words" in said
     assert "2 input(s)" in said
     records = [json.loads(p.read_text()) for p in (root / "out").rglob("*.json") if "data_notes" in p.read_text()]
     assert len(records) == 1
