@@ -1,7 +1,7 @@
 """Classifiers made from torch modules and Python functions, probes that open them at a layer, and the device.
 
-Public: plugins may import its modules. All of them but `device` and `batches` import torch, which importing this package
-alone does not.
+Public: plugins may import its modules. All of them but `device` and `batches` import torch, which importing this
+package alone does not.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def looking_only() -> Iterator[None]:
 
 
 def may_fetch() -> bool:
-    """Whether models may be fetched; where not, a fingerprint says which of the files behind a component are missing."""
+    """Whether models may be fetched; where not, a fingerprint says which files of a component are missing."""
     return not _looking_only.get()
 
 
