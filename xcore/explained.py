@@ -172,7 +172,8 @@ class Applied(Presence):
 
     def __repr__(self) -> str:
         n, k = self.strength.shape
-        return f"<{k} concepts in {n} samples (strength: {self.strength_is})>"
+        some = f"{n} sample{'' if n == 1 else 's'}"
+        return f"<{k} concept{'' if k == 1 else 's'} in {some} (strength: {self.strength_is})>"
 
     def plot(self, *, concepts: int = 3, samples: int = 6) -> Figure:
         """Draw the samples with the map of each concept over them; without maps, a bar for each concept."""
