@@ -140,15 +140,13 @@ def bench(
     let_waiting_threads_sleep()
     registry = registry or load_registry(plugins)
     wanted = request(methods, suite, keys, registry)
-    path = Path(out or Path("runs") / slug(wanted.name))
     reporter = reporter or Reporter()
     # What plugins print must not end up between our results.
     with contextlib.redirect_stdout(sys.stderr), reporter:
         if reporter.live:
             reporter.note("reading the request")
-        plan = make_plan(wanted, registry, _known(path))
+        plan, path = planned(wanted, out, registry)
         judging = _Judging(plan, registry, keys.get("gates") or (), compare)
-        check_free(path, plan.cells)
         engine = registry.create("engine", plan.engine) if plan.engine else None
         store = Store(path)
         with store.locked():
@@ -226,6 +224,22 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registr
     return wanted
 
 
+def planned(wanted: Suite, out: str | Path, registry: Registry) -> tuple[Plan, Path]:
+    """The plan of a suite and its run directory, in which nothing is written yet.
+
+    Raises
+    ------
+    UsageError, MissingError
+        For the first thing that is wrong with the suite, or that is in the way in the directory.
+    """
+    path = Path(out or Path("runs") / slug(wanted.name))
+    before = path / "run.json"  # an earlier plan there knows the data set
+    known = read_json(before, ("plan",))["plan"].get("facts", {}) if before.is_file() else {}
+    plan = make_plan(wanted, registry, known)
+    check_free(path, plan.cells)
+    return plan, path
+
+
 def _check_own_gates(suite: Suite, registry: Registry) -> None:
     """Refuse a gate of a suite on what the whole suite does not compute; flags may choose less than it holds."""
     gate.check_labels(suite.gates, suite.labels)
@@ -276,13 +290,6 @@ def _changes(about: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif code != now["code"][name]:
             changed.append(f"other code of {name}")
     return changed
-
-
-def _known(run: Path) -> dict[str, Any]:
-    """What an earlier plan in this directory knew of data sets."""
-    path = run / "run.json"
-    facts: dict[str, Any] = read_json(path, ("plan",))["plan"].get("facts", {}) if path.is_file() else {}
-    return facts
 
 
 class _Judging:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from xcore.base.memory import out_of_memory
+from xcore.base.memory import out_of_memory, peak_mb
 from xcore.cli.main import main
 from xcore.contract import UsageError
 from xcore.models import batches
@@ -159,3 +161,10 @@ def test_other_errors_are_no_lack_of_memory():
     assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"))
     with pytest.raises(UsageError, match="choose at least 1"):
         batches.use(0)
+
+
+def test_the_memory_of_a_process_is_not_that_of_the_one_that_began_it():
+    held = bytearray(300 * 2**20)
+    code = "from xcore.base.memory import peak_mb; print(peak_mb())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert 5 < float(found) < 200 < len(held) / 2**20 < peak_mb()

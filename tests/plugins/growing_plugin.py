@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -76,6 +78,17 @@ class Failing:
         raise RuntimeError("it never works")
 
 
+class Killed:
+    """Its process is killed, as by a system whose memory is full."""
+
+    def __init__(self, options: object) -> None:
+        pass
+
+    def explain(self, task: object) -> object:
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
 class Painter:
     """A generator that draws grey pictures."""
 
@@ -117,3 +130,4 @@ def register_explainers(register: Any) -> None:
     register("stepping", Stepping, summary="sleeps in each step", options=Growing, needs=("generator",))
     register("pooling", Pooling, summary="takes a random set", options=Growing)
     register("failing", Failing, summary="fails")
+    register("killed", Killed, summary="is killed")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -56,6 +58,16 @@ def test_the_range_is_wide_where_units_differ():
     even, uneven = (rest(ticks(times, 99), 10) for times in ([0, 1, 2, 3, 4], [0, 1, 2, 2.2, 4]))
     assert even.likely == uneven.likely
     assert uneven.high.seconds - uneven.low.seconds > 3 * (even.high.seconds - even.low.seconds)
+
+
+def test_a_method_that_tells_of_very_many_steps_is_not_slowed_down():
+    watch = probe._Watch(probe.Clock())
+    watch.start(0.05)
+    start = time.perf_counter()
+    for step in range(30_000):
+        watch.step(step, step + 1)
+    assert time.perf_counter() - start < 5
+    assert len(watch.ticks) == 30_000
 
 
 # -- the probe ---------------------------------------------------------------------------------------------------------
@@ -171,3 +183,32 @@ def test_a_network_that_is_missing_is_named_with_the_line_that_fetches_it(monkey
     assert "missing  classifier  far-net:someone/net" in printed
     assert "`hf download someone/net`" in printed
     assert "nothing was measured" in printed
+
+
+def test_a_probe_that_is_killed_is_told_with_what_to_do(monkeypatch, nowhere, capsys):
+    words = ["explain", "killed", *ABOUT, "--class", "red", "--dry-run"]
+    assert run(monkeypatch, *words) == 1
+    assert "the probe was killed, as a system does" in capsys.readouterr().err
+    assert not [path for path in nowhere.rglob("*") if path.name not in ("here", "temporary")]
+
+
+def test_a_probe_ends_and_cleans_up_when_nobody_waits_for_it(tmp_path):
+    folder = tmp_path / "probe"
+    (folder / "run").mkdir(parents=True)
+    code = "import pathlib, sys, time; from xcore.cli import dry_run; "
+    code += "dry_run._end_with_parent(pathlib.Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], **streams) as process:
+        assert process.stdout.read(5) == b"ready"
+        assert folder.exists()
+        process.stdin.close()  # as it is when the other process was killed
+        assert process.wait(20) == 1
+    assert not folder.exists()
+
+
+def test_a_folder_that_a_run_refuses_is_refused_by_its_forecast(monkeypatch, nowhere, capsys):
+    (nowhere / "here" / "red").mkdir()
+    (nowhere / "here" / "red" / "concepts.png").touch()
+    words = ["explain", "toy", *ABOUT, "--class", "red", "--out", "red"]
+    assert run(monkeypatch, *words) == run(monkeypatch, *words, "--dry-run") == 2
+    assert capsys.readouterr().err.count("was not written by xcore") == 2

@@ -1,6 +1,11 @@
-"""Errors of a device or a machine that ran out of memory, as one line that says what to do."""
+"""Memory: how much this process took, and errors of a device or machine that ran out of it as one line that says what
+to do."""
 
 from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
@@ -19,3 +24,15 @@ def out_of_memory(error: BaseException) -> str:
         f"out of memory: {first} (let fewer samples pass through the classifier at once with --batch-size N, e.g. 8; "
         "generators and helper models have an option batch_size of their own, see `xcore show`)"
     )
+
+
+def peak_mb() -> float:
+    """The largest memory of this process so far, in MB (2**20 bytes)."""
+    # Linux counts in getrusage also what the process held that began this one.
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    import resource  # Windows has none
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)

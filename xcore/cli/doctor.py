@@ -69,6 +69,11 @@ def devices() -> dict[str, Any]:
     return found
 
 
+def shown_memory(mb: float) -> str:
+    """An amount of memory, given in MB of 2**20 bytes, as people read it."""
+    return f"{mb / 1024:.1f} GB" if mb >= 1024 else f"{mb:.0f} MB"
+
+
 def _memory_mb() -> int | None:
     """The memory of this machine in MB; None where the system does not say."""
     try:
@@ -111,14 +116,14 @@ def _words(found: Mapping[str, Any], needed: Sequence[Need]) -> list[str]:
     """The diagnosis in words, one line each."""
     libraries = ", ".join(f"{name} {v}" for name, v in found["libraries"].items())
     machine = dict(found["devices"])
-    memory = f", {machine['memory_mb'] / 1024:.1f} GB of memory" if machine["memory_mb"] else ""
+    memory = f", {shown_memory(machine['memory_mb'])} of memory" if machine["memory_mb"] else ""
     out = [
         f"python     {found['python']} on {found['platform']}",
         f"libraries  {libraries}",
         f"cpu        {machine['cores']} cores, {machine['threads']} threads of torch{memory}",
     ]
     for name in [name for name in machine if name not in ("cores", "threads", "memory_mb")]:
-        out.append(f"{name:<10} {machine[name]['name']}, {machine[name]['memory_mb'] / 1024:.1f} GB of memory")
+        out.append(f"{name:<10} {machine[name]['name']}, {shown_memory(machine[name]['memory_mb'])} of memory")
     out.append(
         f"cache      {found['cache']}" + (f"; models of the hub in {found['hub_cache']}" if found["hub_cache"] else "")
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from xcore.base.errors import XcoreError
-from xcore.cli.doctor import lines
+from xcore.cli.doctor import lines, shown_memory
 from xcore.run.needs import Need, needs
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 HERE = "xcore.cli.dry_run"
 """The module that the other process runs."""
+KILLED = -9
+"""The exit code of a process that was killed."""
 
 
 @dataclass(frozen=True)
@@ -75,31 +79,28 @@ def forecast(
     XcoreError
         As `bench` does for a request that is wrong; or the probe failed.
     """
-    from xcore.api import request
-    from xcore.base.files import read_json, slug
+    from xcore.api import planned, request
+    from xcore.pretrained.hub import looking_only
     from xcore.registry import load_registry
-    from xcore.run.forecast import Amount, assemble, finished_and_kinds
-    from xcore.run.plan import make_plan
+    from xcore.run.forecast import Amount, assemble
+    from xcore.run.probe import finished_and_kinds
 
     start = time.perf_counter()
     registry = load_registry(plugins)
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), looking_only():
         wanted = request(methods, suite, keys, registry)
-        path = Path(out or Path("runs") / slug(wanted.name))
+        plan, path = planned(wanted, out, registry)
         found = needs(wanted, registry)
-        about = path / "run.json"
-        known = read_json(about, ("plan",))["plan"].get("facts", {}) if about.is_file() else {}
-        plan = make_plan(wanted, registry, known)
         if any(need.problem for need in found):
             return Forecast(plan, path, 0, (), found)
+        finished, kinds = finished_and_kinds(plan, registry, path, strict)
+        empty = Forecast(plan, path, finished, kinds, found)
+        if not kinds:
+            return empty
+        before = time.perf_counter()
+        asked = {"plan": plan.as_plain(), "plugins": registry.files, "kinds": [asdict(kind) for kind in kinds]}
         with tempfile.TemporaryDirectory(prefix="xcore-") as folder:
-            finished, kinds = finished_and_kinds(plan, registry, path, Path(folder), strict)
-            empty = Forecast(plan, path, finished, kinds, found)
-            if not kinds:
-                return empty
-            before = time.perf_counter()
-            asked = {"plan": plan.as_plain(), "plugins": registry.files, "kinds": [asdict(kind) for kind in kinds]}
-            made = _in_another_process(asked, path, Path(folder) / "probe", reporter)
+            made = _in_another_process(asked, path, Path(folder), reporter)
     whole = time.perf_counter() - start
     once = Amount(**made["once"]) + Amount(before - start, before - start)
     total, each = assemble(kinds, made, plan, once)
@@ -119,26 +120,38 @@ def _in_another_process(asked: Mapping[str, Any], run: Path, folder: Path, repor
     """What the probe found, in a process of its own, so that its memory can be told from ours."""
     from xcore.models import batches, device
 
-    folder.mkdir()
     request, answer = folder / "request.json", folder / "answer.json"
     more = {"device": device.current(), "batch_size": batches.current(), "began": time.time()}
     more["artifacts"] = str((run / "artifacts").absolute())
     request.write_text(json.dumps({**asked, **more}), encoding="utf-8")
     command = [sys.executable, "-m", HERE, str(request), str(answer)]
-    about: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    streams |= {"encoding": "utf-8", "errors": "replace"}
     # What it leaves behind when it is stopped is removed with the folder.
-    with subprocess.Popen(command, **about, env={**os.environ, "TMPDIR": str(folder)}) as process:
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONIOENCODING": "utf-8"}
+    with subprocess.Popen(command, **streams, env=environment) as process:
         try:
             said = _relay(process, reporter)
         except BaseException:
             process.kill()
             raise
     if not answer.is_file():
-        raise XcoreError(f"the probe ended with {process.returncode}: {said}", "run the command without --dry-run")
+        raise _ended(process.returncode, said)
     found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in found:
         raise XcoreError(f"the probe failed: {found['error']}", "run the command without --dry-run")
     return found
+
+
+def _ended(code: int, said: str) -> XcoreError:
+    """The error for a probe that left no answer: its exit code, negative for a signal, and its last words."""
+    if code == KILLED:
+        return XcoreError(
+            "the probe was killed, as a system does with a process when its memory is full",
+            "let fewer samples pass at once with --batch-size N, or explain fewer with --samples N",
+        )
+    how = f"was stopped by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return XcoreError(f"the probe {how}" + (f": {said}" if said else ""), "run the command without --dry-run")
 
 
 def _relay(process: subprocess.Popen[str], reporter: Reporter | None) -> str:
@@ -158,14 +171,16 @@ MARK = "xcore probe: "
 
 def _probe(request: Path, answer: Path) -> None:
     """Measure what the request asks for, in this process, and write what was found."""
-    ready = time.time()
+    _end_with_parent(request.parent)
     from xcore.api import report
     from xcore.base.files import write_json
+    from xcore.base.memory import peak_mb
     from xcore.models import batches, device
     from xcore.registry import load_registry
     from xcore.report import draw
-    from xcore.run.forecast import Kind, Probe, peak_mb
+    from xcore.run.forecast import Kind
     from xcore.run.plan import plan_from_record
+    from xcore.run.probe import Probe
     from xcore.store.run_directory import SCHEMA
 
     asked = json.loads(request.read_text(encoding="utf-8"))
@@ -192,7 +207,18 @@ def _probe(request: Path, answer: Path) -> None:
     table, of_processor = time.perf_counter() - began, time.process_time() - before
     once = {"seconds": started + table, "processor": processor + of_processor}
     memory = {"peak_mb": peak_mb(), "gpu_mb": _gpu_mb()}
-    write_json(answer, {**found, **memory, "once": once, "ready": ready, "processor": time.process_time()})
+    write_json(answer, {**found, **memory, "once": once, "processor": time.process_time()})
+
+
+def _end_with_parent(folder: Path) -> None:
+    """End this process and remove its folder when the one that waits for the answer is gone, for it may be killed."""
+
+    def wait() -> None:
+        os.read(0, 1)  # nothing is ever written to it: it returns when the other end is closed
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _gpu_mb() -> float:
@@ -255,8 +281,8 @@ def text(made: Forecast) -> list[str]:
         f"  time    about {_time(total.likely.seconds)}, from {_time(total.low.seconds)} to "
         f"{_time(total.high.seconds)}, if this machine stays as busy as it is now",
         f"          ({_time(total.likely.processor)} of the processor, all threads together)",
-        f"  memory  about {_memory(made.peak_mb)}, or a fifth more"
-        + (f", and {_memory(made.gpu_mb)} of the GPU" if made.gpu_mb else ""),
+        f"  memory  about {shown_memory(made.peak_mb)}, or a fifth more"
+        + (f", and {shown_memory(made.gpu_mb)} of the GPU" if made.gpu_mb else ""),
     ]
     if drawn := round(total.likely.drawn):
         out += [f"  drawn   about {drawn:,} {_drawn(made)}"]
@@ -306,10 +332,6 @@ def _time(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def _memory(mb: float) -> str:
-    return f"{mb / 1000:.1f} GB" if mb >= 1000 else f"{mb:.0f} MB"
 
 
 if __name__ == "__main__":

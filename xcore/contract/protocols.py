@@ -256,7 +256,7 @@ class Explainer(Protocol):
     Without it, the dictionary or the directions of the explanation are used (see `xcore.models.presence`).
 
     A method whose steps `Budget.steps` bounds may say how many it takes without a bound by a property ``steps: int``,
-    and report its progress in these steps: a forecast takes a few of them, instead of all (see `xcore.run.forecast`).
+    and report its progress in these steps: a forecast takes a few of them, instead of all (see `xcore.run.probe`).
     """
 
     def explain(self, task: Task) -> Explanation:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
-import sys
 import tempfile
 import time
 import traceback
@@ -18,7 +16,7 @@ from typing import Any
 from xcore.base.digests import digest
 from xcore.base.errors import MissingError, NotApplicable, XcoreError
 from xcore.base.files import read_json, write_json
-from xcore.base.memory import out_of_memory
+from xcore.base.memory import out_of_memory, peak_mb
 from xcore.base.seeding import seeded
 from xcore.contract.protocols import Engine, Metric, Run
 from xcore.contract.samples import Samples
@@ -250,8 +248,7 @@ class Bench:
             check_target(task)
             explanation: Explanation = checked(method.explain(task), cell.label, task.samples)
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
-        cost = replace(explanation.cost, seconds=seconds, peak_mb=peak)
+        cost = replace(explanation.cost, seconds=seconds, peak_mb=peak_mb())
         return replace(completed(explanation, task), cost=cost)
 
     def _write(

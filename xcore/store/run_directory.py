@@ -58,13 +58,21 @@ class Artifacts:
 
 
 class Store:
-    """One run directory."""
+    """One run directory.
 
-    def __init__(self, root: Path) -> None:
+    Parameters
+    ----------
+    root
+        The directory; it is made if it does not exist.
+    reading
+        It is only read: nothing is made, and where there is no directory there are no records.
+    """
+
+    def __init__(self, root: Path, *, reading: bool = False) -> None:
         self.root = root
         self._paths: dict[str, Path] = {}
         self._records: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
-        parts = [root / part for part in PARTS]
+        parts = [] if reading else [root / part for part in PARTS]
         self._new = [path for path in (*parts, root, *root.parents) if not path.exists()]
         try:
             for part in parts:
