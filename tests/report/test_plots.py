@@ -48,6 +48,21 @@ def test_concepts_are_rows_of_their_samples():
     assert "drop of the logit" in figure.get_suptitle()
 
 
+FORMULA = r"from $\foo to $10"
+"""What matplotlib would take for a formula that it cannot read."""
+
+
+@pytest.mark.parametrize("what", ["concepts", "maps", "importances"])
+def test_dollar_signs_begin_no_formula(what):
+    made = Explained(FORMULA, FORMULA, FORMULA, (concept(FORMULA),), samples=grey(0.0, 0.25, 0.5, 0.75))
+    made.plot(what).canvas.draw()
+
+
+def test_dollar_signs_of_new_samples_begin_no_formula():
+    new = Samples("text", (FORMULA, "b" * 29 + "$$"), ("0", "1"))
+    Applied(torch.ones(2, 1), FORMULA, names=(FORMULA,), samples=new).plot().canvas.draw()
+
+
 def test_maps_of_a_concept_have_one_scale():
     one = concept(heat=2.0)
     one.maps[2, :4] = 1.0

@@ -214,7 +214,7 @@ def _facts(explanation: Explanation, samples: Samples | None) -> list[str]:
     """What was explained, and at what cost."""
     found = []
     if samples is not None:
-        found.append(_count(len(samples), samples.modality))
+        found.append(_plural(len(samples), samples.modality))
     layer = getattr(explanation, "recipe", {}).get("layer") or getattr(explanation.dictionary, "layer", "")
     if layer:
         found.append(f"at {clean(layer)}")
@@ -373,7 +373,7 @@ def _presence(presence: Presence, samples: Samples | None, names: Sequence[str],
         shown = [f"{NEW} of {n} samples" if n > NEW else "", f"{COLUMNS} of {k} concepts" if k > COLUMNS else ""]
         remarks.append(f"the first {' and '.join(filter(None, shown))}; to_pandas() has all")
     return {
-        "title": f"{_plural(k, 'concept')} in {_count(n, samples.modality) if samples else _plural(n, 'sample')}",
+        "title": f"{_plural(k, 'concept')} in {_plural(n, samples.modality) if samples else _plural(n, 'sample')}",
         "unit": clean(presence.strength_is),
         "mapped": maps is not None,
         "heads": _described_names(names[: len(columns)]),
@@ -418,10 +418,6 @@ def _known(values: Sequence[float]) -> list[float | None]:
 def _cut(text: str) -> str:
     shown = visible(text)
     return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
-
-
-def _count(n: int, modality: str) -> str:
-    return _plural(n, modality)
 
 
 def _plural(n: int, what: str) -> str:

@@ -116,7 +116,7 @@ def _importances(explanation: Explanation, concepts: int, axes: Any) -> Figure:
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel(_wrapped(f"importance: {visible(explanation.importance_is)}", 44))
-    ax.set_title(_heading(explanation), loc="left", fontsize=10)
+    ax.set_title(_wrapped(_heading(explanation)), loc="left", fontsize=10)
     return figure
 
 
@@ -267,21 +267,22 @@ def _heading(explanation: Explanation) -> str:
 
 
 def _label(index: int, name: str) -> str:
-    """Rank and name, wrapped and cut. A dollar sign would begin a formula."""
-    rank, shown = f"C{index + 1}", visible(name).replace("$", r"\$")
+    """Rank and name, wrapped and cut."""
+    rank, shown = f"C{index + 1}", visible(name)
     text = shown if shown.startswith(rank) else f"{rank} {shown}"
     return _wrapped(text if len(text) <= 2 * LABEL else f"{text[: 2 * LABEL - 1]}…", LABEL)
 
 
 def _shown_sample(samples: Samples, row: int) -> str:
     text = visible(samples.ids[row] if samples.modality == "image" else samples.texts[row])
-    return _wrapped((text if len(text) <= 60 else f"{text[:59]}…").replace("$", r"\$"), 30)
+    return _wrapped(text if len(text) <= 60 else f"{text[:59]}…", 30)
 
 
 def _wrapped(text: str, width: int = 60) -> str:
+    """The text in lines, as matplotlib takes it: between two dollar signs it would read a formula, and fail."""
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, width))
+    return "\n".join(textwrap.wrap(text, width)).replace("$", r"\$")
 
 
 def _ink() -> Any:
