@@ -77,3 +77,30 @@ def test_data_that_is_missing(doctor):
     code, printed = doctor('data = "folder:nowhere"\nclasses = ["red"]\nmethods = ["toy"]\nclassifiers = ["toy-net"]\n')
     assert code == 1
     assert "no image folder 'nowhere'" in printed
+
+
+def test_a_request_of_flags_is_looked_for_as_a_suite_is(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--methods", "craft", "--classifier", "file:nowhere.safetensors", "--data", "minizoo", "--class", "zebra"]
+    monkeypatch.setattr("sys.argv", ["xcore", "doctor", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    printed = capsys.readouterr().out
+    assert left.value.code == 1
+    assert "What you ask for needs:" in printed
+    assert "missing  classifier" in printed
+    assert "nowhere.safetensors" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_are_read_as_the_run_reads_them(doctor, monkeypatch, capsys):
+    """A wrong option was dropped, and everything was said to be here."""
+    suite = 'data = "toy"\nclasses = ["red"]\nmethods = ["toy", "sampling"]\n'
+    code, printed = doctor(suite + "[set.sampling]\neech = 1\n")
+    assert code == 1
+    assert "missing  method      sampling" in printed
+    assert "eech" in printed
+    code, printed = doctor(suite + "[set.toy-net]\nnosuch = 1\n")
+    assert code == 1
+    assert "missing  classifier  toy-net" in printed
+    assert doctor(suite + "[set.samplingg]\neach = 1\n") == (2, "")

@@ -54,7 +54,7 @@ def typed(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     for name, stand_in in REAL.items():
         command = command.replace(name, stand_in)
     words = shlex.split(command)
-    named = {"bench": SMALL, "explain": SMALL, "layers": {"timm": RANDOM}}.get(words[1], {})
+    named = {"bench": SMALL, "explain": SMALL, "layers": {"timm": RANDOM}, "doctor": {"timm": RANDOM}}.get(words[1], {})
     used = {name: options for name, options in named.items() if name in command}
     words += [w for n, given in used.items() for key, value in given.items() for w in ("--set", f"{n}.{key}={value}")]
     if words[1] in ("bench", "explain"):
@@ -76,7 +76,9 @@ def test_the_page_has_all_steps() -> None:
 
 
 def test_the_doctor_and_the_layers(folder: Path, monkeypatch: Any, capsys: Any) -> None:
-    assert "minizoo/clip" in typed(COMMANDS[0], folder, monkeypatch, capsys)
+    printed = typed(COMMANDS[0], folder, monkeypatch, capsys)
+    assert "What you ask for needs:" in printed
+    assert "folder:photos" in printed
     assert "craft" in typed(COMMANDS[1], folder, monkeypatch, capsys)
 
 

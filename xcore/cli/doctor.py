@@ -1,4 +1,4 @@
-"""`xcore doctor`: what is installed, on which machine, and what a suite needs and where to get it. Loads no model."""
+"""`xcore doctor`: what is installed, on which machine, and what a run needs and where to get it. Loads no model."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ def lines(found: Sequence[Need]) -> list[str]:
 
 
 # -- the machine -------------------------------------------------------------------------------------------------------
-def diagnose(suite_name: str, files: Sequence[str]) -> dict[str, Any]:
-    """Everything that `xcore doctor` prints, as plain data."""
+def diagnose(methods: Sequence[str], suite: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that `xcore doctor` prints, as plain data; `about` is what the flags of `subject` gave."""
     from xcore.api import DEFAULT_SUITE, request
     from xcore.base.files import cache_directory
     from xcore.registry import load_registry
 
-    registry = load_registry(files)
-    wanted = request((), suite_name or DEFAULT_SUITE, {}, registry)
+    registry = load_registry(about["plugins"])
+    given = {key: value for key, value in about.items() if key not in ("plugins", "out")}
+    wanted = request(methods, suite, given, registry)
+    asked = bool(methods) or any(given.values())
     plugins = [{"plugin": p.name, "version": p.version, "ok": p.ok, "reason": p.reason} for p in registry.plugins]
     return {
         "python": sys.version.split()[0],
@@ -51,7 +53,7 @@ def diagnose(suite_name: str, files: Sequence[str]) -> dict[str, Any]:
         "cache": str(cache_directory()),
         "hub_cache": _hub_cache(),
         "plugins": plugins,
-        "suite": suite_name or DEFAULT_SUITE,
+        "suite": "" if asked else suite or DEFAULT_SUITE,
         "needs": [asdict(need) for need in needs(wanted, registry)],
     }
 
@@ -97,11 +99,11 @@ def _version(name: str) -> str:
         return ""
 
 
-def doctor(suite: str, files: Sequence[str], as_json: bool) -> None:
-    """Print the diagnosis; leaves with exit code 1 if a suite needs what is not here."""
+def doctor(methods: Sequence[str], suite: str, about: Mapping[str, Any], as_json: bool) -> None:
+    """Print the diagnosis; leaves with exit code 1 if what is asked for needs what is not here."""
     from xcore.cli.listing import print_line
 
-    found = diagnose(suite, files)
+    found = diagnose(methods, suite, about)
     needed = [Need(**need) for need in found["needs"]]
     missing = [need for need in needed if need.problem]
     if as_json:
@@ -130,11 +132,13 @@ def _words(found: Mapping[str, Any], needed: Sequence[Need]) -> list[str]:
     good = [f"{p['plugin']} {p['version']}" for p in found["plugins"] if p["ok"]]
     out.append(f"plugins    {', '.join(good) or 'none'}")
     out += [f"           FAILED {p['plugin']} {p['version']}: {p['reason']}" for p in found["plugins"] if not p["ok"]]
-    out += ["", f"The suite {found['suite']} needs:", *(f"  {line}" for line in lines(needed))]
+    what = f"The suite {found['suite']}" if found["suite"] else "What you ask for"
+    out += ["", f"{what} needs:", *(f"  {line}" for line in lines(needed))]
     absent = sum(bool(need.problem) for need in needed)
     if typed := commands(needed):
         out += ["", "To fetch them:", *(f"  {line}" for line in typed)]
     out.append("")
-    run = "xcore bench" + ("" if found["suite"] == "default" else f" --suite {shlex.quote(found['suite'])}")
-    out.append(f"{absent} of these are missing." if absent else f"All of it is here: {run}")
+    run = "" if found["suite"] in ("", "default") else f" --suite {shlex.quote(found['suite'])}"
+    here = f"All of it is here: xcore bench{run}" if found["suite"] else "All of it is here."
+    out.append(f"{absent} of these are missing." if absent else here)
     return out

@@ -137,17 +137,19 @@ def explain(
 
 
 @app.command()
+@takes(subject)
 def doctor(
+    about: dict[str, Any],
+    methods: Annotated[str, typer.Option(metavar="A,B", help="Methods, comma-separated.")] = "",
     suite: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="The suite whose data and models are looked for; default: default.")
     ] = "",
-    plugin: Plugin = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Say what is installed, on which machine, and what a suite needs: what is here, and how to fetch the rest."""
+    """Say what is installed, on which machine, and which models a bench with these flags needs and lacks."""
     from xcore.cli.doctor import doctor as diagnose
 
-    diagnose(suite, plugin, as_json)
+    diagnose(names(methods), suite, about, as_json)
 
 
 @app.command(name="list")
