@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from xcore.base.errors import MissingError, XcoreError
 from xcore.contract.types import Ref
 from xcore.pretrained.hub import looking_only
-from xcore.registry import Registry, resolve
-from xcore.run.plan import Suite
+from xcore.registry import Registry
+from xcore.run.plan import Arm, Settings, Suite
 from xcore.store.identity import Identity
 
 
@@ -30,93 +31,89 @@ class Need:
 
 
 def needs(suite: Suite, registry: Registry) -> list[Need]:
-    """What a suite needs: data, models, methods and metrics, and which of it is not here. Fetches and loads nothing."""
+    """What a suite needs: data, models, methods and metrics, and which of it is not here. Fetches and loads nothing.
+
+    Raises
+    ------
+    UsageError
+        Everything is here, but the suite sets an option that nothing takes.
+    """
     with looking_only():
-        return list(_needs(suite, registry))
+        return _needs(suite, registry)
 
 
-def _needs(suite: Suite, registry: Registry) -> Iterator[Need]:
-    methods = [*((m, {}, m) for m in suite.methods), *((a.method, a.set, a.label) for a in suite.arms)]
-    methods += [(c, {}, c) for c in suite.controls]
-    checked = [_check(suite, registry, "method", "explainer", m, extra, label) for m, extra, label in methods]
-    checked += [_check(suite, registry, "metric", "metric", m) for m in suite.metrics]
-    data = _check(suite, registry, "data", "dataset", suite.data)
-    yield data
-    facts = None if data.problem else _defaults(suite, registry)
-    defaults: Mapping[str, str] = facts[1] if facts else {}
-    modality = facts[0] if facts else "image"
+def _needs(suite: Suite, registry: Registry) -> list[Need]:
+    settings = Settings(suite.set, registry)
+
+    def check(what: str, kind: str, text: str, arm: Arm | None = None) -> tuple[Need, Ref | None]:
+        """Whether a component can be had (its plugin, its options, the files that identify it), and its reference."""
+        shown = arm.label if arm else text
+        try:
+            ref = settings.ref(kind, text, arm.set, arm.label) if arm else settings.ref(kind, text)
+            _look(registry, kind, ref)
+        except XcoreError as error:
+            return Need(what, shown, error.message, error.hint), None
+        return Need(what, shown), ref
+
+    arms = [*(Arm(label=m, method=m) for m in dict.fromkeys((*suite.methods, *suite.controls))), *suite.arms]
+    judged = [("explainer", *check("method", "explainer", arm.method, arm)) for arm in arms]
+    judged += [("metric", *check("metric", "metric", metric)) for metric in suite.metrics]
+    found = []
+    data, ref = check("data", "dataset", suite.data)
+    modality, defaults = "image", dict[str, str]()
+    if ref is not None:
+        try:
+            made = registry.create("dataset", ref)
+            modality, defaults = made.modality, dict(made.defaults)
+        except XcoreError as error:
+            data, ref = Need("data", suite.data, error.message, error.hint), None
+    found.append(data)
     for what in ("contrast", "heldout"):
-        if ref := getattr(suite, what) or defaults.get(what, ""):
-            yield _check(suite, registry, what, "dataset", ref)
-    for ref in suite.classifiers or [defaults.get("classifier", "")]:
-        if ref:
-            yield _check(suite, registry, "classifier", "classifier", ref)
-        elif facts:
-            yield Need("classifier", "", "no classifier is named", "name one with --classifier REF")
-    good = [n for n in checked if not n.problem]
-    used = _helpers(suite, registry, good)
+        if text := getattr(suite, what) or defaults.get(what, ""):
+            found.append(check(what, "dataset", text)[0])
+    classifiers = []
+    for text in suite.classifiers or [defaults.get("classifier", "")]:
+        if text:
+            found.append(check("classifier", "classifier", text)[0])
+            with suppress(XcoreError):  # which was told
+                registry.find("classifier", text)
+                classifiers.append(text)
+        elif ref is not None:
+            found.append(Need("classifier", "", "no classifier is named", "name one with --classifier REF"))
+    used = _used(registry, ((kind, ref) for kind, _, ref in judged if ref is not None))
     if (generator := suite.generator or defaults.get("generator", "")) and (suite.generator or "generator" in used):
-        yield _check(suite, registry, "generator", "generator", generator)
+        found.append(check("generator", "generator", generator)[0])
     named = {role: ref for role, ref in defaults.items() if role in used and role != "generator"} | suite.models
     try:
         named |= {r: str(ref) for r, ref in registry.fallbacks([r for r in used if r not in named], modality).items()}
     except XcoreError as error:  # two models would play a role
-        yield Need("model", "", error.message, error.hint)
-    for role, ref in named.items():
-        yield _check(suite, registry, role, "model", ref)
-    yield from (need for need in checked if need.problem)
+        found.append(Need("model", "", error.message, error.hint))
+    for role, text in named.items():
+        try:
+            _look(registry, "model", settings.helper(role, text, classifiers))
+            found.append(Need(role, text))
+        except XcoreError as error:
+            found.append(Need(role, text, error.message, error.hint))
+    found += [need for _, need, _ in judged if need.problem]
+    if not any(need.problem for need in found):  # else it cannot be told what is not used from what is not here
+        settings.refuse_unused()
+    return found
 
 
-def _defaults(suite: Suite, registry: Registry) -> tuple[str, Mapping[str, str]] | None:
-    """Modality and default components of the data; None if the data cannot be opened."""
-    try:
-        made = registry.create("dataset", Ref(suite.data, suite.set.get(suite.data.partition(":")[0], {})))
-    except XcoreError:
-        return None
-    return made.modality, dict(made.defaults)
-
-
-def _helpers(suite: Suite, registry: Registry, good: Iterable[Need]) -> dict[str, None]:
+def _used(registry: Registry, refs: Iterable[tuple[str, Ref]]) -> dict[str, None]:
     """The roles, and ``generator``, that methods and metrics ask for."""
     used: dict[str, None] = {}
-    arms = {arm.label: Ref(arm.method, {**suite.set.get(arm.method, {}), **arm.set}) for arm in suite.arms}
-    for need in good:
-        kind = "metric" if need.what == "metric" else "explainer"
-        ref = arms.get(need.reference) or Ref(need.reference, suite.set.get(need.reference, {}))
+    for kind, ref in refs:
         used |= dict.fromkeys(registry.uses(ref, kind))
         if kind == "explainer" and registry.draws(ref):
             used["generator"] = None
     return used
 
 
-def _check(
-    suite: Suite,
-    registry: Registry,
-    what: str,
-    kind: str,
-    text: str,
-    extra: Mapping[str, Any] | None = None,
-    label: str = "",
-) -> Need:
-    """Whether a component can be had: its plugin, its options, and the files that identify it."""
-    shown = label or text
-    try:
-        card, _ = registry.find(kind, text)
-        options: dict[str, Any] = {}
-        for name in dict.fromkeys((card.name, card.full_name, label, what)):
-            known = _known_options(card)
-            options |= {k: v for k, v in suite.set.get(name, {}).items() if k in known}
-        ref = Ref(text, {**options, **(extra or {})})
-        registry.options(kind, ref)
-        Identity(registry).component(kind, ref)
-        _importable(card.factory)
-    except XcoreError as error:
-        return Need(what, shown, error.message, error.hint)
-    return Need(what, shown)
-
-
-def _known_options(card: Any) -> Iterable[str]:
-    return resolve(card.options).model_fields if card.options else ()
+def _look(registry: Registry, kind: str, ref: Ref) -> None:
+    """Raise the error that says why a component cannot be had; it is not made."""
+    Identity(registry).component(kind, ref)
+    _importable(registry.find(kind, ref)[0].factory)
 
 
 def _importable(factory: Any) -> None:
