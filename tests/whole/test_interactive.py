@@ -123,6 +123,19 @@ def test_what_is_kept_is_loaded_again(tmp_path) -> None:
     assert sorted(path.name for path in folder.parent.iterdir()) == ["kept"]
 
 
+def test_an_explanation_can_be_kept_in_several_places(tmp_path) -> None:
+    made = explained()
+    first = xcore.load(made.save(tmp_path / "first"))
+    second = xcore.load(made.save(tmp_path / "second"))
+    first.save(tmp_path / "third")
+    for one in (made, first, second):
+        assert one.files["note.txt"].read_text() == "kept"
+    (tmp_path / "link").symlink_to(tmp_path / "third")
+    xcore.load(second.save(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert xcore.load(tmp_path / "third").files["note.txt"].read_text() == "kept"
+
+
 def test_images_that_are_no_bytes_are_kept_exactly_too(tmp_path) -> None:
     folder = explained().save(tmp_path / "kept")
     again = xcore.load(folder).samples
@@ -142,6 +155,10 @@ def test_other_folders_are_left_alone(tmp_path) -> None:
     (folder / "record.json").write_text(json.dumps({"explanation": {"method": "x"}, "recipe": {}}))
     with pytest.raises(UsageError):
         xcore.load(folder)
+    tensors = explained().save(tmp_path / "cut") / "tensors.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:50])
+    with pytest.raises(UsageError, match="is damaged"):
+        xcore.load(tmp_path / "cut")
 
 
 def test_the_record_of_a_run_is_loaded(tmp_path) -> None:

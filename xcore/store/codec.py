@@ -30,10 +30,11 @@ FORMAT = 2
 """Written into every record. The records of the first format have no number (see `_from_first_format`)."""
 
 
-def encode(explanation: Explanation, directory: Path) -> dict[str, Any]:
+def encode(explanation: Explanation, directory: Path, *, copy_files: bool = False) -> dict[str, Any]:
     """Write the tensors and files of an explanation below `directory` and return the rest as plain data.
 
     Where the explanation has a tensor, the plain data has ``{"tensor": NAME}``: its name in ``tensors.safetensors``.
+    The files are moved there, unless `copy_files` leaves them where they are, for an explanation that is still in use.
 
     Raises
     ------
@@ -50,7 +51,10 @@ def encode(explanation: Explanation, directory: Path) -> dict[str, Any]:
     for name, path in writer.files:
         target = directory / "files" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(str(path), target)
+        if copy_files:
+            shutil.copy2(path, target)
+        else:
+            shutil.move(str(path), target)
     return plain
 
 

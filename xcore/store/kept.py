@@ -36,7 +36,7 @@ def save(
     pictures: Callable[[Path], None] | None,
 ) -> Path:
     """Write an explanation (see `xcore.explained.Explained.save`); `pictures` draws into the folder."""
-    folder = folder.absolute()
+    folder = folder.resolve()  # of a link, the folder that it leads to is replaced
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "name a new folder")
     if folder.is_dir() and any(folder.iterdir()) and "recipe" not in _record(folder):
@@ -47,7 +47,8 @@ def save(
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}", "choose another folder") from error
     try:
-        about = {"schema": SCHEMA, "status": "ok", "recipe": recipe, "explanation": encode(explanation, work)}
+        plain = encode(explanation, work, copy_files=True)
+        about = {"schema": SCHEMA, "status": "ok", "recipe": recipe, "explanation": plain}
         if samples is not None:
             save_samples(samples, work)
             about["samples"] = list(samples.ids)
@@ -66,6 +67,8 @@ def save(
 
 def load(folder: Path) -> tuple[Explanation, Samples | None, dict[str, Any]]:
     """An explanation, its samples (None in the record of a run) and how it was made; see `xcore.explained.load`."""
+    from safetensors import SafetensorError
+
     where = _only_record(folder)
     record = read_json(where / RECORD, ("explanation",))
     if record["explanation"] is None:
@@ -75,7 +78,7 @@ def load(folder: Path) -> tuple[Explanation, Samples | None, dict[str, Any]]:
         samples = None
         if "samples" in record:
             samples = replace(load_samples(where, ""), ids=tuple(record["samples"]))
-    except (KeyError, ValueError, OSError) as error:  # a tensor or a key that is not there, a file that is cut off
+    except (KeyError, ValueError, OSError, SafetensorError) as error:  # a tensor or a key that is not there, a file that is cut off
         raise UsageError(f"{where} is damaged: {type(error).__name__}: {error}", "make it again") from error
     return explanation, samples, record.get("recipe") or _recipe_of_cell(record.get("cell", {}))
 
