@@ -783,3 +783,10 @@ def test_the_example_of_the_page_about_networks(capsys: pytest.CaptureFixture[st
     (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(block, "docs/networks.md", "exec"), {"model": net(outputs=1), "images": pictures().images})
     assert "'dog', and 'cat' has minus it" in capsys.readouterr().out
+
+
+def test_preprocessing_that_works_in_place_leaves_the_samples_as_they_are() -> None:
+    x = pictures()
+    before = x.images.clone()
+    opened(net(), preprocess=lambda images: images.sub_(0.5).div_(0.2)).logits(x)
+    assert torch.equal(x.images, before)

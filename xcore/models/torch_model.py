@@ -124,7 +124,8 @@ class TorchModel:
         """The module's input for a batch of `Samples.data`."""
         if isinstance(data, Tensor):
             data = data.to(self.device)
-            data = data.clone() if data.is_inference() else data
+            if self.preprocess is not None or data.is_inference():
+                data = data.clone()  # since preprocessing may work in place, as Normalize(inplace=True) does
         made = data if self.preprocess is None else self.preprocess(data)
         if self.preprocess is not None:
             self.one_input = isinstance(made, Tensor)
