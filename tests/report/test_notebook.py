@@ -235,13 +235,15 @@ def test_new_samples_stand_beside_their_maps_and_strengths():
     assert "<note>" in read.said
 
 
-def test_a_concept_that_is_not_found_again_has_no_number(texts):
+def test_a_concept_that_is_not_found_again_has_no_number(texts, capsys):
     made = applied(2, samples=texts("one", "<two>"), names=("a", "b"), maps=False)
     made.strength[0, 1] = torch.nan
     read = Reader(made._repr_html_())
     assert "not found again" in read.said
     assert "nan" not in read.said
     assert "<two>" in read.said
+    made.show()
+    assert re.search(r"1 +one +-1.00 +not found again", capsys.readouterr().out)
 
 
 def test_show_prints_outside_a_notebook_and_displays_inside(capsys, monkeypatch):

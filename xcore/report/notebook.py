@@ -52,6 +52,8 @@ NEW = 8
 """New samples in which concepts are shown."""
 COLUMNS = 5
 """Concepts that are shown in them."""
+NOT_FOUND = "not found again"
+"""What stands in place of a strength that is not known."""
 LIMIT = 900_000
 """Characters of HTML that the first of `SIZES` to stay below is chosen for: a notebook keeps what it shows."""
 SIZES = ((144, 88), (96, 80), (72, 60), (48, 40))
@@ -362,7 +364,7 @@ def _presence(presence: Presence, samples: Samples | None, names: Sequence[str],
                 heat, label = maps[:, column], f"C{column + 1} in sample {row + 1}"
                 tile = painter.tile(overlay(samples.images[row], heat[row], float(heat.max())), label)
             share = min(1.0, abs(value) / tops[column]) if known and tops[column] else None
-            number = said[column][row] if known else "not found again"
+            number = said[column][row] if known else NOT_FOUND
             cells.append({"tile": tile, "number": number, "share": share, "negative": known and value < 0})
         own = None
         if image and samples is not None:
@@ -386,7 +388,7 @@ def _presence_grid(presence: Presence, samples: Samples | None, names: Sequence[
     strength = presence.strength.detach().cpu().double()
     n, k = strength.shape
     shown = range(min(k, 2 * COLUMNS))
-    columns = [numbers(_known(strength[:, column].tolist())) for column in shown]
+    columns = [[cell or NOT_FOUND for cell in numbers(_known(strength[:, column].tolist()))] for column in shown]
     lines = [
         Line((str(row + 1), _sample_name(samples, row), *(column[row] for column in columns)))
         for row in range(min(n, 2 * SHOWN))
