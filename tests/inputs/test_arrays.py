@@ -26,12 +26,28 @@ SMALL = Framing((16, 16), 18)
         PIXELS.transpose(0, 3, 1, 2),
         PIXELS.astype(np.int64),
         PIXELS.astype(np.float64) / 255,
+        (PIXELS / 255).astype(">f4"),
+        (PIXELS / 255).astype(np.longdouble),
         torch.from_numpy(PIXELS),
         list(WANTED),
         tuple(PIXELS),
         [Image.fromarray(one) for one in PIXELS],
     ],
-    ids=["tensor", "double", "array", "hwc", "chw", "int64", "float64", "bytes", "tensors", "arrays", "pil"],
+    ids=[
+        "tensor",
+        "double",
+        "array",
+        "hwc",
+        "chw",
+        "int64",
+        "float64",
+        "big-endian",
+        "long double",
+        "bytes",
+        "tensors",
+        "arrays",
+        "pil",
+    ],
 )
 def test_every_form_gives_the_same_images(given: object) -> None:
     made = as_samples(given)  # type: ignore[arg-type]
@@ -94,6 +110,14 @@ def test_samples_stay_and_strings_are_texts_unless_the_classifier_reads_images()
         ([WANTED[0], WANTED[1, :, :10]], r"the pictures have 2 sizes: 20 x 28, 10 x 28"),
         ([3], "image/0 is a int, which is no image"),
         ({"a": 1}, "image/0 is a dict, which is no image"),
+        (PIXELS.astype(np.uint16) * 257, "divide them by the largest value that they may have, which is 65535"),
+        (PIXELS.astype(object), "image/0 is an array of object"),
+        (np.array(["a.png", "b.png"]), "image/0 is an array of <U5"),
+        (WANTED + 0j, "image/0 is a tensor of complex64"),
+        (WANTED.to_sparse(), "image/0 is a tensor of float32, sparse_coo"),
+        (WANTED.to("meta"), "image/0 is a tensor of float32, strided, on meta"),
+        (PIXELS[:, :0], r"image/0 of shape \(3, 0, 28, 3\) has no pixels"),
+        (Image.new("RGB", (0, 5)), "image/0 cannot be read as a picture: it has 0x5 pixels"),
     ],
 )
 def test_what_cannot_be_read_in_one_way_is_refused(given: object, said: str) -> None:
@@ -105,3 +129,26 @@ def test_a_folder_of_folders_says_what_to_name_instead(tmp_path) -> None:
     (tmp_path / "cats").mkdir()
     with pytest.raises(UsageError, match=r"it holds the folders cats; name one of them, or the data set"):
         as_samples(tmp_path)
+
+
+def test_an_opened_picture_is_read_as_its_file_is(tmp_path) -> None:
+    turned = Image.Exif()
+    turned[0x112] = 6  # the camera was held upright
+    Image.fromarray(PIXELS[0]).save(tmp_path / "turned.png", exif=turned)
+    Image.fromarray(PIXELS[0, :, :, 0].astype(np.uint16) * 251).save(tmp_path / "deep.png")
+    for name in ("turned.png", "deep.png"):
+        with Image.open(tmp_path / name) as opened:
+            assert torch.equal(as_samples(opened).images, as_samples(tmp_path / name, "image").images)
+            assert opened.getpixel((0, 0)) is not None  # it is still open
+    assert as_samples(tmp_path / "turned.png", "image").images.shape == (1, 3, 28, 20)
+
+
+def test_an_opened_picture_that_cannot_be_read_is_refused(tmp_path) -> None:
+    Image.fromarray(PIXELS[0]).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:500])
+    with Image.open(tmp_path / "cut.png") as cut, pytest.raises(UsageError, match="image/0 cannot be read"):
+        as_samples(cut)
+    closed = Image.open(tmp_path / "cut.png")
+    closed.close()
+    with pytest.raises(UsageError, match="image/0 cannot be read as a picture: Operation on closed image"):
+        as_samples(closed)

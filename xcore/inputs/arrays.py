@@ -128,20 +128,26 @@ def _pictures(one: Any, name: str, framing: Framing | None) -> Tensor:
     from PIL import Image
 
     if isinstance(one, torch.Tensor):
+        if one.is_meta or one.is_quantized or one.is_complex() or one.layout is not torch.strided:
+            what = str(one.dtype).removeprefix("torch.")
+            layout = str(one.layout).removeprefix("torch.")
+            raise UsageError(
+                f"{name} is a tensor of {what}, {layout}, on {one.device}", "pass an ordinary tensor of real numbers"
+            )
         return _in_range(_channels_first(one.detach().cpu(), name, arrays=False), name)
     if isinstance(one, np.ndarray):
-        made = _in_range(_channels_first(torch.from_numpy(np.ascontiguousarray(one)), name, arrays=True), name)
+        if one.dtype.kind not in "buif":
+            raise UsageError(f"{name} is an array of {one.dtype}", "pass an array of numbers, or a list of pictures")
+        native = one.dtype.newbyteorder("=") if one.dtype.itemsize <= 8 else np.dtype(np.float64)
+        numbers = torch.from_numpy(np.ascontiguousarray(one, dtype=native))
+        made = _in_range(_channels_first(numbers, name, arrays=True), name)
         if framing is None or (one.ndim > 2 and one.shape[-1] not in CHANNELS["last"]):
             return made
         read = made.permute(0, 2, 3, 1)
         if not np.issubdtype(one.dtype, np.floating):
             read = read.mul(255).round().byte()  # resized with 8 bits, as the picture in the file would be
         return torch.cat([_framed(picture, name, framing) for picture in read.numpy()])
-    if isinstance(one, Image.Image):
-        from xcore.inputs.images import as_rgb
-
-        return _framed(np.array(as_rgb(one)), name, framing)
-    if isinstance(one, Path):
+    if isinstance(one, (Path, Image.Image)):
         return _framed(one, name, framing)
     what = type(one).__name__
     raise UsageError(f"{name} is a {what}, which is no image", "pass tensors, arrays, PIL pictures, or paths of files")
@@ -154,7 +160,8 @@ def _framed(picture: Picture, name: str, framing: Framing | None) -> Tensor:
     try:
         return read_picture(picture, framing)[None]
     except Unreadable as error:
-        raise UsageError(f"{name} cannot be read as a picture: {error}", "check the path, or leave it out") from error
+        hint = "check the path, or leave it out" if isinstance(picture, Path) else "leave it out"
+        raise UsageError(f"{name} cannot be read as a picture: {error}", hint) from error
 
 
 def _channels_first(images: Tensor, name: str, *, arrays: bool) -> Tensor:
@@ -172,6 +179,8 @@ def _channels_first(images: Tensor, name: str, *, arrays: bool) -> Tensor:
         images = batch if first else batch.movedim(-1, 1)
     else:
         raise UsageError(f"{name} has shape {shape}", "pass images (n, 3, H, W)")
+    if not all(images.shape[2:]):
+        raise UsageError(f"{name} of shape {shape} has no pixels", "leave it out")
     if images.shape[1] == 4:
         top = 255 if not images.is_floating_point() else 1
         alpha = images[:, 3:].double() / top
@@ -194,9 +203,12 @@ def _in_range(images: Tensor, name: str) -> Tensor:
     if bool(values.isnan().any()):
         raise UsageError(f"{name} holds NaN", "look how the images are read or prepared")
     if values.numel() and (float(values.min()) < 0 or float(values.max()) > 1):
-        low, high = float(images.min()), float(images.max())
+        given = images.double()  # torch finds no extremes in some types of whole numbers
+        low, high = float(given.min()), float(given.max())
         hint = "scale them to [0, 1]: any other preprocessing is up to the classifier"
         if low >= 0 and high <= 255:
             hint = "divide them by 255: images are floats in [0, 1], or whole numbers from 0 to 255"
+        elif low >= 0 and whole_numbers:
+            hint = "divide them by the largest value that they may have, which is 65535 for 16 bits"
         raise UsageError(f"images must lie in [0, 1], got [{low:.2f}, {high:.2f}]", hint)
     return values.contiguous()

@@ -78,9 +78,9 @@ class Framing:
         return rounded((height - self.size[0]) / 2), rounded((width - self.size[1]) / 2)
 
 
-Picture = Path | bytes | np.ndarray
-"""An image: its file, what would be in the file, or its pixels: (H, W, 3) or (H, W) of 8 bits, or (H, W, 3) of float32
-in [0, 1]."""
+Picture = Path | bytes | np.ndarray | Image.Image
+"""An image: its file, what would be in the file, a picture of Pillow, or its pixels: (H, W, 3) or (H, W) of 8 bits, or
+(H, W, 3) of float32 in [0, 1]."""
 
 
 class Unreadable(Exception):
@@ -183,6 +183,8 @@ def opened(picture: Picture, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Ima
             if kept.st_size == 0:
                 raise Unreadable("the file is empty")
         with _image(picture) as image:
+            if not image.width * image.height:
+                raise Unreadable(f"it has {image.width}x{image.height} pixels")
             if image.width * image.height > max_pixels:
                 raise Unreadable(f"{image.width}x{image.height} pixels, more than max_pixels={max_pixels}")
             yield image
@@ -203,6 +205,8 @@ def _line(error: Exception) -> str:
 
 
 def _image(picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture.copy()  # so that the caller's stays open
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture if picture.dtype == np.uint8 else np.rint(picture * 255).astype(np.uint8))
     return Image.open(picture if isinstance(picture, Path) else io.BytesIO(picture))
