@@ -78,7 +78,7 @@ def load(folder: Path) -> tuple[Explanation, Samples | None, dict[str, Any]]:
         samples = None
         if "samples" in record:
             samples = replace(load_samples(where, ""), ids=tuple(record["samples"]))
-    except (KeyError, ValueError, OSError, SafetensorError) as error:  # a tensor or a key that is not there, a file that is cut off
+    except (KeyError, ValueError, OSError, SafetensorError) as error:  # something is not there, or a file is cut off
         raise UsageError(f"{where} is damaged: {type(error).__name__}: {error}", "make it again") from error
     return explanation, samples, record.get("recipe") or _recipe_of_cell(record.get("cell", {}))
 
