@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import operator
 import shutil
 import tempfile
 import time
@@ -107,8 +108,7 @@ def explain(
     NotApplicable
         If the method cannot explain this classifier.
     """
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise UsageError(f"the seed is {seed!r}", "pass a whole number from 0 to 2**32 - 1")
+    seed = _seed(seed)
     let_waiting_threads_sleep()
     registry = registry or load_registry(plugins)
     ref = Ref(method, dict(options or {}))
@@ -145,6 +145,17 @@ def explain(
     return Explained.of(made, task.samples, about)
 
 
+def _seed(given: Any) -> int:
+    """The seed as an integer of Python; those of numpy and torch are, too."""
+    try:
+        seed = operator.index(given)
+    except TypeError:
+        seed = -1
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"the seed is {given!r}", "pass a whole number from 0 to 2**32 - 1")
+    return seed
+
+
 def _explained(explainer: Any, task: Any, label: str) -> Explanation:
     from xcore.models.modules import outside_inference_mode
 
@@ -179,13 +190,15 @@ def _in_folder(workdir: str | Path, make: Callable[[Path], Explanation]) -> Expl
 def _classifier(given: Any, names: Any, samples: Any, registry: Registry) -> Classifier:
     """The classifier of a reference, a module or an object; the samples tell how many outputs a module has."""
     from xcore.models.classifiers import as_classifier
+    from xcore.models.modules import is_module
 
     if (ref := as_ref(given)) is not None:
         given = registry.create("classifier", ref)
     like = None
-    if not names and not hasattr(given, "classes") and not is_dataset(samples):
+    if not names and is_module(given) and not is_dataset(samples):
         with contextlib.suppress(UsageError):  # what is wrong with the samples is told when they are read in earnest
-            like = as_samples(samples, "image")
+            read = as_samples(samples, "image")
+            like = read if len(read) else None
     return as_classifier(given, names, like=like)
 
 
@@ -265,10 +278,21 @@ def open(
         raise UsageError(f"there is no option {wrong!r} for a module", f"known are {', '.join(known)}")
     given.update(options)
     if size is not None:
-        sides = (size, size) if isinstance(size, int) else size
+        sides = _sides(size)
         given["framing"] = Framing(sides, min(sides))
     given.pop("size", None)
     return as_classifier(model, class_names, modality=modality, **given)
+
+
+def _sides(size: Any) -> tuple[int, int]:
+    """(height, width) of a side, or of both."""
+    try:
+        height, width = map(operator.index, size if isinstance(size, (list, tuple)) else (size, size))
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise UsageError(f"the size is {size!r}", "pass the side in pixels, such as 224, or (height, width)")
+    return height, width
 
 
 def data(ref: str | Ref, *, plugins: Sequence[str | Path] = (), **options: Any) -> Dataset:

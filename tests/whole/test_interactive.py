@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,3 +265,46 @@ def test_without_a_way_to_find_concepts_again_it_says_so() -> None:
     without = xcore.Explained.of(made.plain, made.samples, {**made.recipe, "method": {"text": "noise", "options": {}}})
     with pytest.raises(NotApplicable):
         without.apply(net(), PICTURES)
+
+
+def test_a_seed_may_be_a_number_of_numpy() -> None:
+    assert explained(seed=np.int64(3)).recipe["seed"] == 3
+    for seed in (-1, 2**32, 0.5, "1"):
+        with pytest.raises(UsageError, match="the seed is"):
+            explained(seed=seed)
+
+
+@pytest.mark.parametrize("size", [0, -5, 2.5, "224", (224,), (32, 0)])
+def test_a_size_that_is_none_is_refused(size) -> None:
+    with pytest.raises(UsageError, match="pass the side in pixels"):
+        xcore.open(net(), size=size)
+
+
+def test_no_pictures_and_no_such_device_are_named() -> None:
+    with pytest.raises(UsageError, match="samples is an empty list"):
+        explained(samples=PICTURES[:0])
+    with pytest.raises(UsageError, match="torch knows no device 'gpu'"):
+        xcore.open(net(), device="gpu")
+
+
+def test_names_are_found_again_though_a_module_has_an_attribute_classes() -> None:
+    model = net()
+    model.classes = 3
+    made = explained(classifier=model, class_names=["cat", "dog", "cow"], target="dog")
+    assert made.apply(model, PICTURES, registry=registry()).strength.shape == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (net().state_dict(), "model.load_state_dict"),
+        (nn.Sequential, "Sequential is a class"),
+        (lambda images: images, "FunctionClassifier"),
+        (Path("model.pth"), "'file:model.pth'"),
+    ],
+    ids=["weights", "class", "function", "path"],
+)
+def test_what_is_no_network_says_what_to_pass_instead(given, hint: str) -> None:
+    with pytest.raises(UsageError, match="is no classifier") as caught:
+        explained(classifier=given)
+    assert hint in str(caught.value)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,14 @@ def checked_module(given: Any) -> nn.Module:
         hint = "pass a torch.nn.Module or an xcore Classifier"
         if type(module).__module__.startswith(("onnx", "tensorflow", "keras", "jax", "flax")):
             hint = "xcore reads modules of torch; a function that gives scores works, too: FunctionClassifier"
+        elif isinstance(module, Mapping):
+            hint = "if it holds weights, build the network and load them: model.load_state_dict(weights)"
+        elif isinstance(module, type):
+            hint = f"{module.__name__} is a class: pass a network that was made of it"
+        elif isinstance(module, Path):
+            hint = f"name it by a reference, such as 'file:{module}'"
+        elif callable(module):
+            hint = "for a function that gives scores, pass xcore.models.FunctionClassifier(function, class_names)"
         raise UsageError(f"{name} is no classifier", hint)
     lazy = [path for path, part in module.named_modules() if any(map(is_lazy, _own(part)))]
     if lazy:
@@ -48,6 +57,11 @@ def checked_module(given: Any) -> nn.Module:
             "load its weights: model.load_state_dict(weights, assign=True)",
         )
     return module
+
+
+def is_module(given: Any) -> bool:
+    """Whether this is a module or a program by `torch.export`, which both get their class names from outside."""
+    return isinstance(given, (nn.Module, torch.export.ExportedProgram))
 
 
 def plain(module: nn.Module) -> nn.Module:

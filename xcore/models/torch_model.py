@@ -93,7 +93,8 @@ class TorchModel:
             raise UsageError(f"batch_size must be at least 1, got {batch_size}")
         self.module = plain(checked_module(module))
         weight = next(self.module.parameters(), None)
-        self.device = torch.device(device if device is not None else weight.device if weight is not None else "cpu")
+        own = weight.device if weight is not None else torch.device("cpu")
+        self.device = own if device is None else _device(device)
         if device is not None:
             self.module = _moved(self.module, self.device)
         self.preprocess = preprocess
@@ -219,6 +220,13 @@ class TorchModel:
             check_numbers(kept, x, "logits")
             self.cache.put(key, kept)
         return kept
+
+
+def _device(given: str | torch.device) -> torch.device:
+    try:
+        return torch.device(given)
+    except RuntimeError as error:
+        raise UsageError(f"torch knows no device {given!r}", "pass 'cpu', 'cuda', 'cuda:1' or 'mps'") from error
 
 
 def _moved(module: nn.Module, device: torch.device) -> nn.Module:

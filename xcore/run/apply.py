@@ -38,12 +38,12 @@ def apply(
         How the explanation was made (see `xcore.run.live.recipe`).
     """
     from xcore.models.classifiers import as_classifier
-    from xcore.models.modules import outside_inference_mode
+    from xcore.models.modules import is_module, outside_inference_mode
 
     registry = registry or load_registry([file for file in recipe.get("plugins", ()) if Path(file).is_file()])
     if (ref := as_ref(classifier)) is not None:
         classifier = registry.create("classifier", ref)
-    model = as_classifier(classifier, () if hasattr(classifier, "classes") else recipe.get("classes", ()))
+    model = as_classifier(classifier, recipe.get("classes", ()) if is_module(classifier) else ())
     if explanation.target not in model.classes:
         raise UsageError(
             f"the explanation is of the class {explanation.target!r}, which this network does not have",
