@@ -47,8 +47,8 @@ def as_samples(data: Data, modality: Modality | None = None, framing: Framing | 
     Raises
     ------
     UsageError
-        It is none of these, holds NaN or values outside of [0, 1], has axes that may be read in two ways, a file cannot
-        be read, or pictures differ in size and there is no framing.
+        It is none of these, has no pixels, holds NaN or values outside of [0, 1], has axes that may be read in two
+        ways, a file or an opened picture cannot be read, or pictures differ in size and there is no framing.
     """
     if isinstance(data, Samples):
         return data
