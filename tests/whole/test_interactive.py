@@ -308,3 +308,8 @@ def test_what_is_no_network_says_what_to_pass_instead(given, hint: str) -> None:
     with pytest.raises(UsageError, match="is no classifier") as caught:
         explained(classifier=given)
     assert hint in str(caught.value)
+
+
+def test_a_class_of_a_network_without_names_is_looked_for_with_the_way_to_name_it() -> None:
+    with pytest.raises(UsageError, match=r"class_names=\[\.\.\.\]"):
+        explained(target="zebra")

@@ -15,6 +15,8 @@ By default they are so many that threads in a small convolution spin away the ti
 USERS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """Environment variables by which users choose for themselves how long threads wait."""
 
+_warned: list[bool] = []
+
 
 def let_waiting_threads_sleep(warn: bool = True) -> None:
     """Shorten the spinning, unless the user chose otherwise; warn where torch is loaded already, if `warn`."""
@@ -23,10 +25,11 @@ def let_waiting_threads_sleep(warn: bool = True) -> None:
     if "torch" not in sys.modules:
         os.environ["GOMP_SPINCOUNT"] = SPIN
         return
-    if not warn:
+    if not warn or _warned:
         return
+    _warned.append(True)  # once: what happens to later calls is the same
     warnings.warn(
-        "torch was imported before xcore.bench, so its threads spin for long while they wait, which slows down "
-        f"everything on a busy machine. To avoid it, set GOMP_SPINCOUNT={SPIN} before Python starts.",
+        "torch was imported before xcore was first called, so its threads spin for long while they wait, which slows "
+        f"down everything on a busy machine. To avoid it, set GOMP_SPINCOUNT={SPIN} before Python starts.",
         stacklevel=3,
     )

@@ -284,8 +284,8 @@ def text(made: Forecast) -> list[str]:
         f"  memory  about {shown_memory(made.peak_mb)}, or a fifth more"
         + (f", and {shown_memory(made.gpu_mb)} of the GPU" if made.gpu_mb else ""),
     ]
-    if drawn := round(total.likely.drawn):
-        out += [f"  drawn   about {drawn:,} {_drawn(made)}"]
+    drawn = round(total.likely.drawn)
+    out += [f"  drawn   about {drawn:,} {_drawn(made)}" if drawn else f"  drawn   no {_drawn(made)}"]
     took = f"{_time(made.probe_seconds)}, {_time(made.probe_processor)} of the processor"
     out += ["", f"Measured in {took}:"]
     width = max(len(kind.label) for kind in made.kinds)

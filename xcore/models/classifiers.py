@@ -442,9 +442,12 @@ def as_classifier(
         return model
     module = checked_module(model)
     names = class_names or getattr(getattr(plain(module), "config", None), "id2label", None)
-    if not names:
-        names = [f"class {i}" for i in range(max(2, _outputs(module, like, settings)))]
-    return TorchClassifier(module, names, **settings)
+    if names:
+        return TorchClassifier(module, names, **settings)
+    count = max(2, _outputs(module, like, settings))
+    made = TorchClassifier(module, [f"class {i}" for i in range(count)], **settings)
+    made.naming = "name the outputs of the network: class_names=[...]"
+    return made
 
 
 def _outputs(module: nn.Module, like: Samples | None, settings: Mapping[str, Any]) -> int:

@@ -317,7 +317,8 @@ def _target(model: Classifier, target: str | int) -> int:
         if not 0 <= index < len(model.classes):
             raise UsageError(f"target {index} is not one of {len(model.classes)} classes")
         return index
-    return model.classes.index(find_class(target, model.classes, getattr(model, "aliases", None)))
+    more = getattr(model, "naming", "")
+    return model.classes.index(find_class(target, model.classes, getattr(model, "aliases", None), more=more))
 
 
 class LiveData:
