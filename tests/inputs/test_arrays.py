@@ -125,6 +125,11 @@ def test_what_cannot_be_read_in_one_way_is_refused(given: object, said: str) -> 
         as_samples(given)  # type: ignore[arg-type]
 
 
+def test_an_empty_path_is_not_the_folder_that_one_is_in() -> None:
+    with pytest.raises(UsageError, match="the path of the images is empty"):
+        as_samples("", "image")
+
+
 def test_a_folder_of_folders_says_what_to_name_instead(tmp_path) -> None:
     (tmp_path / "cats").mkdir()
     with pytest.raises(UsageError, match=r"it holds the folders cats; name one of them, or the data set"):

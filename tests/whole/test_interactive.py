@@ -313,3 +313,11 @@ def test_what_is_no_network_says_what_to_pass_instead(given, hint: str) -> None:
 def test_a_class_of_a_network_without_names_is_looked_for_with_the_way_to_name_it() -> None:
     with pytest.raises(UsageError, match=r"class_names=\[\.\.\.\]"):
         explained(target="zebra")
+
+
+def test_a_module_without_the_preprocessing_of_the_explained_one_is_told_of() -> None:
+    opened = xcore.open(net(), class_names=["a", "b", "c"], preprocess=lambda x: 2 * x - 1)
+    made = explained(classifier=opened)
+    (note,) = made.apply(net(), PICTURES, registry=registry()).notes
+    assert "had preprocessing of its own" in note
+    assert made.apply(opened, PICTURES, registry=registry()).notes == ()

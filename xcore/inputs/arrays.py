@@ -96,6 +96,8 @@ def _is_file(text: object) -> bool:
 def _named(data: Any) -> list[tuple[str, Any]]:
     """The entries of a list, or one thing alone, each with a name."""
     if isinstance(data, (str, Path)):
+        if data == "":
+            raise UsageError("the path of the images is empty", "name a file or a folder; the one you are in is '.'")
         path = Path(data).expanduser()
         if path.is_dir():
             return [(str(file), file) for file in _picture_files(path)]

@@ -19,6 +19,11 @@ from xcore.run.live import HelpersInNeed, as_ref, check_read, component, live_ta
 if TYPE_CHECKING:
     from xcore.inputs.arrays import Data
 
+UNPREPARED = (
+    "the explained network had preprocessing of its own, and this module gets pictures in [0, 1] as they are; pass it "
+    "as the other was, such as xcore.open(module, preprocess=...)"
+)
+
 
 def apply(
     explanation: Explanation,
@@ -66,6 +71,8 @@ def apply(
         renderings=registry.rendering,
         artifacts=cache_directory() / "artifacts",
     )
+    if is_module(classifier) and recipe.get("preprocesses"):
+        notes = [*notes, UNPREPARED]
     check_read(model, task.samples)
     with seeded(task.seed), outside_inference_mode(), tempfile.TemporaryDirectory(prefix="xcore-") as folder:
         if hasattr(explainer, "apply"):

@@ -244,6 +244,7 @@ def recipe(
     return {
         "method": {"text": method.text, "options": chosen.model_dump(mode="json") if chosen is not None else {}},
         "classifier": _described(classifier),
+        "preprocesses": getattr(getattr(task.classifier, "model", None), "preprocess", None) is not None,
         "classes": list(task.classifier.classes),
         "target": task.target,
         "layer": task.layer,
