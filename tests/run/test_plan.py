@@ -12,7 +12,7 @@ from xcore.api import request
 from xcore.cards import Card
 from xcore.cli.flags import parse_seeds, parse_settings
 from xcore.contract import Options, Ref, UsageError
-from xcore.registry import Registry
+from xcore.registry import Registry, load_registry
 from xcore.run.plan import Suite, load_suite, make_plan, plan_from_record
 
 ROOT = Path(__file__).parents[2]
@@ -281,3 +281,23 @@ def test_a_model_made_for_other_data_is_told_of(registry):
         "looks: not to be trusted here, since foreign was made for the data sets of elsewhere"
     )
     assert plan_from_record(plan.as_plain()).notes == plan.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 20_000, "is nested too deeply"),
+        ("a = " + "{a=" * 20_000, "is nested too deeply"),
+        ("seeds = [" + "9" * 5000 + "]", "4300 digits"),
+    ],
+)
+def test_a_suite_that_cannot_be_read_is_one_line(tmp_path, text, said):
+    file = tmp_path / "odd.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        load_suite(str(file))
+
+
+def test_a_method_without_a_name_is_refused():
+    with pytest.raises(UsageError, match="the name of a method is empty"):
+        make_plan(Suite(data="minizoo", classes=["zebra"], methods=[""]), load_registry())

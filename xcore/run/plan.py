@@ -187,7 +187,11 @@ def load_suite(name: str) -> Suite:
         raise UsageError(f"no suite file {name!r}") from None
     except OSError as error:
         raise UsageError(f"cannot read suite {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UsageError(
+            f"suite {path} is nested too deeply", "a suite has keys, lists and tables of options"
+        ) from None
+    except ValueError as error:  # no TOML, no UTF-8, or a number that Python refuses to read
         raise UsageError(f"suite {path}: {error}") from None
     refuse_renamed(values, f"suite {path}")
     return validate(Suite, {"name": path.stem, **values}, f"suite {path}")
@@ -208,6 +212,8 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     """
     if not suite.data:
         raise UsageError("no data set is named", "name one with --data REF, e.g. --data folder:DIR")
+    if "" in (*suite.methods, *suite.controls):
+        raise UsageError("the name of a method is empty", "name one, such as craft; see `xcore list`")
     arms = [*(Arm(label=m, method=m) for m in suite.methods), *suite.arms]
     arms += [Arm(label=c, method=c) for c in suite.controls if c not in {a.label for a in arms}]
     if not arms:
