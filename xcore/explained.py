@@ -146,19 +146,17 @@ class Explained(Explanation):
         from xcore.run.apply import apply
 
         found, new = apply(self.plain, self.recipe, model, samples, contrast, generator, models or {}, registry)
-        plain = {f.name: getattr(found, f.name) for f in fields(Presence)}
-        return Applied(**plain, names=tuple(concept.name for concept in self.concepts), samples=new)
+        return Applied(**_values(found, Presence), names=tuple(concept.name for concept in self.concepts), samples=new)
 
     @property
     def plain(self) -> Explanation:
         """The explanation as the method made it."""
-        return Explanation(**{f.name: getattr(self, f.name) for f in fields(Explanation)})
+        return Explanation(**_values(self, Explanation))
 
     @classmethod
     def of(cls, made: Explanation, samples: Samples | None, recipe: Mapping[str, Any]) -> Explained:
         """A plain explanation with what it explains and how it was made."""
-        plain = {f.name: getattr(made, f.name) for f in fields(Explanation)}
-        return cls(**plain, samples=samples, recipe=recipe)
+        return cls(**_values(made, Explanation), samples=samples, recipe=recipe)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -216,6 +214,11 @@ def load(path: str | Path) -> Explained:
     from xcore.store.kept import load as read
 
     return Explained.of(*read(Path(path).expanduser()))
+
+
+def _values(made: Any, kind: type[Explanation] | type[Presence]) -> dict[str, Any]:
+    """The fields that a class of the contract has, without those of a class derived from it."""
+    return {f.name: getattr(made, f.name) for f in fields(kind)}
 
 
 def column_names(names: Sequence[str]) -> list[str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.base.errors import NotApplicable, UsageError
-from xcore.base.files import cache_directory
 from xcore.base.seeding import seeded
 from xcore.base.threads import let_waiting_threads_sleep
 from xcore.contract.types import Explanation, Ref
@@ -128,7 +127,6 @@ def explain(
         vocabulary=vocabulary,
         n=n,
         renderings=registry.rendering,
-        artifacts=cache_directory() / "artifacts",
     )
     check_read(model, task.samples)
     start = time.perf_counter()
@@ -233,7 +231,7 @@ def open(
         A reference such as ``"timm:resnet50"``, ``"hf:DIR"`` or ``"file:model.safetensors"``, with its ``options``; or
         a `torch.nn.Module`, for which the other arguments are.
     class_names
-        The names of the module's outputs; "" = those in its ``config.id2label``, else ``class 0`` and so on.
+        The names of the module's outputs; empty = those in its ``config.id2label``, else ``class 0`` and so on.
     size
         Side, or (height, width), in pixels, of the pictures that the module takes. Files and PIL pictures are resized
         to cover it and cropped at the centre.

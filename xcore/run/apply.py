@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.base.errors import UsageError
-from xcore.base.files import cache_directory
 from xcore.base.seeding import seeded
 from xcore.contract.samples import Samples
 from xcore.contract.types import Explanation, Presence, Ref
@@ -69,7 +68,6 @@ def apply(
         models=HelpersInNeed(registry, {**unasked, **known, **models}),
         vocabulary=recipe.get("vocabulary", ()),
         renderings=registry.rendering,
-        artifacts=cache_directory() / "artifacts",
     )
     if is_module(classifier) and recipe.get("preprocesses"):
         notes = [*notes, UNPREPARED]

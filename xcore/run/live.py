@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcore import __version__
 from xcore.base.errors import MissingError, UsageError, unknown
+from xcore.base.files import cache_directory
 from xcore.contract.protocols import Classifier, Dataset, Task
 from xcore.contract.samples import Modality, Samples
 from xcore.contract.types import Budget, Ref, Split, Truth
@@ -46,9 +47,15 @@ def live_task(
     vocabulary: Sequence[str] = (),
     n: int = 60,
     renderings: Callable[[str], Any] = lambda name: None,
-    artifacts: Path,
+    artifacts: Path | None = None,
 ) -> tuple[Task, list[str]]:
-    """The task of `xcore.explain` (see there), and what a reader must know of the data, one line each."""
+    """The task of `xcore.explain` (see there), and what a reader must know of the data, one line each.
+
+    Parameters
+    ----------
+    artifacts
+        Where several calls keep what they share; None = the user's cache.
+    """
     helper_models: Mapping[str, Any] = models or {}
     if isinstance(vocabulary, str) or not all(isinstance(phrase, str) for phrase in vocabulary):
         raise UsageError("the vocabulary must be a list of strings", "pass vocabulary=[phrase, ...]")
@@ -92,7 +99,7 @@ def live_task(
         generator=generator,
         model=helper,
         roles=tuple(helper_models),
-        artifact=Artifacts(artifacts).get,
+        artifact=Artifacts(artifacts or cache_directory() / "artifacts").get,
         budget=Budget(samples=len(samples)),
     )
     return task, notes
