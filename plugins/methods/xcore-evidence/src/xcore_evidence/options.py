@@ -1,0 +1,53 @@
+"""Options of the method `surrogate`. This module imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from xcore.contract import Options
+
+
+class SurrogateOptions(Options):
+    """Which phrases explain the class, in which samples, and how they are tested."""
+
+    phrases: tuple[str, ...] = Field(
+        (), description="your own candidate phrases; empty: those of the vocabulary without the class name"
+    )
+    vocabulary: str = Field(
+        "",
+        description="file with candidate phrases, one on each line (UTF-8); empty: the vocabulary of the data set, or "
+        "everyday visual attributes for pictures if it has none",
+    )
+    pool: int = Field(
+        2000, ge=20, description="number of samples, in equal parts of all classes, that the data set is asked for"
+    )
+    samples: int = Field(
+        500, ge=20, description="of pictures, how many of the pool are used: those that differ most from one another"
+    )
+    penalty: float | Literal["cv"] = Field(
+        1.0, description="strength of the ridge for each sample, above 0; cv: the one that predicts best"
+    )
+    alpha: float = Field(0.05, gt=0, lt=1, description="family-wise error rate of the marks on each side")
+    minimum: float = Field(
+        0.0, ge=0, lt=1, description="least effect that a mark must exceed, as a share of the gap of the class"
+    )
+    shown: int = Field(10, ge=2, description="number of samples that show a phrase, those in which it is most present")
+
+    @field_validator("phrases")
+    @classmethod
+    def _each_once(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        given = tuple(" ".join(text.split()) for text in given)
+        if "" in given:
+            raise ValueError(f"phrase {given.index('') + 1} of {len(given)} is empty")
+        if twice := [text for i, text in enumerate(given) if text in given[:i]]:
+            raise ValueError(f"{twice[0]!r} is given twice")
+        return given
+
+    @field_validator("penalty")
+    @classmethod
+    def _positive(cls, penalty: float | str) -> float | str:
+        if not isinstance(penalty, str) and penalty <= 0:
+            raise ValueError("must be above 0, or cv")
+        return penalty

@@ -1,0 +1,134 @@
+"""Samples in which phrases are present to different degrees, and how strongly each phrase is present in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from xcore.contract import Classifier, Dataset, ImageText, NotApplicable, Samples, Split, Task, UsageError
+from xcore.inputs.words import lemma, words
+
+SCALE = 100.0
+"""Cosines are read in hundredths, as CLIP scales them before its softmax."""
+
+
+SPLITS: tuple[Split, ...] = ("train", "explain")
+"""Where the samples of a class come from, in this order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Samples of the explained class and of others."""
+
+    samples: Samples
+    of_class: Tensor
+    """(n,) bool: whether a sample is of the explained class."""
+    notes: tuple[str, ...] = ()
+
+
+def presence(task: Task, samples: Samples, phrases: Sequence[str]) -> Tensor:
+    """How strongly each phrase is present in each sample: (n, k), float64.
+
+    Pictures are read by the model of the role image-text: 100 x the cosine of picture and phrase. In a text a phrase is
+    present (1) if its words occur in it one after the other, in any inflection, otherwise not (0).
+    """
+    if samples.modality == "text":
+        return occurrences(samples.texts, phrases)
+    model: ImageText = task.model("image-text")
+    pictures = normalize(model.embed_images(samples).double(), dim=1)
+    return SCALE * pictures @ normalize(model.embed_texts(tuple(phrases)).double(), dim=1).T
+
+
+def occurrences(texts: Sequence[str], phrases: Sequence[str]) -> Tensor:
+    """(n, k) 1 where the words of a phrase occur one after the other in a text, in any inflection; otherwise 0."""
+
+    def lemmas(text: str) -> str:
+        return " " + " ".join(lemma(word) for word in words(text)) + " "
+
+    read, wanted = [lemmas(t) for t in texts], [lemmas(p) for p in phrases]
+    return torch.tensor([[float(w in text and w.strip() != "") for w in wanted] for text in read], dtype=torch.float64)
+
+
+def pool_of(task: Task, size: int, chosen: int) -> Pool:
+    """Samples of all classes in equal parts, as a data set offers them to methods; of pictures the most different ones.
+
+    Pictures in which phrases vary freely say most about each of them. So of `size` pictures `chosen` are kept, each as
+    far as possible from those that were kept before, in the embedding of the image-text model: the classifier has no
+    say in it. Texts are all kept.
+
+    Raises
+    ------
+    NotApplicable
+        There are no samples of other classes.
+    """
+    own, notes = task.target_name, list[str]()
+    classes = [c for c in task.data.classes if c != own]
+    share = -(-size // (len(classes) + 1))
+    parts = [(False, part) for c in classes if len(part := _samples_of(task.data, c, share, task.seed))]
+    if not parts:
+        parts = [(False, _from_random_sets(task, size))]
+        notes.append("the samples of other classes are those of the random sets")
+    mine = _samples_of(task.data, own, share, task.seed) if own in task.data.classes else task.samples
+    parts.append((True, mine if len(mine) else task.samples))
+    samples = Samples.concat([part for _, part in parts])
+    of_class = torch.cat([torch.full((len(part),), is_own) for is_own, part in parts])
+    if samples.modality == "image" and len(samples) > chosen:
+        rows = most_different(task.model("image-text").embed_images(samples), chosen)
+        samples, of_class = samples.take(rows), of_class[rows]
+    return Pool(samples, of_class, tuple(notes))
+
+
+def most_different(embeddings: Tensor, n: int) -> list[int]:
+    """n rows, each as far as possible (by the cosine) from the rows before it; the first row first.
+
+    References
+    ----------
+    Gonzalez, Clustering to minimize the maximum intercluster distance, Theoretical Computer Science 1985.
+    """
+    unit = normalize(embeddings.double(), dim=1)
+    distance = torch.full((len(unit),), torch.inf, dtype=unit.dtype)
+    row, rows = 0, list[int]()
+    for _ in range(min(n, len(unit))):
+        rows.append(row)
+        distance = torch.minimum(distance, 1 - unit @ unit[row])
+        distance[row] = -torch.inf
+        row = int(distance.argmax())
+    return sorted(rows)
+
+
+def logits_of(classifier: Classifier, samples: Samples) -> Tensor:
+    """(n, classes) logits, a few hundred samples at a time."""
+    size = 256
+    return torch.cat([classifier.logits(samples.take(slice(i, i + size))).cpu() for i in range(0, len(samples), size)])
+
+
+def _samples_of(data: Dataset, cls: str, n: int, seed: int) -> Samples:
+    """Up to n samples of a class from the training split, then from those that are there to be explained."""
+    found: list[Samples] = []
+    for split in SPLITS:
+        known = {i for part in found for i in part.ids}
+        try:
+            part = data.samples(cls, split, n - len(known), seed)
+        except UsageError:  # a data set refuses a split in which the class has nothing
+            continue
+        found.append(part.take([i for i, name in enumerate(part.ids) if name not in known]))
+        if sum(map(len, found)) >= n:
+            break
+    filled = [part for part in found if len(part)]
+    return Samples.concat(filled) if filled else (found[0] if found else Samples("text", (), ()))
+
+
+def _from_random_sets(task: Task, size: int) -> Samples:
+    """Samples of the random sets, each once."""
+    seen: dict[str, Samples] = {}
+    for index in range(-(-size // 10)):
+        drawn = task.random_set(10, index)
+        for i, name in enumerate(drawn.ids):
+            seen.setdefault(name, drawn.take([i]))
+    if not seen:
+        raise NotApplicable("there are no samples of other classes", "name a data set with --contrast REF")
+    return Samples.concat(list(seen.values()))
