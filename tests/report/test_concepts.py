@@ -91,3 +91,9 @@ def test_a_bench_without_metrics_and_a_report_of_it_show_the_concepts(tmp_path):
     assert not run.broken
     assert [row["scores"] for row in run.rows] == [{}] * len(run.rows)
     assert "CS" not in (run.path / "table.md").read_text("utf-8")
+
+
+def test_an_effect_is_shown_beside_an_importance_in_another_unit(row):
+    in_errors = concept_rows(made(Concept("stripes", 8.0, evidence={"effect": 0.25})))
+    assert "effect" in printed(in_errors, row)
+    assert "effect" not in printed(concept_rows(made(Concept("stripes", 0.25, evidence={"effect": 0.25}))), row)

@@ -15,6 +15,7 @@ ConceptRow = dict[str, Any]
 """``rank`` (1 = most important), ``concept``, ``words`` (without the name), ``importance``, ``importance_is`` and
 ``evidence`` (statistic -> number)."""
 EVIDENCE = (
+    "effect",
     "importance_sd",
     "effect_sd",
     "se",
@@ -30,7 +31,8 @@ EVIDENCE = (
     "prevalence",
     "reliability",
 )
-"""The statistics that are shown beside the importance, in this order, under the names that methods give them."""
+"""The statistics that are shown beside the importance, in this order, under the names that methods give them. An
+effect that is the importance is not shown again."""
 SHOWN = 20
 """Concepts of an explanation that are shown to people."""
 WORDS = 6
@@ -127,10 +129,16 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[st
     """Importance and evidence: the heads of the columns, and what stands in them."""
     heads, columns = ["Importance"], [numbers([row["importance"] for row in rows])]
     for key in EVIDENCE:
-        if any(key in row["evidence"] for row in rows):
+        if any(key in row["evidence"] for row in rows) and not (key == "effect" and _is_importance(key, rows)):
             heads.append(key.replace("_", " "))
             columns.append(numbers([row["evidence"].get(key) for row in rows]))
     return heads, columns
+
+
+def _is_importance(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a statistic equals the importance in all rows that have it."""
+    pairs = [(row["evidence"][key], row["importance"]) for row in rows if key in row["evidence"]]
+    return all(math.isclose(value, importance, rel_tol=1e-6, abs_tol=1e-12) for value, importance in pairs)
 
 
 def _named(row: Mapping[str, Any]) -> str:

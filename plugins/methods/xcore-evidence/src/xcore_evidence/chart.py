@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -38,9 +39,10 @@ def bars(path: Path, target: str, evidence: Evidence) -> Path:
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(f"{evidence.unit} (line: 95 % interval)", fontsize=8)
-    between = f"; {left_out} phrases in the middle are left out" if left_out > 0 else ""
-    axes.set_title(
-        f"{target}: {evidence.says}\nblue raises the class, orange lowers it, grey is not shown{between}", fontsize=9
+    between = f"\n{left_out} phrases in the middle are left out" if left_out > 0 else ""
+    figure.suptitle(
+        f"{target}: {evidence.says}\nblue raises the class, orange lowers it, grey is not shown to do either{between}",
+        fontsize=9,
     )
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -64,7 +66,8 @@ def high_and_low(path: Path, phrases: Sequence[str], high: Sequence[Tensor], low
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (phrase, most, least) in enumerate(zip(phrases, high, low, strict=True)):
-        grid[row, columns].text(0.5, 0.5, _short(phrase, 16), ha="center", va="center", fontsize=8, wrap=True)
+        name = textwrap.fill(_short(phrase), 12)
+        grid[row, columns].text(0.5, 0.5, name, ha="center", va="center", fontsize=8)
         for start, pictures in ((0, most), (columns + 1, least)):
             for i, picture in enumerate(pictures):
                 grid[row, start + i].imshow(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
