@@ -94,6 +94,7 @@ class Painter:
 
     modality = "image"
     fingerprint = "painter"
+    can = frozenset[str]()
 
     def __init__(self, options: object) -> None:
         pass

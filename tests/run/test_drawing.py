@@ -19,6 +19,7 @@ class Noise:
 
     modality = "image"
     fingerprint = "noise"
+    can = frozenset({"adapt", "edit"})
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -31,6 +32,9 @@ class Noise:
 
     def adapt(self, adapter, preferred, rejected, *, seed, options):
         return Adapter({}, {}, "adapted"), {}
+
+    def edit(self, samples, prompts, seeds, *, strength, masks=None, negatives=None, adapter=None):
+        return Samples("image", samples.images * (1 - strength), tuple(f"edited/{i}" for i in samples.ids))
 
     def remarks(self, prompts):
         return [f"{len(prompts)} prompts"]
@@ -79,6 +83,9 @@ def test_all_else_is_that_of_the_generator() -> None:
     for prompts in (["a"], ["b", "a"]):
         generator.generate(prompts, range(len(prompts)))
     assert generator.notes == ("2 prompts",)
+    edited = generator.edit(of((10, 12)), ["c"], [0], strength=0.5)
+    assert edited.images.shape == (1, 3, 10, 12), "edited pictures keep the size that they have"
+    assert generator.notes == ("3 prompts",)
 
 
 def test_without_a_vocabulary_everyday_attributes_are_drawn() -> None:

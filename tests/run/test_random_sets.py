@@ -23,6 +23,7 @@ class Painter:
 
     modality = "image"
     fingerprint = "grey"
+    can = frozenset[str]()
 
     def generate(self, prompts, seeds, adapter=None):
         levels = torch.tensor([(len(p) + s % 97) / 200 for p, s in zip(prompts, seeds, strict=True)])

@@ -78,7 +78,18 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """A model that draws samples from prompts and can be fine-tuned on preferences.
+    """A model that draws samples from prompts. Some can be fine-tuned on preferences, and some can edit samples.
+
+    A generator that can "edit" has a method ``edit(samples, prompts, seeds, *, strength, masks=None, negatives=None,
+    adapter=None) -> Samples``, which gives one edited sample for each of n given ones, of the size of the given ones:
+
+    - ``prompts``, ``seeds``: n each; what sample i is changed towards, and the seed of its noise. Sample i depends on
+      the given sample, its prompt, seed, mask, negative prompt, the strength and the adapter, not on its batch.
+    - ``strength`` in (0, 1]: how much is changed. Near 0 gives what the generator makes of the sample without a change.
+    - ``masks`` (n, H, W): where it is changed (1) and where not (0); None = everywhere.
+    - ``negatives``: n prompts that the samples are changed away from, "" for none; None = none of them.
+
+    Its ids say what was edited by what; its meta holds "prompt", "seed" and "edited" (the ids of the given samples).
 
     A generator may also have a method `probe() -> Probe` that opens it at its latents, for samples that it drew and for
     any others. `gradients` and `head` of that probe raise `NotApplicable` where there are no logits. And it may have a
@@ -88,6 +99,9 @@ class Generator(Protocol):
     modality: Modality
     fingerprint: str
     """Digest of the weights and settings. It is part of ``render="generated:<fingerprint>"``."""
+    can: frozenset[str]
+    """What it can do beside drawing: a subset of {"adapt", "edit"}. `xcore.pretrained.drawing.check_can` refuses a
+    generator that cannot do what a method needs, before anything is drawn."""
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
         """Draw one sample for each prompt.
@@ -105,7 +119,7 @@ class Generator(Protocol):
     def adapt(
         self, adapter: Adapter | None, preferred: Samples, rejected: Samples, *, seed: int, options: Mapping[str, Any]
     ) -> tuple[Adapter, Mapping[str, float]]:
-        """Fine-tune on preferences.
+        """Fine-tune on preferences; raises `NotApplicable` unless "adapt" is among what it can do.
 
         Parameters
         ----------

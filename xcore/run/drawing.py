@@ -112,6 +112,12 @@ class FramedGenerator:
             parts.append(self._framed(self._inner.generate(prompts[rows], seeds[rows], adapter)))
         return replace(Samples.concat(parts), meta=_joined(parts))
 
+    def edit(self, samples: Samples, prompts: Sequence[str], seeds: Sequence[int], **more: Any) -> Samples:
+        """Edit samples as the generator does; they keep the size that they have."""
+        self._prompts.update(dict.fromkeys(prompts))
+        edited: Samples = self._inner.edit(samples, prompts, seeds, **more)  # type: ignore[attr-defined]
+        return edited
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the prompts so far, e.g. that some are too long for the generator."""

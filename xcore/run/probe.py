@@ -123,6 +123,11 @@ class _Counted:
         drawn: Samples = self._inner.generate(prompts, *rest, **more)
         return drawn
 
+    def edit(self, samples: Samples, *rest: Any, **more: Any) -> Samples:
+        self._clock.drawn += len(samples)
+        edited: Samples = self._inner.edit(samples, *rest, **more)
+        return edited
+
 
 class _Workbench(Workbench):
     """Makes what any workbench makes, by the clock."""

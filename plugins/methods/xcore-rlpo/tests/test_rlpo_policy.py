@@ -38,6 +38,7 @@ class Bandit:
 
     modality: Modality = "text"
     fingerprint = "bandit"
+    can = frozenset({"adapt"})
 
     def __init__(self, seed: int, scale: float = 0.1) -> None:
         self.means = np.random.default_rng(seed).permutation(np.linspace(-0.3, 1, ARMS)) * scale

@@ -60,6 +60,7 @@ class Speaker:
 
     modality: Modality = "text"
     fingerprint = "speaker"
+    can = frozenset({"adapt"})
 
     def __init__(self, mute: Sequence[str] = (), silent: bool = False, stutter: bool = False) -> None:
         self.mute, self.silent, self.stutter = mute, silent, stutter

@@ -432,6 +432,7 @@ class Painter:
 
     modality = "image"
     fingerprint = "painter"
+    can = frozenset[str]()
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []

@@ -99,6 +99,7 @@ class Thesaurus:
 
     modality = "text"
     fingerprint = "thesaurus"
+    can = frozenset[str]()
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: object = None) -> Samples:
         lists: list[tuple[str, ...]] = []

@@ -59,6 +59,7 @@ class Painter:
 
     modality = "image"
     fingerprint = "shades"
+    can = frozenset[str]()
     layout = "NCHW"
 
     def __init__(self) -> None:

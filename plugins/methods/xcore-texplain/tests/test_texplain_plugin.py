@@ -63,6 +63,7 @@ class Painter:
 
     modality = "image"
     fingerprint = "noise"
+    can = frozenset[str]()
 
     def generate(self, prompts: Any, seeds: Any, adapter: Any = None) -> Samples:
         images = [torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(s)) for s in seeds]

@@ -123,11 +123,12 @@ def make_letters(options: object) -> object:
 def make_thesaurus(options: object) -> object:
     import numpy as np
 
-    from xcore.contract import Samples
+    from xcore.contract import NotApplicable, Samples
 
     class Thesaurus:
         modality = "text"
         fingerprint = "thesaurus"
+        can = frozenset[str]()
 
         def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: object = None) -> Samples:
             lists = []
@@ -139,7 +140,7 @@ def make_thesaurus(options: object) -> object:
             return replace(Samples("text", tuple(", ".join(own) for own in lists), ids), meta=meta)
 
         def adapt(self, *args: object, **more: object) -> object:
-            raise NotImplementedError("this generator is not adapted")
+            raise NotApplicable("this generator cannot be adapted", "draw with it as it is")
 
     return Thesaurus()
 

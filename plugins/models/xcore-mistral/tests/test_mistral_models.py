@@ -89,6 +89,7 @@ def test_a_gguf_file_answers_as_its_directory(untrained: Path, tmp_path: Path) -
     a, b = (g.generate(PROMPTS, range(4)) for g in (ours, theirs))
     assert a.meta["answer"] == b.meta["answer"]
     pairs = a.take([0]), a.take([1])
+    assert theirs.can == ours.can == {"adapt"}, "transformers dequantises the file, so its weights can get a LoRA"
     theirs.adapt(None, *pairs, seed=0, options={"steps": 1})
     assert file.read_bytes() == before
     assert theirs.fingerprint == gguf_fingerprint(OPTIONS, str(file)) != ours.fingerprint

@@ -30,6 +30,7 @@ class Painter:
 
     modality: Modality = "image"
     fingerprint = "painter"
+    can = frozenset({"adapt"})
 
     def __init__(self, side: int = 8) -> None:
         self.side = side

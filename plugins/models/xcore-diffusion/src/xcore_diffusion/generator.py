@@ -1,18 +1,20 @@
-"""The generator: a Stable Diffusion pipeline that draws reproducibly and can be adapted by preference."""
+"""The generator: a Stable Diffusion pipeline that draws and edits reproducibly and can be adapted by preference."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from xcore.contract import Adapter, Modality, Samples, UsageError, validate
-from xcore.pretrained.drawing import check_seeds, drawn_ids, paired_prompts
+from xcore.pretrained.drawing import check_edit, check_seeds, drawn_ids, edited_ids, paired_prompts
 from xcore.pretrained.lora import Lora
 from xcore_diffusion import dpo, files
 from xcore_diffusion.latents import LatentProbe
@@ -60,6 +62,7 @@ class DiffusionGenerator:
     """
 
     modality: Modality = "image"
+    can = frozenset({"adapt", "edit"})
 
     def __init__(self, path: str | Path, options: Options | None = None, *, name: str = "") -> None:
         self.options = options or Options()
@@ -79,6 +82,7 @@ class DiffusionGenerator:
         self.latent_shape = (self.pipe.unet.config.in_channels, self.height // factor, self.width // factor)
         self._embedded: dict[str, Tensor] = {}
         self._lora: Lora | None = None
+        self._editors: dict[type[Any], Any] = {}
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
         """Draw one image per prompt.
@@ -149,6 +153,90 @@ class DiffusionGenerator:
         finally:
             lora.switch(False)
 
+    def edit(
+        self,
+        samples: Samples,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        strength: float,
+        masks: Tensor | None = None,
+        negatives: Sequence[str] | None = None,
+        adapter: Adapter | None = None,
+    ) -> Samples:
+        """Change pictures towards prompts, and away from negative prompts.
+
+        A picture is encoded (the mode of the encoder), gets the noise of its seed for the last ``strength`` of the
+        denoising steps, and these steps are taken (img2img; Meng et al., SDEdit, ICLR 2022). With a mask, the latents
+        outside it are put back at every step, with the noise of that step (inpainting). The weights are those that
+        draw: nothing is loaded again.
+
+        Parameters
+        ----------
+        samples
+            n pictures. Those of another size than the generator's are resized to it, whatever their shape, and the
+            edited ones are brought back to the size that they had.
+        prompts, seeds
+            n each: what a picture is changed towards ("" = towards nothing in particular), and the seed of its noise.
+        strength
+            The share of the denoising steps that are taken, in (0, 1]; it is rounded down to whole steps. With less
+            than one step the result is what `roundtrip` gives.
+        masks
+            (n, H, W) of the size of the pictures; parts of .5 and more are changed. A cell of the latents (8 x 8 pixels
+            of the generator's size) is changed where the mask touches it, and since the decoder looks beyond a cell,
+            the picture may change a little beyond the mask, too. None = all is changed.
+        negatives
+            n prompts that the pictures are changed away from, by the guidance; "" for none.
+        adapter
+            The state of the LoRA; None = the base model.
+
+        Returns
+        -------
+        Images (n, 3, H, W) in [0, 1] without labels; `meta` holds "prompt", "negative", "seed" and "edited", the ids of
+        the given pictures (tuples), "strength", and "latents" (n, C, h, w).
+
+        Raises
+        ------
+        UsageError
+            The arguments do not fit one another, or there are negative prompts, and the guidance is off.
+        """
+        check_edit(self.name, samples, prompts, seeds, strength=strength, masks=masks, negatives=negatives)
+        away = tuple(negatives) if negatives is not None else ("",) * len(samples)
+        if any(away) and self.options.guidance <= 1:
+            raise UsageError(
+                f"{self.name} cannot edit away from a prompt: its guidance of {self.options.guidance:g} is off",
+                "set a guidance above 1, or give no negative prompts",
+            )
+        self._put(adapter)
+        size, given = self.options.batch_size, self._encode_all(samples)
+        latents = given
+        if int(self.options.steps * strength):
+            change = partial(self._change, seeds=[int(s) for s in seeds], strength=float(strength))
+            embedded = (torch.stack([self._embed(prompt) for prompt in texts]) for texts in (prompts, away))
+            where = () if masks is None else (self._cells(masks),)
+            latents = self._batched(change, size, torch.arange(len(samples)), given, *embedded, *where)
+        shape = tuple(samples.images.shape[-2:])
+        images = self._batched(lambda x: _resized(self._decode(x), shape), size, latents)
+        ids = edited_ids(
+            self.fingerprint,
+            adapter,
+            samples,
+            prompts,
+            seeds,
+            strength=strength,
+            masks=masks,
+            negatives=negatives,
+        )
+        meta = {
+            "prompt": tuple(prompts),
+            "negative": away,
+            "seed": tuple(int(s) for s in seeds),
+            "edited": samples.ids,
+            "strength": float(strength),
+            "latents": latents,
+        }
+        return Samples("image", images, ids, meta=meta)
+
     def roundtrip(self, samples: Samples) -> Samples:
         """The images after they were encoded and decoded, at the size that this generator draws.
 
@@ -185,7 +273,7 @@ class DiffusionGenerator:
         for start in range(0, len(inputs[0]), size):
             rows = [x[start : start + size] for x in inputs]
             n = len(rows[0])
-            full = [torch.cat([r, r[:1].expand(size - n, *r.shape[1:])]).to(self._device) for r in rows]
+            full = [_contiguous(torch.cat([r, r[:1].expand(size - n, *r.shape[1:])])).to(self._device) for r in rows]
             with torch.no_grad():
                 out.append(function(*full)[:n].float().cpu())
         return torch.cat(out)
@@ -206,6 +294,55 @@ class DiffusionGenerator:
         )[0]
         return result
 
+    def _change(
+        self,
+        rows: Tensor,
+        given: Tensor,
+        context: Tensor,
+        away: Tensor,
+        cells: Tensor | None = None,
+        *,
+        seeds: Sequence[int],
+        strength: float,
+    ) -> Tensor:
+        """The latents of edited pictures; `rows` say which of the seeds are theirs, and so what their noise is."""
+        dtype = self.pipe.unet.dtype
+        common: dict[str, Any] = {
+            "prompt_embeds": context.to(dtype),
+            "negative_prompt_embeds": away.to(dtype),
+            "image": given.to(dtype),
+            "strength": strength,
+            "num_inference_steps": self.options.steps,
+            "guidance_scale": self.options.guidance,
+            "generator": [torch.Generator().manual_seed(seeds[row]) for row in rows.tolist()],
+            "output_type": "latent",
+            "return_dict": False,
+        }
+        if cells is None:
+            changed: Tensor = self._editor(diffusers.StableDiffusionImg2ImgPipeline)(**common)[0]
+            return changed
+        filled: Tensor = self._editor(diffusers.StableDiffusionInpaintPipeline)(
+            **common,
+            mask_image=cells,
+            masked_image_latents=common["image"],  # only a UNet of 9 channels looks at them; given, none are made
+            height=self.height,
+            width=self.width,
+        )[0]
+        return filled
+
+    def _editor(self, kind: type[Any]) -> Any:
+        """A pipeline that edits, of the parts of the one that draws."""
+        if kind not in self._editors:
+            with quiet():
+                self._editors[kind] = kind(**self.pipe.components, requires_safety_checker=False)
+            self._editors[kind].set_progress_bar_config(disable=True)
+        return self._editors[kind]
+
+    def _cells(self, masks: Tensor) -> Tensor:
+        """Masks (n, 1, height, width), 1 in every cell of the latents that the mask touches, 0 elsewhere."""
+        touched = F.adaptive_max_pool2d((masks[:, None].float() >= 0.5).float(), self.latent_shape[1:])
+        return F.interpolate(touched, (self.height, self.width), mode="nearest")
+
     def _decode(self, latents: Tensor) -> Tensor:
         vae = self.pipe.vae
         images: Tensor = vae.decode(latents.to(vae.dtype) / float(vae.config.scaling_factor), return_dict=False)[0]
@@ -217,10 +354,7 @@ class DiffusionGenerator:
         return mode * float(vae.config.scaling_factor)
 
     def _encode_all(self, samples: Samples) -> Tensor:
-        images = samples.images
-        if images.shape[-2:] != (self.height, self.width):
-            size = (self.height, self.width)
-            images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+        images = _resized(samples.images, (self.height, self.width))
         return self._batched(self._encode, self.options.batch_size, images)
 
     def _latents(self, samples: Samples) -> Tensor:
@@ -252,3 +386,15 @@ class DiffusionGenerator:
     def _put(self, adapter: Adapter | None) -> None:
         if adapter is not None or self._lora is not None:
             self._lora_layers().put(adapter)
+
+
+def _resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Images (n, 3, H, W) brought to a height and width; those that have them are given back as they are."""
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def _contiguous(rows: Tensor) -> Tensor:
+    """The rows in one order of their numbers in memory, on which the choice of kernels depends."""
+    return rows.clone(memory_format=torch.contiguous_format)

@@ -20,7 +20,7 @@ def register_generators(register: Register) -> None:
     register(
         "diffusion",
         "xcore_diffusion.generator:from_directory",
-        summary="a Stable Diffusion pipeline from a diffusers directory; can be adapted by preference",
+        summary="a Stable Diffusion pipeline from a diffusers directory; can be adapted and can edit",
         fingerprint="xcore_diffusion.plugin:directory_fingerprint",
         argument="DIR",
         **common,
@@ -28,7 +28,7 @@ def register_generators(register: Register) -> None:
     register(
         "hf",
         "xcore_diffusion.generator:from_hub",
-        summary="a Stable Diffusion pipeline from the Hugging Face Hub; can be adapted by preference",
+        summary="a Stable Diffusion pipeline from the Hugging Face Hub; can be adapted and can edit",
         fingerprint="xcore_diffusion.plugin:hub_fingerprint",
         argument="ORG/MODEL[@REVISION]",
         **common,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xcore.contract import Adapter, Modality, Samples, UsageError, validate
+from xcore.contract import Adapter, Modality, NotApplicable, Samples, UsageError, validate
 from xcore.pretrained.drawing import check_seeds, drawn_ids, paired_prompts
 from xcore.pretrained.lora import Lora
 from xcore_mistral import dpo
@@ -70,6 +70,8 @@ class MistralGenerator:
         self._limit: int | None = getattr(config, "max_position_embeddings", None)
         self._too_long: set[str] = set()
         self._lora: Lora | None = None
+        self._attention = attention_layers(self.model)  # before the LoRA adds linear layers of its own
+        self.can = frozenset({"adapt"} if self._attention else ())
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
         """Ask for synonyms of each prompt once.
@@ -205,13 +207,12 @@ class MistralGenerator:
 
     def _lora_layers(self) -> Lora:
         if self._lora is None:
-            targets = attention_layers(self.model)
-            if not targets:
-                raise UsageError(
+            if not self._attention:
+                raise NotApplicable(
                     f"{self.name} cannot be adapted: it has no linear layers in modules named attn or attention",
-                    "choose another causal language model",
+                    "choose another causal language model, or draw with it as it is",
                 )
-            self._lora = Lora(self.model, targets, self.options.rank, PREFIX)
+            self._lora = Lora(self.model, self._attention, self.options.rank, PREFIX)
         return self._lora
 
     def _put(self, adapter: Adapter | None) -> None:
