@@ -402,3 +402,55 @@ def test_a_black_box_and_an_unknown_layer_are_refused(task):
     t.classifier.can = frozenset()
     with pytest.raises(NotApplicable, match="gives no access"):
         Craft(FAST).explain(t)
+
+
+PATTERNS = ("rows", "columns", "red", "blue")
+
+
+class Some:
+    """Pictures of all classes in which each of the four patterns is there or not, by a coin."""
+
+    classes, vocabulary = ("rows", "colour", "stripes"), PATTERNS
+
+    def samples(self, cls, split, n, seed):
+        rng = np.random.default_rng([seed, self.classes.index(cls), split == "train"])
+        pictures = torch.full((n, 3, 32, 32), 0.5)
+        for picture, there in zip(pictures, rng.random((n, 4)) < 0.5, strict=True):
+            for (top, left), drawn, name in zip(((0, 0), (0, 16), (16, 0), (16, 16)), there, PATTERNS, strict=True):
+                quarter = picture[:, top : top + 16, left : left + 16]
+                if drawn:
+                    quarter[:] = 0
+                    quarter[{"red": (0,), "blue": (2,)}.get(name, (0, 1, 2)), :: 1 + (name == "rows")] = 1
+                    if name == "columns":
+                        quarter[:, :, 1::2] = 0
+        return Samples("image", pictures, tuple(f"{cls}/{split}/{seed}/{i}" for i in range(n)))
+
+
+def test_concepts_are_named_by_phrases_that_go_with_their_strength(task, reader):
+    network = reader()
+
+    class Reads:
+        """An image-text model: its axes are the patterns that a picture has."""
+
+        name = "reads"
+
+        def embed_images(self, images):
+            r, x = network, images.images
+            return r.last(r.mix(r.pool(r.relu(r.low(x))))).amax((2, 3)).detach() + 0.3
+
+        def embed_texts(self, texts):
+            return torch.stack([torch.eye(4)[PATTERNS.index(text)] for text in texts])
+
+    def model(role):
+        assert role == "image-text"
+        return Reads()
+
+    asked = replace(
+        task(module=network, target=2), data=Some(), vocabulary=("rows", "columns", "red", "blue"), model=model
+    )
+    got = Craft(replace_options(names=1)).explain(asked)
+    named = {channel(c): c.words for c in got.concepts}
+    assert named == {i: (name,) for i, name in enumerate(PATTERNS)}
+    assert all(c.evidence["name_t"] > 5 for c in got.concepts)
+    assert any("the words of a concept are phrases" in note for note in got.notes)
+    assert Craft(FAST).explain(asked).concepts[0].words == ()

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from xcore_evidence.naming import names
+from xcore_evidence.phrases import candidates
 
 from xcore.contract import Concept, Cost, Dictionary, Explanation, NotApplicable, Presence, Task, UsageError
 from xcore.models.presence import CODE_IS, assembled, check_activations
@@ -170,7 +172,7 @@ class Craft:
             # Recursion: the most important concepts are split next, at an earlier layer.
             pending[:0] = self._sub_concept_sets(task, found, notes)
         progress.finish()
-        return Explanation(
+        explanation = Explanation(
             method="craft",
             target=task.target_name,
             importance_is=IMPORTANCE_IS,
@@ -180,6 +182,31 @@ class Craft:
             notes=tuple(notes),
             cost=Cost(seconds=time.perf_counter() - start, forwards=forwards),
         )
+        if o.names:
+            explanation = self._named(explanation, task)
+        return replace(explanation, cost=replace(explanation.cost, seconds=time.perf_counter() - start))
+
+    def _named(self, explanation: Explanation, task: Task) -> Explanation:
+        """The explanation with words for each concept, by regression in context, and a note of what they are."""
+        o = self.options
+        phrases, notes = candidates(task, (), o.vocabulary, "craft")
+        found = names(task, lambda x: self.apply(explanation, replace(task, samples=x)).strength, phrases, most=o.names)
+        concepts = tuple(
+            replace(
+                c,
+                words=tuple(e.phrase for e in name.phrases),
+                evidence={**c.evidence, "named_share": name.explained}
+                | ({"name_t": name.phrases[0].t, "name_effect": name.phrases[0].effect} if name.phrases else {}),
+            )
+            for c, name in zip(explanation.concepts, found, strict=True)
+        )
+        without = [c.name for c in concepts if not c.words]
+        said = (
+            f"the words of a concept are phrases whose presence goes with its strength in images of all classes, given "
+            f"the other {len(phrases) - 1} phrases"
+        )
+        missing = (f"no phrase goes with {', '.join(without)}",) if without else ()
+        return replace(explanation, concepts=concepts, notes=(*explanation.notes, said, *missing, *notes))
 
     def apply(self, explanation: Explanation, task: Task) -> Presence:
         """Find the concepts in other images, by their codes for the same concept bank.

@@ -61,3 +61,14 @@ class Options(Base):
         description="layer of the first split; by default the last suitable layer before the current one that is "
         "equally deep in the module tree",
     )
+    names: int = Field(
+        default=0,
+        ge=0,
+        description="how many phrases of the vocabulary name a concept, at most: those whose presence in images of all "
+        "classes goes with its strength, given the other phrases; needs an image-text model; 0 = no names",
+    )
+    vocabulary: str = Field(
+        default="",
+        description="file with the phrases that may be names, one on each line (UTF-8); empty: the vocabulary of the "
+        "data set, or everyday visual attributes if it has none",
+    )

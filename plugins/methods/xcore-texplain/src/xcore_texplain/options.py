@@ -112,6 +112,11 @@ class Options(TranslatorOptions):
     )
     drop: list[str] = Field(default_factory=list, description="further words to leave out")
     bootstrap: int = Field(default=1000, ge=10, description="resamples of the images for the intervals")
+    context: bool = Field(
+        default=False,
+        description="also regress the margin of the class on the presence of the words in images of all classes, read "
+        "by an image-text model: whether what is said is also what the classifier uses",
+    )
     draw: bool = Field(default=False, description="let the generator draw every word, so that metrics on images apply")
     drawn: int = Field(default=20, ge=1, description="pictures of each word, if words are drawn")
 

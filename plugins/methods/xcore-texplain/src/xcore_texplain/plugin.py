@@ -65,7 +65,8 @@ def register_commands(register: Register) -> None:
 
 def uses(options: Options) -> tuple[str, ...]:
     """The roles of the helper models that these options need, and "generator" if they need one."""
-    return ("text-decoder", "generator") if options.draw or options.features == "generator" else ("text-decoder",)
+    drawing = ("generator",) if options.draw or options.features == "generator" else ()
+    return ("text-decoder", *drawing, *(("image-text",) if options.context else ()))
 
 
 def files_fingerprint(options: Options, argument: str | None = None) -> str:

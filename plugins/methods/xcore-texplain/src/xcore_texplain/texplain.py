@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from xcore_evidence.observed import observed
 
 from xcore.contract import (
     Concept,
@@ -164,6 +165,9 @@ class TExplain:
         if parts:
             described |= {f" of group {name}": part for name, part in by_group.items()}
         concepts, drawn = self._with_drawings(task, whole.concepts, sentences)
+        if o.context:
+            concepts, context_notes = in_context(task, concepts)
+            notes += context_notes
         return replace(
             whole,
             concepts=concepts,
@@ -389,3 +393,23 @@ def _weights_digest(translator: Translator) -> str:
     for value in translator.state_dict().values():
         h.update(value.contiguous().numpy().tobytes())
     return h.hexdigest()[:16]
+
+
+def in_context(task: Task, concepts: Sequence[Concept]) -> tuple[tuple[Concept, ...], list[str]]:
+    """The words with the evidence of images of all classes for each, and a note of which of them raise the class.
+
+    A word may be said because the features hold it, whether or not the class depends on it. The keys of the evidence
+    begin with ``context_``; see `xcore_evidence.observed`.
+    """
+    words = [c.name for c in concepts]
+    evidence = observed(task, words)
+    made = tuple(
+        replace(c, evidence={**c.evidence, **{f"context_{name}": x for name, x in e.as_evidence().items()}})
+        for c, e in zip(concepts, evidence.estimates, strict=True)
+    )
+    raising = [e.phrase for e in evidence.estimates if e.mark > 0]
+    return made, [
+        f"in context ({evidence.says}, {evidence.n} images) {len(raising)} of {len(words)} words raise the class"
+        f"{': ' if raising else ''}{', '.join(raising)}",
+        *evidence.notes,
+    ]
