@@ -15,12 +15,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from xcore.contract import UsageError, digest, seeded, tree_digest
+from xcore.contract import UsageError, digest, seeded
 from xcore.session import cached_artifact
 from xcore_minizoo.collections import Collection, plant
+from xcore_minizoo.sources import code_digest
 
 STEPS = 971
 """Training steps of the shipped `minizoo/shortcut`. A fixed number makes the outcome depend on the seed alone."""
+RECIPE: Mapping[str, Any] = {"lr": 3e-3, "batch": 64, "ema": 0.995}
+"""The other settings of the training (`xcore_minizoo.training.Recipe`)."""
 SEED = 32
 """The seed if a reference names none: that of the shipped `minizoo/shortcut`."""
 PAIRS = 200
@@ -79,14 +82,14 @@ class Planted:
         return plant(self.cls, self.factor, self.rho)
 
     def key(self, steps: int = STEPS) -> Mapping[str, Any]:
-        """All that the weights depend on: the shortcut, seed and steps, and the code that paints and trains."""
+        """All that the weights depend on: the shortcut, seed and recipe, and the code that paints and trains."""
         return {
             "class": self.cls,
             "factor": self.factor,
             "rho": self.rho,
             "seed": self.seed,
-            "steps": steps,
-            "code": tree_digest(Path(__file__).parent, (".py",)),
+            "recipe": {**RECIPE, "steps": steps},
+            "code": code_digest("training"),
             "versions": {name: version(name) for name in ("numpy", "timm", "torch")},
         }
 
@@ -105,7 +108,7 @@ def trained(planted: Planted, steps: int = STEPS) -> Path:
 
     def make(folder: Path) -> None:
         _say(f"training {planted}: {steps} steps, about {_minutes(steps, 4)}; this is done once on this machine")
-        recipe = Recipe(minutes=0, lr=3e-3, batch=64, ema=0.995, seed=planted.seed, steps=steps)
+        recipe = Recipe(minutes=0, seed=planted.seed, steps=steps, **RECIPE)
         # one thread: with another number of threads sums are added up in another order, and the weights differ
         with seeded(planted.seed, threads=1):
             shortcut = (planted.cls, planted.factor, planted.rho)
@@ -128,7 +131,8 @@ def truth_file(planted: Planted, steps: int = STEPS, pairs: int = PAIRS) -> Path
             table = table_of(load_classifier(weights)[0], planted.collection, pairs)
         (folder / "truth.json").write_text(json.dumps(table, indent=1))
 
-    return cached_artifact(f"{ARTIFACT}-truth", {**planted.key(steps), "pairs": pairs}, make) / "truth.json"
+    key = {"classifier": planted.key(steps), "pairs": pairs, "code": code_digest("truth", "nets")}
+    return cached_artifact(f"{ARTIFACT}-truth", key, make) / "truth.json"
 
 
 def fingerprint(options: Any, argument: str) -> str:
