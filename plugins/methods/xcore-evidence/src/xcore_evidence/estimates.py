@@ -40,7 +40,7 @@ class Estimate:
 
     @property
     def t(self) -> float:
-        """The effect in standard errors, by which phrases are ranked; 0 if it could not be estimated."""
+        """The effect in standard errors; 0 if it could not be estimated."""
         return self.effect / self.error if isfinite(self.error) and self.error > 0 else 0.0
 
     @property
@@ -90,8 +90,12 @@ class Evidence:
     """What a reader must know, one line each."""
 
     def ranked(self) -> list[int]:
-        """Indices of the estimates, by `Estimate.t`, the largest first; ties by index."""
-        return sorted(range(len(self.estimates)), key=lambda i: -self.estimates[i].t)
+        """Indices of the estimates, the largest effect first; those that could not be estimated come last."""
+
+        def key(i: int) -> tuple[bool, float]:
+            return not self.estimates[i].tested, -self.estimates[i].effect
+
+        return sorted(range(len(self.estimates)), key=key)
 
     def of(self, phrase: str) -> Estimate:
         """The estimate of a phrase; raises KeyError if there is none."""

@@ -17,7 +17,7 @@ from xcore_evidence.phrases import candidates
 from xcore_evidence.readings import Pool, pool_of, presence
 from xcore_evidence.ridge import standardised
 
-IMPORTANCE_IS = "effect on the margin of the class, given the other phrases, in standard errors"
+IMPORTANCE_IS = "effect on the margin of the class, in logits, given the other phrases"
 PICTURED = 10
 """Phrases of which pictures are drawn in the file high-low.png: the first five and the last five."""
 BESIDE = 4
@@ -84,7 +84,7 @@ class Surrogate:
         part = (own[:, i] - mean) / spread * estimate.effect if spread > 0 else torch.zeros(len(own))
         return Concept(
             name=estimate.phrase,
-            importance=estimate.t,
+            importance=estimate.effect,
             samples=Samples(samples.modality, samples.data, samples.ids),
             words=(estimate.phrase,),
             source=torch.full((len(high),), -1),
