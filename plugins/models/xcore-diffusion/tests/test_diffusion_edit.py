@@ -65,15 +65,11 @@ def test_equals_the_pipelines_of_diffusers(directory: Path, given: Samples, sche
     assert (edited.images - ours.roundtrip(given).images).abs().max() > 0.01
 
 
-def test_an_edit_shares_the_weights_and_leaves_drawing_as_it_was(generator: DiffusionGenerator, given: Samples) -> None:
+def test_an_edit_leaves_drawing_as_it_was(generator: DiffusionGenerator, given: Samples) -> None:
     before = generator.generate(PROMPTS, range(3))
     generator.edit(given, PROMPTS, range(3), strength=0.5)
     generator.edit(given, PROMPTS, range(3), strength=0.5, masks=left_half())
     assert generator.generate(PROMPTS, range(3)).digest == before.digest
-    assert len(generator._editors) == 2
-    for editor in generator._editors.values():
-        for part in ("unet", "vae", "text_encoder"):
-            assert getattr(editor, part) is getattr(generator.pipe, part)
 
 
 def test_a_strength_of_less_than_a_step_is_the_round_trip(generator: DiffusionGenerator, given: Samples) -> None:

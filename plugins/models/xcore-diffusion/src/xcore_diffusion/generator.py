@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -82,7 +81,6 @@ class DiffusionGenerator:
         self.latent_shape = (self.pipe.unet.config.in_channels, self.height // factor, self.width // factor)
         self._embedded: dict[str, Tensor] = {}
         self._lora: Lora | None = None
-        self._editors: dict[type[Any], Any] = {}
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
         """Draw one image per prompt.
@@ -211,10 +209,11 @@ class DiffusionGenerator:
         size, given = self.options.batch_size, self._encode_all(samples)
         latents = given
         if int(self.options.steps * strength):
-            change = partial(self._change, seeds=[int(s) for s in seeds], strength=float(strength))
+            change = partial(self._change, strength=float(strength))
+            noise = torch.stack([self._noise(seed) for seed in seeds])
             embedded = (torch.stack([self._embed(prompt) for prompt in texts]) for texts in (prompts, away))
             where = () if masks is None else (self._cells(masks),)
-            latents = self._batched(change, size, torch.arange(len(samples)), given, *embedded, *where)
+            latents = self._batched(change, size, given, noise, *embedded, *where)
         shape = tuple(samples.images.shape[-2:])
         images = self._batched(lambda x: _resized(self._decode(x), shape), size, latents)
         ids = edited_ids(
@@ -296,52 +295,44 @@ class DiffusionGenerator:
 
     def _change(
         self,
-        rows: Tensor,
         given: Tensor,
+        noise: Tensor,
         context: Tensor,
         away: Tensor,
         cells: Tensor | None = None,
         *,
-        seeds: Sequence[int],
         strength: float,
     ) -> Tensor:
-        """The latents of edited pictures; `rows` say which of the seeds are theirs, and so what their noise is."""
-        dtype = self.pipe.unet.dtype
-        common: dict[str, Any] = {
-            "prompt_embeds": context.to(dtype),
-            "negative_prompt_embeds": away.to(dtype),
-            "image": given.to(dtype),
-            "strength": strength,
-            "num_inference_steps": self.options.steps,
-            "guidance_scale": self.options.guidance,
-            "generator": [torch.Generator().manual_seed(seeds[row]) for row in rows.tolist()],
-            "output_type": "latent",
-            "return_dict": False,
-        }
-        if cells is None:
-            changed: Tensor = self._editor(diffusers.StableDiffusionImg2ImgPipeline)(**common)[0]
-            return changed
-        filled: Tensor = self._editor(diffusers.StableDiffusionInpaintPipeline)(
-            **common,
-            mask_image=cells,
-            masked_image_latents=common["image"],  # only a UNet of 9 channels looks at them; given, none are made
-            height=self.height,
-            width=self.width,
-        )[0]
-        return filled
+        """The latents of edited pictures: the last denoising steps, from the given latents with noise.
 
-    def _editor(self, kind: type[Any]) -> Any:
-        """A pipeline that edits, of the parts of the one that draws."""
-        if kind not in self._editors:
-            with quiet():
-                self._editors[kind] = kind(**self.pipe.components, requires_safety_checker=False)
-            self._editors[kind].set_progress_bar_config(disable=True)
-        return self._editors[kind]
+        The same as the pipelines of diffusers for img2img and inpainting, which know latents of 4 channels only.
+        """
+        scheduler, unet, o = self.pipe.scheduler, self.pipe.unet, self.options
+        scheduler.set_timesteps(o.steps, device=self._device)
+        first = (o.steps - int(o.steps * strength)) * scheduler.order
+        steps = scheduler.timesteps[first:]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(first)
+        given, noise, guided = given.to(unet.dtype), noise.to(unet.dtype), o.guidance > 1
+        texts = (torch.cat([away, context]) if guided else context).to(unet.dtype)
+        x = scheduler.add_noise(given, noise, steps[:1].repeat(len(given)))
+        for i, t in enumerate(steps):
+            inputs = scheduler.scale_model_input(torch.cat([x, x]) if guided else x, t)
+            predicted = unet(inputs, t, encoder_hidden_states=texts, return_dict=False)[0]
+            if guided:
+                without, with_prompt = predicted.chunk(2)
+                predicted = without + o.guidance * (with_prompt - without)
+            x = scheduler.step(predicted, t, x, return_dict=False)[0]
+            if cells is not None:
+                later = steps[i + 1 : i + 2]
+                kept = scheduler.add_noise(given, noise, later) if len(later) else given
+                x = torch.where(cells.bool(), x, kept)
+        result: Tensor = x
+        return result
 
     def _cells(self, masks: Tensor) -> Tensor:
-        """Masks (n, 1, height, width), 1 in every cell of the latents that the mask touches, 0 elsewhere."""
-        touched = F.adaptive_max_pool2d((masks[:, None].float() >= 0.5).float(), self.latent_shape[1:])
-        return F.interpolate(touched, (self.height, self.width), mode="nearest")
+        """Masks (n, 1, h, w) of the latents: 1 in every cell that the mask touches, 0 elsewhere."""
+        return F.adaptive_max_pool2d((masks[:, None].float() >= 0.5).float(), self.latent_shape[1:])
 
     def _decode(self, latents: Tensor) -> Tensor:
         vae = self.pipe.vae
