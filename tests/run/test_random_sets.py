@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from xcore.contract import MissingError, NotApplicable, Samples, UsageError
 from xcore.inputs.renderings import crops, parse_crop, segments
+from xcore.pretrained.adapters import adapter, save_adapter
+from xcore.run.drawing import generate_sets
 from xcore.run.live import LiveData
-from xcore.run.random_sets import RandomSets
+from xcore.run.random_sets import PHRASES, TUNED_PHRASES, RandomSets
 from xcore.testing import blobs, stripes
 
 
@@ -81,6 +85,57 @@ def test_generated_sets_come_from_disjoint_seeds():
     for i, one in enumerate(sets):
         for two in sets[i + 1 :]:
             assert not one & two
+
+
+class Tuned(Painter):
+    """An adapter makes its pictures white."""
+
+    def generate(self, prompts, seeds, adapter=None):
+        drawn = super().generate(prompts, seeds)
+        return replace(drawn, data=torch.ones_like(drawn.images)) if adapter else drawn
+
+
+def test_a_counterpart_of_a_drawn_concept_is_of_one_phrase():
+    words = tuple("abcdefgh")
+    sets = make(generator=Painter(), vocabulary=words)
+    drawn = [sets(4, k, "generated:grey", "null") for k in range(9)]
+    assert sorted(s.meta["prompt"][0] for s in drawn[:8]) == list(words)
+    assert all(set(s.meta["prompt"]) == {name.partition("/")[0] for name in s.ids} for s in drawn)
+    assert all(len(set(s.meta["prompt"])) == 1 and len(set(s.ids)) == 4 for s in drawn)
+    assert drawn[8].ids == drawn[0].ids, "as many sets as phrases"
+    assert len(sets(12, 0, "generated:grey", "null")) == 12
+    many = make(generator=Painter(), vocabulary=tuple(f"phrase {i}" for i in range(100)))
+    assert len({many(4, k, "generated:grey", "null").ids for k in range(100)}) == PHRASES
+
+
+def test_counterparts_of_a_tuned_concept_are_drawn_by_its_adapter(tmp_path):
+    made = adapter({"w": torch.ones(2)}, {})
+    save_adapter(made, tmp_path / "adapter-3.safetensors")
+    save_adapter(adapter({"w": torch.zeros(2)}, {}), tmp_path / "adapter-1.safetensors")
+    sets = make(generator=Tuned(), vocabulary=tuple(f"phrase {i}" for i in range(50)))
+    render = f"generated:grey+{made.digest}"
+    with pytest.raises(NotApplicable, match=f"no adapter file with the digest '{made.digest}'"):
+        sets(4, 0, render, "null")
+    sets.know_adapters({made.digest}, {path.name: path for path in tmp_path.iterdir()})
+    assert float(sets(4, 0, render, "null").images.min()) == 1
+    assert float(sets(4, 0, "generated:grey", "null").images.max()) < 1
+    assert float(sets(4, 0, render, "negative").images.max()) < 1, "negatives are drawn without it"
+    assert len({sets(4, k, render, "null").ids for k in range(50)}) == TUNED_PHRASES
+
+
+def test_words_that_a_generator_of_texts_seldom_answers_are_no_counterparts():
+    class Speaker(Painter):
+        modality = "text"
+
+        def generate(self, prompts, seeds, adapter=None):
+            asked = list(zip(prompts, seeds, strict=True))
+            said = tuple("" if p == "never" or (p == "seldom" and s % 2) else p for p, s in asked)
+            return Samples("text", said, tuple(f"{p}/{s}" for p, s in zip(prompts, seeds, strict=True)))
+
+    drawn = generate_sets(Speaker(), ("never", "seldom", "often"), 0, 3, 10)
+    assert drawn.texts == ("often",) * 10
+    with pytest.raises(MissingError, match="no words for any of 1 phrases"):
+        generate_sets(Speaker(), ("never",), 0, 3, 10)
 
 
 def test_one_clear_line_where_it_cannot_be():

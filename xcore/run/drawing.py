@@ -158,8 +158,45 @@ def generate_pool(generator: Generator, vocabulary: Sequence[str], start_seed: i
     drawn = generator.generate(prompts, [start_seed + i for i in range(n)])
     filled = replace(drawn, meta={}).filled()
     if not len(filled):
-        raise MissingError(
-            f"the generator has no words for any of {n} phrases of the vocabulary, such as {prompts[0]!r}",
-            "name another generator or another question for it",
-        )
+        raise _no_words(prompts)
     return filled
+
+
+def generate_sets(
+    generator: Generator,
+    vocabulary: Sequence[str],
+    start_seed: int,
+    phrases: int,
+    each: int,
+    adapter: Adapter | None = None,
+) -> Samples:
+    """Draw sets of one phrase each: `each` samples of every one of `phrases` random phrases of the vocabulary.
+
+    There are fewer phrases if the vocabulary has no more, or if a generator of texts has words for too few.
+
+    Returns
+    -------
+    The sets one after the other, in order of their phrases; ``meta["prompt"]`` holds the phrase of each sample.
+    """
+    import numpy as np
+
+    known = tuple(dict.fromkeys(vocabulary))
+    order = np.random.default_rng(start_seed).permutation(len(known))[:phrases]
+    asked = each if generator.modality == "image" else each + each // 2  # some answers may hold no words
+    prompts = [known[i] for i in order for _ in range(asked)]
+    drawn = generator.generate(prompts, [start_seed + i for i in range(len(prompts))], adapter)
+    sets: list[Samples] = []
+    for i, row in enumerate(order):
+        filled = replace(drawn.take(range(i * asked, (i + 1) * asked)), labels=None, meta={}).filled()
+        if len(filled) >= each:
+            sets.append(replace(filled.take(range(each)), meta={"prompt": (known[row],) * each}))
+    if not sets:
+        raise _no_words(prompts)
+    return replace(Samples.concat(sets), meta={"prompt": tuple(p for s in sets for p in s.meta["prompt"])})
+
+
+def _no_words(prompts: Sequence[str]) -> MissingError:
+    return MissingError(
+        f"the generator has no words for any of {len(set(prompts))} phrases of the vocabulary, such as {prompts[0]!r}",
+        "name another generator or another question for it",
+    )

@@ -25,13 +25,13 @@ from typing import Any
 
 from xcore.base.errors import XcoreError
 from xcore.contract.samples import Samples
-from xcore.contract.types import Cell, Ref, Split
+from xcore.contract.types import Adapter, Cell, Ref, Split
 from xcore.registry import Registry
 from xcore.run.forecast import STEPS, Amount, Kind, Seen, Tick, rest, whole
 from xcore.run.loop import Bench, Draw, Result
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter
-from xcore.run.random_sets import RandomSets
+from xcore.run.random_sets import Pool, RandomSets
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
@@ -137,7 +137,7 @@ class _Workbench(Workbench):
         self._clock = clock
         self.pools: dict[tuple[Split, str, Any], None] = {}
         """(split, medium, purpose) of the pools that random sets were drawn from."""
-        self._repeated: dict[tuple[str, str, int, int], Samples] = {}
+        self._repeated: dict[tuple[str, str, int, int, int, str], Samples] = {}
 
     def component(self, kind: str, ref: Ref) -> Any:
         with self._clock.sharing():
@@ -159,24 +159,24 @@ class _Workbench(Workbench):
         with self._clock.sharing():
             return pool(medium, purpose)
 
-    def _kept_pool(self, cell: Cell) -> Callable[[int, int], Samples] | None:
+    def _kept_pool(self, cell: Cell) -> Pool | None:
         """The first samples of a pool again and again, if drawing them took long; the clock is told what was saved."""
         whole_pool = super()._kept_pool(cell)
         if whole_pool is None:
             return None
 
-        def pool(start_seed: int, n: int) -> Samples:
-            key = (str(cell.generator), str(cell.classifier), start_seed, n)
+        def pool(start_seed: int, n: int, each: int = 0, adapter: Adapter | None = None) -> Samples:
+            key = (str(cell.generator), str(cell.classifier), start_seed, n, each, adapter.digest if adapter else "")
             if key in self._repeated:
                 return self._repeated[key]
-            few = max(DRAWN_AT_ONCE, n // SHARE)
+            few = max(-(-DRAWN_AT_ONCE // max(each, 1)), n // SHARE)
             if few >= n or self.has_artifacts:
-                return whole_pool(start_seed, n)
+                return whole_pool(start_seed, n, each, adapter)
             start = self._clock.now()
-            drawn = whole_pool(start_seed, few)
+            drawn = whole_pool(start_seed, few, each, adapter)
             taken = self._clock.now() - start
             if taken.seconds < LONG:
-                return whole_pool(start_seed, n)
+                return whole_pool(start_seed, n, each, adapter)
             self._clock.saved += taken * (n / few - 1)
             repeated = drawn.take([i % len(drawn) for i in range(n * len(drawn) // few)])
             # Names of their own, lest what is remembered by a name be found for the copies.
@@ -194,6 +194,8 @@ class _Workbench(Workbench):
         self.explained(cell)
         self.heldout(cell)
         for split, medium, purpose in list(self.pools):
+            if medium.partition("+")[2]:  # drawn by the adapter of one explanation
+                continue
             vars(self.random_sets(cell, split))["_pool"](medium, purpose)
 
 

@@ -3,25 +3,31 @@
 Against crisp images of the data set, a CAV separates a concept's crops or drawings by their blur, scale or black
 pixels: the score then measures how the samples were made, and is alike for every concept. So the images of random sets
 are cropped, segmented or generated as the concept's samples were.
+
+A concept that a generator draws is n drawings of *one* phrase. Negatives are drawings of many phrases; what takes the
+concept's place in a null distribution is a set of n drawings of one random phrase, by the same adapter if the concept's
+drawings were tuned. So the unit is the phrase: with P phrases, no rank can give a p-value below 1 / (P + 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from xcore.base.errors import MissingError, NotApplicable
 from xcore.contract.samples import Samples
 from xcore.contract.types import Split
 from xcore.inputs.renderings import crops, segments
 from xcore.run.data import further_samples
-from xcore.run.drawing import drawn_phrases, generate_pool
+from xcore.run.drawing import drawn_phrases, generate_pool, generate_sets
 
 if TYPE_CHECKING:
     import numpy as np
 
     from xcore.contract.protocols import Dataset, Generator, Purpose
     from xcore.contract.roles import Segmenter
+    from xcore.contract.types import Adapter
 
 NULL_OFFSET = 1000
 """Added to the index of a set for a null in the seed of its draw, so that the two purposes draw differently."""
@@ -32,7 +38,25 @@ POOL = 240
 DRAWN_POOL = 120
 """The same for pools that a generator draws, where every sample costs a whole denoising run."""
 
-Pool = Callable[[int, int], Samples]
+PHRASES, TUNED_PHRASES = 60, 20
+"""Random phrases that are drawn for a null distribution, and how many of them by each adapter.
+
+Every adapter needs drawings of its own. By its rank a p-value is then at least 1 / 61 or 1 / 21.
+"""
+
+SET = 10
+"""Samples drawn of each phrase, or as many as the largest set needs."""
+
+
+class Pool(Protocol):
+    """Draws what random sets are taken from."""
+
+    def __call__(self, start_seed: int, n: int, each: int = 0, adapter: Adapter | None = None) -> Samples:
+        """Draw n samples of random phrases; with `each` > 0, so many samples of each of n phrases.
+
+        See `xcore.run.drawing.generate_pool` and `generate_sets`.
+        """
+
 
 Rendering = Callable[[Samples, str, "np.random.Generator"], Samples]
 """(samples, how, rng) -> the samples as a concept's are shown; `how` is what follows the colon of `Concept.render`."""
@@ -62,9 +86,10 @@ class RandomSets:
         "train" for methods, "heldout" for metrics. Where other classes have too few samples for training, methods get
         those that are there to explain them, too.
     generator, vocabulary
-        For the rendering ``generated:...``: unrelated prompts of the same generator, without adapter.
+        For the rendering ``generated:<fingerprint>``: unrelated prompts of the same generator, without adapter. Sets of
+        a null for ``generated:<fingerprint>+<digest>`` are drawn by the adapter of this digest (`know_adapters`).
     pool
-        Maker of generated pools ``(start_seed, n)``; None = drawn here each time. The core passes one that keeps them.
+        Maker of generated pools; None = drawn here each time. The core passes one that keeps them.
     segmenter
         For the rendering ``segment:black`` or ``segment:mean``: gives the model of that role. An image is then seen
         through one of its segments, drawn in proportion to its area, since top segments are rarely specks.
@@ -96,9 +121,12 @@ class RandomSets:
         self._made: dict[str, Rendering | None] = {}
         self._size, self._drawn_size = pool_size or POOL, pool_size or DRAWN_POOL
         self._pools: dict[tuple[str, Purpose], Samples] = {}
+        self._adapters: dict[str, Adapter] = {}
 
     def __call__(self, n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
         """The index-th random set of n samples, rendered like ``render``.
+
+        There are as many drawn sets for a null as there are phrases; a further index gives the first ones again.
 
         Raises
         ------
@@ -111,6 +139,8 @@ class RandomSets:
 
         medium, _, how = render.partition(":")
         apply = self._rendering(render)
+        if medium == "generated" and purpose == "null":
+            return self._of_one_phrase(n, index, how)
         kept = {"generated": "generated", "segment": render}.get(medium, "data")
         pool = self._pool(kept, purpose)
         if n > len(pool) or (n == len(pool) and index != 0):
@@ -123,6 +153,28 @@ class RandomSets:
         rng = np.random.default_rng([self._seed, index + (NULL_OFFSET if purpose == "null" else 0), n])
         chosen = pool.take(sorted(rng.choice(len(pool), size=n, replace=False).tolist()))
         return apply(chosen, how, rng)
+
+    def know_adapters(self, wanted: Collection[str], files: Mapping[str, Path]) -> None:
+        """Read the adapters of these digests from the files of an explanation.
+
+        A digest is that of the file as `xcore.pretrained.adapters.load_adapter` reads it.
+        """
+        from xcore.pretrained.adapters import load_adapter
+
+        missing = set(wanted) - set(self._adapters)
+        for name, path in files.items():
+            if missing and name.startswith("adapter") and name.endswith(".safetensors"):
+                found = load_adapter(path)
+                if found.digest in missing:
+                    self._adapters[found.digest] = found
+                    missing.remove(found.digest)
+
+    def _of_one_phrase(self, n: int, index: int, how: str) -> Samples:
+        """n drawings of the index-th random phrase."""
+        each, digest = max(n, SET), how.partition("+")[2]
+        pool = self._pool(f"generated:{each}+{digest}", "null")
+        first = index % (len(pool) // each) * each
+        return pool.take(range(first, first + n))
 
     def _rendering(self, render: str) -> Rendering:
         """What is done with the samples of a set after they are drawn."""
@@ -142,9 +194,8 @@ class RandomSets:
     def _pool(self, medium: str, purpose: Purpose) -> Samples:
         key = (medium, purpose)
         if key not in self._pools:
-            if medium == "generated":
-                offset = (0 if self._split == "train" else 2) + int(purpose == "null")
-                self._pools[key] = self._make_pool(1_000_000 * (1 + offset) + self._seed, self._drawn_size)
+            if medium.startswith("generated"):
+                self._pools[key] = self._generated(medium, purpose)
             elif medium.startswith("segment:"):
                 self._pools[key] = self._segmented(self._pool("data", purpose), medium.partition(":")[2])
             else:
@@ -153,6 +204,21 @@ class RandomSets:
                 self._pools["data", "negative"] = both.take(range(half))
                 self._pools["data", "null"] = both.take(range(half, len(both)))
         return self._pools[key]
+
+    def _generated(self, medium: str, purpose: Purpose) -> Samples:
+        """Drawings of random phrases; for a null, as ``generated:EACH+DIGEST`` says, sets of one phrase each."""
+        offset = (0 if self._split == "train" else 2) + int(purpose == "null")
+        start_seed = 1_000_000 * (1 + offset) + self._seed
+        if purpose != "null":
+            return self._make_pool(start_seed, self._drawn_size)
+        each, _, digest = medium.partition(":")[2].partition("+")
+        if digest and digest not in self._adapters:
+            raise NotApplicable(
+                f"there is no adapter file with the digest {digest!r}, by which the concept was drawn",
+                "a method keeps it in the files of its explanation, under a name adapter*.safetensors",
+            )
+        phrases = TUNED_PHRASES if digest else PHRASES
+        return self._make_pool(start_seed, phrases, int(each), self._adapters.get(digest))
 
     def _from_data(self) -> Samples:
         import numpy as np
@@ -185,11 +251,13 @@ class RandomSets:
         segmenter, rng = self._segmenter(), np.random.default_rng([self._seed, 8])
         return segments(pool, [segmenter.segment(image) for image in pool.images], fill, rng)
 
-    def _draw_pool(self, start_seed: int, n: int) -> Samples:
+    def _draw_pool(self, start_seed: int, n: int, each: int = 0, adapter: Adapter | None = None) -> Samples:
         if self._generator is None:
             raise MissingError(
                 "random sets of generated samples need the generator that drew the concepts",
                 "name it with --generator REF",
             )
         phrases = drawn_phrases(self._vocabulary, self._generator.modality)
+        if each:
+            return generate_sets(self._generator, phrases, start_seed, n, each, adapter)
         return generate_pool(self._generator, phrases, start_seed, n)

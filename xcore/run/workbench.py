@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -15,7 +16,7 @@ from xcore.base.digests import digest
 from xcore.base.errors import MissingError, UsageError, XcoreError, unknown
 from xcore.contract.protocols import Classifier, Dataset, Generator, Progress, Run, Task
 from xcore.contract.samples import Samples
-from xcore.contract.types import Cell, Explanation, Ref, Split, Truth
+from xcore.contract.types import Adapter, Cell, Explanation, Ref, Split, Truth
 from xcore.inputs.class_names import ClassNames
 from xcore.inputs.words import content_words
 from xcore.models import batches
@@ -30,9 +31,16 @@ from xcore.run.data import (
     match_notes,
     unseen,
 )
-from xcore.run.drawing import FramedGenerator, drawn_phrases, few_words_note, framing_like, generate_pool
+from xcore.run.drawing import (
+    FramedGenerator,
+    drawn_phrases,
+    few_words_note,
+    framing_like,
+    generate_pool,
+    generate_sets,
+)
 from xcore.run.plan import naming, renaming
-from xcore.run.random_sets import RandomSets
+from xcore.run.random_sets import Pool, RandomSets
 from xcore.store.codec import load_samples, save_samples
 from xcore.store.identity import Identity
 
@@ -263,7 +271,7 @@ class Workbench:
         made: T = self._drawn[key]
         return made
 
-    def _kept_pool(self, cell: Cell) -> Callable[[int, int], Samples] | None:
+    def _kept_pool(self, cell: Cell) -> Pool | None:
         """Generated pools are kept as artifacts: drawing them costs more than anything else that is shared.
 
         The generator is loaded only if a pool has to be drawn.
@@ -272,8 +280,8 @@ class Workbench:
             return None
         ref, phrases = cell.generator, self._drawn_phrases(cell)
 
-        def pool(start_seed: int, n: int) -> Samples:
-            key = {
+        def pool(start_seed: int, n: int, each: int = 0, adapter: Adapter | None = None) -> Samples:
+            key: dict[str, Any] = {
                 "generator": self.identity.component("generator", ref),
                 "vocabulary": digest(phrases),
                 "framing": asdict(framing) if (framing := self._drawn_framing(cell)) else None,
@@ -284,7 +292,19 @@ class Workbench:
             def make(directory: Path) -> None:
                 save_samples(generate_pool(self._generator(ref, cell), phrases, start_seed, n), directory)
 
-            return load_samples(self.store.artifact("contrast-samples", key, make), f"pool/{start_seed}")
+            def make_sets(directory: Path) -> None:
+                sets = generate_sets(self._generator(ref, cell), phrases, start_seed, n, each, adapter)
+                save_samples(sets, directory)
+                prompts = json.dumps(list(sets.meta["prompt"]))
+                (directory / "prompts.json").write_text(prompts, encoding="utf-8")
+
+            if not each:
+                return load_samples(self.store.artifact("contrast-samples", key, make), f"pool/{start_seed}")
+            key |= {"each": each, "adapter": adapter.digest if adapter else ""}
+            directory = self.store.artifact("contrast-sets", key, make_sets)
+            prompts = tuple(json.loads((directory / "prompts.json").read_text(encoding="utf-8")))
+            name = f"sets/{start_seed}" + (f"/{adapter.digest}" if adapter else "")
+            return replace(load_samples(directory, name), meta={"prompt": prompts})
 
         return pool
 
@@ -339,12 +359,15 @@ class Workbench:
 
     def run(self, cell: Cell, explanation: Explanation) -> Run:
         """A finished explanation with what a metric needs to judge it, but for the truth."""
+        heldout_random_set = self.random_sets(cell, "heldout")
+        drawn_by = {c.render.partition("+")[2] for c in explanation.concepts if c.render.startswith("generated:")}
+        heldout_random_set.know_adapters(drawn_by - {""}, explanation.files)
         return Run(
             cell=cell,
             explanation=explanation,
             task=self.task(cell, Path(), lambda step, total, note="": None),
             heldout=self.heldout(cell),
-            heldout_random_set=self.random_sets(cell, "heldout"),
+            heldout_random_set=heldout_random_set,
         )
 
     def truth(self, cell: Cell) -> Truth | None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from xcore_evidence.statistics import signed_marks
 from xcore_tcav.cav_files import apply, load
-from xcore_tcav.inference import holm
 from xcore_tcav.options import TcavOptions
 from xcore_tcav.tcav import Tcav
 
@@ -95,11 +95,13 @@ def test_planted_concepts_are_ranked_and_tested(tmp_path: Path, explain: Explain
     up, none, down = (c.evidence for c in got.concepts)
     assert up["ts"] > 0.95
     assert down["ts"] < 0.1
+    assert (up["mark"], none["mark"], down["mark"]) == (1, 0, -1)
     assert (up["outside"], none["outside"], down["outside"]) == (1, 0, 1)
     assert up["lo"] < up["effect"] < up["hi"]
     assert up["null_lo"] < up["null_mean"] < up["null_hi"] < up["effect"]
-    assert [e["p_holm"] for e in (up, none, down)] == pytest.approx(holm([e["p"] for e in (up, none, down)]))
-    assert (up["null_sets"], up["set_size"], up["calibrated"]) == (199, 10, 1)
+    p, p_against = ([e[key] for e in (up, none, down)] for key in ("p", "p_against"))
+    assert [e["p_holm"] for e in (up, none, down)] == pytest.approx(signed_marks(p, p_against, 0.05)[1])
+    assert (up["null_sets"], up["set_size"], up["calibrated"]) == (100, 10, 1), "a set for each sample of the pool"
     for c in got.concepts:
         assert c.importance == c.evidence["effect"]
         assert float(c.local.mean()) == pytest.approx(c.importance, abs=1e-6)
@@ -108,7 +110,8 @@ def test_planted_concepts_are_ranked_and_tested(tmp_path: Path, explain: Explain
         assert float(c.directions["pixels"].norm()) == pytest.approx(1, abs=1e-5)
     assert "mean sensitivity" in got.importance_is
     assert got.notes == (
-        "2 of 3 concepts are outside their null (random sets, Holm at 0.05)",
+        "of 3 concepts 1 raise the class and 1 lower it (one-sided tests against random sets, Holm at 0.05 on each "
+        "side)",
         "there are no maps, because no layer has a grid of positions",
     )
     assert set(got.files) == {"bars.png", "cavs.safetensors", "cavs.json"}
@@ -163,22 +166,23 @@ def test_an_affine_head_is_undefined_and_a_layer_to_use_is_named(tmp_path: Path,
     assert set(got.concepts[0].directions) == {"pixels"}
 
 
-def test_a_strict_level_draws_enough_random_sets_to_be_reached(
-    tmp_path: Path, explain: Explain, by_name: ByName
-) -> None:
+def test_a_strict_level_is_reached_beyond_all_random_sets(tmp_path: Path, explain: Explain, by_name: ByName) -> None:
     got = by_name(explain(made_task(tmp_path), alpha=0.002, concepts="up,none"))
-    assert got["up"].evidence["null_sets"] == 1000
+    assert got["up"].evidence["null_sets"] == 100
+    assert got["up"].evidence["p"] < 1 / 101
     assert [got[name].evidence["outside"] for name in ("up", "none")] == [1, 0]
 
 
 def test_several_layers_are_corrected_together(tmp_path: Path, explain: Explain) -> None:
     got = explain(made_task(tmp_path, module=Late()), layers=("pixels", "wide"), null=19)
-    every = [c.evidence[f"p@{layer}"] for layer in ("pixels", "wide") for c in got.concepts]
-    held = [c.evidence[f"p_holm@{layer}"] for layer in ("pixels", "wide") for c in got.concepts]
-    assert held == pytest.approx(holm(every))
+    p, p_against, held = (
+        [c.evidence[f"{key}@{layer}"] for layer in ("pixels", "wide") for c in got.concepts]
+        for key in ("p", "p_against", "p_holm")
+    )
+    assert held == pytest.approx(signed_marks(p, p_against, 0.05)[1])
     for c in got.concepts:
         e = c.evidence
-        assert e["null_sets@wide"] == 120
+        assert e["null_sets@wide"] == 19
         assert c.importance == pytest.approx((e["effect@pixels"] + e["effect@wide"]) / 2)
         # CAVs of 6 entries that separate nothing are small differences of large sums, in single precision
         assert float(c.local.mean()) == pytest.approx(c.importance, abs=1e-3)
@@ -258,7 +262,7 @@ def test_random_concepts_are_not_called_important(tmp_path: Path, explain: Expla
     p = torch.tensor([c.evidence["p"] for c in got.concepts])
     for level in (0.05, 0.2, 0.5):
         assert float((p <= level).float().mean()) <= level + 3 * (level * (1 - level) / 40) ** 0.5
-    assert {c.evidence["null_sets"] for c in got.concepts} == {800}
+    assert {c.evidence["null_sets"] for c in got.concepts} == {199}
 
 
 def test_the_t_test_is_labelled(tmp_path: Path, explain: Explain) -> None:
@@ -447,7 +451,8 @@ class Painter:
 def drawing(tmp_path: Path, vocabulary: tuple[str, ...] = ("down", "up", "noise")) -> Task:
     task = made_task(tmp_path, vocabulary=vocabulary, generator=Painter())
     data = LiveData(task.samples, "yes", None, vocabulary)
-    random_set = RandomSets(data, "yes", "train", seed=0, generator=Painter(), vocabulary=("noise",), pool_size=60)
+    phrases = tuple(f"noise {i}" for i in range(50))
+    random_set = RandomSets(data, "yes", "train", seed=0, generator=Painter(), vocabulary=phrases, pool_size=60)
     return replace(task, random_set=random_set)
 
 
@@ -459,7 +464,8 @@ def test_prompts_are_drawn(tmp_path: Path, explain: Explain) -> None:
     assert got.concepts[0].samples.ids[0].startswith("up/")
     assert got.cost.generated == len(task.generator.asked) == 32
     assert len(set(task.generator.asked)) == 32
-    assert [c.evidence["outside"] for c in got.concepts] == [1, 1]
+    assert [c.evidence["mark"] for c in got.concepts] == [1, -1]
+    assert {c.evidence["null_sets"] for c in got.concepts} == {50}, "one set for each phrase"
 
 
 def test_the_vocabulary_is_drawn_if_no_prompt_is_named(tmp_path: Path, explain: Explain, by_name: ByName) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from xcore_tcav.inference import holm, interval, rank_p, welch_p
-from xcore_tcav.scorer import Scorer
+from xcore_tcav.inference import interval, rank_p, welch_p
+from xcore_tcav.scorer import Scorer, nearest
 
-from xcore.contract import RandomSet, Samples
+from xcore.contract import NotApplicable, RandomSet, Samples
 
 D, N, WORLDS, TRIALS = 12, 5, 40, 10
 
@@ -39,7 +39,7 @@ class Curved:
 
 def draw(n: int, *seed: int) -> Samples:
     x = np.random.default_rng(seed).normal(size=(n, 3, 2, D // 6)).astype(np.float32)
-    return Samples("image", torch.from_numpy(x), tuple(map(str, range(n))))
+    return Samples("image", torch.from_numpy(x), tuple(f"{seed}/{i}" for i in range(n)))
 
 
 def random_sets(seed: int) -> RandomSet:
@@ -58,8 +58,8 @@ def p_values() -> tuple[np.ndarray, np.ndarray]:
     for seed in range(WORLDS):
         s = world(seed)
         for score in s.score_many([draw(N, seed, 3, i) for i in range(TRIALS)]):
-            rank.append(s.p_value(score, 199))
-            welch.append(s.welch_p_value(score))
+            rank.append(s.p_values(score, 199, "mixed")[0])
+            welch.append(2 * min(s.welch_p_values(score)))
     return np.array(rank), np.array(welch)
 
 
@@ -88,7 +88,7 @@ def test_power_for_a_planted_concept() -> None:
         up = s.gradients.mean(0)
         planted.images.add_(3 * (up / up.norm()).view(1, 3, 2, -1))
         score = s.score(planted)
-        found += s.p_value(score, 199) <= 0.01
+        found += s.p_values(score, 199)[0] <= 0.01
         assert score.effect > s.null(199, N).effect.mean()
     assert found >= 9
 
@@ -100,28 +100,104 @@ def test_the_null_and_the_negatives_are_asked_for_by_their_purpose() -> None:
         asked.append((purpose, index))
         return random_sets(0)(n, index, render, purpose)
 
-    Scorer(Curved(0), 0, draw(15, 0, 1), random_set, negatives=20).null(199, N)
-    assert sorted(asked) == [*(("negative", i) for i in range(20)), *(("null", i) for i in range(200))]
+    Scorer(Curved(0), 0, draw(15, 0, 1), random_set, negatives=20).null(199, N, counterparts="mixed")
+    assert sorted(set(asked)) == [*(("negative", i) for i in range(20)), *(("null", i) for i in range(199))]
 
 
 def test_rank_p_by_hand() -> None:
     null = np.array([-2.0, -1.0, 0.0, 1.0])
-    assert rank_p(5.0, null) == 1 / 5
-    assert rank_p(0.0, null) == 1.0
-    assert rank_p(1.0, null) == 4 / 5, "the median of all five is 0; -2, -1 and 1 are as far, and ties count"
+    assert rank_p(5.0, null) == (1 / 5, 1.0), "four sets are too few to read a tail from"
+    assert rank_p(0.5, null) == (2 / 5, 4 / 5)
+    assert rank_p(1.0, null) == (2 / 5, 1.0), "ties count on both sides"
 
 
 def test_rank_p_is_exactly_super_uniform_for_exchangeable_sets() -> None:
     values = np.random.default_rng(0).normal(size=50)
-    p = np.array([rank_p(values[i], np.delete(values, i)) for i in range(50)])
-    for level in np.arange(1, 51) / 50:
-        assert (p <= level + 1e-12).mean() <= level + 1e-12
+    for side in (0, 1):
+        p = np.array([rank_p(values[i], np.delete(values, i))[side] for i in range(50)])
+        for level in np.arange(1, 51) / 50:
+            assert (p <= level + 1e-12).mean() <= level + 1e-12
 
 
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
+def test_beyond_the_most_extreme_set_p_follows_an_exponential_tail() -> None:
+    """By hand for one null, and in its level: below 1 / (J + 1), where no rank can tell."""
+    null = np.arange(20.0)  # k = 10: u = 9, S = 1 + ... + 10 = 55
+    assert rank_p(30.0, null)[0] == pytest.approx(11 / 21 * (1 + 21 / 55) ** -10)
+    assert rank_p(19.5, null)[0] == pytest.approx(1 / 21), "never more than the rank says"
+    assert rank_p(-30.0, null) == (1.0, pytest.approx(11 / 21 * (1 + 40 / 55) ** -10))
+    rng, level = np.random.default_rng(1), 0.002
+    for draws, most in ((rng.exponential(size=(4000, 101)), 1.0), (rng.normal(size=(4000, 101)), 1.0)):
+        p = np.array([rank_p(row[0], row[1:])[0] for row in draws])
+        assert (p <= level).mean() <= most * level + 2 * np.sqrt(level / len(p))
+
+
+class Clustered:
+    """Random samples in 12 clusters; a coherent set is of one cluster, as its activations are the pixels."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng([seed, 5])
+        centres = 2 * rng.normal(size=(12, 1, 3, 2, D // 6))
+        x = (centres + rng.normal(size=(12, 16, 3, 2, D // 6))).reshape(-1, 3, 2, D // 6).astype(np.float32)
+        self.pool = Samples("image", torch.from_numpy(x), tuple(map(str, range(len(x)))))
+        self.seed = seed
+
+    def __call__(self, n: int, index: int, render: str = "as-is", purpose: str = "negative") -> Samples:
+        rng = np.random.default_rng([self.seed, index, int(purpose == "null")])
+        return self.pool.take(rng.choice(len(self.pool), n, replace=False).tolist())
+
+    def coherent(self, index: int) -> Samples:
+        """A set of a cluster of its own, as random as those of the pool."""
+        rng = np.random.default_rng([self.seed, 6, index])
+        x = 2 * rng.normal(size=(1, 3, 2, D // 6)) + rng.normal(size=(N, 3, 2, D // 6))
+        return Samples("image", torch.from_numpy(x.astype(np.float32)), tuple(f"new/{i}" for i in range(N)))
+
+
+def test_coherent_sets_are_judged_by_coherent_ones() -> None:
+    """Against mixed sets, sets of one cluster are rejected more often than the level."""
+    found: dict[str, list[float]] = {"coherent": [], "mixed": []}
+    for seed in range(20):
+        sets = Clustered(seed)
+        s = Scorer(Curved(seed), 0, draw(15, seed, 1), sets, negatives=4, folds=0)  # type: ignore[arg-type]
+        for score in s.score_many([sets.coherent(i) for i in range(TRIALS)]):
+            for counterparts in ("coherent", "mixed"):
+                found[counterparts] += s.p_values(score, 150, counterparts)  # type: ignore[arg-type]
+    coherent, mixed = (float((np.array(found[kind]) <= 0.05).mean()) for kind in ("coherent", "mixed"))
+    level = 0.05 + 2 * np.sqrt(0.05 * 0.95 / len(found["mixed"]))
+    assert coherent <= level < mixed
+
+
+def test_a_coherent_set_is_a_sample_and_its_nearest_neighbours() -> None:
+    a = torch.tensor([[0.0, 0], [1, 0], [0, 1.5], [10, 10], [10, 12]])
+    assert nearest(a, 3) == [[0, 1, 2], [1, 0, 2], [2, 0, 1], [3, 4, 2], [4, 3, 2]]
+    sets = Clustered(3)
+    null = Scorer(Curved(3), 0, draw(15, 3, 1), sets, negatives=5).null(500, N)  # type: ignore[arg-type]
+    assert len(null.effect) == len(sets.pool), "one set for each random sample"
+
+
+def phrases_of(seed: int, vocabulary: int) -> RandomSet:
+    """Sets for a null are of one phrase each, and begin anew behind the last phrase."""
+
+    def draw_set(n: int, index: int, render: str = "as-is", purpose: str = "negative") -> Samples:
+        if purpose == "negative":
+            return draw(n, seed, 2, index)
+        phrase = index % vocabulary
+        made = draw(n, seed, 7, phrase)
+        return Samples("image", made.images + phrase / 10, made.ids, meta={"prompt": (f"phrase {phrase}",) * n})
+
+    return draw_set  # type: ignore[return-value]
+
+
+def test_the_unit_of_drawn_sets_is_the_phrase() -> None:
+    s = Scorer(Curved(0), 0, draw(15, 0, 1), phrases_of(0, 30), negatives=5)
+    null = s.null(199, N, "generated:g")
+    assert null.phrases == tuple(f"phrase {i}" for i in range(30))
+    assert len(null.without("phrase 3").effect) == 29
+    assert "phrase 3" not in null.without("phrase 3").phrases
+    score = s.score(draw(N, 0, 9), "generated:g")
+    assert s.p_values(score, 199, phrase="phrase 3") == rank_p(score.effect, np.delete(null.effect, 3))
+    one = Scorer(Curved(0), 0, draw(15, 0, 1), phrases_of(0, 1), negatives=5)
+    with pytest.raises(NotApplicable, match="is the only phrase"):
+        one.null(199, N, "generated:g").without("phrase 0")
 
 
 def test_interval_without_spread_and_with_weights() -> None:
@@ -133,9 +209,10 @@ def test_interval_without_spread_and_with_weights() -> None:
 def test_welch_equals_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     a, b = np.array([0.1, 0.9, 0.4, 0.4]), np.array([0.2, 0.8, 0.85, 0.3, 0.7])
-    assert welch_p(a, b) == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-9)
+    sides = [stats.ttest_ind(a, b, equal_var=False, alternative=side).pvalue for side in ("greater", "less")]
+    assert welch_p(a, b) == pytest.approx(sides, rel=1e-9)
 
 
 def test_welch_where_nothing_varies() -> None:
     one, zero = np.ones(3), np.zeros(3)
-    assert (welch_p(one, one), welch_p(one, zero)) == (1.0, 0.0)
+    assert (welch_p(one, one), welch_p(one, zero), welch_p(zero, one)) == ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0))

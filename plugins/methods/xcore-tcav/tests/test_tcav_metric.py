@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from xcore_tcav.inference import holm
+from xcore_evidence.statistics import signed_marks
 from xcore_tcav.metric import TS
 from xcore_tcav.options import TSOptions
 
@@ -59,7 +59,8 @@ class Classifier:
 
 def draw(n: int, *seed: int, along: float = 0.0) -> Samples:
     x = torch.from_numpy(np.random.default_rng(seed).normal(size=(n, 3, SIZE, SIZE)).astype(np.float32))
-    return Samples("image", x + along * (UP / UP.norm()).view(3, SIZE, SIZE), tuple(map(str, range(n))))
+    ids = tuple(f"{seed}/{i}" for i in range(n))
+    return Samples("image", x + along * (UP / UP.norm()).view(3, SIZE, SIZE), ids)
 
 
 def random_set(n: int, index: int, render: str = "as-is", purpose: str = "negative") -> Samples:
@@ -82,10 +83,12 @@ OPTIONS = TSOptions(negatives=5)
 def test_planted_opposed_and_random_concepts() -> None:
     planted, opposed, random = TS(OPTIONS).score([run([PLANTED, OPPOSED, RANDOM])])
     assert (planted.value, opposed.value) == (1.0, 0.0)
+    assert [s.details["mark"] for s in (planted, opposed, random)] == [1.0, -1.0, 0.0]
     assert [s.details["outside"] for s in (planted, opposed, random)] == [1.0, 1.0, 0.0]
     assert planted.details["p"] <= 0.01 < random.details["p"]
-    raw, corrected = ([s.details[k] for s in (planted, opposed, random)] for k in ("p", "p_holm"))
-    assert corrected == pytest.approx(holm(raw))
+    assert opposed.details["p_against"] <= 0.05 / 3 < min(random.details["p_against"], opposed.details["p"])
+    up, down, corrected = ([s.details[k] for s in (planted, opposed, random)] for k in ("p", "p_against", "p_holm"))
+    assert corrected == pytest.approx(signed_marks(up, down, 0.05)[1])
     d = planted.details
     assert d["effect_lo"] < d["effect"] < d["effect_hi"]
     assert d["effect_null_lo"] < d["effect_null_mean"] < d["effect_null_hi"] < d["effect"]
@@ -96,16 +99,23 @@ def test_planted_opposed_and_random_concepts() -> None:
     assert planted.spread == pytest.approx(np.std(planted.samples, ddof=1))
 
 
-def test_null_grows_with_concepts_and_layers() -> None:
-    scores = TS(TSOptions(negatives=3, null=19, layers=("early", "late"))).score([run([PLANTED] * 3)])
+def test_concepts_and_layers_are_corrected_together() -> None:
+    scores = TS(TSOptions(negatives=3, null=60, layers=("early", "late"))).score([run([PLANTED] * 3)])
     assert [(s.variant, s.concept) for s in scores] == [(v, i) for v in ("early", "late") for i in range(3)]
-    assert {s.details["null_sets"] for s in scores} == {120}
-    assert {s.details["outside"] for s in scores} == {1.0}, "the smallest p must survive Holm"
+    assert {s.details["null_sets"] for s in scores} == {60}
+    for s in scores:  # beyond all 60 random sets, p goes below 1 / 61
+        assert s.details["p"] < s.details["p_holm"] <= 6 * s.details["p"]
+    assert {s.details["mark"] for s in scores} == {1.0}
 
 
-def test_a_strict_level_needs_more_random_sets_in_the_null() -> None:
-    strict = TS(TSOptions(negatives=3, null=19, alpha=0.01)).score([run([PLANTED, OPPOSED])])
-    assert [(s.details["null_sets"], s.details["outside"]) for s in strict] == [(200, 1.0), (200, 1.0)]
+def test_what_takes_the_place_of_a_concept_is_chosen() -> None:
+    coherent, mixed = (
+        TS(TSOptions(negatives=3, counterparts=kind)).score([run([RANDOM])])[0].details  # type: ignore[arg-type]
+        for kind in ("coherent", "mixed")
+    )
+    assert coherent["effect"] == mixed["effect"]
+    widths = [d["effect_null_hi"] - d["effect_null_lo"] for d in (coherent, mixed)]
+    assert widths[0] != widths[1]
 
 
 def test_what_cannot_be_scored_says_why() -> None:

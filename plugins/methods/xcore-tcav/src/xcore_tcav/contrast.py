@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xcore.contract import Purpose, RandomSet, Samples, UsageError
-from xcore_tcav.options import TcavOptions
+from xcore_tcav.options import Counterparts, TcavOptions
 from xcore_tcav.sources import ConceptSet, chosen_source
 
 OTHERS = "others:"
@@ -59,6 +59,15 @@ def null_rendering(render: str) -> str:
     Those of all concepts together serve each of them: one null distribution, and not one for each concept.
     """
     return OTHERS if render.startswith(OTHERS) else render
+
+
+def counterparts_of(render: str, options: TcavOptions) -> Counterparts:
+    """What takes the place of a concept whose random sets are rendered so.
+
+    Pictures of a few concepts that are alike are those of one concept, so coherent sets of them would be the concepts
+    themselves: sets of other concepts are mixed.
+    """
+    return "mixed" if render.startswith(OTHERS) else options.counterparts
 
 
 def with_others(random_set: RandomSet, sets: Sequence[ConceptSet], seed: int) -> RandomSet:

@@ -1,9 +1,9 @@
-"""Statistics of concept scores: the set-level rank test, Holm's correction, intervals, and the published t-test."""
+"""Statistics of concept scores: the set-level rank test, intervals, and the published t-test.
+
+Holm's correction and signed marks are those of `xcore_evidence.statistics`.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,45 +11,48 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def rank_p(value: float, null: Floats) -> float:
-    """Two-sided rank p-value of a concept set among J random sets.
+TAIL = 10
+"""Least number of the most extreme values of a null distribution that its tail is read from."""
 
-    p = (1 + #{j : |t_j - median| >= |t - median|}) / (J + 1). The unit of inference is the concept *set*: a t-test over
-    random sets uses the same concept samples R times and rejects far more often than its level. The median is taken
-    over all J + 1 values, so that p is super-uniform for exchangeable sets at every J, not only in the limit.
+
+def rank_p(value: float, null: Floats) -> tuple[float, float]:
+    """One-sided p-values of a concept set among J random sets: of not being above them, and of not being below them.
+
+    The first is p = (1 + #{j : t_j >= t}) / (J + 1), which is super-uniform at every J if the concept set is
+    exchangeable with the random ones. The unit of inference is the concept *set*: a t-test over random sets uses the
+    same concept samples R times and rejects far more often than its level.
+
+    Ranks cannot give less than 1 / (J + 1), which Holm's correction over many concepts never lets pass. So beyond the
+    most extreme random set the tail is taken for an exponential one: with u the (k + 1)-th largest t_j and S the sum of
+    the k largest less u each, p = (k + 1) / (J + 1) * (1 + (t - u) / S) ** -k, which is exact for such a tail and too
+    large for lighter ones, such as that of a normal distribution. It needs J >= 2 k, k = max(10, J / 10).
 
     Parameters
     ----------
     value
         Statistic of the concept set.
     null
-        (J,) the same statistic of random sets of the same size, source and rendering.
+        (J,) the same statistic of random sets of the same size, source, rendering and coherence; J >= 1.
 
     Returns
     -------
-    float
-        In [1 / (J + 1), 1].
+    (p, p_against)
+        Each in (0, 1]; p is small where the concept is above the random sets, p_against where it is below them.
     """
-    middle = np.median(np.append(null, value))
-    extreme = np.abs(null - middle) >= np.abs(value - middle)
-    return float((1 + extreme.sum()) / (len(null) + 1))
+    return _upper_p(value, null), _upper_p(-value, -null)
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values that control the family-wise error rate (Holm 1979), in the order given.
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    largest = 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = largest
-    return [float(q) for q in adjusted]
+def _upper_p(value: float, null: Floats) -> float:
+    above, j = int((null >= value).sum()), len(null)
+    by_rank = (1 + above) / (j + 1)
+    k = max(TAIL, j // 10)
+    if above or j < 2 * k:
+        return by_rank
+    largest = np.sort(null)[::-1]
+    excess = float((largest[:k] - largest[k]).sum())
+    if excess <= 0:
+        return by_rank
+    return min(by_rank, float((k + 1) / (j + 1) * (1 + (value - largest[k]) / excess) ** -k))
 
 
 def interval(values: Floats, weights: Floats, level: float = 0.95) -> tuple[float, float]:
@@ -89,12 +92,12 @@ def interval(values: Floats, weights: Floats, level: float = 0.95) -> tuple[floa
     return float(ratio - half), float(ratio + half)
 
 
-def welch_p(scores: Floats, null: Floats) -> float:
-    """Two-sided Welch t-test of TCAV scores over random sets, as published (Kim et al. 2018, section 3.4).
+def welch_p(scores: Floats, null: Floats) -> tuple[float, float]:
+    """One-sided Welch t-tests of TCAV scores over random sets, after the published one (Kim et al. 2018, section 3.4).
 
     **Not calibrated**: all scores share the concept samples. For random concept samples it therefore rejects many times
-    more often than its level, and even more often with more random sets. It is kept to reproduce published results;
-    use `rank_p`.
+    more often than its level, and even more often with more random sets. It is kept to reproduce published results,
+    whose two-sided p-value is twice the smaller one; use `rank_p`.
 
     Parameters
     ----------
@@ -102,17 +105,17 @@ def welch_p(scores: Floats, null: Floats) -> float:
         (R,) TCAV scores of the concept, R >= 2.
     null
         TCAV scores of random sets, at least two.
+
+    Returns
+    -------
+    (p, p_against), as `rank_p`.
     """
     from scipy.special import stdtr  # scipy.stats would take seconds to import
 
     a, b = scores.var(ddof=1) / len(scores), null.var(ddof=1) / len(null)
-    difference = abs(scores.mean() - null.mean())
+    difference = float(scores.mean() - null.mean())
     if a + b == 0:
-        return 1.0 if difference == 0 else 0.0
+        return float(difference <= 0), float(difference >= 0)
     df = (a + b) ** 2 / (a**2 / (len(scores) - 1) + b**2 / (len(null) - 1))
-    return float(2 * stdtr(df, -difference / np.sqrt(a + b)))
-
-
-def null_size(least: int, tests: int, alpha: float) -> int:
-    """Number J of random sets that lets the smallest p, 1 / (J + 1), survive Holm's correction at `alpha`."""
-    return max(least, ceil(tests / alpha))
+    t = difference / np.sqrt(a + b)
+    return float(stdtr(df, -t)), float(stdtr(df, t))

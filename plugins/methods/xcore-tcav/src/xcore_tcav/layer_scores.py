@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from xcore.contract import Task, UsageError
-from xcore_tcav.contrast import null_rendering
+from xcore_tcav.contrast import counterparts_of, null_rendering
 from xcore_tcav.inference import Floats, interval, rank_p
 from xcore_tcav.negatives import NegativeSets
 from xcore_tcav.options import TcavOptions
@@ -47,7 +47,8 @@ class ConceptScore:
 
     score: SetScore
     p: float
-    """p-value before Holm's correction, in (0, 1]."""
+    p_against: float
+    """One-sided p-values, in (0, 1], before Holm's correction: small if the concept raises, or lowers, the class."""
     null_effect: Floats
     """(J,) effects of the random sets of the null distribution."""
     null_ts: Floats
@@ -82,8 +83,6 @@ class LayerScores:
     scores: tuple[ConceptScore, ...]
     unit: float
     """Mean gradient norm of the class samples, the unit of effects."""
-    null_sets: int
-    """Number J of random sets in the null distribution."""
 
 
 def open_scorer(task: Task, layer: str, options: TcavOptions) -> Scorer:
@@ -106,7 +105,6 @@ def score_layer(
     renders: Sequence[str],
     task: Task,
     options: TcavOptions,
-    null_sets: int,
 ) -> LayerScores:
     """Score all concepts at a layer. What does not depend on the concept is computed once.
 
@@ -116,8 +114,6 @@ def score_layer(
         All concept sets, the one that `options.against` names among them; that one gets no score.
     renders
         How the random sets of each concept set are rendered.
-    null_sets
-        Number J of random sets in the null distribution.
 
     Raises
     ------
@@ -133,17 +129,20 @@ def score_layer(
         for i, (concept, score) in enumerate(zip(sets[start:end], found, strict=True), start):
             if options.against == concept.name:
                 continue
-            null = scorer.null(null_sets, score.n, null_rendering(render))
-            p = rank_p(score.effect, null.effect) if options.test == "rank" else scorer.welch_p_value(score)
+            null = scorer.null(options.null, score.n, null_rendering(render), counterparts_of(render, options))
+            null = null.without(concept.name)
+            by_rank = options.test == "rank"
+            p, p_against = rank_p(score.effect, null.effect) if by_rank else scorer.welch_p_values(score)
             relative = None
             if options.against:
                 others = _compared_with(sets, i, options)
                 relative = _relative_score(scorer, activations, i, others, options, task.seed)
             cav = relative.cav if relative else scorer.cavs(concept.fit_samples, render).mean(0)
-            scores.append(ConceptScore(score, p, null.effect, null.ts, relative, cav.cpu(), scorer.local(cav)))
+            local = scorer.local(cav)
+            scores.append(ConceptScore(score, p, p_against, null.effect, null.ts, relative, cav.cpu(), local))
         if render not in renders[end:]:
             scorer.forget(render)  # of concepts that each have random sets of their own
-    return LayerScores(layer, tuple(scores), float(scorer.units.mean()), null_sets)
+    return LayerScores(layer, tuple(scores), float(scorer.units.mean()))
 
 
 def _batches(renders: Sequence[str]) -> list[tuple[int, int]]:

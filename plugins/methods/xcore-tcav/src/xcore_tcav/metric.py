@@ -9,11 +9,12 @@ from typing import get_args
 
 import numpy as np
 from cachetools import LRUCache
+from xcore_evidence.statistics import signed_marks
 
 from xcore.contract import Concept, NotApplicable, Purpose, Run, Samples, Score
-from xcore_tcav.inference import holm, null_size
+from xcore_tcav.inference import rank_p
 from xcore_tcav.options import TSOptions
-from xcore_tcav.scorer import Scorer, SetScore
+from xcore_tcav.scorer import NullDistribution, Scorer, SetScore
 
 _SCORERS_KEPT = 4  # each holds (R n + m) x d floats
 
@@ -22,9 +23,10 @@ class TS:
     """TCAV score of every concept that has samples, against random sets that are rendered like them.
 
     The value, in [0, 1], is the share of held-out class samples whose logit rises along the concept's CAV, averaged
-    over R random sets (Kim et al. 2018). A rank test at the level of sets decides whether the score means
-    anything: it ranks the concept's mean sensitivity among those of J random sets of the same size and rendering, with
-    Holm's correction over the concepts and layers of the explanation (`xcore_tcav.inference.rank_p`, `holm`).
+    over R random sets (Kim et al. 2018). Rank tests at the level of sets decide whether the score means anything: the
+    concept's mean sensitivity is ranked among those of J random sets that are made like it (`Scorer.null`). A mark says
+    that the concept raises (+1) or lowers (-1) the class, with Holm's correction over the concepts and layers of the
+    explanation on each side (`xcore_tcav.inference.rank_p`).
 
     Scorers are cached under digests of all that they are made from: class samples, random sets, and the activations and
     gradients of the model. So explanations of one class share gradients, negative sets and null distributions, and a
@@ -50,9 +52,8 @@ class TS:
     def _score_run(self, run: Run) -> list[Score]:
         layers = self.options.layers or _layers(run)
         concepts = run.explanation.concepts
-        null_sets = null_size(self.options.null, len(concepts) * len(layers), self.options.alpha)
         scores: list[Score] = []
-        tested: list[tuple[int, str, SetScore, Scorer, float]] = []
+        tested: list[tuple[int, str, SetScore, NullDistribution, tuple[float, float]]] = []
         for layer in layers:
             scorer: Scorer | None
             try:
@@ -64,14 +65,17 @@ class TS:
                     if scorer is None:
                         raise NotApplicable(reason)
                     found = scorer.score(self._samples(run, concept), concept.render)
-                    p = scorer.p_value(found, null_sets) if self.options.test == "rank" else scorer.welch_p_value(found)
-                    tested.append((i, layer, found, scorer, p))
+                    null = self._null(scorer, found, concept)
+                    by_rank = self.options.test == "rank"
+                    both = rank_p(found.effect, null.effect) if by_rank else scorer.welch_p_values(found)
+                    tested.append((i, layer, found, null, both))
                 except NotApplicable as error:
                     scores.append(Score("TS", i, reason=str(error), variant=layer))
-        corrected = holm([p for *_, p in tested])
-        for (i, layer, found, scorer, p), p_holm in zip(tested, corrected, strict=True):
-            details = self._details(found, scorer, null_sets) | {"p": p, "p_holm": p_holm}
-            details["outside"] = float(p_holm <= self.options.alpha)
+        raises, lowers = [p for *_, (p, _) in tested], [p for *_, (_, p) in tested]
+        marks, corrected = signed_marks(raises, lowers, self.options.alpha)
+        for (i, layer, found, null, (p, p_against)), p_holm, mark in zip(tested, corrected, marks, strict=True):
+            details = self._details(found, null) | {"p": p, "p_against": p_against, "p_holm": p_holm}
+            details |= {"mark": float(mark), "outside": float(mark != 0)}
             scores.append(
                 Score(
                     "TS",
@@ -98,8 +102,12 @@ class TS:
             )
         return concept.samples.take(slice(self.options.n)) if len(concept.samples) > self.options.n else concept.samples
 
-    def _details(self, found: SetScore, scorer: Scorer, null_sets: int) -> dict[str, float]:
-        null = scorer.null(null_sets, found.n, found.render)
+    def _null(self, scorer: Scorer, found: SetScore, concept: Concept) -> NullDistribution:
+        """What takes the place of a concept; of drawn ones, those of its own phrase are left out."""
+        null = scorer.null(self.options.null, found.n, found.render, self.options.counterparts)
+        return null.without(concept.words[0] if concept.words else concept.name)
+
+    def _details(self, found: SetScore, null: NullDistribution) -> dict[str, float]:
         (lo, hi), (effect_lo, effect_hi) = (np.quantile(x, (0.025, 0.975)) for x in (null.ts, null.effect))
         return {
             "null_mean": float(null.ts.mean()),
@@ -113,7 +121,7 @@ class TS:
             "effect_null_hi": float(effect_hi),
             "cav_accuracy": found.accuracy,
             "set_size": float(found.n),
-            "null_sets": float(null_sets),
+            "null_sets": float(len(null.effect)),
             "calibrated": float(self.options.test == "rank"),
         }
 
@@ -142,6 +150,7 @@ class TS:
                 folds=options.folds,
             )
         scorer: Scorer = self._scorers[name]
+        scorer.random_set = run.heldout_random_set  # the same sets, and the adapters of this run's explanation
         return scorer
 
 

@@ -8,6 +8,13 @@ from pydantic import Field
 
 from xcore.contract import Options
 
+Counterparts = Literal["coherent", "mixed"]
+
+COUNTERPARTS = (
+    "what takes the place of a concept in its null distribution; coherent: a random sample and its nearest neighbours, "
+    "as a concept's samples are alike; mixed: random samples; a drawn concept is compared with random phrases by either"
+)
+
 
 class TcavOptions(Options):
     """Which concepts the explainer `tcav` scores, what it compares them with, and how it tests them."""
@@ -49,10 +56,14 @@ class TcavOptions(Options):
     null: int = Field(
         199,
         ge=19,
-        description="least number of random sets in the null distribution; raised to concepts x layers / alpha",
+        description="number of random sets in the null distribution; at most one for each random sample or phrase",
     )
+    counterparts: Counterparts = Field("coherent", description=COUNTERPARTS)
     alpha: float = Field(
-        0.05, gt=0, lt=1, description="significance level at which a concept counts as outside its null"
+        0.05,
+        gt=0,
+        lt=1,
+        description="family-wise error rate of the marks on each side",
     )
     test: Literal["rank", "ttest"] = Field(
         "rank", description="rank: the calibrated rank test; ttest: the published t-test, which is not calibrated"
@@ -88,10 +99,14 @@ class TSOptions(Options):
     null: int = Field(
         default=199,
         ge=19,
-        description="least number of random sets in the null distribution; raised to concepts x layers / alpha",
+        description="number of random sets in the null distribution; at most one for each random sample or phrase",
     )
+    counterparts: Counterparts = Field("coherent", description=COUNTERPARTS)
     alpha: float = Field(
-        default=0.05, gt=0, lt=1, description="significance level at which a concept counts as outside its null"
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="family-wise error rate of the marks on each side",
     )
     test: Literal["rank", "ttest"] = Field(
         default="rank",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Literal
@@ -15,9 +15,12 @@ from torch.nn.functional import normalize
 from xcore.contract import NotApplicable, Probe, Purpose, RandomSet, Samples, UsageError, XcoreError
 from xcore_tcav.inference import Floats, interval, rank_p, welch_p
 from xcore_tcav.negatives import NegativeSets
+from xcore_tcav.options import Counterparts
 
 Scale = Literal["gradient", "unit", "raw"]
-_BATCH = 20  # sets that are fitted together; the null comes in whole batches, so a longer null extends a shorter one
+_BATCH = 20  # sets that are fitted together
+
+_GATHERED = 200  # random sets whose samples are the pool of coherent ones; 200 sets of 10 hold all of 240 samples
 
 _SAME = 1e-5  # activations that differ by less than this share of the largest one differ by rounding only
 
@@ -59,6 +62,25 @@ class NullDistribution:
     """(J,) TCAV scores, each in [0, 1]."""
     effect: Floats
     """(J,) effects, in the unit of the scorer's `scale`."""
+    phrases: tuple[str, ...]
+    """(J,) the phrase that a set was drawn of; "" for sets that were not drawn."""
+
+    def without(self, phrase: str) -> NullDistribution:
+        """The sets of other phrases, since a phrase is no counterpart of itself.
+
+        Raises
+        ------
+        NotApplicable
+            There are none.
+        """
+        kept = np.array([p != phrase or not p for p in self.phrases], dtype=bool)
+        if not kept.any():
+            raise NotApplicable(
+                f"{phrase!r} is the only phrase that random sets can be drawn of",
+                "give the data set a vocabulary of more phrases",
+            )
+        others = tuple(p for p, keep in zip(self.phrases, kept, strict=True) if keep)
+        return NullDistribution(self.ts[kept], self.effect[kept], others)
 
 
 class Scorer:
@@ -149,7 +171,7 @@ class Scorer:
         """(m,) the unit of the sensitivity of each class sample: its gradient norm, or 1."""
         # All three by size and rendering (n, render); the activations of random samples also by their digest.
         self._negative_sets: dict[tuple[int, str], NegativeSets] = {}
-        self._nulls: dict[tuple[int, str], list[NullDistribution]] = {}
+        self._nulls: dict[tuple[int, str, Counterparts], tuple[int, NullDistribution]] = {}
         self._activations: dict[tuple[int, str], dict[str, Tensor]] = {}
 
     def score(self, samples: Samples, render: str = "as-is") -> SetScore:
@@ -176,23 +198,54 @@ class Scorer:
                     scores[i] = self._set_score(s, a, n, render)
         return [scores[i] for i in range(len(sets))]
 
-    def null(self, j: int, n: int, render: str = "as-is") -> NullDistribution:
-        """Scores of the first `j` random sets of this size and rendering, each computed once."""
-        negatives, batches = self._negatives_of(n, render), self._nulls.setdefault((n, render), [])
-        while len(batches) * _BATCH < j:
-            first = len(batches) * _BATCH
-            products = negatives.products(self._random_activations(n, range(first, first + _BATCH), render, "null"))
-            s = negatives.sensitivity(products, unit=self.scale != "raw").numpy()
-            batches.append(NullDistribution((s > 0).mean((1, 2)), s.mean((1, 2)) / self.units.mean()))
-        ts, effect = np.concatenate([b.ts for b in batches]), np.concatenate([b.effect for b in batches])
-        return NullDistribution(ts[:j], effect[:j])
+    def null(self, j: int, n: int, render: str = "as-is", counterparts: Counterparts = "coherent") -> NullDistribution:
+        """Scores of up to `j` random sets that take the place of a concept set of this size and rendering.
 
-    def p_value(self, score: SetScore, j: int = 199) -> float:
-        """Two-sided rank p-value of a set's effect among `j` random sets (`inference.rank_p`), without correction."""
-        return rank_p(score.effect, self.null(j, score.n, score.render).effect)
+        What is exchangeable with what decides what a p-value means:
 
-    def welch_p_value(self, score: SetScore) -> float:
-        """Two-sided p-value of the published t-test of TS over random sets, **not calibrated** (`inference.welch_p`).
+        - Drawn sets (``generated:...``) are n drawings of one random phrase each, as a drawn concept is, by the same
+          adapter if there is one. They say whether the phrase differs from random phrases in what the class responds
+          to. They are not tuned as a tuned concept is, so that is no test of the tuning. The unit is the phrase: there
+          are as many sets as phrases.
+        - "coherent" sets are a random sample and its n - 1 nearest neighbours among the random samples, by the distance
+          of the activations at this layer: a concept's samples are alike, and so are these. Hardly any sets are more
+          alike to this layer, and the distance needs no further model. The unit is the first sample: there are as many
+          sets as random samples.
+        - "mixed" sets are n random samples: counterparts of concepts that are no more alike than these.
+
+        Raises
+        ------
+        NotApplicable
+            There are no random sets of this rendering, or the model cannot tell the samples of negatives apart.
+        """
+        key = (n, render, counterparts)
+        asked, found = self._nulls.get(key, (0, None))
+        if found is None or asked < j:
+            negatives, ts, effect = self._negatives_of(n, render), list[Floats](), list[Floats]()
+            phrases: list[str] = []
+            for batch, drawn_of in self._counterparts(j, n, render, counterparts):
+                s = negatives.sensitivity(negatives.products(batch), unit=self.scale != "raw").numpy()
+                ts.append((s > 0).mean((1, 2)))
+                effect.append(s.mean((1, 2)) / self.units.mean())
+                phrases += drawn_of
+            found = NullDistribution(np.concatenate(ts), np.concatenate(effect), tuple(phrases))
+            self._nulls[key] = (j, found)
+        return NullDistribution(found.ts[:j], found.effect[:j], found.phrases[:j])
+
+    def p_values(
+        self, score: SetScore, j: int = 199, counterparts: Counterparts = "coherent", phrase: str = ""
+    ) -> tuple[float, float]:
+        """One-sided rank p-values of a set's effect among `j` random sets (`inference.rank_p`), without correction.
+
+        Parameters
+        ----------
+        phrase
+            What the set was drawn of, if it was drawn: random sets of the same phrase are left out.
+        """
+        return rank_p(score.effect, self.null(j, score.n, score.render, counterparts).without(phrase).effect)
+
+    def welch_p_values(self, score: SetScore) -> tuple[float, float]:
+        """One-sided p-values of the published t-test of TS over random sets, **not calibrated** (`inference.welch_p`).
 
         Its null scores are those of the negative sets against one another.
 
@@ -209,9 +262,8 @@ class Scorer:
 
     def forget(self, render: str) -> None:
         """Free what is kept of the random sets of a rendering; their samples' activations stay in their cache."""
-        for kept in (self._negative_sets, self._nulls):
-            for key in [key for key in kept if key[1] == render]:
-                del kept[key]
+        self._negative_sets = {key: kept for key, kept in self._negative_sets.items() if key[1] != render}
+        self._nulls = {key: kept for key, kept in self._nulls.items() if key[1] != render}
 
     def cavs(self, samples: Samples, render: str = "as-is") -> Tensor:
         """The R unit CAVs of a concept set, (R, d) float32, pointing to the concept."""
@@ -262,8 +314,46 @@ class Scorer:
             known.clear()
         return list(rows.view(len(sets), n, -1))
 
+    def _counterparts(
+        self, j: int, n: int, render: str, counterparts: Counterparts
+    ) -> Iterator[tuple[list[Tensor], list[str]]]:
+        """Batches of the activations (n, d) of up to j random sets, each with the phrases that they were drawn of."""
+        drawn = render.partition(":")[0] == "generated"
+        if drawn or counterparts == "mixed":
+            phrases: dict[str, str] = {}
+            for i in range(j):
+                samples = self.random_set(n, i, render, "null")
+                if drawn and samples.ids[0] in phrases:
+                    break  # the phrases begin anew
+                phrases[samples.ids[0] if drawn else str(i)] = (samples.meta.get("prompt") or ("",))[0]
+            known = list(phrases.values())
+            for start in range(0, len(known), _BATCH):
+                rows = range(start, min(start + _BATCH, len(known)))
+                yield self._random_activations(n, rows, render, "null"), known[start : start + _BATCH]
+            return
+        activations = self.activations(self._gathered(n, render))
+        sets = nearest(activations, n)[:j]
+        for start in range(0, len(sets), _BATCH):
+            batch = sets[start : start + _BATCH]
+            yield [activations[rows] for rows in batch], [""] * len(batch)
+
+    def _gathered(self, n: int, render: str) -> Samples:
+        """The samples of random sets for the null, each id once, in the order in which they were first drawn.
+
+        Of several crops of one picture only the first is taken: crops of one picture are alike, but a concept's are
+        those of several.
+        """
+        found: dict[str, Samples] = {}
+        for i in range(_GATHERED):
+            drawn = self.random_set(n, i, render, "null")
+            for row, name in enumerate(drawn.ids):
+                if name not in found:
+                    found[name] = drawn.take([row])
+        return Samples.concat(list(found.values()))
+
     def _negatives_of(self, n: int, render: str) -> NegativeSets:
-        """The R negative sets of this size and rendering."""
+        """The R negative sets of this size and rendering, which no adapter drew."""
+        render = render.partition("+")[0] if render.startswith("generated:") else render
         if n < 2:
             raise NotApplicable(f"TCAV needs at least 2 samples of a concept, got {n}")
         if (n, render) not in self._negative_sets:
@@ -303,6 +393,15 @@ class Scorer:
             n=n,
             render=render,
         )
+
+
+def nearest(activations: Tensor, n: int) -> list[list[int]]:
+    """For each of N rows (N, d): itself and the n - 1 rows nearest to it by the Euclidean distance, nearest first."""
+    centred = activations - activations.mean(0)
+    distance = torch.cdist(centred, centred)
+    distance.fill_diagonal_(-1.0)
+    rows: list[list[int]] = torch.topk(distance, min(n, len(activations)), largest=False).indices.tolist()
+    return rows
 
 
 def _alike(gradients: Tensor) -> bool:

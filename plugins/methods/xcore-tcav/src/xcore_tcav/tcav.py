@@ -9,6 +9,7 @@ from math import isfinite
 
 import numpy as np
 import torch
+from xcore_evidence.statistics import signed_marks
 
 from xcore.contract import (
     Concept,
@@ -24,7 +25,6 @@ from xcore.contract import (
     XcoreError,
 )
 from xcore_tcav import cav_files, chart, contrast
-from xcore_tcav.inference import holm, null_size
 from xcore_tcav.layer_scores import ConceptScore, LayerScores, open_scorer, score_layer
 from xcore_tcav.maps import with_projections
 from xcore_tcav.options import TcavOptions
@@ -79,13 +79,12 @@ class Tcav:
         # Draws the pool of random samples that all methods and seeds share, unless it is there already.
         task.random_set(len(sets[0].fit_samples), 0, renders[0])
         shared = time.perf_counter() - before
-        null_sets = null_size(o.null, len(ranked_sets) * len(scorers), o.alpha)
         layers: list[LayerScores] = []
         for name in list(scorers):
             task.progress(len(layers), len(layers) + len(scorers), f"{len(ranked_sets)} concepts at {name}")
             scorer = scorers.pop(name)  # because a scorer holds all the activations of its layer
             try:
-                layers.append(score_layer(scorer, name, sets, renders, task, o, null_sets))
+                layers.append(score_layer(scorer, name, sets, renders, task, o))
             except NotApplicable as error:  # of one sample alone, an affine head shows only beside random samples
                 if not layers and not scorers:
                     raise
@@ -170,18 +169,20 @@ def _defined_before(task: Task, layer: str, o: TcavOptions) -> str | None:
 
 def _concepts(sets: Sequence[ConceptSet], layers: Sequence[LayerScores], o: TcavOptions) -> list[Concept]:
     """The concepts with their evidence, most important first; ties keep the order in which they were given."""
-    p_holm = np.array(holm([s.p for layer in layers for s in layer.scores])).reshape(len(layers), -1)
+    every = [s for layer in layers for s in layer.scores]
+    found, adjusted = signed_marks([s.p for s in every], [s.p_against for s in every], o.alpha)
+    marks, p_holm = (np.array(x, dtype=float).reshape(len(layers), -1) for x in (found, adjusted))
     concepts = []
     for i, concept_set in enumerate(sets):
         scores = [layer.scores[i] for layer in layers]
         evidence: dict[str, float] = {}
-        for layer, score, p in zip(layers, scores, p_holm[:, i], strict=True):
+        for layer, score, p, mark in zip(layers, scores, p_holm[:, i], marks[:, i], strict=True):
             at = _suffix(layer, layers)
-            evidence |= {f"{key}{at}": x for key, x in _evidence(score, float(p), layer, o).items()}
+            evidence |= {f"{key}{at}": x for key, x in _evidence(score, float(p), float(mark), o).items()}
         effect = float(np.mean([s.effect for s in scores]))
         if len(layers) > 1:
-            best = float(p_holm[:, i].min())
-            evidence |= {"effect": effect, "p_holm": best, "outside": float(best <= o.alpha)}
+            sign = float(marks[p_holm[:, i].argmin(), i])
+            evidence |= {"effect": effect, "p_holm": float(p_holm[:, i].min()), "mark": sign, "outside": abs(sign)}
             evidence["learnable"] = float(any(s.accuracy >= o.learnable for s in scores))
         concepts.append(
             Concept(
@@ -207,7 +208,7 @@ def _suffix(layer: LayerScores, layers: Sequence[LayerScores]) -> str:
     return f"@{layer.name}" if len(layers) > 1 else ""
 
 
-def _evidence(concept: ConceptScore, p_holm: float, layer: LayerScores, o: TcavOptions) -> dict[str, float]:
+def _evidence(concept: ConceptScore, p_holm: float, mark: float, o: TcavOptions) -> dict[str, float]:
     """The evidence of a concept at a layer; `effect`, `lo`, `hi` and `null_*` are those against random sets."""
     score, relative = concept.score, concept.relative
     null_lo, null_hi = np.quantile(concept.null_effect, (0.025, 0.975))
@@ -225,8 +226,10 @@ def _evidence(concept: ConceptScore, p_holm: float, layer: LayerScores, o: TcavO
         "lo": score.effect_lo,
         "hi": score.effect_hi,
         "p": concept.p,
+        "p_against": concept.p_against,
         "p_holm": p_holm,
-        "outside": float(p_holm <= o.alpha),
+        "mark": mark,
+        "outside": abs(mark),
         "null_mean": float(concept.null_effect.mean()),
         "null_lo": float(null_lo),
         "null_hi": float(null_hi),
@@ -236,7 +239,7 @@ def _evidence(concept: ConceptScore, p_holm: float, layer: LayerScores, o: TcavO
         "cav_accuracy": score.accuracy,
         "learnable": float(concept.accuracy >= o.learnable),
         "set_size": float(score.n),
-        "null_sets": float(layer.null_sets),
+        "null_sets": float(len(concept.null_effect)),
         "calibrated": float(o.test == "rank"),
     }
     return {key: x for key, x in evidence.items() if isfinite(x)}
@@ -279,8 +282,11 @@ def _notes(concepts: Sequence[Concept], layers: Sequence[LayerScores], o: TcavOp
         notes.append(
             "p comes from the t-test over random sets, which is not calibrated: it also rejects random concepts"
         )
-    outside = sum(c.evidence["outside"] for c in concepts)
-    notes.append(f"{outside:.0f} of {k} concepts are outside their null (random sets, Holm at {o.alpha:g})")
+    signs = [c.evidence["mark"] for c in concepts]
+    notes.append(
+        f"of {k} concepts {signs.count(1)} raise the class and {signs.count(-1)} lower it (one-sided tests against "
+        f"random sets, Holm at {o.alpha:g} on each side)"
+    )
     if o.against:
         unranked = "" if o.against == "others" else f"; {o.against!r} itself is not ranked"
         notes.append(f"the concepts are ranked by relative TCAV, for which there is no test{unranked}")
