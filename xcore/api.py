@@ -74,8 +74,9 @@ class BenchResult:
             ``named_in_seeds`` (how many seeds gave this name), ``words``: the concept. ``metric``, ``variant``,
             ``direction`` ("higher" or "lower" is better, or "none"), ``whole_explanation``: the metric. ``value`` (mean
             over seeds), ``spread``, ``over``, ``n`` (what the spread is taken over, and how many), ``null_mean``,
-            ``outside_null_seeds``, ``chance``: the value, in the unit of its metric. ``seconds``: what the explanation
-            took, on the rows of the first concept of a method. Dtypes: string, Int64, boolean and float64.
+            ``outside_null_seeds``, ``lowers_class_seeds`` (in how many of these the concept lowers the class),
+            ``chance``: the value, in the unit of its metric. ``seconds``: what the explanation took, on the rows of the
+            first concept of a method. Dtypes: string, Int64, boolean and float64.
         """
         return to_pandas(self.table)
 

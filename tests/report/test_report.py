@@ -41,6 +41,16 @@ def test_seeds_are_combined_by_rank_with_the_sample_deviation(row, score, metric
     assert (cell.over, cell.n, cell.by_seed) == ("seeds", 3, {0: 0.2, 1: 0.4, 2: 0.9})
 
 
+def test_the_legend_says_what_a_spread_over_seeds_is_over(row, score, printed, metrics):
+    def legend(*data_seeds):
+        rows = [row(seed=s, scores={"CS": score(0.2)}) | {"data_seed": d} for s, d in enumerate(data_seeds)]
+        return printed(build(rows, metrics))
+
+    assert "each of which draws its own samples of the class, explained and held out" in legend(0, 1, 2)
+    assert "all of which have the same samples of the class" in legend(0, 0, 0)
+    assert "over seeds; concepts" in printed(build([row(seed=s, scores={"CS": score(0.2)}) for s in (0, 1)], metrics))
+
+
 def test_one_seed_keeps_the_scores_own_spread(row, score, printed, metrics):
     table = build([row(scores={"CS": score(0.41)})], metrics)
     cell = value(only(table)[0], "CS")
@@ -188,6 +198,23 @@ def test_null_mean_mark_and_dimming(row, score, printed, metrics):
     marks = {w[0]: "".join(p for p in w if p.startswith("*")) for w in words if w[0] in by_label}
     assert marks == {"all": "*", "most": "*2/3", "few": "*1/3", "none": ""}
     assert "TS ↑ (null)" in printed(table)
+
+
+def test_a_lowered_class_has_a_sign_of_its_own(row, score, printed, metrics):
+    def ts(label, *marks):
+        details = [{"null_mean": 0.48, "outside": float(m != 0), "mark": m} for m in marks]
+        return [row(label, seed=s, scores={"TS": score(1.0, details=d)}) for s, d in enumerate(details)]
+
+    marks = {"up": (1, 1, 1), "down": (-1, -1, -1), "once": (0, -1, 0), "torn": (1, -1, 1), "none": (0, 0, 0)}
+    table = build([r for label, signs in marks.items() for r in ts(label, *signs)], metrics)
+    lines = {line.split()[0]: line for line in printed(table).splitlines() if line}
+    shown = {label: "".join(p for p in lines[label].split() if p[0] in "*†") for label in marks}
+    assert shown == {"up": "*", "down": "†", "once": "†1/3", "torn": "*2/3†1/3", "none": ""}
+    assert {r.label for r in only(table) if r.irrelevant} == {"once", "none"}
+    assert any("† lowers it" in note for note in table.notes)
+    assert r"\dag" in render(table, "tex")
+    lowered = {r["label"]: r["lowers_class_seeds"] for r in csv.DictReader(io.StringIO(render(table, "csv")))}
+    assert lowered == {"up": "0", "down": "3", "once": "1", "torn": "1", "none": "0"}
 
 
 def test_recovery_and_seconds_stand_once_a_method(row, score, printed, metrics):

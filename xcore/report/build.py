@@ -14,7 +14,7 @@ from typing import Any
 
 from xcore.report.highlighted import from_plain
 from xcore.report.notes import legend, section_notes
-from xcore.report.table import OUTSIDE, CellTexts, Column, MetricInfo, Row, Section, Table, Value, clean
+from xcore.report.table import MARK, OUTSIDE, CellTexts, Column, MetricInfo, Row, Section, Table, Value, clean
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -170,12 +170,14 @@ def combine(scores: Mapping[int, Mapping[str, Any]]) -> Value:
     details = {key: fmean(numbers) for key, numbers in found.items() if numbers}
     tested = found.get(OUTSIDE) or []
     outside = (sum(map(bool, tested)), len(tested)) if tested else None
+    lowers = sum(mark < 0 for mark in found[MARK]) if outside and MARK in found else None
     if len(good) > 1 and not all(s.get("joint") for s in kept):
-        return Value(fmean(good.values()), stdev(good.values()), "seeds", len(good), good, reasons, details, outside)
+        mean, deviation = fmean(good.values()), stdev(good.values())
+        return Value(mean, deviation, "seeds", len(good), good, reasons, details, outside, lowers)
     spread = kept[0].get("spread")
     own = float(spread) if spread is not None and _finite(spread) else None
     over, n = clean(kept[0].get("over") or ""), int(kept[0].get("n") or 0)
-    return Value(next(iter(good.values())), own, over, n, good, reasons, details, outside)
+    return Value(next(iter(good.values())), own, over, n, good, reasons, details, outside, lowers)
 
 
 def _finite(number: Any) -> bool:

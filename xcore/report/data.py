@@ -38,6 +38,7 @@ FIELDS: Mapping[str, str] = {
     "n": "Int64",
     "null_mean": "float64",
     "outside_null_seeds": "Int64",
+    "lowers_class_seeds": "Int64",
     "chance": "float64",
     "seconds": "float64",
     "words": "string",
@@ -126,6 +127,7 @@ def _measured(column: Column, value: Value) -> dict[str, Any]:
         "n": value.n or None,
         "null_mean": value.details.get(NULL_MEAN),
         "outside_null_seeds": value.outside[0] if value.outside else None,
+        "lowers_class_seeds": value.lowers,
         "chance": value.details.get(CHANCE),
     }
 
@@ -178,6 +180,7 @@ def _row(row: Row) -> dict[str, Any]:
                 "reasons": value.reasons,
                 "details": value.details,
                 "outside_null_seeds": value.outside[0] if value.outside else None,
+                "lowers_class_seeds": value.lowers,
             }
             for column, value in row.values.items()
         ],

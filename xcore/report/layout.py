@@ -118,7 +118,7 @@ def _places(values: list[Value]) -> int:
 
 
 def _cell(value: Value | None, places: int) -> tuple[str, str, str, str]:
-    """The parts of a cell: value, spread, null mean and chance in parentheses, and asterisk; each may be empty."""
+    """The parts of a cell: value, spread, null mean and chance in parentheses, and marks; each may be empty."""
     if value is None:
         return "", "", "", ""
     if value.value is None:
@@ -127,11 +127,17 @@ def _cell(value: Value | None, places: int) -> tuple[str, str, str, str]:
         return f"n/a ({kinds.pop()})" if len(kinds) == 1 else "n/a", "", "", ""
     spread = "" if value.spread is None else f"± {_short(value.spread, places)}"
     beside = [f"({_short(value.details[key], places)})" for key in (NULL_MEAN, CHANCE) if key in value.details]
-    asterisk = ""
-    if value.outside is not None and value.outside[0]:
-        k, n = value.outside
-        asterisk = "*" if k == n else f"*{k}/{n}"
-    return _fixed(value.value, places), spread, " ".join(beside), asterisk
+    return _fixed(value.value, places), spread, " ".join(beside), _marks(value)
+
+
+def _marks(value: Value) -> str:
+    """An asterisk if the concept raises the class, and a dagger if it lowers it; with k/n if not in all n seeds."""
+    if value.outside is None:
+        return ""
+    marked, n = value.outside
+    lowers = value.lowers or 0
+    signs = (("*", marked - lowers), ("†", lowers))
+    return "".join(sign if k == n else f"{sign}{k}/{n}" for sign, k in signs if k)
 
 
 def _aligned(cells: list[tuple[str, str, str, str]]) -> list[str]:

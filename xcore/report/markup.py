@@ -16,6 +16,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "*": r"\textsuperscript{*}",
+    "†": r"\textsuperscript{\dag}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "±": r"$\pm$",

@@ -28,7 +28,14 @@ def legend(sections: Sequence[Section], metrics: Mapping[str, MetricInfo]) -> tu
         lines.append("(k/n) after a concept: k of n seeds gave it this name, the others gave other names")
     if any(NULL_MEAN in value.details for _, value in cells):
         lines.append("(null) mean over random concepts rendered like the concept")
-    if any(value.outside is not None for _, value in cells):
+    tested = [value for _, value in cells if value.outside is not None]
+    if any(value.lowers is not None for value in tested):
+        lines.append(
+            "* raises the class and † lowers it, each beyond random sets that are made alike, in every seed, *k/n in k "
+            "of n seeds; a concept without a mark is not shown to matter to the model, however far from the class it "
+            "looks"
+        )
+    if any(value.lowers is None for value in tested):
         lines.append(
             "* outside its null in every seed, *k/n in k of n seeds; a concept without it is not shown to matter to "
             "the model, however far from the class it looks"

@@ -15,6 +15,9 @@ NULL_MEAN = "null_mean"
 """Detail of a score: the mean of its null distribution, that is, over random concepts."""
 OUTSIDE = "outside"
 """Detail of a score: 1.0 if it is outside its null distribution, else 0.0."""
+MARK = "mark"
+"""Detail of a score whose test has sides: 1.0 if the concept raises the class, -1.0 if it lowers it, 0.0 if neither is
+shown. Then `OUTSIDE` is 1.0 for both signs."""
 
 
 def clean(text: object) -> str:
@@ -66,6 +69,8 @@ class Value:
     """The details of the scores, as means over seeds."""
     outside: tuple[int, int] | None = None
     """(k, n): outside its null distribution in k of n seeds; None if the metric has no null distribution."""
+    lowers: int | None = None
+    """In how many of these k seeds the concept lowers the class; None if the test has no sides."""
 
 
 @dataclass(frozen=True)
