@@ -211,6 +211,8 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registr
     for key in ("models", "budget"):
         if key in given:
             given[key] = {**base.get(key, {}), **given[key]}
+    if "classes" in given:
+        given.setdefault("leave_out", {})
     if "set" in given:
         names = {*base.get("set", {}), *given["set"]}
         given["set"] = {n: {**base.get("set", {}).get(n, {}), **given["set"].get(n, {})} for n in names}

@@ -45,6 +45,7 @@ def explain(
     concepts: Mapping[str, Data] | None = None,
     layer: str = "",
     seed: int = 0,
+    data_seed: int | None = None,
     options: Mapping[str, Any] | None = None,
     generator: Any = None,
     models: Mapping[str, Any] | None = None,
@@ -79,6 +80,10 @@ def explain(
         Name -> samples of a concept, for methods that explain by given concepts, such as tcav.
     layer
         A name in `named_modules()`; "" = the classifier's own default.
+    seed
+        Seed of the method.
+    data_seed
+        Seed of what is drawn from a data set, and of random sets; None = `seed`.
     options
         Options of the method, as on `xcore show METHOD`.
     generator, models
@@ -107,7 +112,7 @@ def explain(
     NotApplicable
         If the method cannot explain this classifier.
     """
-    seed = _seed(seed)
+    seed, data_seed = _seed(seed), None if data_seed is None else _seed(data_seed)
     let_waiting_threads_sleep()
     registry = registry or load_registry(plugins)
     ref = Ref(method, dict(options or {}))
@@ -122,6 +127,7 @@ def explain(
         concepts=concepts,
         layer=layer,
         seed=seed,
+        data_seed=data_seed,
         generator=drawing,
         models=played,
         vocabulary=vocabulary,

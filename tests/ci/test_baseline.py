@@ -219,6 +219,18 @@ def test_a_baseline_of_other_settings_is_refused(file: Path, keys: dict[str, Any
         Baseline(Comparison(file), plan(**keys), METRICS)
 
 
+def test_a_baseline_of_other_draws_of_the_data_is_refused(file: Path) -> None:
+    write(file, [row(0, TS=0.9)])
+    held = json.loads(file.read_text())
+    held["settings"] |= {"data_seed": 0, "seeds": [0]}  # as written before the draw followed the seed
+    file.write_text(json.dumps(held))
+    Baseline(Comparison(file), plan(seeds=[0]), METRICS)  # with the seed 0 alone, nothing has changed
+    held["settings"]["seeds"] = [0, 1]
+    file.write_text(json.dumps(held))
+    with pytest.raises(UsageError, match=r"data_seed \[0, 0\], this run has \[0, 1\]"):
+        Baseline(Comparison(file), plan(seeds=[0, 1]), METRICS)
+
+
 @pytest.mark.parametrize("spoil", ["{", "[]", '{"schema": 1}', "value", "schema"])
 def test_a_damaged_baseline_is_one_line(file: Path, spoil: str) -> None:
     write(file, [row(0, TS=0.9)])

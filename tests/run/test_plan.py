@@ -39,6 +39,37 @@ def test_cells_are_the_grid(registry):
     assert len({(c.label, c.cls, c.seed) for c in plan.cells}) == 12
 
 
+def test_samples_are_drawn_with_the_seed_of_the_cell_unless_it_is_held_fixed(registry):
+    drawn = [(c.seed, c.data_seed) for c in make_plan(suite(seeds=[0, 3]), registry).cells]
+    assert drawn == [(0, 0), (3, 3)]
+    held = [(c.seed, c.data_seed) for c in make_plan(suite(seeds=[0, 3], data_seed=0), registry).cells]
+    assert held == [(0, 0), (3, 0)]
+
+
+def test_all_methods_are_given_the_samples_of_a_seed_before_others_are_drawn(registry):
+    cells = make_plan(suite(methods=["toy", "crash"], seeds=[0, 1]), registry).cells
+    assert [c.data_seed for c in cells] == [0, 0, 1, 1]
+
+
+def test_classes_can_be_left_out_for_one_classifier(registry):
+    both, left = ["toy-net", "toy"], {"toy-net": ["red"]}
+    registry._cards["classifier", "toy"] = [replace(registry._cards["classifier", "toy-net"][0], name="toy")]
+    plan = make_plan(suite(classifiers=both, classes=["red", "blue"], leave_out=left), registry)
+    assert [(c.classifier.text, c.cls) for c in plan.cells] == [("toy-net", "blue"), ("toy", "red"), ("toy", "blue")]
+    with pytest.raises(UsageError, match="no class to explain"):
+        make_plan(suite(leave_out=left), registry)
+    for wrong in ({"toy-net": ["rod"]}, {"toy-nut": ["red"]}):
+        with pytest.raises(UsageError, match="did you mean"):
+            make_plan(suite(leave_out=wrong), registry)
+
+
+def test_a_class_that_is_asked_for_is_not_left_out(tmp_path):
+    file = tmp_path / "some.toml"
+    file.write_text('data = "minizoo"\nclasses = ["zebra", "cow"]\n[leave_out]\n"minizoo/clean" = ["cow"]\n')
+    assert request([], str(file), {}).leave_out == {"minizoo/clean": ["cow"]}
+    assert request([], str(file), {"classes": ["cow"]}).leave_out == {}
+
+
 def test_all_classes_and_defaults_come_from_the_data_set(registry):
     plan = make_plan(suite(classes=["all"]), registry)
     assert [c.cls for c in plan.cells] == ["red", "green", "blue"]

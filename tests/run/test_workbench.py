@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,6 +12,22 @@ from xcore.api import load_registry
 from xcore.run.plan import Suite, make_plan
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
+
+
+def test_each_seed_draws_its_own_samples_for_methods_and_metrics(tmp_path: Path) -> None:
+    registry = load_registry()
+    keys = {"data": "minizoo", "classes": ["zebra"], "methods": ["craft"], "budget": {"samples": 3, "heldout": 2}}
+    bench = Workbench(registry, Store(tmp_path))
+
+    def drawn(**more: Any) -> list[set[str]]:
+        cells = make_plan(Suite(**keys, **more), registry).cells
+        random_sets = [bench.random_sets(c, split)(3, 0) for c in cells for split in ("train", "heldout")]
+        return [set(s.ids) for s in (*map(bench.explained, cells), *map(bench.heldout, cells), *random_sets)]
+
+    own = drawn(seeds=[0, 1])
+    assert all(not a & b for a, b in itertools.combinations(own, 2))
+    (seen, _, held, _, *_), first = drawn(seeds=[0, 1], data_seed=0), drawn()
+    assert [seen, held] == first[:2] == [own[0], own[2]]  # the first seed draws what it always drew
 
 
 def test_the_explained_samples_are_drawn_once_and_nobody_can_change_them(tmp_path: Path, monkeypatch) -> None:

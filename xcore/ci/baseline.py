@@ -28,6 +28,8 @@ from xcore.store.environment import differences, numerics
 SCHEMA = 1
 SETTINGS = ("data", "contrast", "generator", "layer", "classifiers", "seeds", "data_seed", "models", "budget", "set")
 """Keys of a suite that values depend on and that all cells share; methods, classes and metrics are rows and columns."""
+DRAWS = "data_seed"
+"""The one among them that stands for several, if it is None: the data are drawn with each of the seeds."""
 
 
 class Entry(Options):
@@ -258,12 +260,18 @@ def _settings(plan: Plan) -> dict[str, Any]:
     return {"settings": {key: plan.suite[key] for key in SETTINGS}, "methods": methods}
 
 
+def _draws(settings: Mapping[str, Any]) -> list[int]:
+    """The seeds that the data are drawn with, one for each seed."""
+    given = settings.get(DRAWS)
+    return [seed if given is None else given for seed in settings.get("seeds", [])]
+
+
 def _pairs(
     old: Mapping[str, Any], new: Mapping[str, Any], old_methods: Mapping[str, Any], new_methods: Mapping[str, Any]
 ) -> Iterable[tuple[str, Any, Any]]:
     """What has to be the same, with both values: settings, and the methods that both have."""
     for key in SETTINGS:
-        a, b = old.get(key), new[key]
+        a, b = (_draws(given) if key == DRAWS else given.get(key) for given in (old, new))
         if isinstance(a, dict) and isinstance(b, dict):
             yield from ((f"{key}.{k}", a.get(k), b.get(k)) for k in sorted({*a, *b}))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -302,6 +303,8 @@ def _cells(made: Forecast) -> str:
     if len(several := {str(c.classifier) for c in cells}) > 1:
         counts["classifier"] = several
     shown = " x ".join(_number(len(names), what) for what, names in counts.items())
+    if less := math.prod(map(len, counts.values())) - len(cells):
+        shown += f", less {less} of classes that are left out"
     done = f", of which {made.finished} are finished and not computed again" if made.finished else ""
     return f"{len(cells)} cells: {shown}{done}"
 

@@ -30,6 +30,14 @@ Heldout = Annotated[
 Models = Annotated[list[str], typer.Option("--model", metavar="ROLE=REF", help="Helper model; may be repeated.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="NAME.OPTION=VALUE", help="Option; may be repeated.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="How many samples of the class a method sees.")]
+DataSeed = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Seed by which samples are drawn from the data; default: the seed of each explanation.",
+    ),
+]
 Out = Annotated[str, typer.Option(metavar="DIR", help="Folder to write to.")]
 Plugin = Annotated[list[str], typer.Option(metavar="FILE", help="Python file with a plugin; may be repeated.")]
 Device = Annotated[str, typer.Option(metavar="D", help="torch device of the models.")]
@@ -111,6 +119,7 @@ def subject(
     model: Models = [],  # noqa: B006 (typer reads the default)
     set_: Set = [],  # noqa: B006
     samples: Samples = None,
+    data_seed: DataSeed = None,
     out: Out = "",
     plugin: Plugin = [],  # noqa: B006
     device: Device = "",
@@ -130,6 +139,7 @@ def subject(
         "models": _roles(model),
         "set": parse_settings(set_),
         "budget": {"samples": samples} if samples else None,
+        "data_seed": data_seed,
         "out": out,
         "plugins": plugin,
     }

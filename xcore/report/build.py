@@ -67,7 +67,14 @@ def build(
         with_texts = [row for row in here if row.get("marked")]
         texts = tuple(CellTexts(clean(row["label"]), row["seed"], from_plain(row["marked"])) for row in with_texts)
         sections.append(Section(clean(data), clean(classifier), clean(cls), shown, tuple(combined), found, seen, texts))
-    return Table(tuple(sections), dict(metrics), dict(header or {}), (*notes, *legend(sections, metrics)), top)
+    below = legend(sections, metrics, _same_samples(given))
+    return Table(tuple(sections), dict(metrics), dict(header or {}), (*notes, *below), top)
+
+
+def _same_samples(rows: Rows) -> bool | None:
+    """Whether all seeds of a run have the same samples, or each has its own draw; None if the rows do not say."""
+    draws = {row["seed"]: row["data_seed"] for row in rows if row.get("data_seed") is not None}
+    return len(set(draws.values())) < len(draws) if len(draws) > 1 else None
 
 
 def _columns(rows: Rows, metrics: Mapping[str, MetricInfo]) -> tuple[Column, ...]:

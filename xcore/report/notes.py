@@ -7,8 +7,17 @@ from typing import Any
 
 from xcore.report.table import CHANCE, NULL_MEAN, Column, MetricInfo, Row, Section, clean
 
+SAMPLES = {
+    None: "",
+    True: ", all of which have the same samples of the class",
+    False: ", each of which draws its own samples of the class, explained and held out",
+}
+"""What a spread over seeds is over besides, by whether all seeds have the same samples; None = it is not known."""
 
-def legend(sections: Sequence[Section], metrics: Mapping[str, MetricInfo]) -> tuple[str, ...]:
+
+def legend(
+    sections: Sequence[Section], metrics: Mapping[str, MetricInfo], same_samples: bool | None = None
+) -> tuple[str, ...]:
     """The notes below all sections; each line is there only if something in the table needs it."""
     rows = [row for section in sections for row in section.rows]
     cells = [(column, value) for row in rows for column, value in row.values.items()]
@@ -19,7 +28,10 @@ def legend(sections: Sequence[Section], metrics: Mapping[str, MetricInfo]) -> tu
             over.setdefault(value.over, {})[column.metric] = None
     for what, of in over.items():
         if what == "seeds":
-            lines.append("± sample standard deviation over seeds; concepts of different seeds are combined by rank")
+            draws = SAMPLES[same_samples]
+            lines.append(
+                f"± sample standard deviation over seeds{draws}; concepts of different seeds are combined by rank"
+            )
         elif what:
             lines.append(f"± one seed: spread over {what} ({', '.join(of)})")
         else:

@@ -123,6 +123,7 @@ def _cell_rows(
         "data": cell.data.text,
         "class": cell.cls,
         "seed": cell.seed,
+        "data_seed": cell.data_seed,
         "concept": None,
         "rank": None,
         "status": outcome.status,

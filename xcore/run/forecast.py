@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
-from xcore.contract.types import Outcome
+from xcore.contract.types import Cell, Outcome
 from xcore.run.plan import Plan
 
 STEPS = 6
@@ -173,11 +173,20 @@ def assemble(
         scores = [measured(Amount(**a)) * kind.scores.get(m, 0) for m, a in about["scores"].items()]
         each.append(sum(scores, cells))
     more = sum(
-        len({plan.cells[i].cls for kind in kinds for i in kind.cells if kind.classifier == c}) - 1
+        len({drawn_for(plan.cells[i]) for kind in kinds for i in kind.cells if kind.classifier == c}) - 1
         for c in {kind.classifier for kind in kinds if kind.cells}
     )
-    shared = measured(once + Amount(**found["shared"])) + measured(Amount(**found["class"])) * more
+    # What is drawn for another class is drawn with the first seed again; the random sets that a generator draws are of
+    # all classes, but of each seed.
+    seeds = min(more, len({plan.cells[i].data_seed for kind in kinds for i in kind.cells} or {0}) - 1)
+    shared = measured(once + Amount(**found["shared"]))
+    shared += measured(Amount(**found["class"])) * (more - seeds) + measured(Amount(**found["seed"])) * seeds
     return sum(each, shared), each
+
+
+def drawn_for(cell: Cell) -> tuple[str, int]:
+    """What samples and random sets are drawn anew for: the class, and the seed that they are drawn with."""
+    return cell.cls, cell.data_seed
 
 
 def between(plain: Mapping[str, Any]) -> Between:

@@ -42,6 +42,7 @@ def live_task(
     concepts: Mapping[str, Data] | None = None,
     layer: str = "",
     seed: int = 0,
+    data_seed: int | None = None,
     generator: Any = None,
     models: Mapping[str, Any] | None = None,
     vocabulary: Sequence[str] = (),
@@ -59,7 +60,8 @@ def live_task(
     helper_models: Mapping[str, Any] = models or {}
     if isinstance(vocabulary, str) or not all(isinstance(phrase, str) for phrase in vocabulary):
         raise UsageError("the vocabulary must be a list of strings", "pass vocabulary=[phrase, ...]")
-    subject = _subject(model, given, target, contrast, tuple(vocabulary), n)
+    draw = seed if data_seed is None else data_seed
+    subject = _subject(model, given, target, contrast, tuple(vocabulary), n, draw)
     samples, name = subject.samples, model.classes[subject.target]
     framing = framing_like(samples, getattr(model, "framing", None))
     if framing is not None and getattr(generator, "modality", None) == "image":
@@ -84,7 +86,7 @@ def live_task(
             subject.others,
             name,
             "train",
-            seed=0,
+            seed=draw,
             generator=generator,
             vocabulary=phrases,
             segmenter=partial(helper, "segmenter") if "segmenter" in helper_models else None,
@@ -93,7 +95,7 @@ def live_task(
         ),
         data=TrainingData(subject.data),
         seed=seed,
-        concepts=named or DataConcepts(subject.data, len(samples), 0),
+        concepts=named or DataConcepts(subject.data, len(samples), draw),
         # A word that no explained text says cannot be what makes them of their class.
         vocabulary=words_of(samples) or tuple(vocabulary) or tuple(subject.data.vocabulary),
         generator=generator,
@@ -123,9 +125,10 @@ def _subject(
     contrast: Given | None,
     vocabulary: tuple[str, ...],
     n: int,
+    draw: int,
 ) -> _Subject:
     if is_dataset(given):
-        return _of_dataset(model, given, target, contrast, n)
+        return _of_dataset(model, given, target, contrast, n, draw)
     samples = _usable(given, model, "samples")
     index, notes = _most_predicted(model, samples) if target is None else (_target(model, target), [])
     name = model.classes[index]
@@ -138,7 +141,7 @@ def _subject(
 
 
 def _of_dataset(
-    model: Classifier, given: Dataset, target: str | int | None, contrast: Given | None, n: int
+    model: Classifier, given: Dataset, target: str | int | None, contrast: Given | None, n: int, draw: int
 ) -> _Subject:
     """Samples of a class of a data set, with those of its other classes beside them."""
     if given.modality != model.modality:
@@ -152,7 +155,7 @@ def _of_dataset(
     name = model.classes[index]
     if name not in data.classes:
         raise unknown("class of the data set:", name, given.classes)
-    samples = data.samples(name, "explain", n, 0)
+    samples = data.samples(name, "explain", n, draw)
     if not len(samples):
         raise MissingError(f"the data set has no samples to explain of class {name!r}")
     if contrast is None:

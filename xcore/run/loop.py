@@ -274,7 +274,8 @@ class Bench:
             if (self.store.read(self.identity(cell)) or {}).get("status") == "ok":
                 key = self._cell_keys[id(cell)]
                 if across:
-                    key = digest({k: v for k, v in asdict(cell).items() if k not in across})
+                    differ = {*across, *(["data_seed"] if "seed" in across else [])}  # it may follow the seed
+                    key = digest({k: v for k, v in asdict(cell).items() if k not in differ})
                 groups.setdefault(key, []).append(cell)
         return [sorted(cells, key=lambda c: (c.classifier.text, c.seed)) for cells in groups.values()]
 

@@ -62,9 +62,13 @@ class Suite(Options):
     heldout: str = ""
     generator: str = ""
     classes: list[str] = Field(default_factory=list)
+    leave_out: dict[str, list[str]] = Field(default_factory=dict)
+    """Classifier -> classes that it is not explained for, such as those that options were chosen on."""
     layer: str = ""
     seeds: list[Seed] = Field(default_factory=lambda: [0], min_length=1)
-    data_seed: Seed = 0
+    data_seed: Seed | None = None
+    """What samples of classes, held-out samples and random sets are drawn with; None = the seed of each cell, so that
+    a spread over seeds is over draws of these, too."""
     models: dict[str, str] = Field(default_factory=dict)
     budget: BudgetKeys = BudgetKeys()
     set: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -253,11 +257,14 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         lambda: renaming(registry, data),
     )
     drawing = checked("generator", generator) if generator else None
+    left_out = {c: _left_out(c, names, facts, registry) for c, names in suite.leave_out.items()}
     cells = []
     for classifier in [checked("classifier", c) for c in classifiers]:
         for cls in classes:
-            for arm, method in methods:
-                for seed in suite.seeds:
+            if cls in left_out.get(classifier.text, ()):
+                continue
+            for seed in suite.seeds:  # outside the methods, which are given the same samples
+                for arm, method in methods:
                     cells.append(
                         Cell(
                             label=arm.label,
@@ -266,7 +273,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
                             data=data,
                             cls=cls,
                             seed=seed,
-                            data_seed=suite.data_seed,
+                            data_seed=seed if suite.data_seed is None else suite.data_seed,
                             layer=suite.layer,
                             generator=drawing,
                             contrast=checked("dataset", contrast) if contrast else None,
@@ -275,6 +282,8 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
                             budget=Budget(**suite.budget.model_dump()),
                         )
                     )
+    if not cells:
+        raise UsageError("no class to explain: the suite leaves out every one", "name one with --class")
     engine = checked("engine", suite.engine) if suite.engine else None
     settings.refuse_unused()
     return Plan(
@@ -448,6 +457,13 @@ def _classes(
             found.append(known.find(name))
     _refuse_doubles("class", found)
     return found
+
+
+def _left_out(classifier: str, names: Iterable[str], facts: Mapping[str, Any], registry: Registry) -> set[str]:
+    """The classes that are left out for a classifier; raises `UsageError` for a name that does not exist."""
+    registry.find("classifier", classifier)
+    known = ClassNames(facts["classes"], facts.get("aliases", {}), indexed=False)
+    return {known.find(name) for name in names}
 
 
 def _by_classifier(name: str, known: ClassNames, classifier: Callable[[], Any], hint: Callable[[], str]) -> str:

@@ -4,7 +4,7 @@ The probe runs one cell of each kind (a method under its label, on a classifier)
 run's samples, scores it and takes the times apart:
 
 - shared work is loading, samples, random sets and artifacts. It counts once, and what is drawn anew for each class
-  counts for each class;
+  and each draw of its samples counts for each of these;
 - of a method that takes steps (`Explainer`, its property ``steps``), a few are taken, and the others take as long;
 - a method that tells its progress is stopped when a long rest can be seen, and the rest takes as long for each unit of
   progress. It is run once more on a few samples, for what follows the last unit and for the metrics;
@@ -282,9 +282,15 @@ class Probe(Bench):
         start = self.clock.now()
         found = [self._kind(kind) for kind in kinds]
         shared = self.clock.shared + self.clock.saved
-        classes = self._another_class(kinds)
+        seeds, classes = self._another(kinds, "data_seed"), self._another(kinds, "cls")
         took = self.clock.now() - start
-        return {"kinds": found, "shared": asdict(shared), "class": asdict(classes), "probe": asdict(took)}
+        return {
+            "kinds": found,
+            "shared": asdict(shared),
+            "class": asdict(classes),
+            "seed": asdict(seeds),
+            "probe": asdict(took),
+        }
 
     def _kind(self, kind: Kind) -> dict[str, Any]:
         cell = self.plan.cells[kind.probe]
@@ -319,7 +325,7 @@ class Probe(Bench):
         further = total.likely
         taken = seen.amount.seconds + sum(s.seconds for s in scores.values())
         if not bound and not seen.stopped and not seen.failure and taken < QUICK and len(kind.cells) > 2:
-            again = self.plan.cells[kind.cells[1]]
+            again = replace(cell, seed=cell.seed + 1)  # of the same samples: drawing others is measured by itself
             second = self._explain_cell(again, 0.0)
             if not second.failure:
                 further, scores = second.amount, self._scores(again)
@@ -364,13 +370,15 @@ class Probe(Bench):
             found[metric.text] = self.clock.own() - start
         return found
 
-    def _another_class(self, kinds: Sequence[Kind]) -> Amount:
-        """What is drawn anew for each class, measured on a second one, if there is any."""
+    def _another(self, kinds: Sequence[Kind], what: str) -> Amount:
+        """What is drawn anew for each class ("cls") or seed ("data_seed"), measured on a second one if there is one."""
         cells = [self.plan.cells[i] for kind in kinds for i in kind.cells]
-        other = next((c for c in cells if c.cls != cells[0].cls and c.classifier == cells[0].classifier), None)
+        same = (c for c in cells if c.classifier == cells[0].classifier)
+        other = next((c for c in same if getattr(c, what) != getattr(cells[0], what)), None)
         before = self.clock.shared + self.clock.saved
         if other is not None:
-            self.tell(f"measuring what is drawn for the class {other.cls}")
+            self.tell(f"measuring what is drawn for the {'class' if what == 'cls' else 'seed'} {getattr(other, what)}")
+            other = replace(cells[0], **{what: getattr(other, what)})
             with suppress(XcoreError), self.clock.sharing():
                 self._clocked.draw_class(other)
         return self.clock.shared + self.clock.saved - before
