@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from xcore_metrics.controls import class_crops, noise, other_class
 from xcore_metrics.options import ControlOptions
 
+from xcore.api import load_registry
 from xcore.contract import Explanation, NotApplicable, Ref, Samples, UsageError, validate
 
 CLASSES = ("zebra", "tiger", "cow", "swan")
@@ -101,6 +102,21 @@ def test_other_class_shows_one_other_class_a_concept() -> None:
         assert bool((concept.samples.images == index / 10).all())
         assert concept.render == "as-is"
     assert task.data.splits == {"train"}
+
+
+def test_the_random_sets_of_noise_are_noise() -> None:
+    registry = load_registry()
+    concept = noise().explain(task_of()).concepts[0]
+    name, _, how = concept.render.partition(":")
+    made = registry.rendering(name)(task_of(n=200).samples, how, np.random.default_rng(0))
+    assert made.images.shape == (200, *concept.samples.images.shape[1:])
+    assert abs(float(made.images.mean()) - 0.5) < 0.01
+    assert abs(float(made.images.std()) - 12**-0.5) < 0.01
+    assert not torch.equal(made.images[0], made.images[1])
+    texts = Samples("text", ("one two", "three"), ("a", "b"))
+    said = registry.rendering(name)(texts, how, np.random.default_rng(0))
+    assert [len(t.split()) for t in said.texts] == [5, 5]
+    assert len(set(said.texts)) == 2
 
 
 def test_a_data_set_of_one_class_shows_random_sets() -> None:

@@ -7,6 +7,7 @@ should be compared with these rows, not with 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -101,15 +102,28 @@ def _other_class(task: Task, options: ControlOptions, rng: np.random.Generator) 
 
 
 def _noise(task: Task, options: ControlOptions, rng: np.random.Generator) -> Iterable[Concept]:
-    n, kind = options.samples, task.samples.modality
+    n = options.samples
+    like = task.samples.take([i % len(task.samples) for i in range(n)])
+    render = "noise:uniform" if like.modality == "image" else "noise:strings"
     for c in range(options.concepts):
-        if kind == "image":
-            drawn = rng.random((n, *task.samples.images.shape[1:]), dtype=np.float32)
-            data: torch.Tensor | tuple[str, ...] = torch.from_numpy(drawn)
-        else:
-            data = tuple(" ".join(_word(rng) for _ in range(WORDS)) for _ in range(n))
-        ids = tuple(f"noise/{task.seed}/{c}/{i}" for i in range(n))
-        yield Concept(f"noise {c + 1}", 0.0, Samples(kind, data, ids), source=torch.full((n,), -1))
+        samples = replace(_noise_like(like, rng), ids=tuple(f"noise/{task.seed}/{c}/{i}" for i in range(n)))
+        yield Concept(f"noise {c + 1}", 0.0, samples, render=render, source=torch.full((n,), -1))
+
+
+def _noise_like(samples: Samples, rng: np.random.Generator) -> Samples:
+    """As many images of noise, of the same size; or texts of made-up words."""
+    ids = tuple(f"{name}#noise" for name in samples.ids)
+    if samples.modality == "image":
+        return Samples("image", torch.from_numpy(rng.random(tuple(samples.images.shape), dtype=np.float32)), ids)
+    return Samples("text", tuple(" ".join(_word(rng) for _ in range(WORDS)) for _ in ids), ids)
+
+
+def noise_rendering(options: object = None) -> Callable[[Samples, str, np.random.Generator], Samples]:
+    """The rendering ``noise:...`` of random sets: noise of the kind that the control `noise` shows.
+
+    Against pictures, noise differs in all that noise is, and may have a TS of 1; against other noise it has none.
+    """
+    return lambda samples, how, rng: _noise_like(samples, rng)
 
 
 def _word(rng: np.random.Generator) -> str:
@@ -133,6 +147,9 @@ def other_class(options: ControlOptions | None = None) -> Control:
 
 def noise(options: ControlOptions | None = None) -> Control:
     """Images whose pixels are independent and uniform in [0, 1]; texts of five random strings of 2 to 7 letters.
+
+    Their random sets are noise, too (`noise_rendering`), so that TS does not praise them for being unlike pictures. A
+    model that reads all strings as one unknown word cannot tell them apart, and then TS gives no value.
 
     The released code of RLPO uses such strings as random sets. They do not work as random sets: a model with a
     vocabulary reads each of them as its token for unknown words, so all such texts have the same activations, and a CAV

@@ -111,3 +111,9 @@ def register_explainers(register: Register) -> None:
             options="xcore_metrics.options:ControlOptions",
             modalities=("image", "text"),
         )
+
+
+@hookimpl
+def register_renderings(register: Register) -> None:
+    """Offer the rendering of the control `noise`."""
+    register("noise", "xcore_metrics.controls:noise_rendering", summary="noise of the size of the samples")
