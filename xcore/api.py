@@ -76,7 +76,8 @@ class BenchResult:
             over seeds), ``spread``, ``over``, ``n`` (what the spread is taken over, and how many), ``null_mean``,
             ``outside_null_seeds``, ``lowers_class_seeds`` (in how many of these the concept lowers the class),
             ``chance``: the value, in the unit of its metric. ``seconds``: what the explanation took, on the rows of the
-            first concept of a method. Dtypes: string, Int64, boolean and float64.
+            first concept of a method; ``shared_seconds``: its share of what explanations of the method have in common.
+            Dtypes: string, Int64, boolean and float64.
         """
         return to_pandas(self.table)
 

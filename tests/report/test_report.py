@@ -217,6 +217,17 @@ def test_a_lowered_class_has_a_sign_of_its_own(row, score, printed, metrics):
     assert lowered == {"up": "0", "down": "3", "once": "1", "torn": "1", "none": "0"}
 
 
+def test_seconds_include_an_equal_share_of_what_explanations_have_in_common(row, printed, metrics):
+    first = [row("a", 0) | {"shared_seconds": 30.0}, row("a", 0, rank=2) | {"shared_seconds": 30.0}]
+    others = [row("a", 1) | {"class": c, "shared_seconds": 0.0} for c in ("ant", "bee")]
+    table = build([*first, *others, row("b", 0) | {"method": "alone"}], metrics)
+    made, second, alone = table.sections[0].rows
+    assert (made.seconds, made.shared_seconds, second.shared_seconds, alone.shared_seconds) == (48.0, 10.0, None, 0.0)
+    assert " 58" in printed(table)
+    assert "an equal share of what a method made once for all its explanations" in printed(table)
+    assert table.sections[0].notes[-1].endswith(": a 10.0")
+
+
 def test_recovery_and_seconds_stand_once_a_method(row, score, printed, metrics):
     good = score(1.0, variant="", spread=None, details={"chance": 0.35})
     rows = [row(rank=1, overall={"recovery": good}), row(rank=2)]

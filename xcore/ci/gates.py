@@ -186,7 +186,8 @@ def _values(section: Section, gate: Gate, of: Mapping[str, str]) -> list[tuple[s
 def whole_value(rows: Sequence[Row], name: str, of: Mapping[str, str]) -> Value | None:
     """Seconds of a label, or a detail of a metric: the mean over the seeds that its rows are of."""
     if name == SECONDS:
-        seconds = next((row.seconds for row in rows if row.seconds is not None), None)
+        # as in the column s, with the share of what explanations of the method have in common
+        seconds = next((row.seconds + (row.shared_seconds or 0) for row in rows if row.seconds is not None), None)
         seeds = dict.fromkeys((seed for row in rows for seed in row.seeds), seconds or 0.0)
         return None if seconds is None else Value(seconds, n=len(seeds), by_seed=seeds)
     held = next((value for row in rows for column, value in row.values.items() if column.metric == of[name]), None)

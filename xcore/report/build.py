@@ -56,12 +56,12 @@ def build(
     places: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in given:
         places.setdefault((row["data"], row["classifier"], row["class"]), []).append(row)
-    sections = []
+    sections, shares = [], _shares(given)
     for (data, classifier, cls), here in places.items():
         shown = _columns(here, metrics)
         combined: list[Row] = []
         for label in labels:
-            combined += _method([row for row in here if row["label"] == label], shown)
+            combined += _method([row for row in here if row["label"] == label], shown, shares)
         found = section_notes(here, shown, combined)
         seen = max((row["heldout"] for row in here if row.get("heldout")), default=None)
         with_texts = [row for row in here if row.get("marked")]
@@ -69,6 +69,19 @@ def build(
         sections.append(Section(clean(data), clean(classifier), clean(cls), shown, tuple(combined), found, seen, texts))
     below = legend(sections, metrics, _same_samples(given))
     return Table(tuple(sections), dict(metrics), dict(header or {}), (*notes, *below), top)
+
+
+def _shares(rows: Rows) -> dict[tuple[str, str, str], float]:
+    """(method, data, classifier) -> seconds of the work that its explanations have in common, for each of them.
+
+    Only the first explanation that needs such work takes the time for it. Arms of one method have it in common, too.
+    """
+    taken: dict[tuple[str, str, str], dict[tuple[str, str, int], float]] = {}
+    for row in rows:
+        if row["status"] == "ok":
+            of_method = taken.setdefault((row["method"], row["data"], row["classifier"]), {})
+            of_method[row["label"], row["class"], row["seed"]] = row.get("shared_seconds") or 0.0
+    return {method: fmean(seconds.values()) for method, seconds in taken.items()}
 
 
 def _same_samples(rows: Rows) -> bool | None:
@@ -103,7 +116,7 @@ def _scores(row: Mapping[str, Any], field: str) -> list[tuple[str, Mapping[str, 
     return [(score.get("metric") or key, score) for key, score in (row.get(field) or {}).items()]
 
 
-def _method(rows: Rows, columns: Sequence[Column]) -> list[Row]:
+def _method(rows: Rows, columns: Sequence[Column], shares: Mapping[tuple[str, str, str], float]) -> list[Row]:
     """The rows of one label in one section: concepts by rank, then failed and skipped cells by reason."""
     made = [row for row in rows if row["status"] == "ok"]
     ranks: dict[int, list[Mapping[str, Any]]] = {}
@@ -131,6 +144,7 @@ def _method(rows: Rows, columns: Sequence[Column]) -> list[Row]:
                 words={clean(row["concept"]): tuple(row["words"]) for row in reversed(same) if row.get("words")},
                 values=values,
                 seconds=fmean(seconds) if first and seconds else None,
+                shared_seconds=shares[same[0]["method"], same[0]["data"], same[0]["classifier"]] if first else None,
             )
         )
     unfinished: dict[tuple[Any, str], list[Mapping[str, Any]]] = {}

@@ -41,6 +41,7 @@ FIELDS: Mapping[str, str] = {
     "lowers_class_seeds": "Int64",
     "chance": "float64",
     "seconds": "float64",
+    "shared_seconds": "float64",
     "words": "string",
 }
 """Field of a long record -> its dtype in pandas."""
@@ -110,6 +111,7 @@ def _about(section: Section, row: Row) -> dict[str, Any]:
         "named_in_seeds": count,
         "seeds": " ".join(map(str, row.seeds)),
         "seconds": row.seconds,
+        "shared_seconds": row.shared_seconds,
         "words": ", ".join(row.words.get(name or "", ())),
     }
 
@@ -166,6 +168,7 @@ def _row(row: Row) -> dict[str, Any]:
         **({"words": row.words} if row.words else {}),
         "seeds": row.seeds,
         "seconds": row.seconds,
+        "shared_seconds": row.shared_seconds,
         "values": [
             {
                 "metric": column.metric,

@@ -51,7 +51,8 @@ def _grid(section: Section, table: Table) -> Grid:
     lines = []
     last = ""
     for row, *values in zip(rows, *printed, strict=True):
-        seconds = [] if not timed else [""] if row.seconds is None else [_seconds(row.seconds)]
+        taken = "" if row.seconds is None else _seconds(row.seconds + (row.shared_seconds or 0))
+        seconds = [taken] if timed else []
         method = row.label if row.label != last else ""
         lines.append(Line((method, _concept(row), *values, *seconds), row.irrelevant, row.status != "ok"))
         last = row.label

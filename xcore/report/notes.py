@@ -7,6 +7,8 @@ from typing import Any
 
 from xcore.report.table import CHANCE, NULL_MEAN, Column, MetricInfo, Row, Section, clean
 
+SHOWN = 0.05
+"""Seconds from which on the time for shared work is told."""
 SAMPLES = {
     None: "",
     True: ", all of which have the same samples of the class",
@@ -74,6 +76,12 @@ def section_notes(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], 
             variants.setdefault(clean(column.variant), []).append(column.metric)
     lines = [f"{', '.join(dict.fromkeys(metrics))}: {variant}" for variant, metrics in variants.items()]
     lines += _missing(made)
+    shared = [f"{row.label} {row.shared_seconds:.1f}" for row in made if (row.shared_seconds or 0) >= SHOWN]
+    if shared:
+        lines.append(
+            "s includes an equal share of what a method made once for all its explanations, such as a trained model or "
+            f"drawings for comparison: {', '.join(shared)}"
+        )
     warned: dict[tuple[str, str], list[int]] = {}
     for given in rows:
         if given.get("note"):

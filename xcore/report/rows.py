@@ -131,6 +131,7 @@ def _cell_rows(
         "scores": {},
         "overall": {},
         "seconds": outcome.seconds,
+        "shared_seconds": 0.0,
         "cached": outcome.cached,
         "note": "",
         "heldout": heldout or None,
@@ -140,6 +141,7 @@ def _cell_rows(
     record = bench.store.read(bench.identity(cell)) or {}
     explanation = record["explanation"]
     base["seconds"] = explanation["cost"]["seconds"]  # without loading libraries and data, unlike the outcome's
+    base["shared_seconds"] = explanation["cost"]["shared_seconds"]
     of_text = explanation.get("explained") is not None
     overall = keyed(s for s in scores if s.concept is None and s.metric in whole)
     missing = [s for s in scores if s.concept is None and s.metric not in whole]

@@ -91,6 +91,8 @@ class Row:
     values: Mapping[Column, Value] = field(default_factory=dict)
     seconds: float | None = None
     """Seconds that the explanation took, mean over seeds; only on the first row of a method."""
+    shared_seconds: float | None = None
+    """Its share of the seconds of work that explanations of the method have in common, such as training."""
 
     @property
     def irrelevant(self) -> bool:
