@@ -22,7 +22,7 @@ from xcore.contract import MissingError, NotApplicable, Samples, Task, UsageErro
 from xcore.pretrained.drawing import check_can
 from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
-from xcore_evidence.readings import logits_of, presence
+from xcore_evidence.readings import gap_of, logits_of, presence
 from xcore_evidence.statistics import one_sided
 
 IMAGES, STRENGTH = 12, 0.6
@@ -30,8 +30,6 @@ IMAGES, STRENGTH = 12, 0.6
 edited both ways, were chosen on two classes of minizoo/clean (see the page of `surrogate`)."""
 LEAST = 3
 """Pictures without which there is no test."""
-OTHERS = 40
-"""Pictures of other classes whose margin the gap of the class is measured by."""
 AT_ONCE = 128
 """Edited pictures that are held at once before they are kept with 8 bits."""
 SHOWN = 0.05
@@ -128,7 +126,7 @@ def edited(
         says=SAYS_BOTH_WAYS if away else SAYS,
         shown=shown,
         details=details,
-        gap=_gap(task),
+        gap=gap_of(task),
         alpha=alpha,
         minimum=minimum,
         notes=notes,
@@ -257,7 +255,7 @@ def blended_evidence(
         margins,
         says=SAYS_BLENDED,
         details={"over_unchanged": (margins - unchanged[:, None]).mean(0)},
-        gap=_gap(task),
+        gap=gap_of(task),
         alpha=alpha,
         minimum=minimum,
     )
@@ -364,13 +362,6 @@ def _generator(task: Task) -> Any:
 def _margins(task: Task, made: Edits, ways: Sequence[str]) -> Tensor:
     """(n, ways) margins of the pictures after each edit."""
     return torch.stack([margin(logits_of(task.classifier, made.pictures[way]), task.target) for way in ways], 1)
-
-
-def _gap(task: Task) -> float:
-    """Mean margin of the pictures of the class, less that of pictures of other classes."""
-    own, others = task.samples, task.random_set(OTHERS, 0)
-    means = [float(margin(logits_of(task.classifier, s), task.target).mean()) for s in (own, others)]
-    return means[0] - means[1]
 
 
 def _away(phrase: str) -> str:

@@ -11,11 +11,13 @@ from torch.nn.functional import normalize
 
 from xcore.contract import Classifier, Dataset, ImageText, NotApplicable, Samples, Split, Task, UsageError
 from xcore.inputs.words import lemma, words
+from xcore_evidence.margins import margin
 
 SCALE = 100.0
 """Cosines are read in hundredths, as CLIP scales them before its softmax."""
 
-
+OTHERS = 40
+"""Samples of other classes whose margin the gap of the class is measured by."""
 SPLITS: tuple[Split, ...] = ("train", "explain")
 """Where the samples of a class come from, in this order."""
 
@@ -104,6 +106,13 @@ def logits_of(classifier: Classifier, samples: Samples) -> Tensor:
     """(n, classes) logits, a few hundred samples at a time."""
     size = 256
     return torch.cat([classifier.logits(samples.take(slice(i, i + size))).cpu() for i in range(0, len(samples), size)])
+
+
+def gap_of(task: Task) -> float:
+    """Mean margin of the pictures or texts of the class, less that of samples of other classes, in logits."""
+    own, others = task.samples, task.random_set(OTHERS, 0)
+    means = [float(margin(logits_of(task.classifier, s), task.target).mean()) for s in (own, others)]
+    return means[0] - means[1]
 
 
 def _samples_of(data: Dataset, cls: str, n: int, seed: int) -> Samples:
