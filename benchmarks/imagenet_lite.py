@@ -81,11 +81,11 @@ def tcav(classifier: Any, pictures: Path, draws: int) -> None:
     for cls, each in found.items():
         ranks = [[c.name for c in e.concepts].index(STRIPES) + 1 for e in each]
         evidence = [next(c for c in e.concepts if c.name == STRIPES).evidence for e in each]
-        effects = " ".join(f"{e['effect']:+.2f}{'*' if e['outside'] else ' '}" for e in evidence)
+        effects = " ".join(f"{e['effect']:+.2f}{' *'[e['mark'] > 0]}" for e in evidence)
         first = Counter(e.concepts[0].name for e in each)
         others = ", ".join(f"{name} {n}x" for name, n in first.most_common())
         print(f"{cls:15} rank {ranks}  effect {effects}  TS {[round(e['ts'], 2) for e in evidence]}  first: {others}")
-    print("* outside its null (Holm)")
+    print("* raises the class more than random sets (Holm)")
 
 
 def segments(pictures: Path, classifier: Any) -> None:

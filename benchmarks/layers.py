@@ -190,7 +190,7 @@ def print_animal(name: str, when: str, layer: str, draws: list[Explanation]) -> 
     ranks = [[c.name for c in e.concepts].index(STRIPES) + 1 for e in draws]
     stripes = [next(c for c in e.concepts if c.name == STRIPES) for e in draws]
     effect = np.mean([c.importance for c in stripes])
-    outside = sum(bool(c.evidence["outside"]) for c in stripes)
+    outside = sum(c.evidence["mark"] > 0 for c in stripes)
     first = [e.concepts[0].name for e in draws]
     often = ", ".join(f"{texture} {times}" for texture, times in Counter(first).most_common())
     part = " (chosen on)" if name in CHOSEN else ""

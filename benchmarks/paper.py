@@ -19,7 +19,7 @@ from xcore.cli.doctor import lines
 from xcore.contract import Ref, XcoreError
 from xcore.registry import Registry, load_registry
 from xcore.report.rows import ResultRow
-from xcore.report.table import OUTSIDE
+from xcore.report.table import MARK
 from xcore.run.needs import needs
 from xcore.run.plan import Suite
 from xcore.run.progress import Lines
@@ -135,7 +135,7 @@ def tables(made: BenchResult, classes: Sequence[str]) -> list[str]:
         lines += [
             f"## {name}" + (f" ({cls})" if cls != name else ""),
             "",
-            "| concept | TS | outside its null |" + _heads(),
+            "| concept | TS | raises the class |" + _heads(),
             "|---" * (3 + 2 * len(METRICS)) + "|",
         ]
         lines += [_line(method, rank, rows) for method, rank in PUBLISHED]
@@ -157,7 +157,7 @@ def _line(method: str, rank: int, rows: Sequence[ResultRow]) -> str:
     found = [row for row in rows if row["label"] == method and row["rank"] == rank]
     names = ", ".join(dict.fromkeys(row["concept"] for row in found)) or "none"
     names = names if len(names) <= LONGEST else f"{names[:LONGEST]}..."
-    cells = [f"{method} C{rank} ({names})", _ours(found, "TS"), _outside(found)]
+    cells = [f"{method} C{rank} ({names})", _ours(found, "TS"), _raises(found)]
     for metric, (mean, spread) in zip(METRICS, PUBLISHED[method, rank], strict=True):
         cells += [f"{mean:.2f} ± {spread:.2f}", _ours(found, metric)]
     return "| " + " | ".join(cells) + " |"
@@ -178,10 +178,10 @@ def _ours(rows: Sequence[ResultRow], metric: str) -> str:
     return f"{mean:.2f}" + (f" ± {sum(spreads) / len(spreads):.2f}" if spreads else "")
 
 
-def _outside(rows: Sequence[ResultRow]) -> str:
-    """In how many seeds the concept is told from random ones."""
+def _raises(rows: Sequence[ResultRow]) -> str:
+    """In how many seeds the concept raises the class more than random ones."""
     scores = _scores(rows, "TS")
-    return f"{sum(bool(score['details'].get(OUTSIDE)) for score in scores)} of {len(scores)}" if scores else "n/a"
+    return f"{sum(score['details'].get(MARK, 0) > 0 for score in scores)} of {len(scores)}" if scores else "n/a"
 
 
 if __name__ == "__main__":

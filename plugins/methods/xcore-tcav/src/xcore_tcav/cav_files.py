@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from xcore.contract import Concept, Samples, Task, UsageError, unknown
 from xcore.inputs.arrays import as_samples
 from xcore.models.classifiers import as_classifier
-from xcore_tcav.layer_scores import LayerScores
-from xcore_tcav.options import TcavOptions
 
 FORMAT = 1
 
@@ -43,19 +40,33 @@ class Cavs:
 
 
 def write(
-    directory: Path, task: Task, concepts: Sequence[Concept], layers: Sequence[LayerScores], o: TcavOptions
+    directory: Path,
+    task: Task,
+    concepts: Sequence[Concept],
+    layers: Mapping[str, Tensor],
+    units: Mapping[str, float],
+    negatives: str,
+    pool: bool,
 ) -> dict[str, Path]:
-    """Write both files and return their paths by name; the scores of a layer are in the order of the concepts."""
+    """Write both files and return their paths by name.
+
+    Parameters
+    ----------
+    layers, units, pool
+        See `Cavs`; the rows are in the order of the concepts.
+    negatives
+        What the CAVs were learned against.
+    """
     from safetensors.torch import save_file
 
-    tensors = {f"layer{i}": torch.stack([s.cav for s in layer.scores]) for i, layer in enumerate(layers)}
+    tensors = {f"layer{i}": vectors.contiguous() for i, vectors in enumerate(layers.values())}
     about = {
         "format": FORMAT,
         "target": task.target_name,
         "classes": list(task.classifier.classes),
-        "negatives": o.against or "random sets",
-        "pool": o.pool,
-        "layers": [{"name": layer.name, "tensor": f"layer{i}", "unit": layer.unit} for i, layer in enumerate(layers)],
+        "negatives": negatives,
+        "pool": pool,
+        "layers": [{"name": name, "tensor": f"layer{i}", "unit": units[name]} for i, name in enumerate(layers)],
         "concepts": [{"name": c.name, "render": c.render, "evidence": dict(c.evidence)} for c in concepts],
     }
     files = {"cavs.safetensors": directory / "cavs.safetensors", "cavs.json": directory / "cavs.json"}

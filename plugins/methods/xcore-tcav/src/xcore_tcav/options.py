@@ -19,8 +19,11 @@ COUNTERPARTS = (
 class TcavOptions(Options):
     """Which concepts the explainer `tcav` scores, what it compares them with, and how it tests them."""
 
-    source: Literal["auto", "data", "folders", "prompts"] = Field(
-        "auto", description="where the concepts come from; auto: folders or prompts if given, otherwise the data set"
+    source: Literal["auto", "data", "folders", "prompts", "context"] = Field(
+        "auto",
+        description="where the concepts come from; auto: folders or prompts if given, otherwise the data set; context: "
+        "phrases (`concepts`, or those of the vocabulary), learned from samples of all classes that show them more or "
+        "less",
     )
     concepts: tuple[str, ...] = Field((), description="names of the concepts to score; empty: all that the source has")
     folders: tuple[str, ...] = Field(

@@ -30,7 +30,9 @@ def register_explainers(register: Register) -> None:
 
 
 def uses(options: TcavOptions) -> tuple[str, ...]:
-    """The roles that `tcav` uses with these options: a generator if the concepts are made from prompts."""
+    """The roles that `tcav` uses: a generator if the concepts are made from prompts, or a model that reads phrases."""
+    if options.source == "context":
+        return ("image-text",)
     return ("generator",) if options.source == "prompts" or (options.source == "auto" and options.prompts) else ()
 
 

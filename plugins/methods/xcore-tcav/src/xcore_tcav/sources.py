@@ -60,7 +60,7 @@ def load_concept_sets(task: Task, options: TcavOptions) -> tuple[list[ConceptSet
 
 
 def chosen_source(options: TcavOptions) -> str:
-    """Where the concepts come from: "data", "folders" or "prompts".
+    """Where the concepts come from: "data", "folders", "prompts" or "context".
 
     Raises
     ------

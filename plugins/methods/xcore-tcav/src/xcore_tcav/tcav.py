@@ -25,11 +25,12 @@ from xcore.contract import (
     XcoreError,
 )
 from xcore_tcav import cav_files, chart, contrast
+from xcore_tcav.context import explain_in_context
 from xcore_tcav.layer_scores import ConceptScore, LayerScores, open_scorer, score_layer
 from xcore_tcav.maps import with_projections
 from xcore_tcav.options import TcavOptions
 from xcore_tcav.scorer import Scorer, one_sample_note
-from xcore_tcav.sources import ConceptSet, check_source, load_concept_sets
+from xcore_tcav.sources import ConceptSet, check_source, chosen_source, load_concept_sets
 
 IMPORTANCE_IS = "TCAV effect: mean sensitivity of the class logit along the unit CAV, over the mean gradient norm"
 
@@ -65,6 +66,8 @@ class Tcav:
             raise NotApplicable(f"tcav needs {' and '.join(sorted(missing))}, and this classifier gives none")
         names = tuple(dict.fromkeys(o.layers)) or (task.layer or task.classifier.default_layer,)
         scorers, undefined = _scorers(task, names, o)
+        if chosen_source(o) == "context":
+            return explain_in_context(task, scorers, undefined, o)
         sets, source_notes = load_concept_sets(task, o)
         if o.against and len(sets) < 2:
             raise UsageError("relative TCAV compares concepts, but there is only one", "name more with tcav.concepts")
@@ -95,7 +98,15 @@ class Tcav:
         layers = [_in_order(layer, [order.index(c.name) for c in concepts]) for layer in layers]
         files = {
             "bars.png": chart.write(task.workdir / "bars.png", task.target_name, concepts, layers, o),
-            **cav_files.write(task.workdir, task, concepts, layers, o),
+            **cav_files.write(
+                task.workdir,
+                task,
+                concepts,
+                {layer.name: torch.stack([s.cav for s in layer.scores]) for layer in layers},
+                {layer.name: layer.unit for layer in layers},
+                o.against or "random sets",
+                o.pool,
+            ),
         }
         task.progress(len(layers), len(layers), "done")
         fitted = sum(len(s.fit_samples) for s in sets)
