@@ -51,7 +51,7 @@ ts = frame[frame["metric"] == "TS"]
 ts[["label", "rank", "value", "null_mean", "outside_null_seeds"]]
 
 # %% [markdown]
-# `null_mean` is the figure in parentheses, `outside_null_seeds` counts the seeds with an asterisk (here at most 1).
+# `null_mean` is the figure in parentheses, `outside_null_seeds` counts the seeds with a mark (here at most 1).
 #
 # ## What may be said
 #

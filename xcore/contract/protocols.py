@@ -191,11 +191,13 @@ class RandomSet(Protocol):
         n
             Number of samples.
         index
-            Which of the sets; the same index gives the same set.
+            Which of the sets; the same index gives the same set. Of drawings there are as many sets for a null as there
+            are phrases; a further index gives the first ones again.
         render
             How the samples are rendered: the `Concept.render` of the concept that they are compared with.
         purpose
-            Sets for the two purposes never share a sample.
+            Sets for the two purposes never share a sample. Drawings for a null are of one phrase in each set, which
+            ``meta["prompt"]`` names, since those of a concept are, too.
         """
 
 

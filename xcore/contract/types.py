@@ -53,7 +53,8 @@ class Concept:
     """Words for the concept: its seed prompt and synonyms, or the word that a method for texts found."""
     render: str = "as-is"
     """How the samples were made, so that random sets can be rendered in the same way: ``as-is``, ``crop:32>64``,
-    ``segment:black``, ``generated:<fingerprint>`` (see `xcore.run.random_sets`)."""
+    ``segment:black``, ``generated:<fingerprint>`` or, of drawings by an adapter that is among `Explanation.files`,
+    ``generated:<fingerprint>+<digest of the adapter>`` (see `xcore.run.random_sets`)."""
     source: Tensor | None = None
     """(n,) int: for each sample, the index of the task's sample that it was made from; -1 = generated."""
     directions: Mapping[str, Tensor] = field(default_factory=dict)

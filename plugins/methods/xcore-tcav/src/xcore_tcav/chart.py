@@ -20,7 +20,10 @@ ROW, LABEL, PLOT, EDGE = 18, 250, 430, 12
 """Height of a bar with its gap, width of the names, width of the plot, and margin, in pixels."""
 HEAD, FOOT = 40, 26
 """Height of a panel's title and of its axis, in pixels."""
-BAR, FAINT, WHISKER, BAND, INK, GREY = "#2b6cb0", "#b9c9dc", "#1a202c", "#e8dcc0", "#1a202c", "#8a8f98"
+RAISES, LOWERS, FAINT, WHISKER, BAND, INK, GREY = (
+    *("#2b6cb0", "#c05621", "#b9c9dc"),
+    *("#1a202c", "#e8dcc0", "#1a202c", "#8a8f98"),
+)
 
 
 def write(path: Path, target: str, concepts: Sequence[Concept], layers: Sequence[LayerScores], o: TcavOptions) -> Path:
@@ -70,15 +73,18 @@ def _panel(
 
     what = "effect against random sets" if not o.against else f"effect relative to {o.against}"
     text(EDGE, top, f"{title}: {what}")
-    band = "" if o.against else "band: 95 % of random concepts; "
-    text(EDGE, top + 15, f"{band}line: 95 % interval; pale: inside its null; grey name: not learnable", GREY)
+    band = "" if o.against else "band: 95 % of random sets; "
+    marks = "line: 95 % interval; blue: raises the class; orange: lowers it; grey name: not learnable"
+    text(EDGE, top + 15, band + marks, GREY)
     first = top + HEAD
     for i, ((concept, score), (null_lo, null_hi)) in enumerate(zip(rows, bands, strict=True)):
         y = first + i * ROW
         if isfinite(null_lo):
             pen.rectangle((x(null_lo), y, x(null_hi), y + ROW - 1), fill=BAND)
         left, right = sorted((x(0), x(score.effect)))
-        pen.rectangle((left, y + 3, right, y + ROW - 5), fill=BAR if concept.evidence[f"outside{at}"] else FAINT)
+        mark = concept.evidence[f"mark{at}"]
+        colour = RAISES if mark > 0 else LOWERS if mark < 0 else FAINT
+        pen.rectangle((left, y + 3, right, y + ROW - 5), fill=colour)
         lo, hi = score.bounds
         if isfinite(lo):
             middle = y + ROW // 2 - 1
