@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from xcore_metrics.faithfulness.activations import code_game, direction_game
 from xcore_metrics.faithfulness.orders import area_under_curve, curve_points, prefixes
-from xcore_metrics.faithfulness.regions import blurred, owners, region_games
+from xcore_metrics.faithfulness.regions import SQUARES, blurred, on_squares, owners, region_games
 from xcore_metrics.faithfulness.removal import deletion, insertion, mu_fidelity
 from xcore_metrics.options import RemovalOptions
 
@@ -463,6 +463,43 @@ def test_a_concept_of_one_image_may_tell_of_all_images(only: Only) -> None:
     top = Concept("top", 1.0, maps=torch.rand(6, SIDE, SIDE))
     run = run_of(Sum(weights), [top], samples=samples, parts=tuple(parts))
     assert only(mu_fidelity(_region()), run).details["own"] == pytest.approx(1, abs=1e-4)
+
+
+def test_importance_is_spread_over_pixels_and_summed_in_squares() -> None:
+    side, samples = 2 * SQUARES, Samples("image", torch.rand(2, 3, 2 * SQUARES, 2 * SQUARES), ("0", "1"))
+    maps = torch.zeros(2, 2, side, side)
+    maps[0, :, :2, :3] = 1  # 6 pixels: one square and half of the next one
+    maps[1, :, 4:6, 4:6] = 1  # one square
+    concepts = [Concept("A", 3.0, maps=maps[0]), Concept("B", 4.0, maps=maps[1])]
+    (game,) = region_games(run_of(Sum(torch.rand(3, side, side)), concepts, samples=samples), "mean", 2, True)
+    squares = on_squares(game)
+    assert squares.importance.shape == (2, SQUARES**2)
+    assert squares.importance[0, [0, 1, 2 * SQUARES + 2]] == pytest.approx([2, 1, 4])
+    assert squares.importance.sum() == pytest.approx(2 * 7)
+    assert squares.order[:, :3].tolist() == [[2 * SQUARES + 2, 0, 1]] * 2
+    gone = np.zeros((1, SQUARES**2), dtype=bool)
+    gone[0, 1] = True
+    changed = samples.images.clone()
+    changed[:, :, :2, 2:4] = 0.25  # also the pixels of the square that belong to no concept
+    model = game.classifier
+    assert squares.removed(gone)[:, 0, 0] == pytest.approx(
+        model.logits(Samples("image", changed, ("0", "1")))[:, 0].numpy(), abs=1e-5
+    )
+
+
+def test_values_that_hold_only_for_their_own_regions_do_not_survive_other_ones(only: Only) -> None:
+    weights, samples, masks = torch.ones(3, SIDE, SIDE), pictures(6, 1), quarters()
+    weights[0] = 3 * masks[0] + 2 * masks[1] + masks[2]
+    right, wrong = (
+        placed(range(4), importance=[3.0, 2.0, 1.0, 0.0]),
+        placed([3, 2, 1, 0], importance=[3.0, 2.0, 1.0, 0.0]),
+    )
+    options = RemovalOptions(variant="region", fills=("mean",), regions=("own", "squares"))
+    bright = Samples("image", 0.5 + samples.images / 2, samples.ids)
+    found = [insertion(options).score([run_of(Sum(weights), c, samples=bright)]) for c in (right, wrong)]
+    assert [s.variant for s in found[0]] == ["region mean", "region mean squares"]
+    for good, bad in zip(*found, strict=True):
+        assert good.value > 0 > bad.value
 
 
 def test_a_pixel_belongs_to_the_highest_map_in_its_own_unit() -> None:

@@ -44,6 +44,12 @@ class RemovalOptions(Options):
     fills: tuple[Literal["blur", "mean"], ...] = Field(
         default=("blur", "mean"), min_length=1, description="region: what replaces removed pixels"
     )
+    regions: tuple[Literal["own", "squares"], ...] = Field(
+        default=("own",),
+        min_length=1,
+        description="region: what is removed; own: the regions of the concepts; squares: 5 x 5 squares of the image, "
+        "in the order of the importance that lies in them, which is another segmentation than that of any method",
+    )
     filler: str = Field(default="", description="words: what replaces a removed word, such as [MASK]; empty: nothing")
     order: Literal["local", "global"] = Field(
         default="local",

@@ -18,6 +18,8 @@ BLUR = 1 / 8
 """Standard deviation of the blur, as a share of the image's short side."""
 MEAN_OF = 60
 """Number of training images, of all classes, whose mean colour replaces removed pixels."""
+SQUARES = 5
+"""Squares on each side of an image. More would cost more orders, and a quarter of a small image says little."""
 
 
 def region_games(run: Run, fill: str, images: int, local: bool) -> list[PixelGame]:
@@ -57,6 +59,28 @@ def region_games(run: Run, fill: str, images: int, local: bool) -> list[PixelGam
     if not concepts:
         raise NotApplicable("the concepts have no maps")
     return [_game(run, samples, filled(run, samples, fill), concepts, local)]
+
+
+def on_squares(game: PixelGame) -> PixelGame:
+    """The same game with squares of the image as players, whose regions no method has chosen.
+
+    The importance of each concept is spread evenly over its pixels in the image; that of a square is what lies in it.
+    A method that computed its values by removing its own regions is so judged by other regions than those.
+    """
+    n, height, width = game.owner.shape
+    k = game.importance.shape[1]
+    pixels = game.owner.flatten(1)
+    area = torch.zeros(n, k + 1, dtype=torch.float64).scatter_add_(
+        1, pixels, torch.ones_like(pixels, dtype=torch.float64)
+    )
+    each = torch.tensor(game.importance, dtype=torch.float64) / area[:, :k].clamp_min(1)
+    spread = torch.cat([each, torch.zeros(n, 1, dtype=torch.float64)], 1).gather(1, pixels)
+    row, column = (torch.arange(side) * SQUARES // side for side in (height, width))
+    numbers, place = (row[:, None] * SQUARES + column).flatten().unique(return_inverse=True)  # tiny images have fewer
+    squares = place.expand(n, -1)
+    found = torch.zeros(n, len(numbers), dtype=torch.float64).scatter_add_(1, squares, spread).numpy()
+    order = np.argsort(-found, axis=1, kind="stable")
+    return replace(game, importance=found, order=order, owner=squares.reshape(game.owner.shape).contiguous())
 
 
 def filled(run: Run, samples: Samples, fill: str) -> Tensor:

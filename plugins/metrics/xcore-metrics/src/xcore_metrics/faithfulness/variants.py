@@ -13,7 +13,7 @@ from torch import Tensor
 from xcore.contract import Explanation, Modality, NotApplicable, Run
 from xcore_metrics.faithfulness.activations import code_game, direction_game
 from xcore_metrics.faithfulness.game import Game
-from xcore_metrics.faithfulness.regions import region_games
+from xcore_metrics.faithfulness.regions import on_squares, region_games
 from xcore_metrics.faithfulness.words import word_games
 from xcore_metrics.options import RemovalOptions
 
@@ -28,8 +28,8 @@ class Variant:
     """One way of removing concepts: its games, or the reason why there are none."""
 
     name: str
-    """``codes``, ``direction`` (with the layer, unless it is the task's), ``region blur``, ``region mean``, ``words``
-    (with the filler, if there is one)."""
+    """``codes``, ``direction`` (with the layer, unless it is the task's), ``region blur``, ``region mean`` (with
+    ``squares``, if these are removed in place of the regions), ``words`` (with the filler, if there is one)."""
     modality: Modality = "image"
     """Of the samples from which concepts are removed."""
     games: tuple[Game, ...] = ()
@@ -58,35 +58,40 @@ def variants(run: Run, o: RemovalOptions) -> list[Variant]:
     }
     kinds = [kind for kind, present in has.items() if (o.variant == "auto" and present) or o.variant == kind]
     fills = {"region": o.fills, "words": (o.filler,)}
-    asked = [(kind, fill) for kind in kinds for fill in fills.get(kind, ("",))]
-    return [_cached(run, o, kind, fill) for kind, fill in asked]
+    regions = {"region": o.regions}
+    asked = [(kind, fill, r) for kind in kinds for r in regions.get(kind, ("own",)) for fill in fills.get(kind, ("",))]
+    return [_cached(run, o, *each) for each in asked]
 
 
-def _cached(run: Run, o: RemovalOptions, kind: str, fill: str) -> Variant:
+def _cached(run: Run, o: RemovalOptions, kind: str, fill: str, regions: str) -> Variant:
     """The variant, made once for the same content.
 
     The entry holds the classifier too, so that no other classifier gets the same id while the entry exists.
     """
     classifier = run.task.classifier
     samples = run.task.samples if kind in ON_EXPLAINED else run.heldout
-    settings = (kind, fill, o.order, o.residual, o.images, o.region_images, o.texts, run.cell.data, run.cell.data_seed)
+    settings = (kind, fill, regions, o.order, o.residual, o.images, o.region_images, o.texts)
+    settings += (run.cell.data, run.cell.data_seed)
     asked = repr((id(classifier), run.task.target, run.task.layer, settings, samples.digest))
     key = hashlib.sha256(asked.encode())
     key.update(classifier.logits(samples).numpy().tobytes())  # since weights may change in place
     _add(key, run.explanation)
     name = key.hexdigest()
     if name not in _cache:
-        _cache[name] = (classifier, _variant(run, o, kind, fill))
+        _cache[name] = (classifier, _variant(run, o, kind, fill, regions))
     variant: Variant = _cache[name][1]
     return variant
 
 
-def _variant(run: Run, o: RemovalOptions, kind: str, fill: str) -> Variant:
+def _variant(run: Run, o: RemovalOptions, kind: str, fill: str, regions: str) -> Variant:
     name, modality = f"{kind} {fill}".strip(), run.task.samples.modality
+    name += " squares" if regions == "squares" else ""
     games: Sequence[Game]
     try:
         if kind == "region":
             games = region_games(run, fill, o.region_images, o.order == "local")
+            if regions == "squares":  # but for images without two concepts, in which nothing is ranked
+                games = [on_squares(game) for game in games if game.order.shape[1] > 1]
         elif kind == "words":
             games = word_games(run, fill, o.texts, o.order == "local")
         else:
