@@ -38,7 +38,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "lens, pca": ("lens", {"extractor": "pca"}),
     "tcav": ("tcav", {}),
     "rlpo": ("rlpo", {"steps": 20}),
-    "rlpo, ranking": ("rlpo", {"policy": "ranking"}),
+    "rlpo, ranking": ("rlpo", {"rank": "prior", "steps": 0}),
     "eac": ("eac", {}),
     "texplain": ("texplain", {}),
 }

@@ -89,9 +89,9 @@ def test_a_control_that_is_also_a_method_is_there_once(registry):
 
 def test_settings_are_typed():
     assert parse_settings(["craft.crop=null"]) == {"craft": {"crop": None}}
-    assert parse_settings(["craft.k=10", "craft.crop=0.5", "rlpo.policy=random", "minizoo/clean.x=true"]) == {
+    assert parse_settings(["craft.k=10", "craft.crop=0.5", "rlpo.search=random", "minizoo/clean.x=true"]) == {
         "craft": {"k": 10, "crop": 0.5},
-        "rlpo": {"policy": "random"},
+        "rlpo": {"search": "random"},
         "minizoo/clean": {"x": True},
     }
     for wrong in ("craft.k", "k=1", "=1"):

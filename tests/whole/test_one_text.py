@@ -7,7 +7,7 @@ from pathlib import Path
 import xcore
 
 REVIEW = "the movie was lackluster and the actors were dull. we regretted the plot."
-OPTIONS = {"steps": 4, "n": 4, "negatives": 6, "shown": 5, "rank_sets": 1, "policy": "random"}
+OPTIONS = {"steps": 4, "n": 4, "negatives": 6, "shown": 5, "rank_sets": 1, "search": "random"}
 
 
 def test_one_review_in_its_own_world_and_the_words_that_are_not_of_it(tmp_path: Path) -> None:

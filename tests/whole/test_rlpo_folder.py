@@ -108,7 +108,7 @@ def test_concepts_and_random_sets_have_the_size_of_the_photographs(place: Path, 
         classes=["zebra"],
         generator=f"diffusion:{place / 'pipeline'}",
         budget={"samples": 4},
-        set={**SMALL, "rlpo": {**SMALL["rlpo"], "prompts": ["fur"], "policy": "round-robin"}},
+        set={**SMALL, "rlpo": {**SMALL["rlpo"], "prompts": ["fur"], "search": "brute"}},
     )
     (cell,) = make_plan(suite, registry).cells
     bench = Workbench(registry, Store(tmp_path / "run"))

@@ -18,6 +18,7 @@ from xcore.models.classifiers import TorchClassifier
 from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
 from xcore.run.random_sets import RandomSets
+from xcore.store.run_directory import Artifacts
 
 if TYPE_CHECKING:
     from xcore.contract.protocols import Classifier, Generator
@@ -137,6 +138,7 @@ class World:
             generator=generator,
             model=lambda role: models[role],
             roles=tuple(models),
+            artifact=Artifacts(tmp_path / "artifacts").get,
             workdir=folder,
             budget=Budget(samples=12),
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from xcore_rlpo.options import Options
 
-from xcore.contract import MissingError, Samples, Task, UsageError, validate
+from xcore.contract import Explanation, MissingError, Samples, Task, UsageError, validate
 from xcore.models.classifiers import FunctionClassifier
 
 
@@ -48,5 +50,41 @@ def refused() -> Callable[[Mapping[str, Any], str], None]:
     def check(options: Mapping[str, Any], match: str) -> None:
         with pytest.raises(UsageError, match=match):
             validate(Options, options, "method 'rlpo'")
+
+    return check
+
+
+@pytest.fixture
+def as_before() -> Callable[[str, Explanation], None]:
+    """Asserts that an explanation is the one that the version before the option `rank` gave.
+
+    Digests are left out, since they depend on the last bit of a machine's arithmetic.
+    """
+    recorded = json.loads((Path(__file__).parent / "as-before.json").read_text(encoding="utf-8"))
+
+    def near(found: Any, wanted: Any, where: str) -> None:
+        if isinstance(wanted, dict):
+            for key, value in wanted.items():
+                near(found[key], value, f"{where}.{key}")
+        elif isinstance(wanted, list):
+            assert len(found) == len(wanted), where
+            for i, value in enumerate(wanted):
+                near(found[i], value, f"{where}[{i}]")
+        elif isinstance(wanted, float):
+            assert found == pytest.approx(wanted, abs=1e-5), where
+        else:
+            assert found == wanted, where
+
+    def check(name: str, explanation: Explanation) -> None:
+        concepts = []
+        for c in explanation.concepts:
+            assert c.samples is not None
+            images = c.samples.modality == "image"
+            seen = c.samples.images.mean((1, 2, 3)).tolist() if images else list(c.samples.texts)
+            direction = next(iter(c.directions.values()))[:8].tolist()
+            figures = {"importance": c.importance, "evidence": dict(c.evidence), "direction": direction}
+            concepts.append({"name": c.name, "words": list(c.words), "samples": seen, "render": c.render, **figures})
+        found = {"concepts": concepts, "trace": explanation.trace, "files": sorted(explanation.files)}
+        near({**found, "importance_is": explanation.importance_is}, recorded[name], name)
 
     return check

@@ -60,7 +60,7 @@ def explain(generator: Any, workdir: Path, **options: Any) -> Explanation:
         "n": 3,
         "negatives": 2,
         "steps": 3,
-        "policy": "round-robin",
+        "search": "brute",
         "rank_sets": 1,
         "shown": 2,
         "trajectory_every": 2,
@@ -80,16 +80,20 @@ def test_the_search_tunes_the_pipeline_and_leaves_its_base_alone(generator: Any,
     assert [row["updated"] for row in got.trace] == [True] * 3
     assert all(torch.isfinite(torch.tensor(row["update_loss"])) for row in got.trace)
     assert len({row["adapter"] for row in got.trace}) == 3
-    adapter = load_adapter(got.files["adapter.safetensors"])
-    tuned = generator.generate(["stripes"], [7], adapter)
-    assert not torch.equal(tuned.images, before.images)
+    found = {c.name: c for c in got.concepts}
+    for n, concept in enumerate(got.concepts, 1):
+        adapter = load_adapter(got.files[f"adapter-{n}.safetensors"])
+        assert concept.render == f"generated:{generator.fingerprint}+{adapter.digest}"
+        drawn = generator.generate([concept.name], [7], adapter)
+        assert not torch.equal(drawn.images, generator.generate([concept.name], [7]).images)
+    assert found["stripes"].evidence["updates"] == 2
+    assert found["spots"].evidence["updates"] == 1
     about = json.loads(got.files["trajectory.json"].read_text())
     assert [s["step"] for s in about["snapshots"]] == [0, 2, 3]
     for concept in got.concepts:
         assert concept.samples is not None
         assert concept.samples.images.shape == (2, 3, 64, 64)
         assert concept.maps is not None
-        assert concept.render == f"generated:{generator.fingerprint}"
 
 
 def test_two_runs_are_the_same_bit_for_bit(generator: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The search under each policy, on bandits whose best arm is known."""
+"""The search by each policy, on bandits whose best arm is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from xcore_rlpo.algorithm import Search, States, stream
 from xcore_rlpo.options import Options
-from xcore_rlpo.policy import BalancedActions, Choice, Dqn, Policy, RandomPolicy, RoundRobin, State
+from xcore_rlpo.policy import BalancedActions, Choice, Dqn, Evolve, Greedy, Policy, RandomPolicy, RoundRobin, State
 
 from xcore.contract import Adapter, Modality, Samples, UsageError, seeded
 
@@ -56,14 +56,21 @@ class Bandit:
         return [SimpleNamespace(ts=0.0, effect=float(self.means[arm]), ts_each=[0.0]) for arm in arms]
 
     def search(self, total: int, seed: int = 0, **options: Any) -> Search:
-        o = Options(**{"update_rule": "always", "tie": "g2", "patience": 0, "n": 2, **options})
+        classic = {"reward": "ts", "adapters": "one"}
+        o = Options(**{"update_rule": "always", "tie": "g2", "patience": 0, "n": 2, **classic, **options})
         return Search(self, self, PHRASES, o, steps=total, seed=seed, render="as-is")  # type: ignore[arg-type]
 
     def go(self, total: int, seed: int = 0, **options: Any) -> tuple[Search, list[float] | None]:
-        """Run the search under the policy of the options; the Q values that it learned."""
+        """Run the search that the options name; the Q values that it learned."""
         search = self.search(total, seed, **options)
-        if search.options.policy != "dqn":
-            other = RandomPolicy(ARMS, stream(seed, 0)) if search.options.policy == "random" else RoundRobin(ARMS)
+        if search.options.search != "dqn":
+            others: dict[str, Policy] = {
+                "random": RandomPolicy(ARMS, stream(seed, 0)),
+                "brute": RoundRobin(ARMS),
+                "greedy": Greedy(ARMS),
+                "evolve": Evolve(PHRASES, ["p9"], stream(seed, 0), single=True),
+            }
+            other = others[search.options.search]
             search.run(other)
             return search, other.q_values(np.zeros(0, np.float32))
         seen = states(seed)
@@ -153,10 +160,10 @@ def test_balanced_samples_go_through_all_actions() -> None:
 
 
 def test_round_robin_and_random() -> None:
-    search, q = Bandit(0).go(2 * ARMS, policy="round-robin")
+    search, q = Bandit(0).go(2 * ARMS, search="brute")
     assert q is None
     assert actions(search) == list(range(ARMS)) * 2
-    search, _ = Bandit(0).go(400, seed=5, policy="random")
+    search, _ = Bandit(0).go(400, seed=5, search="random")
     picks = Counter(actions(search))
     assert len(picks) == ARMS
     assert max(picks.values()) < 90
@@ -258,7 +265,7 @@ def test_no_step_is_taken_beyond_the_last_one() -> None:
 
 def test_the_search_ends_when_nothing_is_left_to_gain() -> None:
     for policy in ("dqn", "random"):
-        search, _ = Bandit(0).go(200, policy=policy, steps=200, gradient_steps=1, update=False, patience=5)
+        search, _ = Bandit(0).go(200, search=policy, steps=200, gradient_steps=1, update=False, patience=5)
         asked = actions(search)
         assert set(asked) == set(range(ARMS))
         assert set(asked[:-1]) != set(range(ARMS)), f"{policy}: it ends as soon as all arms were tried"

@@ -61,7 +61,13 @@ def test_alpha_is_clipped_and_strict_at_eta() -> None:
 
 
 def test_own_reward_is_the_mean_effect() -> None:
-    assert reward(pair(1, 1, 0.1, -0.3), 7, 100, Options()) == pytest.approx(-0.1)
+    assert reward(pair(1, 1, 0.1, -0.3), 7, 100, Options(reward="ts")) == pytest.approx(-0.1)
+
+
+def test_a_gain_is_what_the_update_added() -> None:
+    assert reward(pair(1, 1, 0.1, -0.3), 2, 100, Options(), before=-0.25) == pytest.approx(0.15)
+    assert reward(pair(1, 1, 0.1, 0.3), 1, 100, Options()) == 0, "nothing was added before the first update"
+    assert reward(None, 1, 100, Options(), before=0.1) == 0
 
 
 @pytest.mark.parametrize(
@@ -145,8 +151,8 @@ def test_parity_changes_defaults_and_nothing_that_is_given() -> None:
 
 def test_options_that_make_no_sense_are_refused_by_name(refused: Callable[..., None]) -> None:
     for steps, starts in ((10, 10), (500, 50_000)):
-        refused({"steps": steps, "learning_starts": starts}, r"'learning_starts': .* learn nothing")
-    Options(steps=10, learning_starts=10, policy="random")
+        refused({"steps": steps, "learning_starts": starts}, r"learning_starts is .* learn nothing")
+    Options(steps=10, learning_starts=10, search="random")
     refused({"prompts": ["a", "a"]}, "given twice")
     for empty in ("", " \n"):
         refused({"prompts": ["a", empty]}, r"'prompts': .*text 2 of 2 is empty")
@@ -157,8 +163,8 @@ def test_options_that_make_no_sense_are_refused_by_name(refused: Callable[..., N
 
 def test_options_are_grouped_and_those_that_people_set_come_first() -> None:
     groups = [(field.json_schema_extra or {}).get("group", "") for field in Options.model_fields.values()]  # type: ignore[union-attr]
-    assert groups[:12] == [""] * 12
-    assert "" not in groups[12:]
+    assert groups[:14] == [""] * 14
+    assert "" not in groups[14:]
     starts = [group for i, group in enumerate(groups) if i == 0 or group != groups[i - 1]]
     assert len(starts) == len(set(starts)), "the options of a group stand together"
     assert all(field.description.endswith(".") for field in Options.model_fields.values() if field.description)
@@ -169,9 +175,11 @@ def test_roles_follow_the_options() -> None:
     assert uses(Options()) == ("image-text", "text-embedder", "vqa?")
     assert uses(Options(vocabulary="phrases.txt")) == ("image-text", "text-embedder")
     assert uses(Options(seeds="vocabulary")) == ("image-text", "text-embedder")
-    assert uses(Options(prompts=("a",))) == ("text-embedder?",)
+    assert uses(Options(prompts=("a",))) == ("image-text?", "text-embedder?")
+    assert uses(Options(prompts=("a",), rank="tcav")) == ("text-embedder?",)
+    assert uses(Options(prompts=("a",), rank="context")) == ("image-text", "text-embedder?")
     assert uses(Options(prompts=("a",), state="embedding")) == ("image-text", "text-embedder")
-    assert uses(Options(prompts=("a",), policy="ranking", seeds="vqa")) == ("image-text", "text-embedder")
+    assert uses(Options(prompts=("a",), rank="prior", seeds="vqa")) == ("image-text", "text-embedder")
     assert uses(Options(seeds="vqa")) == ("image-text", "text-embedder", "vqa")
     assert uses(Options(seeds="vqa", places="localiser"))[-1] == "localiser"
 

@@ -88,7 +88,7 @@ def test_own_prompts_are_taken_as_they_are(task: Callable[[Sequence[str]], Task]
     made = replace(task([]), model=lambda role: pytest.fail("not asked for"))
     got = choose(made, Options(prompts=("green tea", "blue")))
     assert (got.phrases, got.prior) == (("green tea", "blue"), None)
-    ranked = choose(task([]), Options(prompts=("blue", "red"), policy="ranking"))
+    ranked = choose(task([]), Options(prompts=("blue", "red"), rank="prior"))
     assert ranked.phrases == ("red", "blue")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from xcore_rlpo.testing import COLOURS, Colours, Painter
 from xcore.contract import Budget, Explanation, MissingError, NotApplicable, Samples, Task, UsageError
 from xcore.models.classifiers import FunctionClassifier, TorchClassifier
 from xcore.run.random_sets import RandomSets
+from xcore.store.run_directory import Artifacts
 
 SIDE = 8
+ONE_ADAPTER: dict[str, Any] = {"rank": "tcav", "adapters": "one", "reward": "ts"}
 FAST: dict[str, Any] = {"n": 5, "negatives": 6, "gradient_steps": 1, "shown": 4, "rank_sets": 2}
 
 
@@ -74,6 +77,7 @@ def task(tmp_path: Path, target: int = 0, seed: int = 0, net: int | None = None,
         vocabulary=tuple(COLOURS),
         generator=painter,
         model=lambda role: Colours(),
+        artifact=Artifacts(tmp_path / f"artifacts-{target}-{seed}-{net}").get,
         workdir=tmp_path,
     )
     return replace(made, **kw)
@@ -111,9 +115,9 @@ def test_the_other_class_asks_for_the_other_colour(tmp_path: Path) -> None:
 
 
 def test_preference_tuning_raises_the_effect_of_a_vague_prompt(tmp_path: Path) -> None:
-    how: dict[str, Any] = {"prompts": ["gray"], "policy": "round-robin", "steps": 25, "patience": 0, "eta": 1.0}
+    how: dict[str, Any] = {"prompts": ["gray"], "search": "brute", "steps": 25, "patience": 0, "eta": 1.0}
     on = run(task(tmp_path), **how, adapt={"lr": 1.0})
-    off = run(task(tmp_path), **how, update=False)
+    off = run(task(tmp_path), **how, update=False, reward="ts")
     assert on.concepts[0].importance > off.concepts[0].importance + 0.1
     assert [row["prompt"] for row in on.trace] == [row["prompt"] for row in off.trace]
     assert sum(row["updated"] for row in on.trace) > 5
@@ -138,7 +142,8 @@ def test_what_a_concept_carries(tmp_path: Path) -> None:
     got = run(made, steps=12)
     for i, c in enumerate(got.concepts):
         assert c.words == (c.name,)
-        assert c.render == "generated:painter"
+        assert c.render.partition("+")[0] == "generated:painter"
+        assert ("+" in c.render) == (c.evidence["updates"] > 0)
         assert c.samples.images.shape == (4, 3, SIDE, SIDE)
         assert c.samples.meta == {}
         assert (c.source == -1).all()
@@ -171,7 +176,7 @@ def test_a_localiser_may_place_the_concepts(tmp_path: Path) -> None:
 
 def test_no_sample_serves_two_purposes(tmp_path: Path) -> None:
     made = task(tmp_path)
-    got = run(made, steps=6, policy="round-robin", patience=0)
+    got = run(made, steps=6, search="brute", patience=0)
     drawn = made.generator.drawn
     steps, rest = drawn[:60], drawn[60:]
     assert len({s for _, s, _ in steps}) == 60, "every step draws new noise"
@@ -186,7 +191,7 @@ def test_no_sample_serves_two_purposes(tmp_path: Path) -> None:
 
 
 def test_trace_is_complete_json(tmp_path: Path) -> None:
-    got = run(task(tmp_path), steps=10, folds=2)
+    got = run(task(tmp_path), steps=10, folds=2, reward="ts")
     for t, row in enumerate(json.loads(json.dumps(got.trace, allow_nan=False))):
         assert row["step"] == t + 1
         assert row["prompt"] in COLOURS
@@ -194,13 +199,15 @@ def test_trace_is_complete_json(tmp_path: Path) -> None:
         assert set(row) >= {"action", "preferred", "decided_by", "updated", "rule", "reward", "epsilon", "q", "adapter"}
         assert ("update_margin" in row) == row["updated"]
         assert row["reward"] == pytest.approx(sum(row["effect"]) / 2)
+        assert row["images"] == 10 * (t + 1)
+        assert row["best_effect"] == pytest.approx(max(sum(r["effect"]) / 2 for r in got.trace[: t + 1]))
 
 
 def test_trajectory_and_adapter(tmp_path: Path) -> None:
     from PIL import Image
     from safetensors.torch import load_file
 
-    got = run(task(tmp_path), steps=25, policy="random", update_rule="always", patience=0)
+    got = run(task(tmp_path), steps=25, search="random", update_rule="always", patience=0, adapters="one")
     assert set(got.files) == {"trajectory.json", "trajectory.png", "adapter.safetensors"}
     about = json.loads(got.files["trajectory.json"].read_text())
     assert [s["step"] for s in about["snapshots"]] == [0, 10, 20, 25]
@@ -216,7 +223,7 @@ def test_trajectory_and_adapter(tmp_path: Path) -> None:
 
 def test_without_updates_there_is_nothing_to_follow(tmp_path: Path) -> None:
     made = task(tmp_path)
-    got = run(made, steps=8, update=False)
+    got = run(made, steps=8, update=False, reward="ts")
     assert got.files == {}
     assert made.generator.adapted == 0
     assert {row["rule"] for row in got.trace} == {"off"}
@@ -224,14 +231,17 @@ def test_without_updates_there_is_nothing_to_follow(tmp_path: Path) -> None:
 
 def test_above_eta_nothing_is_learned_and_the_run_ends(tmp_path: Path) -> None:
     made = task(tmp_path)
-    got = run(made, steps=50, eta=0.0, policy="round-robin")
+    got = run(made, steps=50, eta=0.0, search="brute")
     assert made.generator.adapted == 0
     assert len(got.trace) == len(COLOURS), "each was tried once, and all are at the ceiling"
-    assert any("no seed prompt had anything left to gain" in note for note in got.notes)
+    assert any("no prompt had anything left to gain" in note for note in got.notes)
     assert any("(ANC) 1.00, inverse coefficient of variation (ICV) undefined" in note for note in got.notes)
-    patient = run(task(tmp_path), steps=30, update=False, policy="round-robin", patience=12)
-    assert len(patient.trace) == 12
-    assert len(run(task(tmp_path), steps=30, update=False, policy="round-robin", patience=0).trace) == 30
+    still: dict[str, Any] = {"steps": 30, "update": False, "reward": "ts", "search": "brute"}
+    assert len(run(task(tmp_path), **still, patience=12).trace) == 12
+    assert len(run(task(tmp_path), **still, patience=0).trace) == 30
+    nothing_to_gain = run(task(tmp_path), **{**still, "reward": "gain"})
+    assert nothing_to_gain.trace == ()
+    assert nothing_to_gain.notes[0].startswith("no search: the generator draws the concepts as it is")
 
 
 def test_parity_preset_runs(tmp_path: Path) -> None:
@@ -255,9 +265,26 @@ def test_parity_preset_runs(tmp_path: Path) -> None:
     plain(got)
 
 
+def test_parity_is_what_it_was(tmp_path: Path, as_before: Callable[[str, Explanation], None]) -> None:
+    made = replace(
+        task(tmp_path),
+        random_set=lambda n, i, render, purpose="negative": Painter().generate(
+            ["gray"] * n, range(90 + n * i, 90 + n * i + n)
+        ),
+    )
+    few: dict[str, Any] = {"n": 5, "negatives": 1, "steps": 14, "learning_starts": 4, "length": 4}
+    as_before("parity", run(made, preset="parity", **few))
+
+
+def test_the_algorithm_with_one_adapter_is_what_it_was(
+    tmp_path: Path, as_before: Callable[[str, Explanation], None]
+) -> None:
+    as_before("pictures", run(task(tmp_path), steps=16, eta=1.0, adapt={"lr": 0.5}, **ONE_ADAPTER))
+
+
 def test_ranking_alone_draws_no_step(tmp_path: Path) -> None:
     made = task(tmp_path)
-    got = run(made, policy="ranking")
+    got = run(made, rank="prior", steps=0)
     assert got.trace == ()
     assert [c.evidence["rank_prior"] for c in got.concepts] == [1, 2, 3, 4, 5]
     assert got.importance_is.startswith("mean probability by the embedding")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ def explain(
         roles=("text-embedder",) if embedder else (),
         workdir=tmp_path,
     )
-    return Rlpo(Options(**{"steps": 6, "n": 6, "negatives": 8, "shown": 4, "policy": "random", **options})).explain(
+    return Rlpo(Options(**{"steps": 6, "n": 6, "negatives": 8, "shown": 4, "search": "random", **options})).explain(
         task
     )
 
@@ -150,6 +150,12 @@ def test_words_of_the_texts_become_concepts_and_the_planted_ones_lead(tmp_path: 
     assert first.local is not None
     assert first.local.shape == (len(TEXTS),)
     assert float(first.local.mean()) == pytest.approx(first.importance, abs=0.1)
+
+
+def test_one_adapter_for_all_lists_gives_what_it_gave(
+    tmp_path: Path, as_before: Callable[[str, Explanation], None]
+) -> None:
+    as_before("texts", explain(tmp_path, Speaker(), rank="tcav", adapters="one", reward="ts"))
 
 
 @pytest.mark.parametrize("options", [{}, {"prompts": ("great", "boring")}])
@@ -179,7 +185,7 @@ def test_answers_that_are_missing_now_and_then_are_dropped_in_pairs(tmp_path: Pa
 
 def test_a_generator_that_its_updates_silence_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(XcoreError, match=r"after 1 update the generator gives fewer than two lists of words for every"):
-        explain(tmp_path, Speaker(silent=True), update_rule="always", steps=3)
+        explain(tmp_path, Speaker(silent=True), update_rule="always", steps=3, adapters="one")
 
 
 def test_the_error_about_a_generator_that_seldom_answers_does_not_blame_updates(
@@ -207,7 +213,7 @@ def test_a_step_without_words_pays_nothing_and_is_marked_in_the_trace(tmp_path: 
         return Samples("text", ("",) * len(drawn), drawn.ids, meta={**drawn.meta, "words": ((),) * len(drawn)})
 
     speaker.generate = once  # type: ignore[method-assign]
-    found = explain(tmp_path, speaker, update=False)
+    found = explain(tmp_path, speaker, update=False, reward="ts")
     assert [row["rule"] == NO_WORDS for row in found.trace] == [False, True, False, False, False, False]
     assert found.trace[1]["reward"] == 0.0
     assert not found.trace[1]["updated"]

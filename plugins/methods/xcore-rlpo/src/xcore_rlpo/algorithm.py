@@ -7,7 +7,7 @@ symbols of the paper are called here:
 f           the classifier under explanation; `scorer` asks it for gradients and activations
 A, a_t      ``phrases``, the seed prompts, and ``action``, the index of the one that was chosen in step t
 s_t         ``state``, what the policy sees: the mean embedding of n samples (`States`)
-g, phi_t    ``generator``, and ``adapter``, the LoRA that tuning has given it so far (None = untuned)
+g, phi_t    ``generator``, and ``adapters``, the LoRAs that tuning has given it so far: one for each prompt, or one
 G_1, G_2    ``groups``, two sets of n samples each that the generator draws in a step
 TS_1, TS_2  ``scores.ts``, the TCAV scores of the groups, in [0, 1]
 eta         option `eta`, the TCAV score at which a seed prompt counts as explained
@@ -100,14 +100,17 @@ class Search:
 
     Attributes
     ----------
-    adapter
-        What tuning has made of the generator so far; None before the first update.
+    phrases
+        The seed prompts, and those that a policy has added since.
+    adapters
+        What tuning has made of the generator so far: an adapter for each tuned prompt, or one under the name "" for
+        all of them (option `adapters`).
     trace
         One JSON-able entry for each step.
     counts, updates
         How often each action was chosen, and how often the generator was tuned on its samples.
     snapshots
-        Number of steps taken -> the adapter at that time, without the state of its optimiser.
+        Number of steps taken -> the adapters at that time, without the state of their optimisers.
     """
 
     def __init__(
@@ -121,16 +124,23 @@ class Search:
         seed: int,
         render: str,
     ) -> None:
-        self.generator, self.scorer, self.phrases = generator, scorer, tuple(phrases)
+        self.generator, self.scorer, self.phrases = generator, scorer, list(phrases)
         self.options, self.steps, self.seed, self.render = options, steps, seed, render
-        self.adapter: Adapter | None = None
+        self.adapters: dict[str, Adapter] = {}
         self.trace: list[dict[str, Any]] = []
         self.counts = [0] * len(phrases)
         self.updates = [0] * len(phrases)
-        self.snapshots: dict[int, Adapter | None] = {0: None}
+        self.snapshots: dict[int, Mapping[str, Adapter]] = {0: {}}
         self._best = [-1.0] * len(phrases)
+        self._best_effect: float | None = None
+        self._since_update: dict[int, float] = {}  # action -> its last effect, if it was tuned after that
         self._steps_since_update = 0
         self._explained: set[int] = set()
+
+    def adapter_of(self, prompt: str, at: int | None = None) -> Adapter | None:
+        """The adapter that draws a prompt now, or after the snapshot of step `at`; None = the original generator."""
+        known = self.adapters if at is None else self.snapshots[at]
+        return known.get("" if self.options.adapters == "one" else prompt)
 
     def run(
         self,
@@ -156,6 +166,8 @@ class Search:
                 # 1. Choose the action a_t, a seed prompt. Prompts of an episode are joined: "cat", then "cat, water".
                 choice = policy.choose(state)
                 action = choice.action
+                if choice.new:  # the policy has made a prompt of its own
+                    self._add(choice.new)
                 episode.append(action)
                 self.counts[action] += 1
                 prompt = ", ".join(dict.fromkeys(self.phrases[a] for a in episode))
@@ -167,6 +179,10 @@ class Search:
                 # 3. Score both with TCAV.
                 scores = self._score(groups)
                 row |= scores.as_row() if scores else {"ts": [], "effect": []}
+                if scores:
+                    policy.scored(action, scores.mean_effect)
+                    known = scores.mean_effect if self._best_effect is None else self._best_effect
+                    self._best_effect = max(known, scores.mean_effect)
 
                 # 4. Prefer the group with the better score.
                 winner, decided_by = preferred(scores, o, coin=bool(stream(self.seed, TIE, t).integers(2)))
@@ -177,17 +193,25 @@ class Search:
 
                 # 5. Tune the generator by DPO towards the preferred group, if the update rule says so: phi_t+1.
                 update, rule = update_decision(scores, winner, self._best[action], o)
-                figures = self._tune(groups[winner], groups[1 - winner], t) if update and winner is not None else {}
+                if update and o.updates is not None and sum(self.updates) >= o.updates:
+                    update, rule = False, "updates spent"
+                tune = update and winner is not None
+                figures = self._tune(prompt, groups[winner], groups[1 - winner], t) if tune else {}
                 self._count_update(action, update, rule)
                 row |= {"updated": update, "rule": rule}
 
                 # 6. Pay the reward r_t.
                 times = self.counts[action] if o.alpha_scope == "run" else episode.count(action)
-                paid = reward(scores, times, self.steps, o)
+                before = self._since_update.pop(action, None)
+                paid = reward(scores, times, self.steps, o, before)
+                if scores and update:
+                    self._since_update[action] = scores.mean_effect
                 if scores and o.reward == "parity":
                     row["alpha"] = alpha(scores, times, self.steps, o.eta)
-                row |= {"reward": paid, "adapter": self.adapter.digest if self.adapter else None}
+                own = self.adapter_of(prompt)
+                row |= {"reward": paid, "adapter": own.digest if own else None}
                 row |= {f"update_{name}": float(value) for name, value in figures.items()}
+                row |= {"images": 2 * o.n * (t + 1), "best_effect": self._best_effect}
 
                 self.trace.append({**row, **choice.figures})
                 if scores and (t + 1) % o.trajectory_every == 0:  # a step without words left the generator as it was
@@ -220,8 +244,14 @@ class Search:
 
     def keep_snapshot(self) -> None:
         """Keep the present state of the generator for the trajectory."""
-        a = self.adapter
-        self.snapshots[len(self.trace)] = Adapter(a.state, {}, a.digest) if a else None
+        self.snapshots[len(self.trace)] = {name: Adapter(a.state, {}, a.digest) for name, a in self.adapters.items()}
+
+    def _add(self, prompt: str) -> None:
+        """Take a new prompt among the actions."""
+        self.phrases.append(prompt)
+        self.counts.append(0)
+        self.updates.append(0)
+        self._best.append(-1.0)
 
     def _draw(self, prompt: str, t: int) -> tuple[Samples, Samples]:
         """Two groups: 2n samples are drawn together and halved at random, since no score ranks single samples.
@@ -230,7 +260,7 @@ class Search:
         that preferred and rejected samples still form pairs.
         """
         n = self.options.n
-        drawn = self.generator.generate([prompt] * (2 * n), noise(2 * n, self.seed, STEP, t), self.adapter)
+        drawn = self.generator.generate([prompt] * (2 * n), noise(2 * n, self.seed, STEP, t), self.adapter_of(prompt))
         first, second = halves(self.seed, t, n)
         one, two = drawn.take(first).filled(), drawn.take(second).filled()
         m = min(len(one), len(two))
@@ -248,22 +278,23 @@ class Search:
             details["cav_accuracy"] = [one.accuracy, two.accuracy]
         return GroupScores((one.ts, two.ts), (one.effect, two.effect), details)
 
-    def _tune(self, better: Samples, worse: Samples, t: int) -> Mapping[str, float]:
-        """One preference update (DPO) of the generator, and its figures.
+    def _tune(self, prompt: str, better: Samples, worse: Samples, t: int) -> Mapping[str, float]:
+        """One preference update (DPO) of the generator that draws this prompt, and its figures.
 
         The i-th sample of one group is paired with the i-th of the other; the samples were shuffled, so the pairs are
         random ones.
         """
         seed = noise(1, self.seed, ADAPT, t)[0]
-        self.adapter, figures = self.generator.adapt(
-            self.adapter, better, worse, seed=seed, options=dict(self.options.adapt)
+        adapter, figures = self.generator.adapt(
+            self.adapter_of(prompt), better, worse, seed=seed, options=dict(self.options.adapt)
         )
+        self.adapters["" if self.options.adapters == "one" else prompt] = adapter
         return figures
 
     def _count_update(self, action: int, update: bool, rule: str) -> None:
         self.updates[action] += update
         self._steps_since_update = 0 if update else self._steps_since_update + 1
-        if update:  # the tuned generator may draw any prompt in another way
+        if update and self.options.adapters == "one":  # the tuned generator may draw any prompt in another way
             self._explained.clear()
         elif rule in EXPLAINED:
             self._explained.add(action)
@@ -280,6 +311,11 @@ class GroupScores(NamedTuple):
     """Mean sensitivities, in [-1, 1]."""
     details: Mapping[str, list[float]] = {}
     """Spread over random sets and accuracy of the CAVs of both groups, where they are defined."""
+
+    @property
+    def mean_effect(self) -> float:
+        """Mean effect of both groups, in [-1, 1]."""
+        return sum(self.effect) / 2
 
     def as_row(self) -> dict[str, Any]:
         """What the trace keeps of them."""
@@ -365,20 +401,28 @@ def alpha(scores: GroupScores, times: int, steps: int, eta: float) -> float:
     return 1.0 if min(scores.ts) > eta else min(1.0, 2 * times / steps)
 
 
-def reward(scores: GroupScores | None, times: int, steps: int, options: Options) -> float:
-    """The reward of a step: the mean effect of both groups, in [-1, 1], or the published 50 alpha (TS_1 + TS_2).
+def reward(scores: GroupScores | None, times: int, steps: int, options: Options, before: float | None = None) -> float:
+    """The reward of a step; 0 without scores.
 
-    A step without scores pays 0.
+    "gain" pays what the update added: the mean effect of both groups less `before`. "ts" pays the mean effect of both
+    groups, in [-1, 1], and "parity" the published 50 alpha (TS_1 + TS_2).
+
+    Parameters
+    ----------
+    before
+        The mean effect of the prompt when it was last drawn, if it was tuned then; None = nothing was added since.
     """
     if scores is None:
         return 0.0
+    if options.reward == "gain":
+        return 0.0 if before is None else scores.mean_effect - before
     if options.reward == "ts":
         return sum(scores.effect) / 2
     return 50 * alpha(scores, times, steps, options.eta) * sum(scores.ts)
 
 
 # Every purpose draws from a random stream of its own, so that nothing is judged by the samples that it was chosen by.
-SPLIT, STEP, TIE, ADAPT, RANK, SHOW, FOLLOW, PICK, ASK = range(9)
+SPLIT, STEP, TIE, ADAPT, RANK, SHOW, FOLLOW, PICK, ASK, MUTATE = range(10)
 
 
 def stream(seed: int, purpose: int, *place: int) -> np.random.Generator:

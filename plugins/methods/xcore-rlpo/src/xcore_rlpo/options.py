@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from xcore.contract import Options as Base
 
 PARITY: Mapping[str, Any] = {
+    "rank": "tcav",
+    "adapters": "one",
     "vqa_images": 1000,
     "n": 10,
     "steps": 500,
@@ -39,6 +41,14 @@ PARITY: Mapping[str, Any] = {
 number. Its DQN never learned: its library's default of ``learning_starts`` was 50,000, but a run has 500 steps. The 100
 here are the library's present default.
 """
+
+RENAMED = {
+    "dqn": "search=dqn",
+    "random": "search=random",
+    "round-robin": "search=brute",
+    "ranking": "rank=prior, and steps=0 for no search",
+}
+"""Value of the former option policy -> what is written now."""
 
 # The groups of options, under which `xcore show rlpo` lists them. Options without a group are those that people set.
 SEEDS: JsonDict = {"group": "Seed prompts"}
@@ -72,12 +82,31 @@ class Options(Base):
     actions: int = Field(
         20, ge=1, description="How many of the ranked seed prompts to keep, at least 1. Your own prompts are all kept."
     )
-    steps: int = Field(100, ge=0, description="Number of search steps T, at least 0. The budget may lower it.")
+    rank: Literal["auto", "context", "factorial", "tcav", "prior"] = Field(
+        "auto",
+        description="What the concepts are ranked by: context = their effect on the margin in samples of all classes, "
+        "given all other phrases; factorial = the same in drawn scenes of random combinations of phrases; tcav = the "
+        "TCAV effect of newly drawn samples; prior = the order of the seed prompts by the image-text model (of texts, "
+        "the text embedder), which never asks the classifier; auto = context where there are an image-text model (or "
+        "texts) and enough samples of other classes, else factorial where there is an image-text model, else tcav.",
+    )
+    tune: int = Field(
+        5,
+        ge=0,
+        description="How many prompts are searched and tuned at most: the first ones of the ranking that are marked or "
+        "have positive evidence. With rank=tcav, which knows nothing before the search, all are.",
+    )
+    steps: int = Field(
+        100,
+        ge=0,
+        description="Number of search steps T, at least 0. Each draws 2 n samples. The budget may lower it.",
+    )
     n: int = Field(10, ge=2, description="Number of samples in each of the two groups of a step, at least 2.")
-    policy: Literal["dqn", "random", "round-robin", "ranking"] = Field(
+    search: Literal["dqn", "greedy", "evolve", "random", "brute"] = Field(
         "dqn",
-        description="Who chooses the seed prompt of a step: dqn = a DQN that learns from the rewards, random = chance, "
-        "round-robin = each prompt in turn; ranking = take no steps, the embedding model alone orders the prompts.",
+        description="How the prompt of a step is chosen: dqn = by a DQN that learns from the rewards, greedy = the one "
+        "with the best mean reward so far, evolve = as greedy among new prompts, which are made from the best by "
+        "replacing, adding and leaving out words and by joining two, random = by chance, brute = each in turn.",
     )
     update: bool = Field(True, description="Whether the generator is tuned; false leaves it as it is.")
     eta: float = Field(
@@ -149,6 +178,13 @@ class Options(Base):
         json_schema_extra=SCORES,
     )
 
+    images: int | None = Field(
+        None,
+        ge=4,
+        description="Number of samples that the search may draw, at least 2 n, instead of steps; each step draws 2 n. "
+        "null = as many as the steps draw.",
+        json_schema_extra=SEARCH,
+    )
     length: int = Field(
         1,
         ge=1,
@@ -221,6 +257,25 @@ class Options(Base):
         json_schema_extra=SEARCH,
     )
 
+    reward: Literal["gain", "ts", "parity"] = Field(
+        "gain",
+        description="What a step pays the search: gain = what the last update of the prompt added to the mean effect "
+        "of its groups; ts = the mean effect of both groups, from -1 to 1; parity = 50 alpha (TS1 + TS2), as in the "
+        "released code.",
+        json_schema_extra=TUNING,
+    )
+    adapters: Literal["own", "one"] = Field(
+        "own",
+        description="Which adapter is tuned: own = each prompt has one of its own, so that its updates change nothing "
+        "else; one = all share one, as in the released code.",
+        json_schema_extra=TUNING,
+    )
+    updates: int | None = Field(
+        None,
+        ge=0,
+        description="Greatest number of updates; the steps after the last one still draw and score. null = no limit.",
+        json_schema_extra=TUNING,
+    )
     preference: Literal["ts-effect", "ts", "effect"] = Field(
         "ts-effect",
         description="What decides between the two groups: ts = the TCAV score TS, effect = the mean sensitivity, "
@@ -244,7 +299,8 @@ class Options(Base):
     rank_sets: int = Field(
         3,
         ge=1,
-        description="Number of sets of n newly drawn samples by which each concept is ranked at the end, at least 1.",
+        description="Number of sets of n newly drawn samples that give the TCAV effect of a concept at the end, at "
+        "least 1. Unless concepts are ranked by it, only the first ones get it.",
         json_schema_extra=CONCEPTS,
     )
     shown: int = Field(
@@ -284,12 +340,6 @@ class Options(Base):
         json_schema_extra=CONCEPTS,
     )
 
-    reward: Literal["ts", "parity"] = Field(
-        "ts",
-        description="What a step pays the policy: ts = the mean effect of both groups, from -1 to 1; "
-        "parity = 50 alpha (TS1 + TS2), as in the released code.",
-        json_schema_extra=RELEASED,
-    )
     alpha_scope: Literal["run", "episode"] = Field(
         "run",
         description="Where to count how often a prompt was chosen, from which alpha grows: in the whole run or in the "
@@ -305,6 +355,14 @@ class Options(Base):
 
     @model_validator(mode="before")
     @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "policy" in given:
+            now = RENAMED.get(str(given["policy"]), "search=...")
+            raise ValueError(f"the option policy is now called search: write {now}")
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
     def _preset(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and given.get("preset") == "parity":
             return {**PARITY, **given}
@@ -316,6 +374,25 @@ class Options(Base):
             raise ValueError("prompts are your own seed prompts, so no vocabulary is read: leave one of the two out")
         if self.vocabulary and self.seeds == "vqa":
             raise ValueError("seeds=vqa asks about images, so no vocabulary is read: leave one of the two out")
+        return self
+
+    @model_validator(mode="after")
+    def _can_work(self) -> Options:
+        if self.length > 1 and self.adapters == "own":
+            raise ValueError("length above 1 joins prompts, and no concept is a joined one: use adapters=one with it")
+        if self.images is not None and self.images < 2 * self.n:
+            raise ValueError(f"images={self.images} allow no step, since each draws 2 n = {2 * self.n} samples")
+        if self.search == "evolve" and self.rank in ("factorial", "prior"):
+            raise ValueError(
+                f"search=evolve makes new prompts, which rank={self.rank} cannot judge: use rank=context or rank=tcav"
+            )
+        if self.search == "evolve" and self.adapters == "one":
+            raise ValueError("search=evolve tunes each prompt by itself: use adapters=own with it")
+        starts, steps = self.learning_starts, self.search_steps
+        if self.search == "dqn" and starts is not None and 0 < steps <= starts:
+            raise ValueError(
+                f"learning_starts is {starts}, but the run has only {steps} steps, so the search would learn nothing"
+            )
         return self
 
     @field_validator("prompts", "questions")
@@ -335,18 +412,17 @@ class Options(Base):
             raise ValueError("must be 0 or at least 2")
         return folds
 
-    @field_validator("learning_starts")
-    @classmethod
-    def _can_learn(cls, starts: int | None, others: ValidationInfo) -> int | None:
-        steps = others.data.get("steps", 0)  # not there if it was wrong itself
-        if others.data.get("policy") == "dqn" and starts is not None and 0 < steps <= starts:
-            raise ValueError(f"the run has only {steps} steps, so the policy would learn nothing")
-        return starts
+    @property
+    def search_steps(self) -> int:
+        """T, the number of steps of the search."""
+        if not self.update and self.reward == "gain":
+            return 0  # without updates nothing is gained, so there is nothing to search for
+        return self.steps if self.images is None else self.images // (2 * self.n)
 
     @property
     def ranks(self) -> bool:
         """Whether an embedding orders the seed prompts."""
-        return not self.prompts or self.policy == "ranking"
+        return not self.prompts or self.rank == "prior"
 
     @property
     def embeds(self) -> bool:

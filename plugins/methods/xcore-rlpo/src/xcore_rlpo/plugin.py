@@ -16,7 +16,7 @@ def register_explainers(register: Register) -> None:
     register(
         "rlpo",
         "xcore_rlpo.rlpo:Rlpo",
-        summary="concepts that a generator draws: a DQN chooses prompts, preference tuning raises their TCAV score",
+        summary="named concepts by evidence in context, drawn by a generator that reinforcement learning tunes to them",
         options="xcore_rlpo.options:Options",
         needs=("gradients", "generator"),
         uses="xcore_rlpo.plugin:uses",
@@ -32,10 +32,12 @@ def uses(options: Options) -> tuple[str, ...]:
 
     A text embedder that nothing else needs checks the lists of a language model.
     """
+    reads = {"context": ("image-text",), "factorial": ("image-text",), "auto": ("image-text?",)}.get(options.rank, ())
     asked = {"vqa": ("vqa",), "auto": ("vqa?",), "vocabulary": ()}[options.seeds]
     vqa = () if options.prompts or options.vocabulary else asked
     localiser = ("localiser",) if options.places == "localiser" and options.maps else ()
-    return (*(("image-text", "text-embedder") if options.embeds else ("text-embedder?",)), *vqa, *localiser)
+    embedders = ("image-text", "text-embedder") if options.embeds else (*reads, "text-embedder?")
+    return (*embedders, *vqa, *localiser)
 
 
 def vocabulary_fingerprint(options: Options, argument: str | None = None) -> str:

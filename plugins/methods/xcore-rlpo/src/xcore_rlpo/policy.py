@@ -1,9 +1,11 @@
-"""The policies that choose the seed prompt of a step: a DQN, chance, or each prompt in turn."""
+"""The searches, as policies that choose the prompt of a step: a DQN, greed, evolution, chance, or each in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -17,6 +19,9 @@ from xcore_rlpo.options import Options
 State: TypeAlias = NDArray[np.float32]
 """(d,) what a policy sees."""
 
+LONGEST = 8
+"""Words of the longest prompt that `Evolve` makes."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -25,6 +30,8 @@ class Choice:
     action: int
     figures: Mapping[str, float] = field(default_factory=dict)
     """Of a DQN: "epsilon", the share of random choices, and "q", the Q value of the action."""
+    new: str = ""
+    """A prompt that was not there before; `action` is then the index that it gets."""
 
 
 class Policy:
@@ -33,6 +40,9 @@ class Policy:
     def choose(self, state: State) -> Choice:
         """The action to take in a state."""
         raise NotImplementedError
+
+    def scored(self, action: int, effect: float) -> None:
+        """See the mean effect of the groups of a step, before its reward is paid."""
 
     def store(self, state: State, action: int, reward: float, next_state: State, over: bool) -> None:
         """Remember a transition; `over` = the episode ended with it."""
@@ -64,6 +74,95 @@ class RoundRobin(Policy):
     def choose(self, state: State) -> Choice:
         self._taken += 1
         return Choice((self._taken - 1) % self._k)
+
+
+class Greedy(Policy):
+    """Chooses each of k actions once, and then the one with the largest mean reward so far.
+
+    Of equal ones it chooses the one whose groups scored best when they were last drawn: where gains are paid, none is
+    known before an action is chosen for the second time.
+    """
+
+    def __init__(self, k: int) -> None:
+        self._rewards: list[list[float]] = [[] for _ in range(k)]
+        self._effect = [-math.inf] * k
+
+    def choose(self, state: State) -> Choice:
+        untried = [a for a, paid in enumerate(self._rewards) if not paid]
+        if untried:
+            return Choice(untried[0])
+
+        def worth(action: int) -> tuple[float, float]:
+            return fmean(self._rewards[action]), self._effect[action]
+
+        return Choice(max(range(len(self._rewards)), key=worth))
+
+    def scored(self, action: int, effect: float) -> None:
+        self._effect[action] = effect
+
+    def store(self, state: State, action: int, reward: float, next_state: State, over: bool) -> None:
+        self._rewards[action].append(reward)
+
+
+class Evolve(Policy):
+    """Chooses each prompt once, and then by turns makes a new one from the best and chooses one of the best again.
+
+    A new prompt is one of the best with a word replaced, added or left out, or two of them joined. The best are the
+    quarter of all prompts, and at least two, whose groups scored best when they were last drawn.
+
+    Parameters
+    ----------
+    phrases
+        The seed prompts.
+    words
+        What words are replaced by and added from.
+    single
+        Whether a prompt is one word, as for generators of lists of words: then words are only replaced.
+    """
+
+    def __init__(self, phrases: Sequence[str], words: Sequence[str], rng: np.random.Generator, single: bool) -> None:
+        self._prompts, self._words, self._rng, self._single = list(phrases), tuple(words), rng, single
+        self._effect: dict[int, float] = {}
+        self._untried = list(range(len(phrases)))
+        self._turn = 0
+
+    def choose(self, state: State) -> Choice:
+        if self._untried:
+            return Choice(self._untried.pop(0))
+        ranked = sorted(range(len(self._prompts)), key=lambda a: -self._effect.get(a, -math.inf))
+        best = ranked[: max(2, len(ranked) // 4)]
+        self._turn += 1
+        made = self._made_from(best) if self._turn % 2 else ""
+        if not made:
+            return Choice(best[int(self._rng.integers(len(best)))])
+        self._prompts.append(made)
+        return Choice(len(self._prompts) - 1, new=made)
+
+    def scored(self, action: int, effect: float) -> None:
+        self._effect[action] = effect
+
+    def _made_from(self, best: Sequence[int], tries: int = 20) -> str:
+        """A prompt that is not there yet; "" if chance finds none."""
+        for _ in range(tries):
+            parent, other = (self._prompts[best[int(i)]] for i in self._rng.integers(len(best), size=2))
+            made = self._changed(parent, other)
+            if made and made not in self._prompts:
+                return made
+        return ""
+
+    def _changed(self, parent: str, other: str) -> str:
+        """The parent changed in one of four ways, or "" where that leaves nothing."""
+        said = parent.split()
+        place = int(self._rng.integers(len(said)))
+        how = 0 if self._single else int(self._rng.integers(4))
+        if how == 1:
+            return f"{parent}, {other}" if other != parent and len(said) + len(other.split()) <= LONGEST else ""
+        if how == 2:
+            return " ".join(said[:place] + said[place + 1 :]).strip(", ")
+        if not self._words or (how == 3 and len(said) >= LONGEST):
+            return ""
+        word = self._words[int(self._rng.integers(len(self._words)))]
+        return " ".join([*said[:place], word, *said[place + (how == 0) :]])
 
 
 class Dqn(Policy):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from xcore_evidence import kept
 from xcore_tcav.maps import with_projections
 from xcore_tcav.scorer import Scorer, SetScore, one_sample_note
 from xcore_tcav.sources import most_frequent_words
@@ -29,27 +31,40 @@ from xcore.contract import (
     Task,
     XcoreError,
 )
+from xcore.inputs.words import content_words
 from xcore.models.presence import assembled, presence
-from xcore.pretrained.adapters import save_adapter
+from xcore.pretrained.adapters import adapter, save_adapter
+from xcore.pretrained.drawing import check_can
 from xcore_rlpo import lists, seed_prompts
-from xcore_rlpo.algorithm import ASK, PICK, RANK, SHOW, Encoder, Search, States, anc, entropy, icv, noise, stream
+from xcore_rlpo.algorithm import (
+    ASK,
+    MUTATE,
+    PICK,
+    RANK,
+    SHOW,
+    Encoder,
+    Search,
+    States,
+    anc,
+    entropy,
+    icv,
+    noise,
+    stream,
+)
 from xcore_rlpo.options import Options
-from xcore_rlpo.policy import Dqn, Policy, RandomPolicy, RoundRobin
+from xcore_rlpo.policy import Dqn, Evolve, Greedy, Policy, RandomPolicy, RoundRobin
+from xcore_rlpo.ranking import IMPORTANCE_IS, Kind, Ranking, ranking
 from xcore_rlpo.seed_prompts import SeedPrompts
 from xcore_rlpo.trajectory import follow
-
-IMPORTANCE_IS = "mean TCAV effect of newly drawn samples"
-PRIOR_IS = "mean probability by the embedding model over the class samples"
 
 TRIES = 2
 """How often a generator of text is asked about a phrase before the search, to see whether it has words for it."""
 
 
 @dataclass(frozen=True, eq=False)
-class RankedAction:
-    """An action with the scores of sets that were drawn for it after the last update."""
+class ScoredPrompt:
+    """The scores of sets that were drawn for a prompt after the last update."""
 
-    action: int
     scores: tuple[SetScore, ...]
     direction: Tensor
     """(d,) mean CAV over random sets and drawn sets, of unit length."""
@@ -83,17 +98,13 @@ class Rlpo:
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
 
-    @property
-    def steps(self) -> int:
-        """The steps of the search, unless the budget allows fewer."""
-        return 0 if self.options.policy == "ranking" else self.options.steps
-
     def explain(self, task: Task) -> Explanation:
         """Explain the target class of the task."""
         start, o = time.perf_counter(), self.options
-        generator = _usable_generator(task)
+        generator = _usable_generator(task, o)
         found = seed_prompts.choose(task, o)
         found = seed_prompts.only_answered(found, generator, noise(TRIES, task.seed, ASK))
+        ranked = ranking(task, o, found)
         drawn_render = f"generated:{generator.fingerprint}"
         render = drawn_render if o.contrast == "generated" else "as-is"
         before = time.perf_counter()
@@ -104,72 +115,88 @@ class Rlpo:
         scorer = Scorer(
             probe, task.target, task.samples, task.random_set, negatives=o.negatives, pool=o.pool, folds=o.folds
         )
-        steps = min(self.steps, task.budget.steps or self.steps)
-        search = Search(generator, scorer, found.phrases, o, steps=steps, seed=task.seed, render=render)
-        q_values = _run(task, search, probe) if steps else None
+        wanted = found.phrases if ranked.kind == "tcav" else tuple(ranked.worth_it(o.tune))
+        steps = min(o.search_steps, task.budget.steps or o.search_steps) if wanted else 0
+        search = Search(generator, scorer, wanted, o, steps=steps, seed=task.seed, render=render)
+        q_values = _run(task, search, probe, found) if steps else None
+        if new := _worth_keeping(search, found.phrases, o):
+            found = replace(found, phrases=(*found.phrases, *new), prior=None)
+            ranked = ranked if ranked.kind == "tcav" else ranking(task, _with_rank(o, ranked.kind), found)
 
-        task.progress(steps, steps + 2, "ranking the concepts by newly drawn samples")
-        ranked = _rank(search)
-        concepts = _concepts(search, found, ranked, q_values, layer, drawn_render)
+        drawings = Drawings(task, search)
+        task.progress(steps, steps + 2, "scoring newly drawn samples of the concepts")
+        first = found.phrases if ranked.kind == "tcav" else tuple(ranked.ordered()[: max(o.tune, o.maps, 1)])
+        scored = _scored(search, drawings, first)
         task.progress(steps + 1, steps + 2, "drawing the concepts and the trajectory")
-        shown = self._with_samples(search, concepts) if concepts else []
+        concepts = _concepts(search, found, ranked, scored, q_values, drawn_render)
+        shown = self._with_samples(search, drawings, concepts, scored, layer)
         if not shown:
             raise _no_words_left(sum(search.updates))
         shown, list_notes = _with_lists_checked(task, shown, o.n, o.negatives, render)
         mapped, map_notes = self._with_maps(task, probe, shown)
         files, followed = follow(task, search)
-        if search.adapter is not None:
-            files["adapter.safetensors"] = task.workdir / "adapter.safetensors"
-            save_adapter(replace(search.adapter, optimiser={}), files["adapter.safetensors"])
+        files |= drawings.save_adapters([c.name for c in mapped])
         task.progress(steps + 2, steps + 2, "done")
 
-        k = len(found.phrases)
-        scored = 2 * o.n * len(search.trace) + k * o.rank_sets * o.n
+        asked = 2 * o.n * len(search.trace) + len(first) * o.rank_sets * o.n
         return Explanation(
             method="rlpo",
             target=task.target_name,
-            importance_is=PRIOR_IS if o.policy == "ranking" else IMPORTANCE_IS,
+            importance_is=IMPORTANCE_IS[ranked.kind],
             concepts=mapped,
             trace=tuple(search.trace),
             files=files,
             notes=(
                 *one_sample_note(task.samples),
-                *_search_notes(search),
+                *_search_notes(search, o, wanted, ranked.kind),
                 *found.notes,
+                *ranked.notes,
                 *_dropped_note(found, shown),
                 *list_notes,
                 *map_notes,
             ),
             cost=Cost(
-                seconds=time.perf_counter() - start - shared,
-                shared_seconds=shared,
-                forwards=len(task.samples) + o.negatives * o.n + scored + followed,
+                seconds=time.perf_counter() - start - shared - drawings.shared_seconds,
+                shared_seconds=shared + drawings.shared_seconds,
+                forwards=len(task.samples) + o.negatives * o.n + asked + followed,
                 backwards=len(task.samples),
-                generated=scored + k * o.shown + followed,
+                generated=asked + len(found.phrases) * o.shown + followed,
             ),
         )
 
-    def _with_samples(self, search: Search, concepts: list[tuple[int, Concept]]) -> list[Concept]:
+    def _with_samples(
+        self,
+        search: Search,
+        drawings: Drawings,
+        concepts: list[Concept],
+        scored: Mapping[str, ScoredPrompt],
+        layer: str,
+    ) -> list[Concept]:
         """The concepts with newly drawn samples that nothing was chosen by.
 
-        Concepts for which a generator of text gives fewer than two samples are dropped.
+        The direction of a concept without a TCAV effect is learned from these samples. Concepts for which a generator
+        of text gives fewer than two samples are dropped.
         """
-        m = self.options.shown
-        seeds = noise(m, search.seed, SHOW)
-        prompts = [search.phrases[action] for action, _ in concepts for _ in range(m)]
-        drawn = search.generator.generate(prompts, seeds * len(concepts), search.adapter)
-        sets = [drawn.take(range(i * m, (i + 1) * m)).filled() for i in range(len(concepts))]
-        return [
-            replace(
-                c,
-                samples=replace(own, meta={}),
-                source=torch.full((len(own),), -1),
-                words=(*c.words, *most_frequent_words(own)),
-                local=search.scorer.local(next(iter(c.directions.values()))) if own.modality == "text" else None,
+        sets = drawings.of([c.name for c in concepts], noise(self.options.shown, search.seed, SHOW))
+        made = []
+        for c, drawn in zip(concepts, sets, strict=True):
+            own = drawn.filled()
+            if len(own) < 2:
+                continue
+            known = scored.get(c.name)
+            direction = known.direction if known else search.scorer.direction(own, search.render)
+            made.append(
+                replace(
+                    c,
+                    samples=replace(own, meta={}),
+                    source=torch.full((len(own),), -1),
+                    words=(*c.words, *most_frequent_words(own)),
+                    render=c.render + drawings.tuned_by(c.name),
+                    directions={layer: direction},
+                    local=search.scorer.local(direction) if own.modality == "text" else None,
+                )
             )
-            for (_, c), own in zip(concepts, sets, strict=True)
-            if len(own) > 1
-        ]
+        return made
 
     def _with_maps(
         self, task: Task, probe: Probe, concepts: list[Concept]
@@ -220,8 +247,8 @@ def _located(localiser: Localiser, samples: Samples, concepts: Sequence[Concept]
     return [localiser.locate(samples, c.samples) for c in concepts if c.samples is not None]
 
 
-def _usable_generator(task: Task) -> Generator:
-    """The generator, if the task has all that RLPO needs."""
+def _usable_generator(task: Task, options: Options) -> Generator:
+    """The generator, if the task has all that RLPO needs; told before anything is drawn."""
     if task.generator is None:
         raise MissingError("rlpo needs a generator that draws the concepts", "name one with --generator REF")
     if "gradients" not in task.classifier.can:
@@ -230,25 +257,113 @@ def _usable_generator(task: Task) -> Generator:
         raise NotApplicable(
             f"the generator draws {task.generator.modality}, but the classifier reads {task.classifier.modality}"
         )
+    if options.update and options.search_steps and options.updates != 0:
+        instead = "leave it as it is with --set rlpo.update=false, or name another one with --generator REF"
+        check_can(task.generator, "adapt", "rlpo", instead)
     return task.generator
 
 
-def _run(task: Task, search: Search, probe: Probe) -> list[float] | None:
-    """Run the search under the policy that the options name; the Q value that it learned for each action, if any."""
+def _with_rank(options: Options, kind: Kind) -> Options:
+    """The options with the ranking that rank=auto chose."""
+    return options.model_copy(update={"rank": kind})
+
+
+def _run(task: Task, search: Search, probe: Probe, found: SeedPrompts) -> list[float] | None:
+    """Run the search that the options name; the Q value that it learned for each action, if any."""
     k, o = len(search.phrases), search.options
 
     def on_step(row: Mapping[str, Any]) -> None:
         scored = f"TS {max(row['ts']):.2f}, reward {row['reward']:.2f}" if row["ts"] else row["rule"]
         task.progress(row["step"], search.steps + 2, f'"{row["prompt"]}": {scored}')
 
-    if o.policy != "dqn":
-        policy: Policy = RoundRobin(k) if o.policy == "round-robin" else RandomPolicy(k, stream(task.seed, PICK))
-        search.run(policy, on_step=on_step)
+    if o.search != "dqn":
+        search.run(policy_of(o, search.phrases, found.beside, task), on_step=on_step)
         return None
     states = States(_encoder(task, o, probe), task.samples, o.n, task.seed)
     dqn = Dqn(k, len(states.mean()), o, steps=search.steps, seed=task.seed)
     search.run(dqn, states, on_step)
     return dqn.q_values(states.mean())
+
+
+def policy_of(options: Options, phrases: Sequence[str], beside: Sequence[str], task: Task) -> Policy:
+    """The policy of a search that looks at no state.
+
+    Parameters
+    ----------
+    beside
+        The vocabulary, whose words new prompts are made of.
+    """
+    k = len(phrases)
+    if options.search == "brute":
+        return RoundRobin(k)
+    if options.search == "greedy":
+        return Greedy(k)
+    if options.search == "evolve":
+        known = content_words([*phrases, *beside])
+        return Evolve(phrases, known, stream(task.seed, MUTATE), single=task.samples.modality == "text")
+    return RandomPolicy(k, stream(task.seed, PICK))
+
+
+def _worth_keeping(search: Search, seeds: Sequence[str], options: Options) -> list[str]:
+    """The prompts that the search has made and that scored above all seeds that it was given, at most `tune`."""
+    best: dict[str, float] = {}
+    for row in search.trace:
+        if row["effect"]:
+            best[row["phrase"]] = sum(row["effect"]) / 2  # its last one, which nothing was chosen by
+    bar = max((e for p, e in best.items() if p in set(seeds)), default=0.0)
+    new = [p for p in best if p not in set(seeds) and best[p] > bar]
+    return sorted(new, key=lambda p: -best[p])[: options.tune]
+
+
+class Drawings:
+    """What prompts have become: new drawings of each, by its own adapter if it has one.
+
+    Drawings by the original generator do not depend on the class: they are drawn once and shared
+    (`xcore_evidence.kept`).
+    """
+
+    def __init__(self, task: Task, search: Search) -> None:
+        self._task, self._search = task, search
+        self._own = {p: adapter(a.state, {}) for p, a in search.adapters.items() if p}
+        self.shared_seconds = 0.0
+
+    def of(self, phrases: Sequence[str], seeds: Sequence[int]) -> list[Samples]:
+        """For each phrase the samples of all seeds."""
+        generator, m = self._search.generator, len(seeds)
+        if self._search.options.adapters == "one":
+            prompts = [p for p in phrases for _ in seeds]
+            drawn = generator.generate(prompts, [*seeds] * len(phrases), self._search.adapters.get(""))
+            return [drawn.take(range(i * m, (i + 1) * m)) for i in range(len(phrases))]
+        return [
+            generator.generate([p] * m, seeds, self._own[p]) if p in self._own else self._shared(p, seeds)
+            for p in phrases
+        ]
+
+    def _shared(self, phrase: str, seeds: Sequence[int]) -> Samples:
+        before = time.perf_counter()
+        found = kept.drawn(self._task, self._search.generator, [phrase] * len(seeds), seeds)
+        self.shared_seconds += time.perf_counter() - before
+        return found
+
+    def tuned_by(self, phrase: str) -> str:
+        """What `Concept.render` ends with: the digest of the adapter that drew the phrase; "" for none."""
+        return f"+{self._own[phrase].digest}" if phrase in self._own else ""
+
+    def save_adapters(self, phrases: Sequence[str]) -> dict[str, Path]:
+        """Write the adapters, without the state of their optimisers: one file, or one for each tuned concept.
+
+        The file of the n-th concept is named adapter-n.safetensors.
+        """
+        workdir, made = self._task.workdir, dict[str, Path]()
+        if shared := self._search.adapters.get(""):
+            made["adapter.safetensors"] = workdir / "adapter.safetensors"
+            save_adapter(replace(shared, optimiser={}), made["adapter.safetensors"])
+        for n, phrase in enumerate(phrases, 1):
+            if phrase in self._own:
+                name = f"adapter-{n}.safetensors"
+                made[name] = workdir / name
+                save_adapter(self._own[phrase], made[name])
+        return made
 
 
 def _encoder(task: Task, options: Options, probe: Probe) -> Encoder:
@@ -264,74 +379,78 @@ def _encoder(task: Task, options: Options, probe: Probe) -> Encoder:
     return pooled
 
 
-def _rank(search: Search) -> list[RankedAction]:
-    """Score every action on newly drawn sets under the final adapter; all actions get the same noise.
+def _scored(search: Search, drawings: Drawings, phrases: Sequence[str]) -> dict[str, ScoredPrompt]:
+    """Score phrases on newly drawn sets, after all updates; all get the same noise.
 
-    An action for which a generator of text gives fewer than two samples in any set is dropped.
+    A phrase for which a generator of text gives fewer than two samples in any set is left out.
     """
-    o, k = search.options, len(search.phrases)
+    o = search.options
     seeds = noise(o.rank_sets * o.n, search.seed, RANK)
-    prompts = [p for p in search.phrases for _ in seeds]
-    drawn = search.generator.generate(prompts, seeds * k, search.adapter)
-    sets = [drawn.take(range(i * o.n, (i + 1) * o.n)).filled() for i in range(k * o.rank_sets)]
-    by_action = [(a, sets[a * o.rank_sets : (a + 1) * o.rank_sets]) for a in range(k)]
-    scorable = [(a, own) for a, own in by_action if min(map(len, own)) > 1]
-    scores = iter(search.scorer.score_many([s for _, own in scorable for s in own], search.render))
-    ranked = []
-    for a, own in scorable:
+    sets = {
+        phrase: [drawn.take(range(i * o.n, (i + 1) * o.n)).filled() for i in range(o.rank_sets)]
+        for phrase, drawn in zip(phrases, drawings.of(phrases, seeds), strict=True)
+    }
+    scorable = {phrase: own for phrase, own in sets.items() if min(map(len, own)) > 1}
+    scores = iter(search.scorer.score_many([s for own in scorable.values() for s in own], search.render))
+    scored = {}
+    for phrase, own in scorable.items():
         mean = torch.stack([search.scorer.direction(s, search.render) for s in own]).mean(0)
-        ranked.append(RankedAction(a, tuple(next(scores) for _ in own), normalize(mean, dim=0)))
-    return ranked
+        scored[phrase] = ScoredPrompt(tuple(next(scores) for _ in own), normalize(mean, dim=0))
+    return scored
 
 
 def _concepts(
     search: Search,
     found: SeedPrompts,
-    ranked: list[RankedAction],
+    ranked: Ranking,
+    scored: Mapping[str, ScoredPrompt],
     q_values: list[float] | None,
-    layer: str,
     render: str,
-) -> list[tuple[int, Concept]]:
-    """(action, concept), most important first, ties by index."""
+) -> list[Concept]:
+    """A concept for each phrase that has an importance, most important first, ties in the order of the phrases."""
+    by_effect = ranked.kind == "tcav"
+    prefix = "" if by_effect else "tcav_"
+    actions = {phrase: action for action, phrase in enumerate(search.phrases)}
     made = []
-    for one in ranked:
-        action, phrase = one.action, found.phrases[one.action]
-        rewards = [row["reward"] for row in search.trace if row["action"] == action]
-        evidence = {
-            "effect": one.effect,
-            "ts": float(np.mean([s.ts for s in one.scores])),
-            "count": float(search.counts[action]),
-            "updates": float(search.updates[action]),
-        }
-        if len(one.scores) > 1:
-            evidence["effect_sd"] = float(np.std([s.effect for s in one.scores], ddof=1))
-        if search.options.folds:
+    for i, phrase in enumerate(found.phrases):
+        one, action = scored.get(phrase), actions.get(phrase)
+        if one is None and by_effect:
+            continue
+        evidence = dict(ranked.evidence.get(phrase, {}))
+        if one is not None:
+            evidence |= {f"{prefix}effect": one.effect, "ts": float(np.mean([s.ts for s in one.scores]))}
+        evidence["count"] = float(search.counts[action]) if action is not None else 0.0
+        evidence["updates"] = float(search.updates[action]) if action is not None else 0.0
+        if one is not None and len(one.scores) > 1:
+            evidence[f"{prefix}effect_sd"] = float(np.std([s.effect for s in one.scores], ddof=1))
+        if one is not None and search.options.folds:
             evidence["cav_accuracy"] = float(np.mean([s.accuracy for s in one.scores]))
-        if rewards:
+        if rewards := [row["reward"] for row in search.trace if row["action"] == action]:
             evidence["mean_reward"] = float(np.mean(rewards))
-        if q_values is not None:
+        if q_values is not None and action is not None:
             evidence["q_value"] = q_values[action]
         if found.prior is not None:
-            evidence |= {"rank_prior": float(action + 1), "prior": found.prior[action]}
-        by_prior = search.options.policy == "ranking" and found.prior is not None
-        concept = Concept(
-            name=phrase,
-            importance=found.prior[action] if by_prior and found.prior else one.effect,
-            words=(phrase,),
-            render=render,
-            directions={layer: one.direction},
-            evidence=evidence,
-        )
-        made.append((action, concept))
-    return sorted(made, key=lambda pair: -pair[1].importance)
+            evidence |= {"rank_prior": float(i + 1), "prior": found.prior[i]}
+        importance = one.effect if by_effect and one is not None else ranked.importance[phrase]
+        made.append(Concept(name=phrase, importance=importance, words=(phrase,), render=render, evidence=evidence))
+    return sorted(made, key=lambda concept: -concept.importance)
 
 
-def _search_notes(search: Search) -> list[str]:
+def _search_notes(search: Search, options: Options, wanted: Sequence[str], kind: Kind) -> list[str]:
     """What a reader must know of the search: its steps and updates, how evenly actions were chosen, an early end."""
     taken, updates = len(search.trace), sum(search.updates)
     if not search.steps:
-        return ["no search: concepts are ranked without tuning the generator"]
+        why = "" if wanted else ", since none has positive evidence"
+        return [f"no search: the generator draws the concepts as it is, without tuning{why}"]
     notes = [f"the search took {taken} of {search.steps} steps and updated the generator in {updates} of them"]
+    if kind != "tcav":
+        first = ", ".join(f'"{phrase}"' for phrase in wanted)
+        notes.append(
+            f"searched and tuned were the first {len(wanted)} prompts of the ranking: {first}; the TCAV effect of new "
+            f"drawings is given for the first {max(options.tune, options.maps, 1)} concepts alone"
+        )
+    if options.search == "evolve":
+        notes.append("new prompts were made by changing and joining words, not by a language model")
     counts, inverse = search.counts, icv(search.counts)
     shown = "undefined" if inverse is None else f"{inverse:.2f}"
     notes.append(
@@ -339,7 +458,7 @@ def _search_notes(search: Search) -> list[str]:
         f"average normalised count (ANC) {anc(counts):.2f}, inverse coefficient of variation (ICV) {shown}"
     )
     if taken < search.steps:
-        notes.append(f"the search ended after step {taken}, because no seed prompt had anything left to gain")
+        notes.append(f"the search ended after step {taken}, because no prompt had anything left to gain")
     return notes
 
 

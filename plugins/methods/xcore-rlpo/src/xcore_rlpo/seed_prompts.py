@@ -57,6 +57,8 @@ class SeedPrompts:
     prior: tuple[float, ...] | None = None
     """Mean probability of each phrase by the embedding model, in [0, 1]; None where it did not rank them."""
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    """The phrases that they were chosen from, or those of the vocabulary beside your own; without the class name."""
 
 
 def choose(task: Task, options: Options) -> SeedPrompts:
@@ -74,16 +76,21 @@ def choose(task: Task, options: Options) -> SeedPrompts:
         raise NotApplicable(
             f"rlpo.grid={options.grid} cuts images into patches, but these samples are texts", "leave rlpo.grid at 1"
         )
+    beside = without_class_name(
+        task.vocabulary or (EVERYDAY if task.samples.modality == "image" else ()), task.target_name
+    )
     if options.prompts and not options.ranks:
-        return SeedPrompts(options.prompts)
+        return SeedPrompts(options.prompts, beside=beside)
     from_answers = not options.prompts and _uses_answers(task, options)
     notes: tuple[str, ...] = ()
     if from_answers:
         phrases, notes = phrases_from_answers(task, options)
+        beside = phrases
     elif options.prompts:
         phrases = options.prompts
     else:
         phrases, notes = _vocabulary(task, options)
+        beside = phrases
     embed = embedding(task)
     texts = normalize(embed(Samples("text", phrases, phrases)), dim=1)
     if from_answers:  # of two answers that count as one, the more frequent one stays
@@ -94,7 +101,7 @@ def choose(task: Task, options: Options) -> SeedPrompts:
     if not options.prompts:
         kept = distinct(texts[order], options.dedup)[: options.actions]
         order = [order[i] for i in kept]
-    return SeedPrompts(tuple(phrases[i] for i in order), tuple(float(scores[i]) for i in order), notes)
+    return SeedPrompts(tuple(phrases[i] for i in order), tuple(float(scores[i]) for i in order), notes, beside)
 
 
 def _uses_answers(task: Task, options: Options) -> bool:
@@ -137,7 +144,7 @@ def phrases_from_answers(task: Task, options: Options) -> tuple[tuple[str, ...],
     questions = tuple(dict.fromkeys((*QUESTIONS, *options.questions)))
 
     def on_image(done: int) -> None:
-        task.progress(0, options.steps + 2, f"asked about {done} of {len(images)} images")
+        task.progress(0, options.search_steps + 2, f"asked about {done} of {len(images)} images")
 
     counts = ask(model, images, questions, options.vqa_grid, on_image)
     answers = {text: n for text, n in counts.items() if names_something(text)}
@@ -332,7 +339,7 @@ def only_answered(found: SeedPrompts, generator: Generator, seeds: Sequence[int]
     unanswered = [p for i, p in enumerate(phrases) if i not in kept]
     notes = (f"{listed(unanswered)} left out: the generator gives no words for them",) if unanswered else ()
     prior = found.prior and tuple(found.prior[i] for i in kept)
-    return SeedPrompts(tuple(phrases[i] for i in kept), prior, (*found.notes, *notes))
+    return SeedPrompts(tuple(phrases[i] for i in kept), prior, (*found.notes, *notes), found.beside)
 
 
 def listed(phrases: Sequence[str]) -> str:

@@ -26,13 +26,14 @@ def follow(task: Task, search: Search) -> tuple[dict[str, Path], int]:
     drawn if the generator was never updated.
     """
     o = search.options
-    if search.adapter is None:
+    if not search.adapters:
         return {}, 0
     prompt = o.trajectory or search.phrases[search.updates.index(max(search.updates))]
     seeds = noise(o.trajectory_samples, search.seed, FOLLOW)
     search.keep_snapshot()  # the final state, whatever the step
     columns, record = [], list[dict[str, Any]]()
-    for t, adapter in sorted(search.snapshots.items()):
+    for t in sorted(search.snapshots):
+        adapter = search.adapter_of(prompt, t)
         drawn = search.generator.generate([prompt] * len(seeds), seeds, adapter)
         logits = task.classifier.logits(drawn)
         top = [task.classifier.classes[i] for i in logits.argmax(1).tolist()]
