@@ -4,7 +4,8 @@ Phrases are the 43 of the vocabulary. A phrase is *used* if the classifier uses 
 part if it uses some of them, otherwise it names nothing used. The table gives, as means over classes, the area under
 the ROC curve of used phrases against all others and the precision of the first three, for three rankings; then the
 share of each kind that is marked. Level: the share of p <= .05 on each side, and of families with a mark, when the
-presence of the phrases is permuted against the samples, so that no phrase can matter.
+presence of the phrases is permuted against the samples, so that no phrase can matter (20 times for each class, or as a
+second argument says).
 """
 
 from __future__ import annotations
@@ -28,10 +29,9 @@ from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
 CLASSES = ("tiger", "cow", "zebra", "leopard", "horse", "panther", "swan", "clownfish")
-PERMUTATIONS = 20
 
 
-def main(classifier: str) -> None:
+def main(classifier: str, permutations: int) -> None:
     """Print the tables."""
     bench = Workbench(load_registry(), Store(Path("runs/level")))
     rows, marked, level = [], {"used": [], "in part": [], "nothing used": []}, []  # type: ignore[var-annotated]
@@ -58,7 +58,7 @@ def main(classifier: str) -> None:
         marks = np.array([e.mark for e in made])
         for kind, of in (("used", good), ("in part", part), ("nothing used", ~good & ~part)):
             marked[kind] += marks[of].tolist()
-        for i in range(PERMUTATIONS):
+        for i in range(permutations):
             order = torch.from_numpy(np.random.default_rng([3, i]).permutation(len(read)))
             again = scores_in_context(scorer, phrases, pool, read[order], 0.05, 0).evidence.estimates
             sides = [[e.p <= 0.05 for e in again], [e.p_against <= 0.05 for e in again], [e.mark != 0 for e in again]]
@@ -68,7 +68,7 @@ def main(classifier: str) -> None:
             " ".join(f"{name}: {a:.2f} {p:.2f};" for name, (a, p) in zip(rankings, rows[-1], strict=True)),
             flush=True,
         )
-    print(f"\nCommand: `python benchmarks/context_cavs.py {classifier}`\n")
+    print(f"\nCommand: `python benchmarks/context_cavs.py {classifier} {permutations}`\n")
     print("| ranking | AUC | P@3 |\n|---|---|---|")
     for name, (auc, first) in zip(rankings, np.mean(rows, axis=0), strict=True):
         print(f"| {name} | {auc:.2f} | {first:.2f} |")
@@ -90,4 +90,4 @@ def _first_three(values: NDArray[np.float64], good: NDArray[np.bool_]) -> float:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(sys.argv[1] if len(sys.argv) > 1 else "minizoo/clean")
+    main(sys.argv[1] if len(sys.argv) > 1 else "minizoo/clean", int(sys.argv[2]) if len(sys.argv) > 2 else 20)

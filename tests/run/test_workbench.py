@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from xcore.api import load_registry
+from xcore.contract import Concept, Explanation
+from xcore.pretrained.adapters import adapter, save_adapter
 from xcore.run.plan import Suite, make_plan
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
@@ -47,3 +49,34 @@ def test_the_explained_samples_are_drawn_once_and_nobody_can_change_them(tmp_pat
     assert [given[1] for given in asked] == ["explain"]
     bench.heldout(cell)
     assert [given[1] for given in asked] == ["explain", "heldout"]
+
+
+def test_counterparts_of_tuned_concepts_are_drawn_by_the_adapter_of_the_explanation(tmp_path: Path) -> None:
+    plugins = Path(__file__).parents[1] / "plugins"
+    registry = load_registry([str(plugins / name) for name in ("toy_plugin.py", "growing_plugin.py")])
+    suite = Suite(data="toy", classifiers=["toy-net"], classes=["red"], methods=["sampling"], generator="painter")
+    (cell,) = make_plan(suite, registry).cells
+    bench = Workbench(registry, Store(tmp_path))
+    asked: list[str] = []
+    painter = bench.component("generator", cell.generator)
+    draw = painter.generate
+
+    def recorded(prompts: Any, seeds: Any, by: Any = None) -> Any:
+        asked.append(by.digest if by else "")
+        return draw(prompts, seeds)
+
+    painter.generate = recorded
+    made = adapter({"w": torch.ones(1)}, {})
+    save_adapter(made, tmp_path / "adapter.safetensors")
+    concept = Concept("red", 1.0, render=f"generated:painter+{made.digest}")
+    files = {"adapter.safetensors": tmp_path / "adapter.safetensors"}
+    random_set = bench.run(cell, Explanation("m", "red", "any", (concept,), files=files)).heldout_random_set
+    for render in ("generated:painter", concept.render):
+        first = random_set(3, 0, render, "null")
+        assert len(first) == 3
+        assert len(set(first.meta["prompt"])) == 1
+    assert asked == ["", made.digest]
+    again = Workbench(registry, Store(tmp_path)).run(cell, Explanation("m", "red", "any", (concept,), files=files))
+    kept = again.heldout_random_set(3, 0, concept.render, "null")
+    assert asked == ["", made.digest], "drawn once, and kept with the run"
+    assert kept.meta["prompt"] == first.meta["prompt"]
