@@ -133,7 +133,7 @@ def _prompt_alone(found: Evidence) -> Evidence:
         [e.phrase for e in found.estimates],
         [x["prompt_effect"] for x in d],
         [x["prompt_effect"] / x["prompt_t"] if x["prompt_t"] else float("nan") for x in d],
-        degrees=found.n - 2,
+        degrees=found.n - len(d) - 1,
         ranges=[1.0] * len(d),
         gap=found.gap,
         alpha=0.05,
@@ -195,7 +195,7 @@ def _tests(task: Task, phrases: Sequence[str], args: argparse.Namespace) -> dict
         def orders(c: int) -> torch.Tensor:
             return y[torch.from_numpy(rng.permuted(np.tile(np.arange(n), (c, 1)), axis=1))].T
 
-        return drawn.by_chance(partial(drawn.welch, asked), y, orders, 1999)[2:]
+        return drawn.by_chance(drawn.jointly(asked, intercept=True), y, orders, 1999)[2:]
 
     if "observed" in kinds:
         pool = pool_of(task, **_pool_sizes(args))
@@ -213,6 +213,7 @@ def cells(data: str, classifier: str, seed: int) -> dict[str, Cell]:
     """Class -> a cell of the suite whose method has the generator."""
     suite = load_suite(str(SUITES / SUITE[data])).model_copy(
         update={"methods": ["rlpo"], "arms": [], "controls": [], "seeds": [seed], "classifiers": [classifier]}
+        | {"leave_out": {}}  # which classes are reported is for the caller to say
     )
     return {cell.cls: cell for cell in make_plan(suite, load_registry()).cells}
 
@@ -265,7 +266,7 @@ def _phrases(bench: Workbench, cell: Cell, task: Task, args: argparse.Namespace)
     if task.samples.modality == "image":
         return tuple(bench.dataset(cell.data).concepts)
     truth = _truth(bench, cell, cell.classifier.text)
-    found = without_class_name(task.vocabulary, task.target_name)
+    found = without_class_name(bench.dataset(cell.data).vocabulary, task.target_name)
     own, others = [p for p in found if p in truth.phrases], [p for p in found if p not in truth.phrases]
     return (*own, *(others[i * len(others) // STRANGE] for i in range(STRANGE)))
 

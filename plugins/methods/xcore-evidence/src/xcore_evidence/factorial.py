@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xcore.contract import MissingError, NotApplicable, Samples, Task, UsageError
+from xcore.contract import MissingError, NotApplicable, Samples, Task
 from xcore.inputs.words import WORD, lemma, words
 from xcore_evidence import kept, ridge
 from xcore_evidence.estimates import Evidence, estimates
@@ -37,8 +37,8 @@ PENALTY = 1.0
 """As in `xcore_evidence.observed`."""
 BLOCK = 100
 """Drawings that are kept together: 400 are the first 400 of 1,500."""
-LEAST = 2
-"""Drawings with and without a phrase, below which its effect cannot be estimated."""
+TIED = 0.02
+"""Strength of the ridge on what was in the prompt, or on which words are in a text."""
 SHOWN = 0.05
 """Level of the test, for each phrase, of whether the drawings of prompts with it show it more than others."""
 
@@ -46,7 +46,7 @@ SAYS_SHOWN = "association of the margin with what drawings show, whose prompts w
 SAYS_PROMPT = "effect of the prompt on the margin, of prompts that were assigned at random"
 SAYS_TEXT = "effect on the margin of a word that a coin puts into a text or takes out of it"
 UNIT_SHOWN = "logits of the margin for one standard deviation of a phrase's presence in the drawings"
-UNIT_PROMPT = "logits of the margin, of scenes with the phrase in their prompt less those without it"
+UNIT_PROMPT = "logits of the margin, of scenes with the phrase in their prompt, above the mean over all phrases"
 UNIT_TEXT = "logits of the margin, of texts with the phrase less the same texts without it"
 
 
@@ -64,13 +64,13 @@ def factorial(
     """The evidence of scenes that are drawn from random combinations of phrases, or of texts that are changed so.
 
     Of pictures the margin is regressed on what the drawings show, read by the model of the role image-text, as
-    `xcore_evidence.observed` does with pictures of the data. The difference between scenes with and without a phrase
-    in their prompt is estimated, too, and is in the details of each estimate. Without a model of the role image-text
-    it is the estimate.
+    `xcore_evidence.observed` does with pictures of the data. The effect of having a phrase in the prompt, whether it
+    is seen or not, is estimated jointly, too, and is in the details of each estimate. Without a model of the role
+    image-text it is the estimate.
 
     Of texts, each is written in two versions. A coin decides in which of them a phrase that occurs in it is kept, all
     its inflections; in the other they are taken out. Into each version `at_once` phrases that do not occur are put at
-    random places. The difference between the versions is compared between phrases that are in the one or the other.
+    random places. The difference of their margins is regressed on which phrases are in the one or in the other.
 
     p-values of effects of the prompt, and of words, come from random assignments of the same prompts to the drawings,
     or of the versions to the coins. They are exact where no phrase at all has an effect. Holm's correction follows; the
@@ -81,11 +81,11 @@ def factorial(
     task
         Its classifier need only give logits.
     phrases
-        k candidate phrases, more than `at_once`.
+        k candidate phrases, at least two.
     drawings
         Number of scenes or texts; None = `DRAWINGS` or `TEXTS`.
     at_once
-        Phrases in a prompt, or put into each version of a text.
+        Phrases in a prompt, or put into each version of a text, at least 1; at most half of the phrases are.
     permutations
         Random assignments behind a p-value.
     penalty
@@ -100,15 +100,10 @@ def factorial(
     MissingError
         Pictures are explained, and the task has no generator.
     NotApplicable
-        There are too few drawings for so many phrases, or the margin is the same for all of them.
-    UsageError
-        There are no more phrases than are put into a prompt.
+        There are fewer than two phrases, too few drawings for so many, or the margin is the same for all drawings.
     """
-    if not 0 < at_once < len(phrases):
-        raise UsageError(
-            f"random combinations of {at_once} of {len(phrases)} phrases cannot be compared with one another",
-            "give more phrases than are put into a prompt at once",
-        )
+    if len(phrases) < 2:
+        raise NotApplicable("random combinations of phrases cannot be told apart with fewer than two phrases")
     if task.samples.modality == "text":
         return _of_texts(task, phrases, drawings or TEXTS, at_once, permutations, alpha, minimum)
     return _of_scenes(task, phrases, drawings or DRAWINGS, at_once, permutations, penalty, alpha, minimum)
@@ -124,18 +119,24 @@ def _of_scenes(
     alpha: float,
     minimum: float,
 ) -> Evidence:
+    _enough(drawings, len(phrases), "drawings")
     drawn, asked = scenes(task, phrases, drawings, at_once)
     y = margin(logits_of(task.classifier, drawn), task.target)
     gap, k = gap_of(task), len(phrases)
     rng = np.random.default_rng([task.seed, 89])
     effects, errors, p, p_against = by_chance(
-        lambda c: welch(asked, c),
+        jointly(asked, intercept=True),
         y,
         lambda c: y[torch.from_numpy(rng.permuted(np.tile(np.arange(drawings), (c, 1)), axis=1))].T,
         permutations,
         minimum * abs(gap),
     )
-    prompt = {"effect": effects, "t": _t(effects, errors), "p": torch.tensor(p), "p_against": torch.tensor(p_against)}
+    prompt = {
+        "effect": effects,
+        "t": _t(effects, errors),
+        "p": torch.tensor(p, dtype=y.dtype),
+        "p_against": torch.tensor(p_against, dtype=y.dtype),
+    }
     if "image-text" not in task.roles:
         return Evidence(
             kind="factorial",
@@ -145,7 +146,7 @@ def _of_scenes(
                 phrases,
                 effects.tolist(),
                 errors.tolist(),
-                degrees=drawings - 2,
+                degrees=drawings - k - 1,
                 ranges=[1.0] * k,
                 gap=gap,
                 alpha=alpha,
@@ -157,11 +158,6 @@ def _of_scenes(
             gap=gap,
             notes=("what the drawings show was not read: no model of the role image-text is named",),
         )
-    if drawings - k - 1 < 10:
-        raise NotApplicable(
-            f"{drawings} drawings are too few for {k} phrases: at least {k + 11} are needed",
-            "draw more, or name fewer phrases",
-        )
     read = presence(task, drawn, phrases)
     found = ridge.fit(read, y, penalty=penalty, seed=task.seed)
     t = _t(found.coefficients, found.errors)
@@ -171,8 +167,8 @@ def _of_scenes(
         **{f"prompt_{name}": values for name, values in prompt.items()},
         "shown_effect": found.coefficients,
         "shown_t": t,
-        "shown_p": torch.tensor(up),
-        "shown_p_against": torch.tensor(down),
+        "shown_p": torch.tensor(up, dtype=t.dtype),
+        "shown_p_against": torch.tensor(down, dtype=t.dtype),
         "drawn_as_asked": together,
         "spread": read.std(0, correction=0),
         "inflation": ridge.inflation(read),
@@ -199,17 +195,17 @@ def _of_scenes(
         penalty=found.penalty,
         alike=same,
         notes=(
-            *_check(phrases, asked, read, together),
+            *_check(phrases, together, drawings),
             *reading_notes(phrases, read, same, found.explained, "image"),
         ),
     )
 
 
-def _check(phrases: Sequence[str], asked: Tensor, read: Tensor, together: Tensor) -> list[str]:
+def _check(phrases: Sequence[str], together: Tensor, n: int) -> list[str]:
     """Whether the drawings show what their prompts asked for."""
     notes = [f"what a prompt asks for and what its drawing shows correlate by {float(together.mean()):.2f} on average"]
-    shown = torch.stack([torch.cat(welch(asked[:, [i]], read[:, [i]])).flatten() for i in range(len(phrases))])
-    p, _ = one_sided(_t(shown[:, 0], shown[:, 1]).tolist(), len(read) - 2)
+    t = together * ((n - 2) / (1 - together.square()).clamp_min(1e-12)).sqrt()
+    p, _ = one_sided(t.tolist(), n - 2)
     unseen = [phrase for phrase, own in zip(phrases, p, strict=True) if own > SHOWN]
     if unseen:
         more = ", ..." if len(unseen) > 5 else ""
@@ -220,44 +216,35 @@ def _check(phrases: Sequence[str], asked: Tensor, read: Tensor, together: Tensor
     return notes
 
 
-def welch(asked: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Difference of means between rows with and without each phrase, and its standard error: two tensors (k, c).
+def jointly(columns: Tensor, intercept: bool) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """The regression on these columns: (n, c) responses -> effects and HC3 standard errors of the k columns, (k, c).
 
-    The variances may differ (Welch 1938). An error is nan with fewer than two rows on either side.
-
-    Parameters
-    ----------
-    asked
-        (n, k) 0 or 1.
-    y
-        (n, c) responses, all of which are compared.
-    """
-    y = y - y.mean(0)
-    means, variances = [], []
-    for count, sums, squares in (
-        (asked.sum(0)[:, None], asked.T @ y, asked.T @ y.square()),
-        ((1 - asked).sum(0)[:, None], (1 - asked).T @ y, (1 - asked).T @ y.square()),
-    ):
-        means.append(sums / count)
-        spread = (squares - sums.square() / count).clamp_min(0) / (count - 1)
-        variances.append(torch.where(count >= LEAST, spread / count, torch.full_like(spread, torch.nan)))
-    return means[0] - means[1], (variances[0] + variances[1]).sqrt()
-
-
-def flipped(signs: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of signed differences of each phrase, and its standard error: two tensors (k, c).
+    A weak ridge (`TIED`) shares what cannot be told apart, as all indicators together and the intercept, among the
+    columns: an effect is above the mean over all phrases. A column of zeros has effect and error 0.
 
     Parameters
     ----------
-    signs
-        (n, k) 1 = the phrase is in the first version alone, -1 = in the second alone, 0 = in both or in neither.
-    d
-        (n, c) first version less second.
+    columns
+        (n, k), such as indicators.
+    intercept
+        Whether the responses have a mean of their own.
     """
-    count = signs.abs().sum(0)[:, None]
-    effect = (signs.T @ d) / count
-    spread = ((signs.abs().T @ d.square()) / count - effect.square()).clamp_min(0)
-    return effect, torch.where(count >= LEAST, spread / (count - 1), torch.full_like(spread, torch.nan)).sqrt()
+    n, k = columns.shape
+    centred = columns - columns.mean(0) if intercept else columns
+    scale = centred.square().mean(0).sqrt()
+    scale = torch.where(scale > 0, scale, torch.full_like(scale, torch.inf))
+    z = centred / scale
+    solve = torch.linalg.solve(z.T @ z + TIED * n * torch.eye(k, dtype=z.dtype), z.T)
+    leverage = (z * solve.T).sum(1) + (1 / n if intercept else 0)
+
+    def statistic(y: Tensor) -> tuple[Tensor, Tensor]:
+        y = y - y.mean(0) if intercept else y
+        effects = solve @ y
+        residual = (y - z @ effects) / (1 - leverage)[:, None]
+        errors = (solve.square() @ residual.square()).sqrt()
+        return effects / scale[:, None], errors / scale[:, None]
+
+    return statistic
 
 
 def by_chance(
@@ -286,7 +273,7 @@ def by_chance(
     known = errors.isfinite() & (errors > 1e-12 * max(1.0, float(y.abs().max())))
     errors = torch.where(known, errors, torch.full_like(errors, torch.nan))
     raises, lowers = (effects - least) / errors, (effects + least) / errors
-    above, below = torch.zeros(len(effects)), torch.zeros(len(effects))
+    above, below = (torch.zeros(len(effects), dtype=y.dtype) for _ in range(2))
     for start in range(0, permutations, CHUNK):
         t = torch.nan_to_num(_t(*statistic(reassigned(min(CHUNK, permutations - start)))))
         # equal ones count, and the same sums in another order are equal only nearly
@@ -300,10 +287,10 @@ def by_chance(
 def dealt(k: int, n: int, at_once: int, seed: int) -> list[tuple[int, ...]]:
     """n hands of different cards out of k, dealt from shuffled decks: the first of them are the same for every n.
 
-    Each card is dealt as often as any other, but for one time. A card that a hand holds already when a deck runs out
-    goes to the end of the new deck.
+    A hand holds at most half of the cards. Each card is dealt as often as any other, but for one time. A card that a
+    hand holds already when a deck runs out goes to the end of the new deck.
     """
-    rng = np.random.default_rng([seed, 83])
+    rng, at_once = np.random.default_rng([seed, 83]), max(1, min(at_once, k // 2))
     deck, hands = list[int](), list[tuple[int, ...]]()
     for _ in range(n):
         hand = deck[:at_once]
@@ -349,6 +336,7 @@ def _of_texts(
     minimum: float,
 ) -> Evidence:
     pool = pool_of(task, max(texts // 2, len(task.data.classes)), 0)
+    _enough(texts // 2, len(phrases), "pairs of texts")
     first, second, signs = versions(pool.samples.texts, phrases, texts // 2, at_once, task.seed)
     samples = Samples("text", (*first, *second), tuple(f"worded/{task.seed}/{i}" for i in range(2 * len(first))))
     margins = margin(logits_of(task.classifier, samples), task.target)
@@ -356,7 +344,7 @@ def _of_texts(
     gap, k = gap_of(task), len(phrases)
     rng = np.random.default_rng([task.seed, 97])
     effects, errors, p, p_against = by_chance(
-        lambda c: flipped(signs, c),
+        jointly(signs, intercept=False),
         d,
         lambda c: d[:, None] * torch.from_numpy(rng.choice([-1.0, 1.0], (len(d), c))),
         permutations,
@@ -374,7 +362,7 @@ def _of_texts(
             phrases,
             torch.nan_to_num(effects).tolist(),
             errors.tolist(),
-            degrees=len(d) - 1,
+            degrees=len(d) - k - 1,
             ranges=[1.0] * k,
             gap=gap,
             alpha=alpha,
@@ -404,7 +392,7 @@ def versions(
         if unit:
             units.setdefault(unit, i)
     names = list(units)
-    hands = dealt(len(names), 2 * pairs, min(at_once, len(names)), seed)
+    hands = dealt(len(names), 2 * pairs, at_once, seed)
     made: tuple[list[str], list[str]] = ([], [])
     signs = torch.zeros(pairs, len(names), dtype=torch.float64)
     for row in range(pairs):
@@ -456,6 +444,14 @@ def _spans(text: str, unit: tuple[str, ...]) -> list[tuple[int, int]]:
 def _lemmas(text: str) -> tuple[tuple[int, int, str], ...]:
     """Start, end and lemma of each word of a text."""
     return tuple((m.start(), m.end(), lemma(words(m.group())[0])) for m in WORD.finditer(text))
+
+
+def _enough(n: int, k: int, what: str) -> None:
+    if n - k - 1 < 10:
+        raise NotApplicable(
+            f"{n} {what} are too few for {k} phrases: at least {k + 11} are needed",
+            "ask for more, or name fewer phrases",
+        )
 
 
 def _t(effects: Tensor, errors: Tensor) -> Tensor:

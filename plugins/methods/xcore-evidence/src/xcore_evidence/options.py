@@ -5,13 +5,26 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, field_validator
+from pydantic.config import JsonDict
 
 from xcore.contract import Options
+
+# The groups of options, under which `xcore show surrogate` lists them.
+OBSERVED: JsonDict = {"group": "Observed evidence"}
+FACTORIAL: JsonDict = {"group": "Factorial evidence"}
+EDITED: JsonDict = {"group": "Edited evidence"}
 
 
 class SurrogateOptions(Options):
     """Which phrases explain the class, in which samples, and how they are tested."""
 
+    evidence: Literal["observed", "factorial", "edited"] = Field(
+        "observed",
+        description="observed = samples of the data set, in which phrases are present to different degrees; "
+        "factorial = scenes that a generator draws from random combinations of phrases, or texts with words put in and "
+        "taken out by a coin; edited = pictures of the class that a generator changes towards and away from each "
+        "phrase",
+    )
     phrases: tuple[str, ...] = Field(
         (), description="your own candidate phrases; empty: those of the vocabulary without the class name"
     )
@@ -21,10 +34,16 @@ class SurrogateOptions(Options):
         "everyday visual attributes for pictures if it has none",
     )
     pool: int = Field(
-        2000, ge=20, description="number of samples, in equal parts of all classes, that the data set is asked for"
+        2000,
+        ge=20,
+        description="number of samples, in equal parts of all classes, that the data set is asked for",
+        json_schema_extra=OBSERVED,
     )
     samples: int = Field(
-        500, ge=20, description="of pictures, how many of the pool are used: those that differ most from one another"
+        500,
+        ge=20,
+        description="of pictures, how many of the pool are used: those that differ most from one another",
+        json_schema_extra=OBSERVED,
     )
     penalty: float | Literal["cv"] = Field(
         1.0, description="strength of the ridge for each sample, above 0; cv: the one that predicts best"
@@ -32,6 +51,30 @@ class SurrogateOptions(Options):
     alpha: float = Field(0.05, gt=0, lt=1, description="family-wise error rate of the marks on each side")
     minimum: float = Field(
         0.0, ge=0, lt=1, description="least effect that a mark must exceed, as a share of the gap of the class"
+    )
+    drawings: int | None = Field(
+        None,
+        ge=20,
+        description="number of scenes that are drawn, or of texts that are written; none: 400 scenes, 4000 texts",
+        json_schema_extra=FACTORIAL,
+    )
+    at_once: int = Field(
+        3,
+        ge=1,
+        description="number of phrases in a prompt, or put into each version of a text; at most half of them are",
+        json_schema_extra=FACTORIAL,
+    )
+    permutations: int = Field(
+        9999,
+        ge=99,
+        description="random assignments of the prompts to the drawings that the p-values of prompts come from",
+        json_schema_extra=FACTORIAL,
+    )
+    images: int = Field(
+        12, ge=3, description="number of pictures of the class that are edited", json_schema_extra=EDITED
+    )
+    strength: float = Field(
+        0.6, gt=0, le=1, description="how much the edits change, above 0 and at most 1", json_schema_extra=EDITED
     )
     shown: int = Field(10, ge=2, description="number of samples that show a phrase, those in which it is most present")
 

@@ -18,10 +18,19 @@ def register_explainers(register: Register) -> None:
         "xcore_evidence.surrogate:Surrogate",
         summary="a linear model of named phrases stands for the classifier; needs logits only, gives intervals",
         options="xcore_evidence.options:SurrogateOptions",
-        uses=("image-text",),
+        uses="xcore_evidence.plugin:uses",
         fingerprint="xcore_evidence.plugin:vocabulary_fingerprint",
         modalities=("image", "text"),
     )
+
+
+def uses(options: SurrogateOptions) -> tuple[str, ...]:
+    """The helpers that the kind of evidence needs; "generator?" where texts do without one."""
+    return {
+        "observed": ("image-text",),
+        "factorial": ("image-text?", "generator?"),
+        "edited": ("image-text?", "generator"),
+    }[options.evidence]
 
 
 def vocabulary_fingerprint(options: SurrogateOptions, argument: str | None = None) -> str:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from xcore.contract import Concept, Cost, Explanation, Presence, Samples, Task
+from xcore.contract import Concept, Cost, Explanation, NotApplicable, Presence, Samples, Task
 from xcore_evidence import chart
+from xcore_evidence.edited import edited, edits_of
 from xcore_evidence.estimates import Evidence
+from xcore_evidence.factorial import UNIT_TEXT, factorial, scenes
 from xcore_evidence.observed import observed
 from xcore_evidence.options import SurrogateOptions
 from xcore_evidence.phrases import candidates
-from xcore_evidence.readings import Pool, pool_of, presence
+from xcore_evidence.readings import occurrences, pool_of, presence
 from xcore_evidence.ridge import standardised
 
-IMPORTANCE_IS = "effect on the margin of the class, in logits, given the other phrases"
+IMPORTANCE_IS = {
+    "observed": "effect on the margin of the class, in logits, given the other phrases",
+    "factorial": "effect on the margin of the class in drawn scenes or changed texts, in logits",
+    "edited": "effect of the edit on the margin of the class, in logits, above the mean over all phrases",
+}
+OFTEN = 5
+"""Texts of the pool in which a word of the vocabulary must occur to be asked about."""
 PICTURED = 10
 """Phrases of which pictures are drawn in the file high-low.png: the first five and the last five."""
 BESIDE = 4
@@ -25,15 +36,16 @@ BESIDE = 4
 
 
 class Surrogate:
-    """A linear concept surrogate: the margin of the class regressed on the presence of named phrases.
+    """A linear concept surrogate: how named phrases move the margin of the class, given one another.
 
-    It asks the classifier for logits only, needs no generator, and explains texts as well as pictures. The margin is
-    the logit of the class less the logsumexp of the others. Pictures need a model of the role image-text.
+    The margin is the logit of the class less the logsumexp of the others. The classifier is asked for logits only. The
+    option ``evidence`` says where samples come from in which the phrases vary: from the data, from scenes that are
+    drawn (or texts that are changed) by random combinations of phrases, or from edits of the pictures of the class.
 
     Raises
     ------
     MissingError
-        There are no phrases, or no model of the role image-text.
+        There are no phrases, or a generator or a model of the role image-text is missing.
     NotApplicable
         There are too few samples for so many phrases, no samples of other classes, or the margin is constant.
     """
@@ -45,27 +57,30 @@ class Surrogate:
         """Explain the target class of the task."""
         start, o = time.perf_counter(), self.options
         phrases, notes = candidates(task, o.phrases, o.vocabulary, "surrogate")
-        task.progress(0, 3, "gathering samples of all classes")
-        pool = pool_of(task, o.pool, o.samples)
-        task.progress(1, 3, f"regressing the margin on {len(phrases)} phrases")
-        penalty = None if isinstance(o.penalty, str) else o.penalty
-        evidence = observed(task, phrases, pool=pool, penalty=penalty, alpha=o.alpha, minimum=o.minimum)
-        task.progress(2, 3, "showing the phrases")
-        read = presence(task, pool.samples, phrases)
-        own = presence(task, task.samples, phrases)
-        concepts = [self._concept(evidence, i, pool, read, own) for i in evidence.ranked()]
+        if task.samples.modality == "text" and not o.phrases:
+            phrases, note = _often(phrases, pool_of(task, o.pool, o.samples).samples)
+            notes = (*notes, note)
+        task.progress(0, 2, f"asking {o.evidence} evidence about {len(phrases)} phrases")
+        evidence, found = self._evidence(task, phrases)
+        task.progress(1, 2, "showing the phrases")
+        own = presence(task, task.samples, phrases) if found.read is not None else None
+        concepts = [self._concept(evidence, i, found, own) for i in evidence.ranked()]
         files = {"bars.png": chart.bars(task.workdir / "bars.png", task.target_name, evidence)}
-        if pool.samples.modality == "image":
-            files["high-low.png"] = _pictured(task.workdir / "high-low.png", evidence, pool.samples, read)
-        task.progress(3, 3, "done")
+        if found.read is not None and found.samples.modality == "image":
+            files["high-low.png"] = _pictured(task.workdir / "high-low.png", evidence, found.samples, found.read)
+        task.progress(2, 2, "done")
         return Explanation(
             method="surrogate",
             target=task.target_name,
-            importance_is=IMPORTANCE_IS,
+            importance_is=IMPORTANCE_IS[o.evidence],
             concepts=tuple(concepts),
             files=files,
             notes=(*summary(evidence, o.alpha), *evidence.notes, *notes),
-            cost=Cost(seconds=time.perf_counter() - start, forwards=len(pool.samples)),
+            cost=Cost(
+                seconds=time.perf_counter() - start,
+                forwards=len(found.samples),
+                generated=len(found.samples) * found.made,
+            ),
         )
 
     def apply(self, explanation: Explanation, task: Task) -> Presence:
@@ -75,22 +90,88 @@ class Surrogate:
         what = "whether the phrase occurs" if text else "100 x cosine of picture and phrase"
         return Presence(presence(task, task.samples, names).float(), what)
 
-    def _concept(self, evidence: Evidence, i: int, pool: Pool, read: Tensor, own: Tensor) -> Concept:
+    def _evidence(self, task: Task, phrases: Sequence[str]) -> tuple[Evidence, Found]:
+        """The evidence, and the samples behind it."""
+        o = self.options
+        penalty = None if isinstance(o.penalty, str) else o.penalty
+        pictures, reads = task.samples.modality == "image", "image-text" in task.roles
+        if o.evidence == "edited":
+            given: dict[str, Any] = {"images": o.images, "strength": o.strength, "alpha": o.alpha, "minimum": o.minimum}
+            return edited(task, phrases, **given), _edits(task, phrases, o)
+        if o.evidence == "factorial":
+            evidence = factorial(
+                task,
+                phrases,
+                drawings=o.drawings,
+                at_once=o.at_once,
+                permutations=o.permutations,
+                penalty=penalty,
+                alpha=o.alpha,
+                minimum=o.minimum,
+            )
+            if pictures:
+                drawn, asked = scenes(task, phrases, evidence.n, o.at_once)
+                read = presence(task, drawn, phrases) if reads else None
+                return evidence, Found(drawn, read, asked if read is None else read, made=True)
+            pool = pool_of(task, o.pool, o.samples)
+        else:
+            pool = pool_of(task, o.pool, o.samples)
+            evidence = observed(task, phrases, pool=pool, penalty=penalty, alpha=o.alpha, minimum=o.minimum)
+        read = presence(task, pool.samples, phrases)
+        return evidence, Found(pool.samples, read, read)
+
+    def _concept(self, evidence: Evidence, i: int, found: Found, own: Tensor | None) -> Concept:
         """The concept of a phrase: the samples in which it is most present, and its part in each explained sample."""
         estimate = evidence.estimates[i]
-        high = _highest(read[:, i], self.options.shown)
-        samples = pool.samples.take(high)
-        spread, mean = float(read[:, i].std(correction=0)), float(read[:, i].mean())
-        part = (own[:, i] - mean) / spread * estimate.effect if spread > 0 else torch.zeros(len(own))
+        high = _highest(found.order[:, i], self.options.shown)
+        samples = found.samples.take(high)
+        part = None
+        if own is not None and found.read is not None:
+            column = found.read[:, i]
+            spread = 1.0 if evidence.unit == UNIT_TEXT else float(column.std(correction=0))
+            part = (own[:, i] - float(column.mean())) / (spread or torch.inf) * estimate.effect
         return Concept(
             name=estimate.phrase,
             importance=estimate.effect,
             samples=Samples(samples.modality, samples.data, samples.ids),
             words=(estimate.phrase,),
             source=torch.full((len(high),), -1),
-            local=part.float(),
+            local=None if part is None else part.float(),
             evidence=estimate.as_evidence(),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The samples behind the evidence."""
+
+    samples: Samples
+    read: Tensor | None
+    """(n, k) presence of the phrases, in the unit of the effects; None if the effects are not of the presence."""
+    order: Tensor
+    """(n, k) the samples that show a phrase are those with the greatest numbers."""
+    made: bool = False
+    """Whether a generator made the samples."""
+
+
+def _edits(task: Task, phrases: Sequence[str], o: SurrogateOptions) -> Found:
+    """The pictures edited towards each phrase, which were kept when the evidence was made."""
+    given = task.samples.take(slice(o.images))
+    pictures = edits_of(task, given, phrases, strength=o.strength, away=True).pictures
+    order = torch.block_diag(*[torch.ones(len(given), 1)] * len(phrases))
+    return Found(Samples.concat([pictures[p] for p in phrases]), None, order, made=True)
+
+
+def _often(phrases: Sequence[str], texts: Samples) -> tuple[tuple[str, ...], str]:
+    """The phrases that occur in enough texts, and a note of how many."""
+    counts = occurrences(texts.texts, phrases).sum(0)
+    kept = tuple(p for p, count in zip(phrases, counts.tolist(), strict=True) if count >= OFTEN)
+    if not kept:
+        raise NotApplicable(f"no phrase occurs in {OFTEN} or more of {len(texts)} texts", "name phrases of your own")
+    return (
+        kept,
+        f"{len(kept)} of {len(phrases)} phrases occur in {OFTEN} or more of {len(texts)} texts, and are asked about",
+    )
 
 
 def summary(evidence: Evidence, alpha: float) -> list[str]:
