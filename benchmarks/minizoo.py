@@ -1,7 +1,7 @@
 """What a whole table shows: `python benchmarks/minizoo.py runs/minizoo` prints it as Markdown.
 
-Means are over classes and seeds; intervals are 95 % percentile intervals of 10,000 bootstrap resamples of the classes,
-since the seeds of one class are not independent.
+Means are over classes, of means over seeds, for each classifier; intervals are 95 % intervals of Student's t over the n
+classes, and p-values of differences are of exact sign-flip tests (see `intervals`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from paired import Score, paper_order, shown, top_three
+from intervals import shown
+from paired import Score, by_classifier, paper_order, top_three
 
 from xcore.api import report
 from xcore.report.rows import ResultRow
@@ -21,11 +22,17 @@ def main(run: str) -> None:
     """Print all sections for a run directory."""
     made = report(run)
     rows = [r for r in made.rows if r["status"] == "ok"]
-    labels = list(dict.fromkeys(r["label"] for r in rows))
     print(f"Command: `xcore bench --suite {made.suite}`, then `python benchmarks/minizoo.py {run}`\n")
-    per_concept(rows, labels)
-    whole(rows, labels)
-    paper_order(rows, "rlpo", [label for label in ("eac", "lens", "craft") if label in labels])
+    for classifier, own in by_classifier(rows).items():
+        labels = list(dict.fromkeys(r["label"] for r in own))
+        classes = list(dict.fromkeys(r["class"] for r in own))
+        print(f"# {classifier}: {len(classes)} classes ({', '.join(classes)})\n")
+        per_concept(own, labels)
+        whole(own, labels)
+        paper_order(own, "rlpo", [label for label in ("eac", "lens", "craft") if label in labels])
+    for r in made.rows:
+        if r["status"] != "ok":
+            print(f"- {r['label']} on {r['classifier']}, {r['class']}, seed {r['seed']}: {r['status']}: {r['reason']}")
 
 
 def per_concept(rows: Sequence[ResultRow], labels: Sequence[str]) -> None:
@@ -65,10 +72,13 @@ def whole(rows: Sequence[ResultRow], labels: Sequence[str]) -> None:
                 gain = {k: g for k, s in found.items() if (g := above_chance(s)) is not None}
                 print(f"| {label} | {shown(value)} | {shown(gain)} | {len(value)} |")
         print()
-    print("| seconds of one explanation | mean | most |\n|---|---|---|")
+    print("| seconds of one explanation | mean | most | share of what its explanations have in common |")
+    print("|---|---|---|---|")
     for label in labels:
-        seconds = [r["seconds"] for r in rows if r["label"] == label and r["overall"]]
-        print(f"| {label} | {np.mean(seconds):.1f} | {max(seconds):.1f} |")
+        cells = {(r["class"], r["seed"]): r for r in rows if r["label"] == label}.values()
+        seconds = [r["seconds"] for r in cells]
+        shared = np.mean([r["shared_seconds"] for r in cells])
+        print(f"| {label} | {np.mean(seconds):.1f} | {max(seconds):.1f} | {shared:.1f} |")
     print()
 
 

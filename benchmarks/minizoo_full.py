@@ -1,7 +1,8 @@
 """What the long run shows: `python benchmarks/minizoo_full.py runs/minizoo-full` prints it as Markdown.
 
-Every difference is paired by class and seed; intervals are 95 % percentile intervals of 10,000 bootstrap resamples of
-the classes, since the seeds of one class are not independent.
+Every difference is paired by class and seed. For each classifier, means are over classes, of means over seeds;
+intervals are 95 % intervals of Student's t over the n classes, and p-values are of exact sign-flip tests (see
+`intervals`). Beside each arm stand the updates that it made and the images that it drew.
 """
 
 from __future__ import annotations
@@ -10,25 +11,40 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from paired import paper_order, shown
+from intervals import shown, shown_difference
+from paired import by_classifier, minus, paper_order
 
 from xcore.api import report
 from xcore.contract import Outcome
 from xcore.report.rows import ResultRow
 from xcore.store.run_directory import Store
 
-ARM, OTHERS = "rlpo", ("rlpo-ranking", "rlpo-random", "rlpo-untuned", "rlpo-questions", "craft")
+ARM, OTHERS = "rlpo", (
+    "rlpo-factorial",
+    "rlpo-tcav",
+    "rlpo-ranking",
+    "rlpo-random",
+    "rlpo-untuned",
+    "rlpo-questions",
+    "craft",
+)
 
 
 def main(runs: Sequence[str]) -> None:
     """Print all sections for a run directory, or for several that share the cells of the suite."""
     results = [report(run) for run in runs]
     rows = [r for result in results for r in result.rows if r["status"] == "ok"]
-    labels = list(dict.fromkeys(r["label"] for r in rows))
     print(f"Command: `xcore bench --suite minizoo-full`, then `python benchmarks/minizoo_full.py {' '.join(runs)}`\n")
-    recovery(rows, [label for label in labels if label in (ARM, *OTHERS)])
-    best_so_far([(Store(r.path), o) for r in results for o in r.result.outcomes if o.status == "ok"])
-    paper_order(rows, ARM, ["craft"])
+    outcomes = [(Store(r.path), o) for r in results for o in r.result.outcomes if o.status == "ok"]
+    for classifier, own in by_classifier(rows).items():
+        labels = list(dict.fromkeys(r["label"] for r in own))
+        classes = list(dict.fromkeys(r["class"] for r in own))
+        made = [(store, o) for store, o in outcomes if o.cell.classifier.text == classifier]
+        print(f"# {classifier}: {len(classes)} classes ({', '.join(classes)})\n")
+        recovery(own, [label for label in labels if label in (ARM, *OTHERS)])
+        effort(made)
+        best_so_far(made)
+        paper_order(own, ARM, ["craft"])
 
 
 def recovery(rows: Sequence[ResultRow], labels: Sequence[str]) -> None:
@@ -39,16 +55,32 @@ def recovery(rows: Sequence[ResultRow], labels: Sequence[str]) -> None:
         value, chance = cases(rows, label, "value"), cases(rows, label, "chance")
         gain = {k: value[k] - chance[k] for k in value}
         print(f"| {label} | {shown(value)} | {shown(chance)} | {shown(gain)} | {shown(cases(rows, label, 'auc'))} |")
-    print("\n| difference of precision@3 | paired by class and seed |\n|---|---|")
+    print("\n| difference of precision@3 | paired by class and seed, p by sign flips |\n|---|---|")
     own, read = cases(rows, ARM, "value"), variants(rows, ARM)
     for other in labels:
         theirs = cases(rows, other, "value")
-        if other == ARM or not (both := own.keys() & theirs.keys()):
+        if other == ARM or not own.keys() & theirs.keys():
             continue
         if variants(rows, other) != read:  # phrases cannot be misread, pictures can
             print(f"| {ARM} - {other} | not compared: {'/'.join(read)} against {'/'.join(variants(rows, other))} |")
         else:
-            print(f"| {ARM} - {other} | {shown({k: own[k] - theirs[k] for k in both})} |")
+            print(f"| {ARM} - {other} | {shown_difference(minus(own, theirs))} |")
+    print()
+
+
+def effort(outcomes: Sequence[tuple[Store, Outcome]]) -> None:
+    """Updates and drawn images of each arm: arms that differ in these are not compared by their policy alone."""
+    print("## Updates of the generator, and images drawn\n")
+    made: dict[str, list[tuple[int, int]]] = {}
+    for store, outcome in outcomes:
+        record = store.read(outcome.record.rpartition(".")[2])
+        if record and (trace := record["explanation"]["trace"]) and "updated" in trace[0]:
+            updates = sum(bool(step["updated"]) for step in trace)
+            made.setdefault(outcome.cell.label, []).append((updates, record["explanation"]["cost"]["generated"]))
+    print("| arm | updates, mean over explanations | from - to | images drawn, mean |\n|---|---|---|---|")
+    for label, cells in made.items():
+        updates, drawn = zip(*cells, strict=True)
+        print(f"| {label} | {np.mean(updates):.1f} | {min(updates)} - {max(updates)} | {np.mean(drawn):.0f} |")
     print()
 
 
@@ -60,10 +92,8 @@ def best_so_far(outcomes: Sequence[tuple[Store, Outcome]]) -> None:
         record = store.read(outcome.record.rpartition(".")[2])
         trace = record["explanation"]["trace"] if record else []
         if trace and "ts" in trace[0]:
-            options = outcome.cell.method.options
-            drawn = 2 * int(options.get("n", 10))
             best = np.maximum.accumulate([max(step["ts"]) for step in trace]).tolist()
-            images = [drawn * (i + 1) for i in range(len(best))]
+            images = [step["images"] for step in trace]
             curves.setdefault(outcome.cell.label, []).append((images, best))
     if not curves:
         print("no traces\n")

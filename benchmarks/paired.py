@@ -1,17 +1,15 @@
-"""Figures of a run paired by class and seed, with intervals that resample classes."""
+"""Figures of a run paired by class and seed; `intervals` says how sure they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from intervals import Cases, class_means, shown_difference
 
 from xcore.report.rows import ResultRow
-
-Cases = Mapping[tuple[str, int], float]
-"""(class, seed) -> value."""
 
 Score = Mapping[str, Any]
 """One score as `xcore bench --json` prints it."""
@@ -33,11 +31,23 @@ def paper_order(rows: Sequence[ResultRow], ours: str, others: Sequence[str]) -> 
 
 def gap(ours: Cases, theirs: Cases, sign: int) -> str:
     """Mean difference with its interval, and in how many classes its mean has the expected sign."""
-    gaps = {k: ours[k] - theirs[k] for k in sorted(ours.keys() & theirs.keys())}
-    classes = sorted({c for c, _ in gaps})
-    means = [np.mean([v for (c, _), v in gaps.items() if c == name]) for name in classes]
-    held = sum(float(m) * sign > 0 for m in means)
-    return f"{shown(gaps)} | {held} of {len(classes)}" if gaps else "n/a | n/a"
+    gaps = minus(ours, theirs)
+    means = class_means(gaps).values()
+    held = sum(m * sign > 0 for m in means)
+    return f"{shown_difference(gaps)} | {held} of {len(means)}" if gaps else "n/a | n/a"
+
+
+def minus(ours: Cases, theirs: Cases) -> dict[tuple[str, int], float]:
+    """Differences of the classes and seeds that both have."""
+    return {k: ours[k] - theirs[k] for k in sorted(ours.keys() & theirs.keys())}
+
+
+def by_classifier(rows: Iterable[ResultRow]) -> dict[str, list[ResultRow]]:
+    """Classifier -> its rows: classes of several classifiers are no sample of one population."""
+    found: dict[str, list[ResultRow]] = {}
+    for row in rows:
+        found.setdefault(row["classifier"], []).append(row)
+    return found
 
 
 def top_three(
@@ -51,22 +61,3 @@ def top_three(
         if mine and (value := read(score)) is not None:
             values.setdefault((row["class"], row["seed"]), []).append(float(value))
     return {k: float(np.mean(v)) for k, v in values.items()}
-
-
-def shown(values: Cases) -> str:
-    """Mean and interval of a figure over classes and seeds."""
-    if not values:
-        return "n/a"
-    low, high = interval(values)
-    return f"{np.mean(list(values.values())):.2f} [{low:.2f}, {high:.2f}]"
-
-
-def interval(values: Cases, resamples: int = 10_000) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean, resampling classes."""
-    classes = sorted({c for c, _ in values})
-    sums = np.array([sum(v for (c, _), v in values.items() if c == name) for name in classes])
-    counts = np.array([sum(c == name for c, _ in values) for name in classes])
-    drawn = np.random.default_rng(0).integers(len(classes), size=(resamples, len(classes)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)

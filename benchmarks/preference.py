@@ -2,8 +2,8 @@
 
 Prompts whose TS effect at t = 0 is below the median of their class are chosen at t = 0 and picked in turn, once with
 updates and once without. Afterwards both are drawn with the same fresh noise and scored against held-out class images
-with random sets that no step has seen, also under a second classifier that no step has asked. Intervals are 95 %
-percentile intervals of 10,000 bootstrap resamples of the classes.
+with random sets that no step has seen, also under a second classifier that no step has asked. Intervals are over
+classes (see `intervals`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from intervals import sign_flip_p, t_interval
 from xcore_rlpo.algorithm import Search
 from xcore_rlpo.options import Options
 from xcore_rlpo.policy import RoundRobin
@@ -35,6 +36,7 @@ def main() -> None:
     """Run all classes and seeds and print the mean differences."""
     ask = argparse.ArgumentParser(description=__doc__)
     ask.add_argument("--suite", default="minizoo-full")
+    ask.add_argument("--classifier", default="minizoo/clean")
     ask.add_argument("--classes", default="", help="comma-separated; default: the suite's")
     ask.add_argument("--seeds", type=int, default=3)
     ask.add_argument("--first-seed", type=int, default=0)
@@ -46,8 +48,9 @@ def main() -> None:
     flags = ask.parse_args()
 
     suite = load_suite(flags.suite).model_copy(update={"methods": ["rlpo"], "arms": [], "controls": []})
+    suite = suite.model_copy(update={"classifiers": [flags.classifier]})
     if flags.classes:
-        suite = suite.model_copy(update={"classes": flags.classes.split(",")})
+        suite = suite.model_copy(update={"classes": flags.classes.split(","), "leave_out": {}})
     suite = suite.model_copy(update={"seeds": [flags.first_seed + i for i in range(flags.seeds)]})
     registry = load_registry()
     plan = make_plan(suite, registry)
@@ -71,7 +74,7 @@ def main() -> None:
                 )
     for which, found in gains.items():
         if found:
-            print(f"\nmean gain in effect by tuning, {which} classifier: {interval(found)}")
+            print(f"\nmean gain in effect by tuning, {which} classifier: {shown_gain(found)}")
 
 
 def tuned(
@@ -79,7 +82,7 @@ def tuned(
 ) -> list[tuple[str, tuple[float, float], tuple[float, float], float | None]]:
     """(prompt, (effect, TS) without updates, with updates, gain under the second classifier) of the chosen prompts."""
     given = Options(**cell.method.options)
-    options = given.model_copy(update={"adapt": {**given.adapt, **adapt}, "patience": 0})  # take all steps
+    options = given.model_copy(update={"adapt": {**given.adapt, **adapt}, "patience": 0, "updates": None})  # take all steps
     task = bench.task(cell, Path(), lambda step, total, note="": None)
     generator = task.generator
     assert generator is not None, "the suite names a generator"
@@ -105,7 +108,7 @@ def tuned(
     for prompt in [weak[i] for i in order]:
         search = Search(generator, scorer, [prompt], options, steps=steps, seed=cell.seed, render=render)
         search.run(RoundRobin(1))
-        sets = [draw(prompt, 2 * FRESH, None), draw(prompt, 2 * FRESH, search.adapter)]
+        sets = [draw(prompt, 2 * FRESH, None), draw(prompt, 2 * FRESH, search.adapter_of(prompt))]
         off, on = judge.score_many(sets, render)
         gain = None
         if witness is not None:
@@ -115,12 +118,12 @@ def tuned(
     return found
 
 
-def interval(gains: dict[str, list[float]]) -> str:
-    """Mean over classes' means with its bootstrap interval."""
-    means = np.array([np.mean(v) for v in gains.values()])
-    drawn = np.random.default_rng(0).choice(means, size=(10_000, len(means))).mean(1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return f"{means.mean():+.3f} [{low:+.3f}, {high:+.3f}] over {len(means)} classes"
+def shown_gain(gains: dict[str, list[float]]) -> str:
+    """Mean over classes' means with its t interval and p by sign flips; gains are too small for two decimals."""
+    means = [float(np.mean(v)) for v in gains.values()]
+    low, high = t_interval(means)
+    p = sign_flip_p(means)
+    return f"{np.mean(means):+.3f} [{low:+.3f}, {high:+.3f}], n = {len(means)} classes, p = {p:.3f}"
 
 
 if __name__ == "__main__":

@@ -2,18 +2,21 @@
 
 For every class of the minizoo, seed prompts from visual question answering and from the ranked vocabulary are read word
 by word (colours, patterns, shapes, backgrounds, objects). A prompt counts if it names a factor value, and only such as
-the classifier uses by the truth table. Differences are paired by class; intervals resample the classes.
+the classifier uses by the truth table. Differences are paired by class; intervals and tests are over classes (see
+`intervals`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from paired import shown
+from intervals import shown, shown_difference
 from xcore_minizoo.world import BACKGROUNDS, COLOURS, OBJECTS, PATTERNS, SHAPES
 from xcore_rlpo.options import Options
 from xcore_rlpo.seed_prompts import choose
 
+from xcore.contract import Cell
 from xcore.registry import load_registry
 from xcore.run.plan import load_suite, make_plan
 from xcore.run.workbench import Workbench
@@ -37,8 +40,15 @@ def main() -> None:
     registry = load_registry()
     plan = make_plan(suite, registry)
     bench = Workbench(registry, Store(Path("runs/seeds")))
+    for classifier in dict.fromkeys(cell.classifier for cell in plan.cells):
+        print(f"\n# {classifier}\n")
+        show(bench, [cell for cell in plan.cells if cell.classifier == classifier])
+
+
+def show(bench: Workbench, cells: Sequence[Cell]) -> None:
+    """The shares of seed prompts that name what one classifier uses."""
     found: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
-    for cell in plan.cells:
+    for cell in cells:
         task = bench.task(cell, Path(), lambda step, total, note="": None)
         truth = bench.dataset(cell.data).truth(str(cell.classifier))
         assert truth is not None
@@ -56,7 +66,7 @@ def main() -> None:
     for what in ("first 3", "all", "used values that are named"):
         vqa, vocabulary = found["vqa", what], found["vocabulary", what]
         gap = {k: vqa[k] - vocabulary[k] for k in vqa}
-        print(f"| {what} | {shown(vqa)} | {shown(vocabulary)} | {shown(gap)} |")
+        print(f"| {what} | {shown(vqa)} | {shown(vocabulary)} | {shown_difference(gap)} |")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 """What RLPO finds on text: `python benchmarks/text.py` runs the arms on ten draws of reviews and prints it as Markdown.
 
-Draw i explains other reviews than draw j, and all arms of a draw explain the same ones, with the same seed. Differences
-are paired by class and draw; intervals are 95 % percentile intervals of 10,000 bootstrap resamples of the draws within
-each class, for this classifier.
+Draw i explains other reviews than draw j, and all arms of a draw explain the same ones, with the same seed. There are
+only two classes, so the draws are the sample: what is said holds for this classifier and these classes. The two classes
+of a draw are averaged, differences are paired, and intervals and tests are over the n draws (see `intervals`).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from intervals import Cases, shown, shown_difference
 from minizoo_full import cases
+from paired import minus
 from sklearn.metrics import roc_auc_score
 
 from xcore.api import bench
@@ -35,7 +37,7 @@ def main() -> None:
     flags = ask.parse_args()
     rows: list[ResultRow] = []
     for draw in range(flags.draws):
-        only: dict[str, Any] = {"controls": [], "metrics": ["recovery", "AUC"], "seeds": [draw], "data_seed": draw}
+        only: dict[str, Any] = {"controls": [], "metrics": ["recovery", "AUC"], "seeds": [draw]}
         made = bench(suite="text", out=Path(flags.out) / str(draw), reporter=Lines(), **only)
         rows += [row for row in made.rows if row["status"] == "ok"]
     print(f"Command: `python benchmarks/text.py --draws {flags.draws} --out {flags.out}`\n")
@@ -50,13 +52,14 @@ def recovery(rows: Sequence[ResultRow]) -> None:
     for label in (OWN, *OTHERS):
         value, chance = cases(rows, label, "value"), cases(rows, label, "chance")
         gain = {k: value[k] - chance[k] for k in value}
-        print(f"| {label} | {shown(value)} | {shown(chance)} | {shown(gain)} | {shown(cases(rows, label, 'auc'))} |")
+        figures = (value, chance, gain, cases(rows, label, "auc"))
+        print(f"| {label} | {' | '.join(shown(over_draws(figure)) for figure in figures)} |")
     print("\n| difference | precision@5 | AUC |\n|---|---|---|")
     for other in OTHERS:
         gaps = []
         for what in ("value", "auc"):
             own, theirs = cases(rows, OWN, what), cases(rows, other, what)
-            gaps.append(shown({k: own[k] - theirs[k] for k in own.keys() & theirs.keys()}))
+            gaps.append(shown_difference(over_draws(minus(own, theirs))))
         print(f"| {OWN} - {other} | {' | '.join(gaps)} |")
     print()
 
@@ -87,22 +90,9 @@ def contrast(words: int = 60, n: int = 10) -> None:
     print()
 
 
-def shown(values: Mapping[tuple[str, int], float]) -> str:
-    """Mean and interval over draws, resampled within each class."""
-    if not values:
-        return "n/a"
-    low, high = interval(values)
-    return f"{np.mean(list(values.values())):.2f} [{low:.2f}, {high:.2f}]"
-
-
-def interval(values: Mapping[tuple[str, int], float], resamples: int = 10_000) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean."""
-    rng, total = np.random.default_rng(0), np.zeros(resamples)
-    for name in sorted({c for c, _ in values}):
-        own = np.array([v for (c, _), v in sorted(values.items()) if c == name])
-        total += own[rng.integers(len(own), size=(resamples, len(own)))].sum(1)
-    low, high = np.percentile(total / len(values), [2.5, 97.5])
-    return float(low), float(high)
+def over_draws(values: Cases) -> dict[tuple[str, int], float]:
+    """Cases whose "classes" are the draws, so that intervals are over these."""
+    return {(f"draw {draw}", 0 if c == "negative" else 1): v for (c, draw), v in values.items()}
 
 
 if __name__ == "__main__":
