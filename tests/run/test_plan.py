@@ -63,6 +63,15 @@ def test_classes_can_be_left_out_for_one_classifier(registry):
             make_plan(suite(leave_out=wrong), registry)
 
 
+def test_the_whole_table_takes_the_explanations_of_the_long_run():
+    table, long = (make_plan(load_suite(str(ROOT / f"benchmarks/suites/{name}.toml")), load_registry()).cells
+                   for name in ("minizoo", "minizoo-full"))  # fmt: skip
+    for label in ("rlpo", "rlpo-ranking", "craft"):
+        assert [c for c in table if c.label == label] == [c for c in long if c.label == label] != []
+    assert {c.cls for c in table if c.classifier.text == "minizoo/vit"} >= {"tiger", "cow"}
+    assert not {c.cls for c in table if c.classifier.text == "minizoo/clean"} & {"tiger", "cow"}
+
+
 def test_a_class_that_is_asked_for_is_not_left_out(tmp_path):
     file = tmp_path / "some.toml"
     file.write_text('data = "minizoo"\nclasses = ["zebra", "cow"]\n[leave_out]\n"minizoo/clean" = ["cow"]\n')
