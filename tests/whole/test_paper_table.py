@@ -90,20 +90,20 @@ def test_rows_stand_beside_the_published_ones(paper: ModuleType) -> None:
     def score(value: float | None, spread: float = 0.1, **details: Any) -> dict[str, Any]:
         return {"value": value, "spread": spread, "details": details}
 
-    def row(seed: int, cs: float, outside: bool) -> dict[str, Any]:
-        scores = {"CS": score(cs), "ED": score(None), "TS": score(1.0, outside=outside)}
+    def row(seed: int, cs: float, mark: int) -> dict[str, Any]:
+        scores = {"CS": score(cs), "ED": score(None), "TS": score(1.0, mark=mark)}
         about = {"class": "zebra", "label": "rlpo", "rank": 1, "status": "ok", "seed": seed, "reason": ""}
         return {**about, "concept": "stripes", "scores": scores}
 
     failed = {
-        **row(0, 0, False),
+        **row(0, 0, 0),
         "label": "eac",
         "rank": None,
         "status": "failed",
         "reason": "no mask",
         "concept": None,
     }
-    lines = paper.tables(SimpleNamespace(rows=[row(0, 0.5, True), row(1, 0.7, False), failed]), ["zebra"])
+    lines = paper.tables(SimpleNamespace(rows=[row(0, 0.5, 1), row(1, 0.7, -1), failed]), ["zebra"])
     (line,) = (line for line in lines if line.startswith("| rlpo C1"))
     assert line.startswith(
         "| rlpo C1 (stripes) | 1.00 ± 0.10 | 1 of 2 | 0.52 ± 0.04 | 0.60 ± 0.10 | 10.48 ± 0.50 | n/a | 0.04 ± 0.01 |"
