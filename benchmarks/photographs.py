@@ -1,10 +1,11 @@
 """Makes pictures for the suite `imagenet-lite`, outside the repository: animals, painted textures and photographs.
 
-``python benchmarks/photographs.py OUT`` writes three folders:
+``python benchmarks/photographs.py OUT`` writes four folders:
 
 - ``animals/CLASS``: photographs of animals, cut out, on varied backgrounds. They are those of Debian's package
   tuxpaint-stamps-default (``apt-get download tuxpaint-stamps-default``, then ``dpkg-deb -x FILE DIR`` and
   ``--stamps DIR/usr/share/tuxpaint/stamps``). The backgrounds are painted, or parts of scikit-image's photographs.
+- ``masks/CLASS``: where the animal is in each of these pictures, white on black.
 - ``textures/CONCEPT``: painted textures, all by one painter: the same sizes, brush, canvas and light.
 - ``photographs``: those that scikit-image comes with, at their own sizes.
 
@@ -61,7 +62,7 @@ def main() -> None:
         sys.exit(
             f"there are no stamps in {args.stamps}: install Debian's tuxpaint-stamps-default, or name --stamps DIR"
         )
-    write_animals(args.out / "animals", args.stamps, args.animals, args.seed)
+    write_animals(args.out / "animals", args.out / "masks", args.stamps, args.animals, args.seed)
     write_textures(args.out / "textures", args.textures, args.seed)
     write_photographs(args.out / "photographs")
     print(f"{args.out}: {len(ANIMALS)} animals, {len(PAINTERS)} textures, {len(PHOTOGRAPHS)} photographs")
@@ -72,20 +73,23 @@ def main() -> None:
 # -- animals on backgrounds --------------------------------------------------------------------------------------------
 
 
-def write_animals(folder: Path, stamps: Path, n: int, seed: int) -> None:
-    """Write n pictures of each animal, on backgrounds of all kinds in turn."""
+def write_animals(folder: Path, masks: Path, stamps: Path, n: int, seed: int) -> None:
+    """Write n pictures of each animal, on backgrounds of all kinds in turn, and where the animal is."""
     grounds, scenes = [photograph(name) for name in GROUNDS], [photograph(name) for name in SCENES]
     for number, (name, files) in enumerate(ANIMALS.items()):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        for place in (folder, masks):
+            (place / name).mkdir(parents=True, exist_ok=True)
         for i in range(n):
             rng = np.random.default_rng([seed, 1, number, i])
             cut_out = stamps / "animals" / "mammals" / f"{files[i % len(files)]}.png"
-            picture = composed(Image.open(cut_out).convert("RGBA"), i % 4, grounds if i % 4 == 2 else scenes, rng)
+            behind = grounds if i % 4 == 2 else scenes
+            picture, mask = composed(Image.open(cut_out).convert("RGBA"), i % 4, behind, rng)
             picture.save(folder / name / f"{i:03d}.jpg", quality=93)
+            mask.save(masks / name / f"{i:03d}.png")
 
 
-def composed(animal: Image.Image, kind: int, scenes: list[Image.Image], rng: Rng) -> Image.Image:
-    """One animal near the middle of a background of its own size and proportions."""
+def composed(animal: Image.Image, kind: int, scenes: list[Image.Image], rng: Rng) -> tuple[Image.Image, Image.Image]:
+    """One animal near the middle of a background of its own size and proportions, and where the animal is."""
     short = int(rng.integers(230, 400))
     long = int(short * rng.uniform(1, 1.5))
     size = (long, short) if rng.random() < 0.75 else (short, long)
@@ -105,8 +109,10 @@ def composed(animal: Image.Image, kind: int, scenes: list[Image.Image], rng: Rng
     shadow.paste(animal.getchannel("A").point(lambda a: int(a * 0.35)), (at[0], at[1] + round(0.03 * short)))
     behind.paste((20, 20, 20), mask=shadow.filter(ImageFilter.GaussianBlur(0.03 * short)))
     behind.paste(animal, at, animal)
+    mask = Image.new("L", size, 0)
+    mask.paste(animal.getchannel("A"), at)
     picture = ImageEnhance.Brightness(behind).enhance(rng.uniform(0.85, 1.15))
-    return ImageEnhance.Contrast(picture).enhance(rng.uniform(0.9, 1.1))
+    return ImageEnhance.Contrast(picture).enhance(rng.uniform(0.9, 1.1)), mask
 
 
 def background(kind: int, size: tuple[int, int], scenes: list[Image.Image], rng: Rng) -> Image.Image:

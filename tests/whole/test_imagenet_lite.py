@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from xcore import explain, session
 from xcore.contract import Ref
@@ -35,6 +37,17 @@ def test_paintings_are_the_same_for_a_seed_and_differ_between_textures(photograp
     assert first.tobytes() != later.tobytes()
 
 
+def test_a_mask_is_where_the_animal_is(photographs: Any) -> None:
+    animal = Image.new("RGBA", (60, 40), (255, 0, 255, 255))
+    picture, mask = photographs.composed(animal, 1, [], np.random.default_rng(0))
+    assert picture.size == mask.size
+    red, green, blue = (np.asarray(channel, dtype=int) for channel in picture.split())
+    magenta = (red + blue) / 2 - green > 120
+    inside = np.asarray(mask) > 127
+    assert (magenta == inside).mean() > 0.995
+    assert 0.2 < inside.mean() < 0.8
+
+
 def test_stripes_come_first_for_zebra_and_not_for_hare(photographs: Any, tmp_path: Path) -> None:
     """Needs the weights (pip) and Debian's tuxpaint-stamps-default; XCORE_STAMPS names another folder of stamps."""
     try:
@@ -46,7 +59,7 @@ def test_stripes_come_first_for_zebra_and_not_for_hare(photographs: Any, tmp_pat
         pytest.skip(f"no stamps in {stamps}: install Debian's tuxpaint-stamps-default, or set XCORE_STAMPS")
     animals = {name: photographs.ANIMALS[name] for name in ("zebra", "hare")}
     photographs.ANIMALS = animals
-    photographs.write_animals(tmp_path / "animals", stamps, 6, 0)
+    photographs.write_animals(tmp_path / "animals", tmp_path / "masks", stamps, 6, 0)
     photographs.write_textures(tmp_path / "textures", 20, 0)
     classifier: Any = session.make("classifier", Ref("efficientnet-lite0"))
     data: Any = session.make("dataset", Ref(f"folder:{tmp_path / 'animals'}"))
