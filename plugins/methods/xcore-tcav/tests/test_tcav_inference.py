@@ -174,6 +174,11 @@ def test_a_coherent_set_is_a_sample_and_its_nearest_neighbours() -> None:
     assert len(null.effect) == len(sets.pool), "one set for each random sample"
 
 
+def test_samples_of_noise_are_independent() -> None:
+    s = Scorer(Curved(3), 0, draw(15, 3, 1), Clustered(3), negatives=5)  # type: ignore[arg-type]
+    assert np.array_equal(s.null(30, N, "noise:uniform").effect, s.null(30, N, counterparts="mixed").effect)
+
+
 def phrases_of(seed: int, vocabulary: int) -> RandomSet:
     """Sets for a null are of one phrase each, and begin anew behind the last phrase."""
 

@@ -20,6 +20,8 @@ from xcore_tcav.options import Counterparts
 Scale = Literal["gradient", "unit", "raw"]
 _BATCH = 20  # sets that are fitted together
 
+_INDEPENDENT = frozenset({"noise"})  # renderings whose samples have nothing in common, neither a concept's nor others
+
 _GATHERED = 200  # random sets whose samples are the pool of coherent ones; 200 sets of 10 hold all of 240 samples
 
 _SAME = 1e-5  # activations that differ by less than this share of the largest one differ by rounding only
@@ -211,7 +213,8 @@ class Scorer:
           of the activations at this layer: a concept's samples are alike, and so are these. Hardly any sets are more
           alike to this layer, and the distance needs no further model. The unit is the first sample: there are as many
           sets as random samples.
-        - "mixed" sets are n random samples: counterparts of concepts that are no more alike than these.
+        - "mixed" sets are n random samples: counterparts of concepts that are no more alike than these. Images of noise
+          always have such ones: they are independent, and the nearest ones of each are the same few.
 
         Raises
         ------
@@ -318,8 +321,9 @@ class Scorer:
         self, j: int, n: int, render: str, counterparts: Counterparts
     ) -> Iterator[tuple[list[Tensor], list[str]]]:
         """Batches of the activations (n, d) of up to j random sets, each with the phrases that they were drawn of."""
-        drawn = render.partition(":")[0] == "generated"
-        if drawn or counterparts == "mixed":
+        medium = render.partition(":")[0]
+        drawn = medium == "generated"
+        if drawn or medium in _INDEPENDENT or counterparts == "mixed":
             phrases: dict[str, str] = {}
             for i in range(j):
                 samples = self.random_set(n, i, render, "null")
