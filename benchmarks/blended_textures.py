@@ -3,7 +3,8 @@
 ``python benchmarks/blended_textures.py PICTURES`` prints a table for each class; `PICTURES` is what
 benchmarks/photographs.py wrote. For each of twelve painted textures it has the effect by TCAV with default options,
 over several draws of paintings and random sets, and the effect on the margin of blending the texture into photographs
-of the class: on the animal, on what is around it, and everywhere. Both are compared with the other textures.
+of the class (on the animal, on what is around it, and everywhere) and of other animals (on the animal). Both are
+compared with the other textures.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from xcore.inputs.images import read_picture
 
 CLASSES = ("zebra", "beaver")
 SIGN = {1: "+", -1: "-", 0: ""}
+OF_EACH = 3
+"""Photographs of each of the other animals."""
 
 
 def main() -> None:
@@ -35,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compares TCAV with textures that are blended into photographs.")
     parser.add_argument("pictures", type=Path, help="folder that benchmarks/photographs.py wrote")
     parser.add_argument("--classes", default=",".join(CLASSES))
-    parser.add_argument("--draws", type=int, default=5, help="draws of paintings and random sets for TCAV")
+    parser.add_argument("--draws", type=int, default=5, help="draws of paintings and random sets for TCAV; 0: none")
     parser.add_argument("--images", type=int, default=20, help="photographs that textures are blended into")
     parser.add_argument("--share", type=float, default=0.5, help="how much of the texture is seen")
     args = parser.parse_args()
@@ -73,7 +76,8 @@ def blends(classifier: Any, pictures: Path, cls: str, n: int, share: float) -> d
         pixels = read(folder, name)
         return Samples("image", pixels, tuple(f"{folder}/{name}/{i}" for i in range(len(pixels))))
 
-    others = Samples.concat([samples("animals", c).take(range(4)) for c in photographs.ANIMALS if c != cls])
+    names = [c for c in photographs.ANIMALS if c != cls]
+    others = Samples.concat([samples("animals", c).take(range(OF_EACH)) for c in names])
     target = classifier.classes.index(find_class(cls, classifier.classes, classifier.aliases))
     task = Task(
         classifier=classifier,
@@ -87,9 +91,11 @@ def blends(classifier: Any, pictures: Path, cls: str, n: int, share: float) -> d
     materials = {name: samples("textures", name) for name in photographs.PAINTERS}
     animal = read("masks", cls)[:, 0]
     places = {"animal": animal, "around it": 1 - animal, "everywhere": None}
-    return {
+    found = {
         place: blended_evidence(task, materials, share=share, images=n, masks=masks) for place, masks in places.items()
     }
+    coats = torch.cat([read("masks", c)[:OF_EACH, 0] for c in names])
+    return {**found, "other animals": blended_evidence(task, materials, share=share, into=others, masks=coats)}
 
 
 def table(
@@ -102,12 +108,12 @@ def table(
     )
     print(f"| texture | TCAV | outside | {' | '.join(f'blended: {place}' for place in by_blend)} |")
     print("|---" * (3 + len(by_blend)) + "|")
-    means = {name: float(np.mean([effect for effect, _ in rows])) for name, rows in by_tcav.items()}
+    means = {name: float(np.mean([effect for effect, _ in rows] or [0.0])) for name, rows in by_tcav.items()}
     for name in sorted(means, key=lambda n: -means[n]):
         outside = sum(is_outside for _, is_outside in by_tcav[name])
         cells = [f"{e.of(name).effect:+.2f} {SIGN[e.of(name).mark]}".strip() for e in by_blend.values()]
         print(f"| {name} | {means[name]:+.3f} | {outside} of {args.draws} | {' | '.join(cells)} |")
-    for place, evidence in by_blend.items():
+    for place, evidence in by_blend.items() if args.draws else ():
         effects = [evidence.of(name).effect for name in means]
         same = [np.sign(e) == np.sign(m) for e, m in zip(effects, means.values(), strict=True)]
         marked = [s for s, name in zip(same, means, strict=True) if any(o for _, o in by_tcav[name])]

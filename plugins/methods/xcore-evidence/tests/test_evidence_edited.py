@@ -224,4 +224,7 @@ def test_blended_colours_move_the_margin_as_they_should(tmp_path: Path) -> None:
     before = float(Sum(9.0, -3.0, 0.0).logits(pictures(8).take(range(6)))[:, 0].mean())
     changes = [e.details["over_unchanged"] for e in found.estimates]
     assert changes == pytest.approx([0.4 * (w - before) for w in (9, -3, 0)], abs=1e-4)
-    assert found.says.startswith("effect of blending")
+    assert found.says == "effect of blending pictures of the concept into pictures of the class"
+    other = blended_evidence(make_task(tmp_path), materials, share=0.4, into=pictures(5, 9))
+    assert (other.n, other.says) == (5, "effect of blending pictures of the concept into given pictures")
+    assert [e.effect for e in other.estimates] == pytest.approx([0.4 * (w - 2) for w in (9, -3, 0)], abs=1e-4)

@@ -38,6 +38,7 @@ SHOWN = 0.05
 SAYS = "effect of the edit towards the phrase on pictures of the class"
 SAYS_BOTH_WAYS = "effect of the edit towards the phrase, less that of the edit away from it, on pictures of the class"
 SAYS_BLENDED = "effect of blending pictures of the concept into pictures of the class"
+SAYS_BLENDED_INTO = "effect of blending pictures of the concept into given pictures"
 UNIT = "logits of the margin, above the mean over all phrases"
 
 
@@ -237,15 +238,25 @@ def blended_evidence(
     *,
     share: float,
     images: int = IMAGES,
+    into: Samples | None = None,
     masks: Tensor | None = None,
     alpha: float = 0.05,
     minimum: float = 0.0,
 ) -> Evidence:
-    """The evidence of pictures of the class with pictures of each concept blended into them (see `blended`).
+    """The evidence of pictures with pictures of each concept blended into them (see `blended`).
 
     The effects, intervals and tests are those of `edited`. Nothing need check whether the pictures show the concept.
+    But a blend also hides what was there, and a fine pattern hides more of it than a plain colour. In pictures of other
+    classes what is hidden is no part of the explained class.
+
+    Parameters
+    ----------
+    into
+        The pictures that are blended into, such as those of other classes; None = the first `images` of the class.
+    masks
+        One for each picture (see `blended`).
     """
-    given = _given(task, list(materials), images, 0)
+    given = _given(task, list(materials), images, 0) if into is None else into
     where = None if masks is None else masks[: len(given)]
     made = blended(given, materials, share, masks=where, seed=task.seed)
     margins = _margins(task, made, list(materials))
@@ -253,7 +264,7 @@ def blended_evidence(
     return paired(
         list(materials),
         margins,
-        says=SAYS_BLENDED,
+        says=SAYS_BLENDED if into is None else SAYS_BLENDED_INTO,
         details={"over_unchanged": (margins - unchanged[:, None]).mean(0)},
         gap=gap_of(task),
         alpha=alpha,
