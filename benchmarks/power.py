@@ -2,7 +2,7 @@
 
 Concepts are those of `tcav`: pictures that come with the data, named by phrases. One is *used* if the classifier uses
 every factor value that its phrase names, used in part if it uses some of them, and otherwise names nothing used (the
-truth table of the world, found by intervention). Data-set concepts do not depend on the seed, so only seed 0 is read.
+truth table of the world, found by intervention). Each seed draws its own pictures of concepts and classes; all count.
 The rows of the controls say how often pictures that explain nothing are marked. Shares are means over classes, with
 intervals over these: concepts of one class share its pictures and its random sets (see `intervals.shown_share`).
 """
@@ -37,7 +37,7 @@ def show(rows: Sequence[ResultRow]) -> None:
     found: dict[str, dict[str, list[tuple[bool, bool, bool, bool]]]] = {}
     for row in rows:
         score = row["scores"].get("TS", {})
-        if row["seed"] or score.get("value") is None:
+        if score.get("value") is None:
             continue
         details = score["details"]
         kind = row["label"]

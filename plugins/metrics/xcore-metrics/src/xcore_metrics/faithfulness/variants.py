@@ -71,8 +71,8 @@ def _cached(run: Run, o: RemovalOptions, kind: str, fill: str, regions: str) -> 
     classifier = run.task.classifier
     samples = run.task.samples if kind in ON_EXPLAINED else run.heldout
     settings = (kind, fill, regions, o.order, o.residual, o.images, o.region_images, o.texts)
-    settings += (run.cell.data, run.cell.data_seed)
-    asked = repr((id(classifier), run.task.target, run.task.layer, settings, samples.digest))
+    drawn = (run.cell.data, run.cell.data_seed, samples.digest)
+    asked = repr((id(classifier), run.task.target, run.task.layer, settings, drawn))
     key = hashlib.sha256(asked.encode())
     key.update(classifier.logits(samples).numpy().tobytes())  # since weights may change in place
     _add(key, run.explanation)
