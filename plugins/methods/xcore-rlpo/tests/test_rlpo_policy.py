@@ -169,6 +169,48 @@ def test_round_robin_and_random() -> None:
     assert max(picks.values()) < 90
 
 
+def test_greedy_tries_each_once_and_then_keeps_to_the_best() -> None:
+    search, q = Bandit(4).go(3 * ARMS, search="greedy")
+    assert q is None
+    assert actions(search)[:ARMS] == list(range(ARMS))
+    assert set(actions(search)[ARMS:]) == {int(np.argmax(Bandit(4).means))}
+    policy = Greedy(3)
+    nothing = np.zeros(0, np.float32)
+    for action, effect in enumerate((0.1, 0.5, 0.3)):
+        assert policy.choose(nothing).action == action
+        policy.scored(action, effect)
+        policy.store(nothing, action, 0.0, nothing, True)
+    assert policy.choose(nothing).action == 1, "no gain is known yet: the best score decides"
+    policy.scored(1, 0.4)
+    policy.store(nothing, 1, -0.1, nothing, True)
+    assert policy.choose(nothing).action == 2
+
+
+def test_evolution_makes_new_prompts_from_the_best() -> None:
+    seeds, nothing = ["red sand", "blue sky", "grass", "snow"], np.zeros(0, np.float32)
+    policy = Evolve(seeds, ["green", "dark"], stream(0, 0), single=False)
+    known, made = list(seeds), list[str]()
+    for _ in range(60):
+        choice = policy.choose(nothing)
+        if choice.new:
+            assert choice.action == len(known)
+            assert choice.new not in known
+            known.append(choice.new)
+            made.append(choice.new)
+        policy.scored(choice.action, known[choice.action].count("dark") - 0.1 * len(known[choice.action].split()))
+    assert known[:4] == seeds
+    assert len(made) >= 20
+    allowed = {word for prompt in seeds for word in prompt.split()} | {"green", "dark"}
+    assert {word.strip(",") for prompt in made for word in prompt.split()} <= allowed
+    assert any(", " in prompt for prompt in made), "two are joined"
+    assert max(len(prompt.split()) for prompt in made) <= 8
+    early, late = made[: len(made) // 2], made[len(made) // 2 :]
+    assert sum(p.count("dark") for p in late) > sum(p.count("dark") for p in early), "what scores best has descendants"
+    single = Evolve(["fine", "poor"], ["great"], stream(1, 0), single=True)
+    words = {single.choose(nothing).new for _ in range(10)}
+    assert words == {"", "great"}, "a list of words is asked of one word"
+
+
 def test_dqn_finds_the_best_arm_in_a_short_run() -> None:
     found = []
     for seed in range(20):

@@ -161,6 +161,25 @@ def test_options_that_make_no_sense_are_refused_by_name(refused: Callable[..., N
     refused({"epsilon_en": 1}, "epsilon_end")
 
 
+def test_the_former_option_policy_is_refused_with_its_new_name(refused: Callable[..., None]) -> None:
+    for old, now in (
+        ("random", "search=random"),
+        ("round-robin", "search=brute"),
+        ("ranking", "rank=prior, and steps=0"),
+    ):
+        refused({"policy": old}, rf"the option policy is now called search: write {now}")
+
+
+def test_options_that_contradict_one_another_are_refused(refused: Callable[..., None]) -> None:
+    refused({"length": 2}, "use adapters=one with it")
+    refused({"images": 12}, "each draws 2 n = 20 samples")
+    refused({"search": "evolve", "rank": "prior"}, "rank=prior cannot judge")
+    refused({"search": "evolve", "adapters": "one", "rank": "tcav"}, "use adapters=own with it")
+    assert Options(images=205).search_steps == 10
+    assert Options(update=False).search_steps == 0, "nothing can be gained"
+    assert Options(update=False, reward="ts").search_steps == 100
+
+
 def test_options_are_grouped_and_those_that_people_set_come_first() -> None:
     groups = [(field.json_schema_extra or {}).get("group", "") for field in Options.model_fields.values()]  # type: ignore[union-attr]
     assert groups[:14] == [""] * 14

@@ -20,6 +20,8 @@ from xcore_rlpo.testing import COLOURS, Colours, Painter
 
 from xcore.contract import Budget, Explanation, MissingError, NotApplicable, Samples, Task, UsageError
 from xcore.models.classifiers import FunctionClassifier, TorchClassifier
+from xcore.run.data import TrainingData
+from xcore.run.live import LiveData
 from xcore.run.random_sets import RandomSets
 from xcore.store.run_directory import Artifacts
 
@@ -333,3 +335,100 @@ def test_errors_name_what_is_missing(tmp_path: Path) -> None:
     made.generator.modality = "text"
     with pytest.raises(NotApplicable, match="draws text"):
         run(made)
+
+
+def in_context(tmp_path: Path, others: int = 60, **more: Any) -> Task:
+    """The task with pictures of many colours as another class, and a model that reads which colour is where."""
+    rng = torch.Generator().manual_seed(11)
+    tint = torch.rand(others, 3, 1, 1, generator=rng) * 0.8 + 0.1
+    contrast = Samples("image", tint.expand(-1, -1, SIDE, SIDE).clone(), tuple(f"other/{i}" for i in range(others)))
+    made = task(tmp_path, roles=("image-text",), **more)
+    return replace(made, data=TrainingData(LiveData(made.samples, "a red class", contrast, tuple(COLOURS))))
+
+
+def test_evidence_in_context_ranks_and_only_what_is_worth_it_is_tuned(tmp_path: Path) -> None:
+    from xcore.pretrained.adapters import load_adapter
+
+    made = in_context(tmp_path)
+    got = run(made, steps=12, update_rule="always", adapt={"lr": 0.5}, tune=2, maps=1)
+    assert got.notes[3].startswith("rank=auto chose rank=context: a model of the role image-text reads which phrase")
+    assert got.importance_is.startswith("effect on the margin of the class in samples of all classes")
+    first, *rest = got.concepts
+    assert first.name == "red"
+    assert first.evidence["mark"] == 1
+    assert first.evidence["effect"] == first.importance > 0 > rest[-1].importance
+    assert first.evidence["p_holm"] < 0.05
+    searched = {row["phrase"] for row in got.trace}
+    assert searched == {c.name for c in got.concepts[:2] if c.importance > 0}
+    scored = [c.name for c in got.concepts if "tcav_effect" in c.evidence]
+    assert scored == [c.name for c in got.concepts[:2]], "TCAV figures are given for the first ones alone"
+    for n, c in enumerate(got.concepts, 1):
+        assert c.samples is not None
+        assert c.directions["mix"].norm().item() == pytest.approx(1, abs=1e-5)
+        assert ("+" in c.render) == (f"adapter-{n}.safetensors" in got.files) == (c.name in searched)
+        if c.name in searched:
+            adapter = load_adapter(got.files[f"adapter-{n}.safetensors"])
+            assert c.render == f"generated:painter+{adapter.digest}"
+            assert set(adapter.state) == {c.name}, "updates on one prompt do not change another"
+    assert first.evidence["updates"] == sum(row["updated"] for row in got.trace if row["phrase"] == "red") > 0
+
+
+def test_gain_is_paid_for_what_the_last_update_of_the_prompt_added(tmp_path: Path) -> None:
+    got = run(
+        task(tmp_path), steps=20, update_rule="always", search="brute", prompts=["gray", "red"], adapt={"lr": 0.5}
+    )
+    effect = [sum(row["effect"]) / 2 for row in got.trace]
+    paid = [row["reward"] for row in got.trace]
+    assert paid[:2] == [0, 0]
+    assert paid[2:] == pytest.approx([now - before for now, before in zip(effect[2:], effect[:-2], strict=True)])
+
+
+def test_auto_says_why_other_evidence_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_scenes(*given: Any, **options: Any) -> None:
+        raise NotApplicable("there are no scenes")
+
+    monkeypatch.setattr("xcore_evidence.factorial.factorial", no_scenes)
+    blind = run(task(tmp_path), steps=0)
+    assert "rank=auto chose rank=tcav: no model of the role image-text" in " ".join(blind.notes)
+    few = in_context(tmp_path, others=3)
+    own = few.samples.take(range(6))
+    other = few.data.samples("contrast", "train", 3, 0)
+    few = replace(few, samples=own, data=TrainingData(LiveData(own, "a red class", other, ())))
+    noted = " ".join(run(few, steps=0).notes)
+    assert "rank=auto chose rank=tcav: evidence in context cannot be had (9 samples are too few for 5 phrases)" in noted
+    assert "(there are no scenes)" in noted
+    with pytest.raises(NotApplicable, match="samples"):
+        run(few, steps=0, rank="context")
+
+
+def test_drawings_that_do_not_depend_on_the_class_are_drawn_once(tmp_path: Path) -> None:
+    kept = Artifacts(tmp_path / "kept").get
+    one = in_context(tmp_path, artifact=kept)
+    two = replace(in_context(tmp_path, target=1, artifact=kept), data=one.data)
+    first = run(one, update=False)
+    drawn = len(one.generator.drawn)
+    assert drawn > 0
+    second = run(two, update=False)
+    assert two.generator.drawn == [], "all of it was there"
+    by_name = {c.name: c for c in second.concepts}
+    for c in first.concepts:
+        assert torch.equal(c.samples.images, by_name[c.name].samples.images)
+    assert first.cost.generated == second.cost.generated
+
+
+def test_a_generator_that_cannot_adapt_is_told_before_anything_is_drawn(tmp_path: Path) -> None:
+    made = task(tmp_path)
+    made.generator.can = frozenset()
+    with pytest.raises(NotApplicable, match=r"rlpo needs a generator that can be adapted.*--set rlpo.update=false"):
+        run(made)
+    assert made.generator.drawn == []
+    assert run(made, update=False).concepts[0].name == "red"
+
+
+def test_searches_keep_to_their_budgets_of_images_and_updates(tmp_path: Path) -> None:
+    for search in ("dqn", "greedy", "evolve", "random", "brute"):
+        spent: dict[str, Any] = {"images": 125, "updates": 3, "patience": 0, "update_rule": "always"}
+        got = run(task(tmp_path), search=search, vocabulary="", **spent)
+        assert [row["images"] for row in got.trace] == list(range(10, 121, 10)), search
+        assert sum(row["updated"] for row in got.trace) == 3, search
+        assert "updates spent" in {row["rule"] for row in got.trace}

@@ -279,7 +279,7 @@ def _run(task: Task, search: Search, probe: Probe, found: SeedPrompts) -> list[f
     if o.search != "dqn":
         search.run(policy_of(o, search.phrases, found.beside, task), on_step=on_step)
         return None
-    states = States(_encoder(task, o, probe), task.samples, o.n, task.seed)
+    states = States(encoder(task, o, probe), task.samples, o.n, task.seed)
     dqn = Dqn(k, len(states.mean()), o, steps=search.steps, seed=task.seed)
     search.run(dqn, states, on_step)
     return dqn.q_values(states.mean())
@@ -366,7 +366,7 @@ class Drawings:
         return made
 
 
-def _encoder(task: Task, options: Options, probe: Probe) -> Encoder:
+def encoder(task: Task, options: Options, probe: Probe) -> Encoder:
     """How samples become what the policy sees of them."""
     if options.state == "embedding" or (options.state == "auto" and options.ranks):
         return seed_prompts.embedding(task)

@@ -23,7 +23,7 @@ RED_GREEN_BLUE = ("red", "green", "blue")
 
 
 class Painter:
-    """A generator of noisy fields of a colour; an adapter shifts the colours of its prompts.
+    """A generator of noisy fields of a colour (gray for an unknown one); an adapter shifts the colours of its prompts.
 
     The option ``lr`` of `adapt` is the share of the difference between the two groups' colours that is added.
     """
@@ -42,7 +42,7 @@ class Painter:
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
         pictures = []
         for prompt, seed in zip(prompts, seeds, strict=True):
-            colour = torch.tensor([COLOURS[p] for p in prompt.split(", ")]).mean(0)
+            colour = torch.tensor([COLOURS.get(p, COLOURS["gray"]) for p in prompt.split(", ")]).mean(0)
             if adapter is not None and prompt in adapter.state:
                 colour = colour + adapter.state[prompt]
             rng, side = torch.Generator().manual_seed(seed), self.side
