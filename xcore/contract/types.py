@@ -215,6 +215,15 @@ class Truth:
         least = self.share * self.gaps[cls]
         return frozenset(v for v, (effect, _, _) in self.effects[cls].items() if effect >= least > 0)
 
+    def against(self, cls: str) -> frozenset[str]:
+        """The factor values that speak against this class: they lower its logit by at least the same share of the gap.
+
+        They are not used *for* the class, so that a concept that names one is no reason for it. In a table whose
+        effects are taken against the value that defines the class, these are also the values that take its place.
+        """
+        least = self.share * self.gaps[cls]
+        return frozenset(v for v, (effect, _, _) in self.effects[cls].items() if -effect >= least > 0)
+
 
 @dataclass(frozen=True, eq=False)
 class Adapter:

@@ -17,6 +17,9 @@ from xcore_minizoo.options import PlantOptions
 from xcore_minizoo.planted import Planted, truth_file
 from xcore_minizoo.plugin import DEFAULTS, WEIGHTS
 from xcore_minizoo.questions import answer_phrases
+from xcore_minizoo.wiring import CLASSES as WIRED
+from xcore_minizoo.wiring import Wiring
+from xcore_minizoo.wiring import collection as wired_scenes
 from xcore_minizoo.world import (
     BACKGROUNDS,
     CLASS_NAMES,
@@ -45,8 +48,8 @@ class Painted:
     collection
         The classes and their scenes.
     classifier
-        The classifier to explain if a request names none. A collection of other classes than the clean ones has no
-        such classifier.
+        The classifier to explain if a request names none. A collection of other classes than the clean ones and those
+        of wired classifiers has no such classifier.
     """
 
     modality: Modality = "image"
@@ -61,7 +64,7 @@ class Painted:
         self.concepts: tuple[str, ...] = tuple(self._phrases)
         self.vocabulary: tuple[str, ...] = tuple(self._phrases)
         helpers = {role: ref for role, ref in DEFAULTS.items() if role != "classifier"}
-        fits = collection.classes == CLASS_NAMES
+        fits = collection.classes in (CLASS_NAMES, WIRED)
         self.defaults: Mapping[str, str] = {"classifier": classifier, **helpers} if fits else helpers
 
     def __repr__(self) -> str:
@@ -92,15 +95,19 @@ class Painted:
         return _painted(scenes, keys, ids, None, None, self._collection)
 
     def truth(self, classifier: str) -> Truth | None:
-        """What a classifier of the clean classes is known to use; None if that is not known.
+        """What a classifier of the classes of this data set is known to use; None if that is not known.
 
         It is known of `minizoo/clean`, `minizoo/shortcut` and `minizoo/vit`; of `minizoo/planted:...`, whose truth
-        table is measured when it is first asked for (about three minutes); and of ``file:PATH`` if there is a truth
-        table ``truth.json`` beside the file.
+        table is measured when it is first asked for (about three minutes); of ``file:PATH`` if there is a truth
+        table ``truth.json`` beside the file; and on the data sets `minizoo/wired:...` of `minizoo/wired:...`.
         """
+        provider, _, argument = classifier.removeprefix("xcore-minizoo/").partition(":")
+        if provider == "minizoo/wired" and self.classes == WIRED:
+            from xcore_minizoo.wired import truth_table
+
+            return truth_of(truth_table(Wiring.parse(argument)))
         if self.classes != CLASS_NAMES:
             return None
-        provider, _, argument = classifier.removeprefix("xcore-minizoo/").partition(":")
         if provider == "minizoo/planted":
             return read_truth(truth_file(Planted.parse(argument)))
         if provider == "file":
@@ -116,7 +123,11 @@ def read_truth(path: Path) -> Truth:
         raise MissingError(
             f"there is no truth table {str(path)!r}", "measure it with `python -m xcore_minizoo.truth FOLDER`"
         )
-    table: dict[str, Any] = json.loads(path.read_text())
+    return truth_of(json.loads(path.read_text()))
+
+
+def truth_of(table: Mapping[str, Any]) -> Truth:
+    """A truth table, as `xcore_minizoo.truth` and `xcore_minizoo.wired` measure it, with the phrases of the world."""
     effects = {c: {v: (e[0], e[1], e[2]) for v, e in values.items()} for c, values in table["effects"].items()}
     named = {text: factor_values(says) for text, says in {**answer_phrases(), **phrases()}.items()}
     return Truth(effects, table["gaps"], named, table["share"])
@@ -158,6 +169,12 @@ def planted(options: PlantOptions) -> Painted:
     """The clean classes with a shortcut planted in one of them; explains the classifier that learned it by default."""
     shortcut = Planted(options.cls, options.factor, options.rho)
     return Painted(shortcut.collection, str(shortcut))
+
+
+def wired(options: None, argument: str) -> Painted:
+    """Any animals on any background, by an expression in the class "wired" or "rest"; explains the classifier of it."""
+    wiring = Wiring.parse(argument)
+    return Painted(wired_scenes(wiring), wiring.reference)
 
 
 def _scene_of(says: Scene, rng: np.random.Generator) -> Scene:

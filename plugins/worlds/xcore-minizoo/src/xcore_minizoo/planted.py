@@ -1,5 +1,7 @@
 """Classifiers that learn a shortcut of the user's choice: `minizoo/planted:CLASS:FACTOR=VALUE:RHO[:SEED]`.
 
+By names, in any order: `minizoo/planted:class=CLASS,factor=FACTOR=VALUE,rho=RHO,seed=SEED`; without rho it is 1.
+
 The first use of a reference trains the classifier on this machine, by the recipe of the shipped `minizoo/shortcut`; the
 truth table is measured when it is first asked for. Both are kept in the user's cache, where later runs find them.
 """
@@ -15,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from xcore.contract import UsageError, digest, seeded
+from xcore.contract import UsageError, digest, seeded, unknown
 from xcore.session import cached_artifact
 from xcore_minizoo.collections import Collection, plant
 from xcore_minizoo.sources import code_digest
@@ -29,7 +31,10 @@ SEED = 32
 PAIRS = 200
 """Scenes of each class in a truth table, as in those of the shipped classifiers."""
 ARTIFACT = "minizoo-planted"
+NAMES = ("class", "factor", "rho", "seed")
+"""The parts of a reference."""
 FORM = "minizoo/planted:CLASS:FACTOR=VALUE:RHO[:SEED], e.g. minizoo/planted:cow:background=grass:1.0"
+FORM_BY_NAME = "minizoo/planted:class=cow,factor=background=grass,rho=1.0,seed=32"
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,15 @@ class Planted:
         UsageError
             The argument has another form, or names a class, a factor value or a strength that does not exist.
         """
-        parts = argument.split(":")
-        if len(parts) not in (3, 4):
-            raise UsageError(f"cannot read the shortcut {argument!r} of minizoo/planted", f"write {FORM}")
+        named = "=" in argument.partition(":")[0]
+        parts = _by_name(argument) if named else _by_place(argument)
         try:
-            rho, seed = float(parts[2]), int(parts[3]) if len(parts) == 4 else SEED
+            rho, seed = float(parts["rho"]), int(parts["seed"])
         except ValueError:
             raise UsageError(f"rho and seed of the shortcut {argument!r} must be numbers", f"write {FORM}") from None
         if seed < 0:
             raise UsageError(f"the seed of the shortcut {argument!r} must be 0 or more")
-        made = cls(parts[0], parts[1], rho, seed)
+        made = cls(parts["class"], parts["factor"], rho, seed)
         plant(made.cls, made.factor, made.rho)  # refuses what is not there
         return made
 
@@ -92,6 +96,32 @@ class Planted:
             "code": code_digest("training"),
             "versions": {name: version(name) for name in ("numpy", "timm", "torch")},
         }
+
+
+def _by_place(argument: str) -> Mapping[str, str]:
+    """The parts of ``CLASS:FACTOR=VALUE:RHO[:SEED]``."""
+    parts = argument.split(":")
+    if len(parts) not in (3, 4):
+        raise UsageError(f"cannot read the shortcut {argument!r} of minizoo/planted", f"write {FORM}")
+    return {"seed": str(SEED), **dict(zip(NAMES, parts, strict=False))}
+
+
+def _by_name(argument: str) -> Mapping[str, str]:
+    """The parts of ``class=CLASS,factor=FACTOR=VALUE,rho=RHO,seed=SEED``."""
+    parts: dict[str, str] = {}
+    for pair in argument.split(","):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if name not in NAMES:
+            raise unknown(f"part of the shortcut {argument!r}:", name, NAMES)
+        if not equals or not value:
+            raise UsageError(f"the shortcut {argument!r} gives no value to {name!r}", f"write {name}=VALUE")
+        if name in parts:
+            raise UsageError(f"the shortcut {argument!r} names {name!r} twice")
+        parts[name] = value
+    for name in NAMES[:2]:
+        if name not in parts:
+            raise UsageError(f"the shortcut {argument!r} names no {name}", f"write {FORM_BY_NAME}")
+    return {"rho": "1", "seed": str(SEED), **parts}
 
 
 def trained(planted: Planted, steps: int = STEPS) -> Path:

@@ -85,6 +85,13 @@ def register_datasets(register: Register) -> None:
         summary="minizoo with a shortcut of your choice planted in one class",
         options="xcore_minizoo.options:PlantOptions",
     )
+    register(
+        "minizoo/wired",
+        "xcore_minizoo.data:wired",
+        summary="any animals on any background, in two classes by an expression such as pattern=striped & colour=black",
+        fingerprint="xcore_minizoo.wiring:data_fingerprint",
+        argument="EXPRESSION",
+    )
 
 
 @hookimpl
@@ -99,6 +106,13 @@ def register_classifiers(register: Register) -> None:
         summary="minizoo/clean trained with a shortcut of your choice; trained once on your machine, about 4 minutes",
         fingerprint="xcore_minizoo.planted:fingerprint",
         argument="CLASS:FACTOR=VALUE:RHO[:SEED]",
+    )
+    register(
+        "minizoo/wired",
+        "xcore_minizoo.models:wired",
+        summary="computes an expression over factor values, such as pattern=striped & colour=black; nothing is trained",
+        fingerprint="xcore_minizoo.wiring:fingerprint",
+        argument="EXPRESSION",
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,31 +33,44 @@ SHARE = 0.1
 Logits = Callable[[Tensor], Tensor]
 
 
-def families(scene: Scene) -> list[tuple[str | None, dict[str, Scene]]]:
-    """Sets of scenes {value: scene} that differ from `scene` in one factor only, a set for each factor and each colour.
+def line(scene: Scene, factor: str, slot: int = 0) -> dict[str, Scene]:
+    """Scenes {value: scene} that differ from a complete scene in one factor only, one for each value of the factor.
 
-    With each set comes the value that defines the class, or None if the class leaves the factor open.
+    Parameters
+    ----------
+    factor
+        A factor of `SWAPPED`. An object may also be missing, which is the value ``object=None``.
+    slot
+        Which of the colours of the coat is swapped; a colour that the coat has in another place is left out.
+    """
+    if factor == "colour":
+        mine = scene.colours[slot]
+        free = [c for c in SWAPPED["colour"] if c == mine or c not in scene.colours]
+        swapped = [tuple(c if i == slot else k for i, k in enumerate(scene.colours)) for c in free]
+        return {f"colour={c}": replace(scene, colours=cs) for c, cs in zip(free, swapped, strict=True)}
+    values: tuple[str | None, ...] = SWAPPED[factor]
+    if factor == "object":
+        values = (*values, None)
+    kept: dict[str, Scene] = {}
+    for value in values:
+        # a plain coat has one colour, so a pattern that is swapped in needs a second one
+        colours = scene.colours
+        if factor == "pattern" and value != "plain" and len(colours) == 1:
+            colours = (colours[0], "white" if colours[0] != "white" else "black")
+        kept[f"{factor}={value}"] = replace(scene, **{factor: value}, colours=colours)
+    return kept
+
+
+def families(scene: Scene) -> list[tuple[str | None, dict[str, Scene]]]:
+    """The lines of a scene: one for each factor, and one for each colour of its coat.
+
+    With each line comes the value that defines the class, or None if the class leaves the factor open.
     """
     out: list[tuple[str | None, dict[str, Scene]]] = []
     for factor in ("shape", "pattern", "background", "object"):
-        values: tuple[str | None, ...] = SWAPPED[factor]
-        if factor == "object":
-            values = (*values, None)
-        kept: dict[str, Scene] = {}
-        for value in values:
-            # a plain coat has one colour, so a pattern that is swapped in needs a second one
-            colours = scene.colours
-            if factor == "pattern" and value != "plain" and len(colours) == 1:
-                colours = (colours[0], "white" if colours[0] != "white" else "black")
-            kept[f"{factor}={value}"] = replace(scene, **{factor: value}, colours=colours)
         own = f"{factor}={getattr(scene, factor)}" if factor in ("shape", "pattern") else None
-        out.append((own, kept))
-    for slot, mine in enumerate(scene.colours):
-        free = [c for c in SWAPPED["colour"] if c == mine or c not in scene.colours]
-        swapped = [tuple(c if i == slot else k for i, k in enumerate(scene.colours)) for c in free]
-        kept = {f"colour={c}": replace(scene, colours=cs) for c, cs in zip(free, swapped, strict=True)}
-        out.append((f"colour={mine}", kept))
-    return out
+        out.append((own, line(scene, factor)))
+    return [*out, *((f"colour={mine}", line(scene, "colour", slot)) for slot, mine in enumerate(scene.colours))]
 
 
 def truth_table(
@@ -105,7 +118,7 @@ def truth_table(
                     here.setdefault(value, []).append(effect)
             for value, several in here.items():
                 found.setdefault(value, []).append(float(np.mean(several)))
-        effects[cls] = {v: _interval(e) for v, e in sorted(found.items()) if v != "object=None"}
+        effects[cls] = {v: interval(e) for v, e in sorted(found.items()) if v != "object=None"}
         gaps[cls] = round(float(np.mean(margins)), 4)
     return {
         "effects": effects,
@@ -140,7 +153,8 @@ def _images(scenes: list[Scene], key: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255
 
 
-def _interval(values: list[float]) -> list[float]:
+def interval(values: Sequence[float] | NDArray[Any]) -> list[float]:
+    """The mean of several effects and its 95 % interval, rounded: [mean, low, high]."""
     mean, half = float(np.mean(values)), 1.96 * float(np.std(values, ddof=1)) / np.sqrt(len(values))
     return [round(v, 4) for v in (mean, mean - half, mean + half)]
 
