@@ -195,8 +195,9 @@ class Search:
                 update, rule = update_decision(scores, winner, self._best[action], o)
                 if update and o.updates is not None and sum(self.updates) >= o.updates:
                     update, rule = False, "updates spent"
-                tune = update and winner is not None
-                figures = self._tune(prompt, groups[winner], groups[1 - winner], t) if tune else {}
+                figures: Mapping[str, float] = {}
+                if update and winner is not None:
+                    figures = self._tune(prompt, groups[winner], groups[1 - winner], t)
                 self._count_update(action, update, rule)
                 row |= {"updated": update, "rule": rule}
 
