@@ -29,7 +29,8 @@ def main(run: str) -> None:
         print(f"# {classifier}: {len(classes)} classes ({', '.join(classes)})\n")
         per_concept(own, labels)
         whole(own, labels)
-        paper_order(own, "rlpo", [label for label in ("eac", "lens", "craft") if label in labels])
+        if "rlpo" in labels:
+            paper_order(own, "rlpo", [label for label in ("eac", "lens", "craft") if label in labels])
     for r in made.rows:
         if r["status"] != "ok":
             print(f"- {r['label']} on {r['classifier']}, {r['class']}, seed {r['seed']}: {r['status']}: {r['reason']}")

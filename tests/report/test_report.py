@@ -224,7 +224,7 @@ def test_seconds_include_an_equal_share_of_what_explanations_have_in_common(row,
     made, second, alone = table.sections[0].rows
     assert (made.seconds, made.shared_seconds, second.shared_seconds, alone.shared_seconds) == (48.0, 10.0, None, 0.0)
     assert " 58" in printed(table)
-    assert "an equal share of what a method made once for all its explanations" in printed(table)
+    assert "an equal share of the work that explanations of a method have in common" in printed(table)
     assert table.sections[0].notes[-1].endswith(": a 10.0")
 
 

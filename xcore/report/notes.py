@@ -79,8 +79,8 @@ def section_notes(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], 
     shared = [f"{row.label} {row.shared_seconds:.1f}" for row in made if (row.shared_seconds or 0) >= SHOWN]
     if shared:
         lines.append(
-            "s includes an equal share of what a method made once for all its explanations, such as a trained model or "
-            f"drawings for comparison: {', '.join(shared)}"
+            "s includes an equal share of the work that explanations of a method have in common, such as training or "
+            f"pictures for comparison: {', '.join(shared)}"
         )
     warned: dict[tuple[str, str], list[int]] = {}
     for given in rows:
