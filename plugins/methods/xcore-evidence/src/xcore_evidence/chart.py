@@ -8,6 +8,8 @@ from math import isfinite
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xcore_evidence.estimates import Evidence
@@ -62,18 +64,24 @@ def high_and_low(path: Path, phrases: Sequence[str], high: Sequence[Tensor], low
 
     columns = max(max(map(len, high)), max(map(len, low)))
     figure = Figure(figsize=(0.8 * (2 * columns + 3), 0.95 * len(phrases) + 0.4), layout="constrained")
-    grid = figure.subplots(len(phrases), 2 * columns + 1, squeeze=False)
+    # a row is one image on each side: axes for every picture would take seconds
+    grid = figure.subplots(len(phrases), 3, squeeze=False, width_ratios=(columns, 1.5, columns))
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (phrase, most, least) in enumerate(zip(phrases, high, low, strict=True)):
-        name = textwrap.fill(_short(phrase), 12)
-        grid[row, columns].text(0.5, 0.5, name, ha="center", va="center", fontsize=8)
-        for start, pictures in ((0, most), (columns + 1, least)):
-            for i, picture in enumerate(pictures):
-                grid[row, start + i].imshow(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
+        grid[row, 1].text(0.5, 0.5, textwrap.fill(_short(phrase), 12), ha="center", va="center", fontsize=8)
+        grid[row, 0].imshow(_beside(most))
+        grid[row, 2].imshow(_beside(least))
     figure.suptitle("most present | phrase | least present", fontsize=9)
     figure.savefig(path, dpi=90)
     return path
+
+
+def _beside(pictures: Tensor) -> NDArray[np.float32]:
+    """Pictures (m, 3, H, W) beside one another, with white between them, as (H, all widths, 3)."""
+    white = torch.ones(3, pictures[0].shape[1], max(1, pictures[0].shape[2] // 16))
+    row = torch.cat([part for picture in pictures for part in (picture, white)][:-1], 2)
+    return np.ascontiguousarray(row.permute(1, 2, 0).numpy())
 
 
 def _short(text: str, most: int = 38) -> str:
