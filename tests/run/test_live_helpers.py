@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -77,3 +79,17 @@ def test_a_wrong_reference_is_the_error_of_the_command_line(keys, said):
     with pytest.raises(UsageError) as error:
         asked(**keys)
     assert said in str(error.value)
+
+
+def test_samples_of_a_data_set_are_drawn_with_the_seed_unless_another_is_given():
+    def drawn(**keys):
+        registry = Registry()
+        registry.load_file(Path(__file__).parents[1] / "plugins" / "toy_plugin.py")
+        made = xcore.explain("toy", "toy-net", "toy", target="red", n=4, registry=registry, **keys)
+        return made.samples.ids
+
+    assert [drawn(**keys)[0] for keys in ({}, {"seed": 3}, {"seed": 3, "data_seed": 0}, {"data_seed": 2})] == [
+        f"toy/explain/red/{seed}/0" for seed in (0, 3, 0, 2)
+    ]
+    with pytest.raises(UsageError, match="the seed is -1"):
+        drawn(data_seed=-1)
