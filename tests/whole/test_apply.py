@@ -21,8 +21,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "lens": {"k": 3, "stability": False},
     "tcav": {"concepts": ["striped texture", "spotted texture", "grass"], "n": 4, "negatives": 3, "null": 19},
     "rlpo": {
-        "prompts": "striped texture,spotted texture", "rank": "prior", "steps": 0, "n": 2, "negatives": 3, "rank_sets": 1,
-        "shown": 2, "folds": 0, "contrast": "dataset",
+        "prompts": "striped texture,spotted texture", "rank": "prior", "steps": 0, "n": 2, "negatives": 3,
+        "rank_sets": 1, "shown": 2, "folds": 0, "contrast": "dataset",
     },
     "eac": {"coalitions": 8, "surrogate": "none", "max_segments": 6},
     "texplain": {**TEXPLAIN, "least": 0.01},

@@ -31,7 +31,16 @@ COMMANDS = [
 LONG = " ".join(["water"] * 20)
 """The phrase in phrases.txt of more words than the small models read."""
 SMALL = {
-    "rlpo": {"steps": 4, "n": 3, "negatives": 3, "actions": 3, "rank_sets": 1, "shown": 2, "vqa_images": 1},
+    "rlpo": {
+        "steps": 4,
+        "n": 3,
+        "negatives": 3,
+        "actions": 3,
+        "rank_sets": 1,
+        "shown": 2,
+        "vqa_images": 1,
+        "rank": "tcav",
+    },
     "diffusion": {"steps": 1},
     "timm": {"pretrained": False, "classes": "tabby cat,zebra,tiger"},
     "TS": {"negatives": 3, "null": 19, "alpha": 0.5},
