@@ -38,6 +38,9 @@ POOL = 240
 DRAWN_POOL = 120
 """The same for pools that a generator draws, where every sample costs a whole denoising run."""
 
+APART = 10_000_000
+"""Distance of the first noises of two seeds, so that their drawings share none."""
+
 PHRASES, TUNED_PHRASES = 60, 20
 """Random phrases that are drawn for a null distribution, and how many of them by each adapter.
 
@@ -208,7 +211,7 @@ class RandomSets:
     def _generated(self, medium: str, purpose: Purpose) -> Samples:
         """Drawings of random phrases; for a null, as ``generated:EACH+DIGEST`` says, sets of one phrase each."""
         offset = (0 if self._split == "train" else 2) + int(purpose == "null")
-        start_seed = 1_000_000 * (1 + offset) + self._seed
+        start_seed = 1_000_000 * (1 + offset) + APART * self._seed
         if purpose != "null":
             return self._make_pool(start_seed, self._drawn_size)
         each, _, digest = medium.partition(":")[2].partition("+")
