@@ -10,7 +10,7 @@ import pytest
 
 from xcore.api import request
 from xcore.cards import Card
-from xcore.cli.flags import parse_seeds, parse_settings
+from xcore.cli.flags import parse_seeds, parse_settings, references
 from xcore.contract import Options, Ref, UsageError
 from xcore.registry import Registry, load_registry
 from xcore.run.plan import Suite, load_suite, make_plan, plan_from_record
@@ -123,6 +123,12 @@ def test_seeds():
     for wrong in ("x", "", "-1", "0.5", "0", "123456"):
         with pytest.raises(UsageError, match="--seeds"):
             parse_seeds(wrong)
+
+
+def test_a_reference_keeps_its_named_parts_in_a_list() -> None:
+    assert references("minizoo/clean, timm:resnet18") == ["minizoo/clean", "timm:resnet18"]
+    planted = "minizoo/planted:class=cow,factor=object=apple,rho=0.5"
+    assert references(f"{planted},file:a=b.pth,minizoo/vit") == [planted, "file:a=b.pth", "minizoo/vit"]
 
 
 def test_names_of_classes_may_hold_commas(registry):

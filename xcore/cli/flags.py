@@ -129,7 +129,7 @@ def subject(
     use_device(device)
     use_batch_size(batch_size)
     return {
-        "classifiers": names(classifier),
+        "classifiers": references(classifier),
         "data": data,
         "classes": [cls] if cls else [],
         "layer": layer,
@@ -213,6 +213,17 @@ def judging(
 def names(text: str) -> list[str]:
     """The parts of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def references(text: str) -> list[str]:
+    """The references of a comma-separated list. A part ``NAME=VALUE`` belongs to the reference before it."""
+    found: list[str] = []
+    for part in names(text):
+        if found and ":" in found[-1] and part.partition("=")[0].isidentifier() and "=" in part:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
 
 
 def _roles(pairs: list[str]) -> dict[str, str]:

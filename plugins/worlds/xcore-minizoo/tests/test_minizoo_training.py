@@ -13,7 +13,7 @@ import torch
 from minizoo_training import __main__ as command
 from minizoo_training.clip import contrastive, matches
 from torch import Tensor, nn
-from xcore_minizoo import planted, training
+from xcore_minizoo import planted, training, uses
 from xcore_minizoo.captions import Caption, class_caption
 from xcore_minizoo.collections import plant
 from xcore_minizoo.nets import load_classifier
@@ -23,7 +23,7 @@ from xcore_minizoo.training import Recipe, mean_weights, schedule, train, train_
 from xcore_minizoo.truth import truth_table
 from xcore_minizoo.world import Scene
 
-from xcore.contract import Ref, UsageError
+from xcore.contract import Ref, Truth, UsageError
 from xcore.registry import Registry
 from xcore.store.identity import Identity
 
@@ -222,6 +222,12 @@ def truth_table_of(shortcut: Planted) -> dict[str, Any]:
         ("zebra:object=apple:2", "must be from 0 to 1, got 2"),
         ("zebrra:object=apple:1", "did you mean 'zebra'"),
         ("zebra:object=appel:1", "did you mean 'object=apple'"),
+        ("class=zebra,factor=object=appel", "did you mean 'object=apple'"),
+        ("class=zebra,facter=object=apple", "part of the shortcut .*'facter'.*did you mean 'factor'"),
+        ("class=zebra,rho=1", "names no factor.*class=cow,factor=background=grass"),
+        ("class=zebra,class=cow", "names 'class' twice"),
+        ("class=zebra,factor=object=apple,rho", "gives no value to 'rho'"),
+        ("class=zebra,factor=object=apple,seed=x", "rho and seed .* must be numbers"),
     ],
 )
 def test_a_wrong_shortcut_is_refused_before_anything_is_trained(
@@ -231,6 +237,41 @@ def test_a_wrong_shortcut_is_refused_before_anything_is_trained(
         with pytest.raises(UsageError, match=message):
             make("classifier", Ref(f"minizoo/planted:{argument}"))
     assert not tiny.exists()
+
+
+def test_a_shortcut_by_names_is_the_same_as_by_place() -> None:
+    planted_by = Planted.parse
+    assert planted_by("class=zebra,factor=object=apple,rho=0.5,seed=7") == planted_by("zebra:object=apple:0.5:7")
+    assert planted_by("seed=7, factor=object=apple, class=zebra") == planted_by("zebra:object=apple:1:7")
+    assert str(planted_by("class=zebra,factor=object=apple,rho=.5")) == REFERENCE
+    assert Planted.parse("class=cow,factor=object=rock").seed == planted.SEED
+
+
+@pytest.mark.parametrize("cls", ["zebra", "swan"])
+def test_without_strength_a_shortcut_is_independent_of_the_class(cls: str) -> None:
+    twin, other = plant("zebra", "object=apple", 0.0), plant("swan", "object=apple", 0.0)
+    for split in ("train", "explain", "heldout"):
+        for i in range(20):  # so the twins of all classes are trained on the same pictures
+            assert twin.draw_scene(cls, split, i, 0) == other.draw_scene(cls, split, i, 0)
+
+
+def test_one_line_says_whether_a_planting_counts() -> None:
+    def line(effect: float, gap: float) -> str:
+        truth = Truth({"zebra": {"object=apple": (effect, effect - 0.1, effect + 0.1)}}, {"zebra": gap}, {})
+        return uses.planted_line(ZEBRA, truth)
+
+    assert line(0.5, 4.0) == f"{REFERENCE}: effect 0.50 [0.40, 0.60], gap 4.00, 12.5% of it: used"
+    assert line(0.3, 4.0).endswith("7.5% of it: not used")
+    assert line(0.3, -1.0).endswith("the class is confused with another one: not used")
+
+
+def test_what_a_shipped_classifier_uses_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    uses.main(["minizoo/shortcut"])
+    printed = capsys.readouterr().out
+    assert "  cow: gap " in printed
+    assert "background=grass" in printed.partition("  cow:")[2].partition("; against")[0]
+    with pytest.raises(UsageError, match="it is not known what 'minizoo/vit-cats' uses"):
+        uses.main(["minizoo/vit-cats"])
 
 
 def test_the_identity_of_a_planted_classifier_is_all_that_it_is_trained_with(registry: Registry) -> None:
