@@ -68,7 +68,7 @@ def test_an_expression_has_one_canonical_form(written: str, canonical: str) -> N
         ("2 shape=cat", r"at character 3: found 'shape' instead of \* after the weight"),
         ("0*shape=cat", "the weight at character 1 .* is 0"),
         ("shape=cat @ object=rock", "at character 11: '@'"),
-        ("__import__('os')", "unknown factor at character 1"),
+        ("__import__('os')", "at character 12: "),
         ("shape=cat | !shape=cat", "all scenes have the same score"),
         (
             "shape=cat & pattern=striped & object=rock",
@@ -215,7 +215,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Truth]:
     return lambda text: truth_of(wired.truth_table(Wiring.parse(text), PAIRS))
 
 
-PAIRS = 10
+PAIRS = 10  # an apple makes the class in one of seven scenes of the last case: on about 29 of its 200 lines
 
 
 @pytest.mark.parametrize(
@@ -275,8 +275,8 @@ def test_the_zoo_has_120_different_expressions_in_eight_families() -> None:
 
 def test_the_oracle_reads_the_values_of_the_zoo_well() -> None:
     rng = np.random.default_rng(5)
-    scenes = [random_scene(rng) for _ in range(600)]
-    images = torch.from_numpy(draw_many(scenes, [(5, i) for i in range(600)])).permute(0, 3, 1, 2).float() / 255
+    scenes = [random_scene(rng) for _ in range(400)]
+    images = torch.from_numpy(draw_many(scenes, [(5, i) for i in range(400)])).permute(0, 3, 1, 2).float() / 255
     readings, shown = read(images), indicators(scenes)
     for factor, values in wired_zoo.READ_WELL.items():
         for name in values:

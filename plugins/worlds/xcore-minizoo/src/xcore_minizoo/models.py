@@ -66,17 +66,6 @@ def planted(options: None, argument: str) -> TorchClassifier:
     return _resnet(trained(Planted.parse(argument)))
 
 
-def wired(options: None, argument: str) -> TorchClassifier:
-    """The classifier `minizoo/wired:EXPRESSION` (see `xcore_minizoo.wired`). Its layers are those of the oracle."""
-    from xcore_minizoo.wired import network
-    from xcore_minizoo.wiring import CLASSES, Wiring
-
-    model = network(Wiring.parse(argument))
-    layers = [f"oracle.body.{i}" for i in range(len(model.oracle.body))]
-    # above the last block but one there are a convolution, the head of the oracle and the expression
-    return TorchClassifier(model, CLASSES, preprocess=fit, layers=layers, default_layer=layers[-2], input_size=64)
-
-
 def _vit(name: str) -> TorchClassifier:
     """The layers are the blocks and the norm after them: (n, 65, width), the class token first."""
     model, config = load_classifier(shipped(name))

@@ -109,7 +109,7 @@ def register_classifiers(register: Register) -> None:
     )
     register(
         "minizoo/wired",
-        "xcore_minizoo.models:wired",
+        "xcore_minizoo.wired:classifier",
         summary="computes an expression over factor values, such as pattern=striped & colour=black; nothing is trained",
         fingerprint="xcore_minizoo.wiring:fingerprint",
         argument="EXPRESSION",

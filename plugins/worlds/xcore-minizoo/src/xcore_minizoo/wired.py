@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xcore.contract import Samples, seeded
+from xcore.models.classifiers import TorchClassifier
 from xcore_minizoo.labels import FACTORS
+from xcore_minizoo.models import fit
 from xcore_minizoo.nets import load_oracle
 from xcore_minizoo.oracle import Oracle
 from xcore_minizoo.pool import ORACLE, PAIRS, Lines, Readings, pool, read
@@ -75,10 +77,16 @@ def network(wiring: Wiring) -> Wired:
         return Wired(wiring, load_oracle(ORACLE)).eval()
 
 
+def classifier(options: None, argument: str) -> TorchClassifier:
+    """The classifier `minizoo/wired:EXPRESSION`. Its layers are those of the oracle's body."""
+    model = network(Wiring.parse(argument))
+    layers = [f"oracle.body.{i}" for i in range(len(model.oracle.body))]
+    # above the default layer there are a convolution, the head of the oracle and the expression
+    return TorchClassifier(model, CLASSES, preprocess=fit, layers=layers, default_layer=layers[-2], input_size=64)
+
+
 def scores(wirings: Sequence[Wiring], samples: Samples) -> Tensor:
     """The logits (expressions, n, 2) of many wired classifiers from one pass of the oracle over samples."""
-    from xcore_minizoo.models import fit
-
     readings = read(fit(samples.images))
     return torch.stack([logits_of(wiring, readings) for wiring in wirings])
 
