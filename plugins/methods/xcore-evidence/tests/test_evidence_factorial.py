@@ -44,15 +44,18 @@ class Painter:
 
 
 class Reader:
-    """An image-text model that reads which columns are lit."""
+    """An image-text model that reads which columns are lit.
+
+    A large entry of all pictures keeps the presence of a phrase independent of how many others are lit.
+    """
 
     name = "reader"
 
     def embed_images(self, images: Samples) -> Tensor:
-        return images.images.mean((1, 2))
+        return torch.cat([images.images.mean((1, 2)), torch.full((len(images), 1), 10.0)], 1)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.stack([torch.tensor([float(p == t) for p in PHRASES]) for t in texts])
+        return torch.stack([torch.tensor([*(float(p == t) for p in PHRASES), 0.0]) for t in texts])
 
 
 def pictures(n: int, seed: int) -> Samples:
