@@ -82,7 +82,8 @@ def tuned(
 ) -> list[tuple[str, tuple[float, float], tuple[float, float], float | None]]:
     """(prompt, (effect, TS) without updates, with updates, gain under the second classifier) of the chosen prompts."""
     given = Options(**cell.method.options)
-    options = given.model_copy(update={"adapt": {**given.adapt, **adapt}, "patience": 0, "updates": None})  # take all steps
+    # all steps are taken
+    options = given.model_copy(update={"adapt": {**given.adapt, **adapt}, "patience": 0, "updates": None})
     task = bench.task(cell, Path(), lambda step, total, note="": None)
     generator = task.generator
     assert generator is not None, "the suite names a generator"

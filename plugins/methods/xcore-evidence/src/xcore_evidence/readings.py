@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -18,6 +19,8 @@ SCALE = 100.0
 
 OTHERS = 40
 """Samples of other classes whose margin the gap of the class is measured by."""
+KEPT = 64
+"""Sets of pictures whose embeddings are kept in memory."""
 SPLITS: tuple[Split, ...] = ("train", "explain")
 """Where the samples of a class come from, in this order."""
 
@@ -41,8 +44,27 @@ def presence(task: Task, samples: Samples, phrases: Sequence[str]) -> Tensor:
     if samples.modality == "text":
         return occurrences(samples.texts, phrases)
     model: ImageText = task.model("image-text")
-    pictures = normalize(model.embed_images(samples).double(), dim=1)
-    return SCALE * pictures @ normalize(model.embed_texts(tuple(phrases)).double(), dim=1).T
+    pictures = normalize(embedded(model, samples).double(), dim=1)
+    return SCALE * pictures @ normalize(model.embed_texts(tuple(phrases)).double().cpu(), dim=1).T
+
+
+_embedded: LRUCache[tuple[int, str], tuple[ImageText, Tensor]] = LRUCache(KEPT)
+
+
+def embedded(model: ImageText, samples: Samples, known: Tensor | None = None) -> Tensor:
+    """The embeddings of pictures (n, d) by a model, computed once: the classes of a data set share their pools.
+
+    Parameters
+    ----------
+    known
+        The embeddings, if they were computed already; then they are only kept. The entry holds the model, so that no
+        other model gets its id.
+    """
+    key = (id(model), samples.digest)
+    if key not in _embedded:
+        _embedded[key] = (model, model.embed_images(samples).cpu() if known is None else known)
+    found: Tensor = _embedded[key][1]
+    return found
 
 
 def occurrences(texts: Sequence[str], phrases: Sequence[str]) -> Tensor:
@@ -79,8 +101,11 @@ def pool_of(task: Task, size: int, chosen: int) -> Pool:
     samples = Samples.concat([part for _, part in parts])
     of_class = torch.cat([torch.full((len(part),), is_own) for is_own, part in parts])
     if samples.modality == "image" and len(samples) > chosen:
-        rows = most_different(task.model("image-text").embed_images(samples), chosen)
+        model: ImageText = task.model("image-text")
+        embeddings = torch.cat([embedded(model, part) for _, part in parts])
+        rows = most_different(embeddings, chosen)
         samples, of_class = samples.take(rows), of_class[rows]
+        embedded(model, samples, embeddings[rows])
     return Pool(samples, of_class, tuple(notes))
 
 
