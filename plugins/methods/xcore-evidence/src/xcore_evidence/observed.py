@@ -17,8 +17,8 @@ from xcore_evidence.margins import margin
 from xcore_evidence.readings import Pool, logits_of, pool_of, presence
 
 PENALTY = 1.0
-"""Default penalty. An uncorrelated phrase keeps half of its coefficient. The penalty that predicts best is 10 to 100
-times weaker, and ranks the phrases that a classifier is known to use worse (docs/methods/surrogate.md)."""
+"""Default penalty. An uncorrelated phrase keeps half of its coefficient. The penalty that predicts best is weaker, and
+ranks the phrases that a classifier is known to use worse (docs/methods/surrogate.md)."""
 POOL, CHOSEN = 2000, 500
 """Samples of all classes, and how many of them, the most different pictures, are used."""
 
