@@ -38,9 +38,6 @@ POOL = 240
 DRAWN_POOL = 120
 """The same for pools that a generator draws, where every sample costs a whole denoising run."""
 
-APART = 10_000_000
-"""Distance of the first noises of two seeds, so that their drawings share none."""
-
 PHRASES, TUNED_PHRASES = 60, 20
 """Random phrases that are drawn for a null distribution, and how many of them by each adapter.
 
@@ -209,9 +206,13 @@ class RandomSets:
         return self._pools[key]
 
     def _generated(self, medium: str, purpose: Purpose) -> Samples:
-        """Drawings of random phrases; for a null, as ``generated:EACH+DIGEST`` says, sets of one phrase each."""
+        """Drawings of random phrases; for a null, as ``generated:EACH+DIGEST`` says, sets of one phrase each.
+
+        All seeds share these drawings, of which each takes other sets: hundreds of drawings for each seed would take
+        longer than the explanations.
+        """
         offset = (0 if self._split == "train" else 2) + int(purpose == "null")
-        start_seed = 1_000_000 * (1 + offset) + APART * self._seed
+        start_seed = 1_000_000 * (1 + offset)
         if purpose != "null":
             return self._make_pool(start_seed, self._drawn_size)
         each, _, digest = medium.partition(":")[2].partition("+")
