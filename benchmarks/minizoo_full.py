@@ -19,14 +19,17 @@ from xcore.contract import Outcome
 from xcore.report.rows import ResultRow
 from xcore.store.run_directory import Store
 
-ARM, OTHERS = "rlpo", (
-    "rlpo-factorial",
-    "rlpo-tcav",
-    "rlpo-ranking",
-    "rlpo-random",
-    "rlpo-untuned",
-    "rlpo-questions",
-    "craft",
+ARM, OTHERS = (
+    "rlpo",
+    (
+        "rlpo-factorial",
+        "rlpo-tcav",
+        "rlpo-ranking",
+        "rlpo-random",
+        "rlpo-untuned",
+        "rlpo-questions",
+        "craft",
+    ),
 )
 
 
