@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from xcore_evidence.phrases import without_class_name
 from xcore_rlpo.options import Options
 from xcore_rlpo.plugin import vocabulary_fingerprint
-from xcore_rlpo.seed_prompts import choose, distinct, pieces, probabilities, without_class_name
+from xcore_rlpo.seed_prompts import choose, distinct, pieces, probabilities
 
 from xcore.contract import MissingError, NotApplicable, Samples, Task, XcoreError
 from xcore.inputs.everyday import EVERYDAY

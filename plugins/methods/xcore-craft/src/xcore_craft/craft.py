@@ -189,7 +189,7 @@ class Craft:
     def _named(self, explanation: Explanation, task: Task) -> Explanation:
         """The explanation with words for each concept, by regression in context, and a note of what they are."""
         o = self.options
-        phrases, notes = candidates(task, (), o.vocabulary, "craft")
+        phrases, notes = candidates(task, (), o.vocabulary, "craft.vocabulary", "--set craft.vocabulary=FILE")
         found = names(task, lambda x: self.apply(explanation, replace(task, samples=x)).strength, phrases, most=o.names)
         concepts = tuple(
             replace(

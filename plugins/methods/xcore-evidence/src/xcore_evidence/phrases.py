@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from xcore.contract import Task
 
 
-def candidates(task: Task, given: Sequence[str], file: str, method: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def candidates(
+    task: Task, given: Sequence[str], file: str, option: str, own: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The phrases without the class name, and notes of where they come from if it is not the data set.
 
     Parameters
@@ -26,8 +28,10 @@ def candidates(task: Task, given: Sequence[str], file: str, method: str) -> tupl
     file
         File with a phrase on each line; empty = the vocabulary of the data set, or everyday visual attributes for
         pictures if it has none.
-    method
-        Name of the method whose options ``phrases`` and ``vocabulary`` these are, for messages.
+    option
+        Name of the option that names the file, for messages, such as ``surrogate.vocabulary``.
+    own
+        How users give their own phrases, for messages, such as ``--set surrogate.phrases=a,b,c``.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def candidates(task: Task, given: Sequence[str], file: str, method: str) -> tupl
         return tuple(dict.fromkeys(given)), ()
     known, source, notes = task.vocabulary, "the data set", tuple[str, ...]()
     if file:
-        known, source = phrases_in(file, f"{method}.vocabulary"), f"the vocabulary file {file!r}"
+        known, source = phrases_in(file, option), f"the vocabulary file {file!r}"
         notes = (f"{len(known)} phrases come from {source}",)
     elif not known and task.samples.modality == "image":
         known = EVERYDAY
@@ -46,8 +50,7 @@ def candidates(task: Task, given: Sequence[str], file: str, method: str) -> tupl
     phrases = without_class_name(known, task.target_name)
     if not phrases:
         why = "all its phrases contain the class name" if known else "it has no vocabulary"
-        hint = f"give your own with --set {method}.phrases=a,b,c"
-        raise MissingError(f"{source} offers no phrases: {why}", hint)
+        raise MissingError(f"{source} offers no phrases: {why}", f"give your own with {own}")
     return phrases, notes
 
 

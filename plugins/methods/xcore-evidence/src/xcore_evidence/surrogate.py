@@ -56,7 +56,8 @@ class Surrogate:
     def explain(self, task: Task) -> Explanation:
         """Explain the target class of the task."""
         start, o = time.perf_counter(), self.options
-        phrases, notes = candidates(task, o.phrases, o.vocabulary, "surrogate")
+        how = "--set surrogate.phrases=a,b,c"
+        phrases, notes = candidates(task, o.phrases, o.vocabulary, "surrogate.vocabulary", how)
         if task.samples.modality == "text" and not o.phrases:
             phrases, note = _often(phrases, pool_of(task, o.pool, o.samples).samples)
             notes = (*notes, note)

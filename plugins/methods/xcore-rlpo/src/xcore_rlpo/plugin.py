@@ -44,7 +44,8 @@ def vocabulary_fingerprint(options: Options, argument: str | None = None) -> str
     """Digest of the phrases in the file that the options name; empty if they name none."""
     if not options.vocabulary:
         return ""
-    from xcore.contract import digest
-    from xcore_rlpo.vocabulary import phrases_in
+    from xcore_evidence.phrases import phrases_in
 
-    return digest(phrases_in(options.vocabulary))
+    from xcore.contract import digest
+
+    return digest(phrases_in(options.vocabulary, "rlpo.vocabulary"))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
+from xcore_evidence.phrases import phrases_in, without_class_name
 
 from xcore.contract import (
     Embedder,
@@ -29,7 +30,6 @@ from xcore.contract import (
 from xcore.inputs.everyday import EVERYDAY
 from xcore.inputs.words import lemma, words
 from xcore_rlpo.options import Options
-from xcore_rlpo.vocabulary import phrases_in
 
 QUESTIONS = (
     "what is the pattern in the image?",
@@ -122,7 +122,7 @@ def _vocabulary(task: Task, options: Options) -> tuple[tuple[str, ...], tuple[st
     """
     given, source, notes = task.vocabulary, "the data set", tuple[str, ...]()
     if options.vocabulary:
-        given, source = phrases_in(options.vocabulary), f"the vocabulary file {options.vocabulary!r}"
+        given, source = phrases_in(options.vocabulary, "rlpo.vocabulary"), f"the vocabulary file {options.vocabulary!r}"
         notes = (f"seed prompts come from {len(given)} phrases of {source}",)
     elif not given and task.samples.modality == "image":
         given = EVERYDAY
@@ -227,15 +227,6 @@ def lemmas(text: str) -> str:
 def _by_count(counts: Mapping[str, int]) -> dict[str, int]:
     """The same counts, largest first; ties in their order."""
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
-
-
-def without_class_name(phrases: Sequence[str], name: str) -> tuple[str, ...]:
-    """The phrases that do not contain the class name, in upper or lower case; each once.
-
-    A name with underscores (polar_bear) is also looked for with spaces, as people and models write it.
-    """
-    names = {name.lower(), name.lower().replace("_", " ")}
-    return tuple(dict.fromkeys(p for p in phrases if not any(n in p.lower() for n in names)))
 
 
 def distinct(texts: Tensor, threshold: float) -> list[int]:

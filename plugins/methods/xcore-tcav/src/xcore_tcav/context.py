@@ -21,7 +21,7 @@ from xcore_evidence.phrases import candidates
 from xcore_evidence.readings import Pool, pool_of, presence
 from xcore_evidence.surrogate import summary
 
-from xcore.contract import Concept, Cost, Explanation, MissingError, NotApplicable, Samples, Task, UsageError
+from xcore.contract import Concept, Cost, Explanation, NotApplicable, Samples, Task, UsageError
 from xcore_tcav import cav_files
 from xcore_tcav.maps import with_projections
 from xcore_tcav.options import TcavOptions
@@ -70,10 +70,7 @@ def explain_in_context(
             "tcav.against compares concepts, and in context each of them is already learned beside all others",
             "leave out tcav.against, or name another tcav.source",
         )
-    try:
-        phrases, notes = candidates(task, o.concepts or o.prompts, "", "tcav")
-    except MissingError as error:
-        raise MissingError(error.message, "give your own with --set tcav.concepts=a,b,c") from None
+    phrases, notes = candidates(task, o.concepts or o.prompts, "", "", "--set tcav.concepts=a,b,c")
     pool = pool_of(task, POOL, CHOSEN)
     read = presence(task, pool.samples, phrases)
     layers: dict[str, ContextScores] = {}
