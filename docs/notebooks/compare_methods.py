@@ -36,7 +36,8 @@ run
 # **TS** is the share of held-out zebras whose class score rises if their activations move towards the concept. A TS
 # near 1 looks like proof. The figure in parentheses is the mean TS of random concepts, which were rendered like the
 # concept itself. It is far above 0, so a TS of a half says nothing. Only a TS that lies outside what random concepts
-# reach gets an asterisk.
+# reach gets an asterisk, or a dagger where the concept lowers the class. Noise is compared with other noise: its TS may
+# be anything, and it has no mark.
 #
 # Look at the row `class-crops`: random crops of zebras reach a TS near 1, too. They contain zebra, but they are no
 # discovery. So a high TS says that a concept matters to the network; it does not say that the method did more than

@@ -104,13 +104,13 @@ def test_a_changed_baseline_is_caught(smoke, tmp_path):
     held = json.loads(baseline.read_text())
     first = held["values"][0]
     assert (first["label"], first["metric"], first["rank"]) == ("craft", "TS", 1)
-    first["value"] += 0.03
+    first["value"] += 0.1  # beyond its tolerance, which its spread over seeds widens
     (tmp_path / "b.json").write_text(json.dumps(held))
     done = xcore(*words, "--baseline", tmp_path / "b.json")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-2:]
     assert last[0].startswith("craft.TS[layer3][C1] on zebra: ")
-    assert "worse by 0.03" in last[0]
+    assert "worse by 0.10" in last[0]
     assert last[1].endswith(f"to see more: xcore report {words[4]}")
 
 

@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "eac": {"coalitions": 8, "surrogate": "none", "max_segments": 6},
     "texplain": {**TEXPLAIN, "least": 0.01},
+    "surrogate": {"pool": 90, "samples": 90},
 }  # fmt: skip
 """Options with which a method takes a second or two; those of methods that are not named are the defaults."""
 WITH: dict[str, dict[str, Any]] = {
@@ -33,6 +34,7 @@ WITH: dict[str, dict[str, Any]] = {
         "generator": Ref("minizoo/diffusion", {"steps": 1, "batch_size": 4}),
         "models": {"image-text": "minizoo/clip"},
     },
+    "surrogate": {"models": {"image-text": "minizoo/clip"}},
 }
 FINDS_NOTHING = {"class-crops", "noise", "other-class"}
 """The controls: they explain nothing, so nothing of theirs can be found again."""

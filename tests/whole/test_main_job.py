@@ -20,7 +20,7 @@ RLPO = {
 
 
 def without_times(rows):
-    kept = [{k: v for k, v in r.items() if k not in ("seconds", "cached")} for r in rows]
+    kept = [{k: v for k, v in r.items() if k not in ("seconds", "shared_seconds", "cached")} for r in rows]
     for row in kept:
         row["overall"] = {k: v for k, v in row["overall"].items() if k != "cost"}
     return kept
