@@ -23,7 +23,7 @@ class Estimate:
     """Standard error of the effect; nan if it could not be estimated."""
     lo: float
     hi: float
-    """95 % interval of the effect."""
+    """95 % interval of the effect, which the ridge has shrunken where there is one."""
     p: float
     """One-sided p-value: that the phrase does not raise the class."""
     p_against: float
