@@ -137,6 +137,17 @@ def test_other_classifiers_on_the_same_pictures_draw_nothing_again(tmp_path: Pat
     assert again.pictures["red"].digest == kept.pictures["red"].digest
 
 
+def test_edits_outside_of_the_range_of_pictures_are_cut_off_when_they_are_kept(tmp_path: Path) -> None:
+    class Beyond(Tinter):
+        def edit(self, samples: Samples, *rest: Any, **more: Any) -> Samples:
+            made = super().edit(samples, *rest, **more)
+            return Samples("image", made.images + 0.5, made.ids)
+
+    made = edits_of(make_task(tmp_path, generator=Beyond()), pictures(4), PHRASES, strength=0.6)
+    assert max(float(x.images.max()) for x in made.pictures.values()) == 1.0
+    assert min(float(x.images.min()) for x in made.pictures.values()) >= 0.49  # nothing begins at 0 again
+
+
 def test_pictures_of_other_classes_may_be_edited_too(tmp_path: Path) -> None:
     found = edited(make_task(tmp_path), PHRASES, images=5, others=3)
     assert found.n == 8

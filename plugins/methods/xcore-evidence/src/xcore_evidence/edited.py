@@ -172,7 +172,7 @@ def edits_of(
                 strength=strength,
                 negatives=[other for (_, other), _ in part] if away else None,
             )
-            parts.append((drawn.images * 255).round().byte().cpu())
+            parts.append((drawn.images.clamp(0, 1) * 255).round().byte().cpu())
         save_file({"pictures": torch.cat(parts).contiguous()}, directory / "edits.safetensors")
 
     from safetensors.torch import load_file
