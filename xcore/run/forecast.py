@@ -177,7 +177,7 @@ def assemble(
         for c in {kind.classifier for kind in kinds if kind.cells}
     )
     # What is drawn for another class is drawn with the first seed again; the random sets that a generator draws are of
-    # all classes, but of each seed.
+    # all classes and seeds.
     seeds = min(more, len({plan.cells[i].data_seed for kind in kinds for i in kind.cells} or {0}) - 1)
     shared = measured(once + Amount(**found["shared"]))
     shared += measured(Amount(**found["class"])) * (more - seeds) + measured(Amount(**found["seed"])) * seeds

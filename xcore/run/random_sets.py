@@ -208,8 +208,8 @@ class RandomSets:
     def _generated(self, medium: str, purpose: Purpose) -> Samples:
         """Drawings of random phrases; for a null, as ``generated:EACH+DIGEST`` says, sets of one phrase each.
 
-        All seeds share these drawings, of which each takes other sets: hundreds of drawings for each seed would take
-        longer than the explanations.
+        All seeds share these drawings, since hundreds for each seed would take longer than the explanations. Of those
+        for negatives each seed takes other sets; the sets of one phrase are the same for all.
         """
         offset = (0 if self._split == "train" else 2) + int(purpose == "null")
         start_seed = 1_000_000 * (1 + offset)
