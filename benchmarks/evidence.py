@@ -35,7 +35,7 @@ from xcore_evidence.edited import edited
 from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
 from xcore_evidence.phrases import without_class_name
-from xcore_evidence.readings import logits_of, pool_of, presence
+from xcore_evidence.readings import pool_of, presence
 from xcore_evidence.statistics import half_width, signed_marks
 
 from xcore.contract import Cell, Task, Truth, XcoreError
@@ -199,11 +199,11 @@ def _tests(task: Task, phrases: Sequence[str], args: argparse.Namespace) -> dict
 
     if "observed" in kinds:
         pool = pool_of(task, **_pool_sizes(args))
-        y = margin(logits_of(task.classifier, pool.samples), task.target)
+        y = margin(task.classifier.logits(pool.samples), task.target)
         tests["observed"] = partial(shown, presence(task, pool.samples, phrases), y)
     if "factorial" in kinds and task.samples.modality == "image":
         scenes, asked = drawn.scenes(task, phrases, args.drawings or drawn.DRAWINGS, args.at_once)
-        y = margin(logits_of(task.classifier, scenes), task.target)
+        y = margin(task.classifier.logits(scenes), task.target)
         tests["factorial, shown"] = partial(shown, presence(task, scenes, phrases), y)
         tests["factorial, prompt"] = partial(of_prompt, asked, y)
     return tests

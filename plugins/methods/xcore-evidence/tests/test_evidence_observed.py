@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from xcore_evidence.observed import observed, ranges
-from xcore_evidence.readings import Pool, logits_of, most_different, occurrences, pool_of, presence
+from xcore_evidence.readings import Pool, most_different, occurrences, pool_of, presence
 
 from xcore.contract import NotApplicable, Samples, Task, UsageError
 from xcore.models.classifiers import FunctionClassifier
@@ -145,12 +145,6 @@ def test_words_that_are_in_or_out_span_their_whole_range() -> None:
     assert float(ranges(rare)) == pytest.approx(1 / (0.03 * 0.97) ** 0.5, rel=1e-6)
     normal = torch.randn(5000, 1, generator=torch.Generator().manual_seed(0))
     assert float(ranges(normal)) == pytest.approx(2 * 1.2816, abs=0.1)
-
-
-def test_logits_are_those_of_all_samples_in_their_order() -> None:
-    task = make_task()
-    many = pictures(300, 7, "many")
-    assert torch.equal(logits_of(task.classifier, many), task.classifier.logits(many))
 
 
 def test_a_given_pool_is_used() -> None:

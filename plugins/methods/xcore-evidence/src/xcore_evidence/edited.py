@@ -22,7 +22,7 @@ from xcore.contract import MissingError, NotApplicable, Samples, Task, UsageErro
 from xcore.pretrained.drawing import check_can
 from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
-from xcore_evidence.readings import gap_of, logits_of, presence
+from xcore_evidence.readings import gap_of, presence
 from xcore_evidence.statistics import one_sided
 
 IMAGES, STRENGTH = 12, 0.6
@@ -112,7 +112,7 @@ def edited(
         notes.append(f"{others} of the {len(given)} pictures that were edited are of other classes")
     shown, details = None, dict[str, Tensor]()
     if not away:
-        unedited = margin(logits_of(task.classifier, empty), task.target)
+        unedited = margin(task.classifier.logits(empty), task.target)
         details["over_empty"] = (margins - unedited[:, None]).mean(0)
     if "image-text" in task.roles:
         read = torch.stack([presence(task, made.pictures[p], phrases) for p in phrases], 1)  # pictures, edits, phrases
@@ -260,7 +260,7 @@ def blended_evidence(
     where = None if masks is None else masks[: len(given)]
     made = blended(given, materials, share, masks=where, seed=task.seed)
     margins = _margins(task, made, list(materials))
-    unchanged = margin(logits_of(task.classifier, given), task.target)
+    unchanged = margin(task.classifier.logits(given), task.target)
     return paired(
         list(materials),
         margins,
@@ -372,7 +372,7 @@ def _generator(task: Task) -> Any:
 
 def _margins(task: Task, made: Edits, ways: Sequence[str]) -> Tensor:
     """(n, ways) margins of the pictures after each edit."""
-    return torch.stack([margin(logits_of(task.classifier, made.pictures[way]), task.target) for way in ways], 1)
+    return torch.stack([margin(task.classifier.logits(made.pictures[way]), task.target) for way in ways], 1)
 
 
 def _away(phrase: str) -> str:

@@ -22,7 +22,7 @@ from xcore_evidence import kept, ridge
 from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
 from xcore_evidence.observed import ranges, reading_notes
-from xcore_evidence.readings import gap_of, logits_of, occurrences, pool_of, presence
+from xcore_evidence.readings import gap_of, occurrences, pool_of, presence
 from xcore_evidence.statistics import one_sided
 
 DRAWINGS, TEXTS = 400, 4000
@@ -119,9 +119,9 @@ def _of_scenes(
     alpha: float,
     minimum: float,
 ) -> Evidence:
-    _enough(drawings, len(phrases), "drawings")
+    degrees = ridge.degrees_left(drawings, len(phrases), "drawings")
     drawn, asked = scenes(task, phrases, drawings, at_once)
-    y = margin(logits_of(task.classifier, drawn), task.target)
+    y = margin(task.classifier.logits(drawn), task.target)
     gap, k = gap_of(task), len(phrases)
     rng = np.random.default_rng([task.seed, 89])
     effects, errors, p, p_against = by_chance(
@@ -146,7 +146,7 @@ def _of_scenes(
                 phrases,
                 effects.tolist(),
                 errors.tolist(),
-                degrees=drawings - k - 1,
+                degrees=degrees,
                 ranges=[1.0] * k,
                 gap=gap,
                 alpha=alpha,
@@ -161,7 +161,7 @@ def _of_scenes(
     read = presence(task, drawn, phrases)
     found = ridge.fit(read, y, penalty=penalty, seed=task.seed)
     t = _t(found.coefficients, found.errors)
-    up, down = one_sided(t.tolist(), drawings - k - 1)
+    up, down = one_sided(t.tolist(), degrees)
     together = (ridge.standardised(read) * ridge.standardised(asked)).mean(0)
     figures = {
         **{f"prompt_{name}": values for name, values in prompt.items()},
@@ -182,7 +182,7 @@ def _of_scenes(
             phrases,
             found.coefficients.tolist(),
             found.errors.tolist(),
-            degrees=drawings - k - 1,
+            degrees=degrees,
             ranges=ranges(read).tolist(),
             gap=gap,
             alpha=alpha,
@@ -336,10 +336,10 @@ def _of_texts(
     minimum: float,
 ) -> Evidence:
     pool = pool_of(task, max(texts // 2, len(task.data.classes)), 0)
-    _enough(texts // 2, len(phrases), "pairs of texts")
+    degrees = ridge.degrees_left(texts // 2, len(phrases), "pairs of texts")
     first, second, signs = versions(pool.samples.texts, phrases, texts // 2, at_once, task.seed)
     samples = Samples("text", (*first, *second), tuple(f"worded/{task.seed}/{i}" for i in range(2 * len(first))))
-    margins = margin(logits_of(task.classifier, samples), task.target)
+    margins = margin(task.classifier.logits(samples), task.target)
     d = margins[: len(first)] - margins[len(first) :]
     gap, k = gap_of(task), len(phrases)
     rng = np.random.default_rng([task.seed, 97])
@@ -362,7 +362,7 @@ def _of_texts(
             phrases,
             torch.nan_to_num(effects).tolist(),
             errors.tolist(),
-            degrees=len(d) - k - 1,
+            degrees=degrees,
             ranges=[1.0] * k,
             gap=gap,
             alpha=alpha,
@@ -444,14 +444,6 @@ def _spans(text: str, unit: tuple[str, ...]) -> list[tuple[int, int]]:
 def _lemmas(text: str) -> tuple[tuple[int, int, str], ...]:
     """Start, end and lemma of each word of a text."""
     return tuple((m.start(), m.end(), lemma(words(m.group())[0])) for m in WORD.finditer(text))
-
-
-def _enough(n: int, k: int, what: str) -> None:
-    if n - k - 1 < 10:
-        raise NotApplicable(
-            f"{n} {what} are too few for {k} phrases: at least {k + 11} are needed",
-            "ask for more, or name fewer phrases",
-        )
 
 
 def _t(effects: Tensor, errors: Tensor) -> Tensor:

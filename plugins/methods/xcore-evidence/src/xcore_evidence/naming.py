@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from xcore.contract import NotApplicable, Samples, Task
+from xcore.contract import Samples, Task
 from xcore_evidence import ridge
 from xcore_evidence.estimates import Estimate, estimates
 from xcore_evidence.observed import CHOSEN, PENALTY, POOL, ranges
@@ -56,11 +56,7 @@ def names(
     """
     pool = pool_of(task, size, chosen)
     read = presence(task, pool.samples, phrases)
-    degrees, width = len(read) - len(phrases) - 1, ranges(read).tolist()
-    if degrees < 10:
-        raise NotApplicable(
-            f"{len(read)} samples are too few to choose names from {len(phrases)} phrases", "name fewer phrases"
-        )
+    degrees, width = ridge.degrees_left(len(read), len(phrases)), ranges(read).tolist()
     found = []
     for column in strength_of(pool.samples).double().T:
         spread = float(column.std(correction=0))

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xcore.contract import NotApplicable, Task
+from xcore.contract import Task
 from xcore_evidence import ridge
 from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
-from xcore_evidence.readings import Pool, logits_of, pool_of, presence
+from xcore_evidence.readings import Pool, pool_of, presence
 
 PENALTY = 1.0
 """Default penalty. An uncorrelated phrase keeps half of its coefficient. The penalty that predicts best is weaker, and
@@ -63,7 +63,7 @@ def observed(
     """
     pool = pool or pool_of(task, size, chosen)
     read = presence(task, pool.samples, phrases)
-    y = margin(logits_of(task.classifier, pool.samples), task.target)
+    y = margin(task.classifier.logits(pool.samples), task.target)
     found = ridge.fit(read, y, penalty=penalty, seed=task.seed)
     gap = float(y[pool.of_class].mean() - y[~pool.of_class].mean())
     spread, inflation = read.std(0, correction=0), ridge.inflation(read)
@@ -71,7 +71,7 @@ def observed(
         phrases,
         found.coefficients.tolist(),
         found.errors.tolist(),
-        degrees=_degrees(len(y), len(phrases)),
+        degrees=ridge.degrees_left(len(y), len(phrases)),
         ranges=ranges(read).tolist(),
         gap=gap,
         alpha=alpha,
@@ -91,16 +91,6 @@ def observed(
         alike=same,
         notes=(*pool.notes, *reading_notes(phrases, read, same, found.explained, pool.samples.modality)),
     )
-
-
-def directions(task: Task, phrases: Sequence[str], layer: str, pool: Pool, penalty: float = PENALTY) -> Tensor:
-    """(k, d) concept activation vectors learned in context, float32, not normalised.
-
-    Activations at the layer, flattened, are regressed on the presence of all phrases jointly: the row of a phrase is
-    how they move if it alone becomes more present.
-    """
-    activations = task.classifier.open(layer).activations(pool.samples).flatten(1)
-    return ridge.directions(presence(task, pool.samples, phrases), activations.cpu(), penalty).float()
 
 
 def ranges(read: Tensor) -> Tensor:
@@ -134,12 +124,3 @@ def reading_notes(
 def _few(names: Sequence[str]) -> str:
     more = f", and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
-
-
-def _degrees(n: int, k: int) -> int:
-    if n - k - 1 < 10:
-        raise NotApplicable(
-            f"{n} samples are too few for {k} phrases: at least {k + 11} are needed",
-            "name fewer phrases, or give more samples",
-        )
-    return n - k - 1

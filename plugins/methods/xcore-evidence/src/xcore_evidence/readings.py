@@ -10,7 +10,7 @@ from cachetools import LRUCache
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from xcore.contract import Classifier, Dataset, ImageText, NotApplicable, Samples, Split, Task, UsageError
+from xcore.contract import Dataset, ImageText, NotApplicable, Samples, Split, Task, UsageError
 from xcore.inputs.words import lemma, words
 from xcore_evidence.margins import margin
 
@@ -127,16 +127,10 @@ def most_different(embeddings: Tensor, n: int) -> list[int]:
     return sorted(rows)
 
 
-def logits_of(classifier: Classifier, samples: Samples) -> Tensor:
-    """(n, classes) logits, a few hundred samples at a time."""
-    size = 256
-    return torch.cat([classifier.logits(samples.take(slice(i, i + size))).cpu() for i in range(0, len(samples), size)])
-
-
 def gap_of(task: Task) -> float:
     """Mean margin of the pictures or texts of the class, less that of samples of other classes, in logits."""
     own, others = task.samples, task.random_set(OTHERS, 0)
-    means = [float(margin(logits_of(task.classifier, s), task.target).mean()) for s in (own, others)]
+    means = [float(margin(task.classifier.logits(s), task.target).mean()) for s in (own, others)]
     return means[0] - means[1]
 
 

@@ -87,6 +87,27 @@ def fit(
     return Fit(coefficients, errors, chosen, explained, len(y))
 
 
+def degrees_left(n: int, k: int, what: str = "samples") -> int:
+    """Degrees of freedom that n rows leave beside k columns and the mean.
+
+    Parameters
+    ----------
+    what
+        What the rows are, for the message.
+
+    Raises
+    ------
+    NotApplicable
+        Fewer than ten are left.
+    """
+    if n - k - 1 < 10:
+        raise NotApplicable(
+            f"{n} {what} are too few for {k} phrases: at least {k + 11} are needed",
+            f"name fewer phrases, or ask for more {what}",
+        )
+    return n - k - 1
+
+
 def directions(x: Tensor, activations: Tensor, penalty: float) -> Tensor:
     """(k, d) joint ridge coefficients of activations (n, d) on the standardised columns of x (n, k)."""
     z = standardised(x)

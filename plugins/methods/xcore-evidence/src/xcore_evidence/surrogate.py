@@ -19,7 +19,7 @@ from xcore_evidence.factorial import UNIT_TEXT, factorial, scenes
 from xcore_evidence.observed import observed
 from xcore_evidence.options import SurrogateOptions
 from xcore_evidence.phrases import candidates
-from xcore_evidence.readings import occurrences, pool_of, presence
+from xcore_evidence.readings import Pool, occurrences, pool_of, presence
 from xcore_evidence.ridge import standardised
 
 IMPORTANCE_IS = {
@@ -58,11 +58,13 @@ class Surrogate:
         start, o = time.perf_counter(), self.options
         how = "--set surrogate.phrases=a,b,c"
         phrases, notes = candidates(task, o.phrases, o.vocabulary, "surrogate.vocabulary", how)
-        if task.samples.modality == "text" and not o.phrases:
-            phrases, note = _often(phrases, pool_of(task, o.pool, o.samples).samples)
+        from_data = task.samples.modality == "text" or o.evidence == "observed"
+        pool = pool_of(task, o.pool, o.samples) if from_data else None
+        if pool is not None and pool.samples.modality == "text" and not o.phrases:
+            phrases, note = _often(phrases, pool.samples)
             notes = (*notes, note)
         task.progress(0, 2, f"asking {o.evidence} evidence about {len(phrases)} phrases")
-        evidence, found = self._evidence(task, phrases)
+        evidence, found = self._evidence(task, phrases, pool)
         task.progress(1, 2, "showing the phrases")
         own = presence(task, task.samples, phrases) if found.read is not None else None
         concepts = [self._concept(evidence, i, found, own) for i in evidence.ranked()]
@@ -91,11 +93,10 @@ class Surrogate:
         what = "whether the phrase occurs" if text else "100 x cosine of picture and phrase"
         return Presence(presence(task, task.samples, names).float(), what)
 
-    def _evidence(self, task: Task, phrases: Sequence[str]) -> tuple[Evidence, Found]:
-        """The evidence, and the samples behind it."""
+    def _evidence(self, task: Task, phrases: Sequence[str], pool: Pool | None) -> tuple[Evidence, Found]:
+        """The evidence, and the samples behind it; `pool` has those of the data, None if they are drawn or edited."""
         o = self.options
         penalty = None if isinstance(o.penalty, str) else o.penalty
-        pictures, reads = task.samples.modality == "image", "image-text" in task.roles
         if o.evidence == "edited":
             given: dict[str, Any] = {"images": o.images, "strength": o.strength, "alpha": o.alpha, "minimum": o.minimum}
             return edited(task, phrases, **given), _edits(task, phrases, o)
@@ -110,13 +111,12 @@ class Surrogate:
                 alpha=o.alpha,
                 minimum=o.minimum,
             )
-            if pictures:
+            if pool is None:
                 drawn, asked = scenes(task, phrases, evidence.n, o.at_once)
-                read = presence(task, drawn, phrases) if reads else None
+                read = presence(task, drawn, phrases) if "image-text" in task.roles else None
                 return evidence, Found(drawn, read, asked if read is None else read, made=True)
-            pool = pool_of(task, o.pool, o.samples)
         else:
-            pool = pool_of(task, o.pool, o.samples)
+            assert pool is not None
             evidence = observed(task, phrases, pool=pool, penalty=penalty, alpha=o.alpha, minimum=o.minimum)
         read = presence(task, pool.samples, phrases)
         return evidence, Found(pool.samples, read, read)
