@@ -43,7 +43,7 @@ def main(classifier: str, permutations: int) -> None:
         task = bench.task(cell, Path(), lambda step, total, note="": None)
         truth = bench.dataset(cell.data).truth(classifier)
         assert truth is not None
-        phrases, _ = candidates(task, (), "", "tcav")
+        phrases, _ = candidates(task, (), "", "tcav.vocabulary", "--set tcav.phrases=a,b,c")
         named, used = [truth.phrases[p] for p in phrases], truth.used(cls)
         good = np.array([bool(n) and n <= used for n in named])
         part = np.array([bool(n & used) for n in named]) & ~good

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from xcore_evidence.observed import observed, ranges
+from xcore_evidence.observed import PENALTY, observed, ranges
 from xcore_evidence.readings import Pool, most_different, occurrences, pool_of, presence
 
 from xcore.contract import NotApplicable, Samples, Task, UsageError
@@ -70,7 +70,7 @@ def make_task(weights: Sequence[float] = (8.0, -8.0, 0.0), **given: Any) -> Task
 
 def test_a_black_box_is_known_by_its_colours() -> None:
     found = observed(make_task(), PHRASES, size=160, chosen=120)
-    assert (found.kind, found.n, found.penalty) == ("observed", 120, 1.0)
+    assert (found.kind, found.n, found.penalty) == ("observed", 120, PENALTY)
     assert [e.mark for e in found.estimates] == [1, -1, 0]
     assert found.ranked() == [0, 2, 1]
     assert all(e.lo < e.effect < e.hi for e in found.estimates)
@@ -100,12 +100,35 @@ def test_too_few_samples_are_refused() -> None:
         observed(make_task(), PHRASES, size=12, chosen=12)
 
 
-def test_the_pool_has_equal_parts_and_what_one_split_lacks_comes_from_the_next() -> None:
-    pool = pool_of(make_task(), 100, 1000)
-    assert pool.of_class.tolist() == [False] * 50 + [True] * 50
+def test_what_one_split_lacks_comes_from_the_next() -> None:
+    pool = pool_of(make_task(), 100, 100)
+    assert pool.of_class.tolist() == [False] * 40 + [True] * 60
     assert len(set(pool.samples.ids)) == 100
     data = Data({"warm": pictures(80, 1, "warm"), "cold": pictures(80, 2, "cold")}, refuses=True)
-    assert len(pool_of(make_task(data=data), 100, 1000).samples) == 80, "two halves of 40"
+    assert len(pool_of(make_task(data=data), 100, 100).samples) == 80, "two halves of 40"
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "kept_own", "kept_others"),
+    [(80, 240, 60, 40), (30, 240, 30, 70), (80, 20, 60, 20)],
+    ids=["three in five", "the class has fewer", "the others have fewer"],
+)
+def test_three_in_five_pictures_of_a_pool_are_of_the_class(
+    own: int, others: int, kept_own: int, kept_others: int
+) -> None:
+    data = Data({"warm": pictures(own, 1, "warm"), "cold": pictures(others, 2, "cold")})
+    pool = pool_of(make_task(data=data), 300, 100)
+    assert (int(pool.of_class.sum()), int((~pool.of_class).sum())) == (kept_own, kept_others)
+    assert all(name.startswith("warm") == bool(of) for name, of in zip(pool.samples.ids, pool.of_class, strict=True))
+
+
+def test_half_of_the_texts_of_a_pool_are_of_the_class() -> None:
+    texts = {
+        name: Samples("text", tuple(f"{name} {i}" for i in range(90)), tuple(f"{name}/{i}" for i in range(90)))
+        for name in ("warm", "cold", "late")
+    }
+    pool = pool_of(make_task(data=Data(texts), samples=texts["warm"]), 60, 0)
+    assert (int(pool.of_class.sum()), len(pool.samples)) == (30, 60)
 
 
 def test_without_other_classes_the_random_sets_serve() -> None:

@@ -33,7 +33,7 @@ PERMUTATIONS = 9999
 """Random assignments behind a p-value. With fewer, Holm's correction over many phrases could not mark any."""
 CHUNK = 1000
 """Random assignments that are computed at once."""
-PENALTY = 1.0
+PENALTY = 0.3
 """As in `xcore_evidence.observed`."""
 BLOCK = 100
 """Drawings that are kept together: 400 are the first 400 of 1,500."""

@@ -16,10 +16,11 @@ from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
 from xcore_evidence.readings import Pool, pool_of, presence
 
-PENALTY = 1.0
-"""Default penalty. An uncorrelated phrase keeps half of its coefficient. The penalty that predicts best is weaker, and
-ranks the phrases that a classifier is known to use worse (docs/methods/surrogate.md)."""
-POOL, CHOSEN = 2000, 500
+PENALTY = 0.3
+"""Default penalty: an uncorrelated phrase keeps three quarters of its coefficient. The penalty that predicts best is
+weaker and ranks the phrases that a classifier is known to use worse; a stronger one marks unused phrases beside used
+ones (docs/methods/surrogate.md)."""
+POOL, CHOSEN = 2000, 400
 """Samples of all classes, and how many of them, the most different pictures, are used."""
 
 SAYS = "association with the margin of the class, given the other phrases"

@@ -36,17 +36,18 @@ class SurrogateOptions(Options):
     pool: int = Field(
         2000,
         ge=20,
-        description="number of samples, in equal parts of all classes, that the data set is asked for",
+        description="number of samples that the data set is asked for, as many of each other class",
         json_schema_extra=OBSERVED,
     )
     samples: int = Field(
-        500,
+        400,
         ge=20,
-        description="of pictures, how many of the pool are used: those that differ most from one another",
+        description="of pictures, how many of the pool are used: those that differ most from one another, three in five "
+        "of them of the class",
         json_schema_extra=OBSERVED,
     )
     penalty: float | Literal["cv"] = Field(
-        1.0, description="strength of the ridge for each sample, above 0; cv: the one that predicts best"
+        0.3, description="strength of the ridge for each sample, above 0; cv: the one that predicts best"
     )
     alpha: float = Field(0.05, gt=0, lt=1, description="family-wise error rate of the marks on each side")
     minimum: float = Field(
