@@ -42,8 +42,8 @@ class SurrogateOptions(Options):
     samples: int = Field(
         400,
         ge=20,
-        description="of pictures, how many of the pool are used: those that differ most from one another, three in five "
-        "of them of the class",
+        description="of pictures, how many of the pool are used: those that differ most from one another, three in "
+        "five of them of the class",
         json_schema_extra=OBSERVED,
     )
     penalty: float | Literal["cv"] = Field(
