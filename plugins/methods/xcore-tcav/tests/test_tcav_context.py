@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from xcore_evidence.observed import PENALTY
 from xcore_evidence.readings import pool_of, presence
 from xcore_evidence.ridge import fit
 from xcore_tcav.cav_files import apply
@@ -121,7 +122,7 @@ def test_the_sensitivity_is_the_coefficient_of_the_activations_along_the_gradien
     g = scorer.gradients.mean(0)
     direct = (found.cavs * found.lengths[:, None].float()) @ g
     torch.testing.assert_close(torch.tensor([e.effect for e in found.evidence.estimates]), direct, atol=1e-5, rtol=1e-3)
-    alone = fit(read, scorer.activations(pool.samples).double() @ g.double(), penalty=1.0)
+    alone = fit(read, scorer.activations(pool.samples).double() @ g.double(), penalty=PENALTY)
     assert [e.error for e in found.evidence.estimates] == pytest.approx(alone.errors.tolist())
 
 

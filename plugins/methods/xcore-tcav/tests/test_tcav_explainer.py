@@ -167,9 +167,9 @@ def test_an_affine_head_is_undefined_and_a_layer_to_use_is_named(tmp_path: Path,
 
 
 def test_a_strict_level_is_reached_beyond_all_random_sets(tmp_path: Path, explain: Explain, by_name: ByName) -> None:
-    got = by_name(explain(made_task(tmp_path), alpha=0.002, concepts="up,none"))
+    got = by_name(explain(made_task(tmp_path), alpha=0.01, concepts="up,none"))
     assert got["up"].evidence["null_sets"] == 100
-    assert got["up"].evidence["p"] < 1 / 101
+    assert got["up"].evidence["p"] < 0.005 < 1 / 101, "what Holm's correction asks for, and no rank can give"
     assert [got[name].evidence["outside"] for name in ("up", "none")] == [1, 0]
 
 
