@@ -186,7 +186,7 @@ def _tests(task: Task, phrases: Sequence[str], args: argparse.Namespace) -> dict
         fit = ridge.fit(read, y[torch.from_numpy(rng.permutation(len(y)))], penalty=penalty)
         degrees = len(y) - len(phrases) - 1
         found = estimates(phrases, fit.coefficients.tolist(), fit.errors.tolist(), degrees=degrees,
-                          ranges=[1.0] * len(phrases), gap=1.0, alpha=0.05)  # fmt: skip
+                          ranges=[1.0] * len(phrases), gap=1.0, alpha=0.05, skews=fit.skews.tolist())  # fmt: skip
         return [e.p for e in found], [e.p_against for e in found]
 
     def of_prompt(asked: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> tuple[list[float], list[float]]:

@@ -159,3 +159,23 @@ def test_p_values_of_permuted_margins_are_not_too_small() -> None:
     for level in (0.01, 0.05, 0.1):
         assert np.mean(np.array(p) <= level) <= level + 3 * (level * (1 - level) / len(p)) ** 0.5
     assert marked <= stats.binom.ppf(0.999, runs, 0.05)
+
+
+def test_skewed_margins_mark_neither_side_too_often() -> None:
+    """Margins and the presence of phrases are skewed, and nothing is to be found; 95 % of such data have no mark."""
+    rng, sides, as_they_are = torch.Generator().manual_seed(0), [0, 0], 0
+    for _ in range(200):
+        x, y = (torch.empty(*shape).exponential_(generator=rng).double() for shape in ((400, 20), (400,)))
+        fit = ridge.fit(x, y, penalty=0.3)
+        for skews in (fit.skews.tolist(), ()):
+            made = estimates(
+                [str(i) for i in range(20)], fit.coefficients.tolist(), fit.errors.tolist(),
+                degrees=379, ranges=[1.0] * 20, gap=1.0, alpha=0.05, skews=skews,
+            )  # fmt: skip
+            marks = {e.mark for e in made}
+            if skews:
+                sides = [sides[0] + (1 in marks), sides[1] + (-1 in marks)]
+            else:
+                as_they_are += -1 in marks
+    assert max(sides) / 200 <= 0.08, sides
+    assert as_they_are / 200 > 0.08, "the lower side is marked too often if the skewness is not heeded"

@@ -218,7 +218,10 @@ def blended(
         raise UsageError(f"there are no pictures of {without[0]!r} to blend", "give at least one of each concept")
     size = tuple(given.images.shape[-2:])
     if masks is not None and tuple(masks.shape) != (len(given), *size):
-        raise UsageError(f"the masks have shape {tuple(masks.shape)}, but {(len(given), *size)} is needed")
+        raise UsageError(
+            f"the masks have shape {tuple(masks.shape)}, and that of the pictures asks for {(len(given), *size)}",
+            "give one mask for each picture, as high and as wide as it is",
+        )
     amount = share if masks is None else share * masks[:, None].float()
     rng = torch.Generator().manual_seed(seed)
     places = torch.rand(len(given), generator=rng)
@@ -349,7 +352,10 @@ def _given(task: Task, phrases: Sequence[str], images: int, others: int) -> Samp
 
 def _enough(n: int, k: int) -> None:
     if n < LEAST:
-        raise NotApplicable(f"evidence by editing needs {LEAST} pictures or more, and there are {n}")
+        raise NotApplicable(
+            f"evidence by editing needs {LEAST} pictures or more, and there {'is' if n == 1 else 'are'} {n}",
+            "give more pictures of the class, or use observed evidence, which takes those of all classes",
+        )
     if k < 2:
         raise UsageError(f"evidence by editing compares phrases, and there is {k}", "give two phrases or more")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Literal
 
-from xcore_evidence.statistics import half_width, one_sided, signed_marks
+from xcore_evidence.statistics import half_width, one_sided, signed_marks, unskewed
 
 Kind = Literal["observed", "factorial", "edited"]
 
@@ -113,6 +113,7 @@ def estimates(
     alpha: float,
     minimum: float = 0.0,
     details: Sequence[Mapping[str, float]] = (),
+    skews: Sequence[float] = (),
     p_values: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> tuple[Estimate, ...]:
     """Estimates with intervals, p-values, Holm's correction over all phrases, and signed marks.
@@ -129,17 +130,20 @@ def estimates(
         See `Evidence.gap`.
     minimum
         Least effect that a mark must exceed, as a share of the gap, at least 0. Then the p-values are of this, too.
+    skews
+        Skewness of each estimate (see `statistics.unskewed`); empty = none is skewed.
     p_values
         (raises, lowers), where they do not come from the t distribution.
     """
     known = [isfinite(e) and e > 0 for e in errors]
     least = [minimum * abs(gap) / r if minimum and isfinite(gap) and r > 0 else 0.0 for r in ranges]
-    up, _ = one_sided(
-        [(b - m) / e if k else nan for b, e, k, m in zip(effects, errors, known, least, strict=True)], degrees
-    )
-    _, down = one_sided(
-        [(b + m) / e if k else nan for b, e, k, m in zip(effects, errors, known, least, strict=True)], degrees
-    )
+    skews = skews or [0.0] * len(effects)
+
+    def statistics(sign: float) -> list[float]:
+        rows = zip(effects, errors, known, least, skews, strict=True)
+        return [unskewed((b + sign * m) / e, skew) if k else nan for b, e, k, m, skew in rows]
+
+    up, down = one_sided(statistics(-1), degrees)[0], one_sided(statistics(1), degrees)[1]
     if p_values is not None:
         up, down = [list(side) for side in p_values]
     marks, adjusted = signed_marks(up, down, alpha)

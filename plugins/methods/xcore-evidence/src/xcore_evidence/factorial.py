@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from re import sub
 
@@ -23,7 +24,7 @@ from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
 from xcore_evidence.observed import ranges, reading_notes
 from xcore_evidence.readings import gap_of, occurrences, pool_of, presence
-from xcore_evidence.statistics import one_sided
+from xcore_evidence.statistics import one_sided, unskewed
 
 DRAWINGS, TEXTS = 400, 4000
 """Scenes that are drawn, or texts that are written, if the caller names no number."""
@@ -50,6 +51,18 @@ UNIT_PROMPT = "logits of the margin, of scenes with the phrase in their prompt, 
 UNIT_TEXT = "logits of the margin, of texts with the phrase less the same texts without it"
 
 
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """Drawings of random combinations of k phrases."""
+
+    samples: Samples
+    """n drawings."""
+    asked: Tensor
+    """(n, k) 1 where the phrase was in the prompt, otherwise 0."""
+    read: Tensor | None
+    """(n, k) presence of the phrases in the drawings; None without a model of the role image-text."""
+
+
 def factorial(
     task: Task,
     phrases: Sequence[str],
@@ -60,6 +73,7 @@ def factorial(
     penalty: float | None = PENALTY,
     alpha: float = 0.05,
     minimum: float = 0.0,
+    drawn: Scenes | None = None,
 ) -> Evidence:
     """The evidence of scenes that are drawn from random combinations of phrases, or of texts that are changed so.
 
@@ -94,6 +108,8 @@ def factorial(
         Family-wise error rate of the marks of each side.
     minimum
         Least effect of a mark, as a share of the class's gap.
+    drawn
+        Of pictures, what `scenes_read` gave for the same task, phrases and numbers; None = drawn and read here.
 
     Raises
     ------
@@ -102,26 +118,33 @@ def factorial(
     NotApplicable
         There are fewer than two phrases, too few drawings for so many, or the margin is the same for all drawings.
     """
-    if len(phrases) < 2:
-        raise NotApplicable("random combinations of phrases cannot be told apart with fewer than two phrases")
+    _two_or_more(phrases)
     if task.samples.modality == "text":
         return _of_texts(task, phrases, drawings or TEXTS, at_once, permutations, alpha, minimum)
-    return _of_scenes(task, phrases, drawings or DRAWINGS, at_once, permutations, penalty, alpha, minimum)
+    drawn = drawn or scenes_read(task, phrases, drawings or DRAWINGS, at_once)
+    return _of_scenes(task, phrases, drawn, permutations, penalty, alpha, minimum)
+
+
+def _two_or_more(phrases: Sequence[str]) -> None:
+    if len(phrases) < 2:
+        raise NotApplicable(
+            f"random combinations need two phrases or more, and there is {len(phrases)}",
+            "name more phrases, or use observed evidence, which can do with one",
+        )
 
 
 def _of_scenes(
     task: Task,
     phrases: Sequence[str],
-    drawings: int,
-    at_once: int,
+    drawn: Scenes,
     permutations: int,
     penalty: float | None,
     alpha: float,
     minimum: float,
 ) -> Evidence:
+    drawings, asked, read = len(drawn.samples), drawn.asked, drawn.read
     degrees = ridge.degrees_left(drawings, len(phrases), "drawings")
-    drawn, asked = scenes(task, phrases, drawings, at_once)
-    y = margin(task.classifier.logits(drawn), task.target)
+    y = margin(task.classifier.logits(drawn.samples), task.target)
     gap, k = gap_of(task), len(phrases)
     rng = np.random.default_rng([task.seed, 89])
     effects, errors, p, p_against = by_chance(
@@ -137,7 +160,7 @@ def _of_scenes(
         "p": torch.tensor(p, dtype=y.dtype),
         "p_against": torch.tensor(p_against, dtype=y.dtype),
     }
-    if "image-text" not in task.roles:
+    if read is None:
         return Evidence(
             kind="factorial",
             says=SAYS_PROMPT,
@@ -158,10 +181,10 @@ def _of_scenes(
             gap=gap,
             notes=("what the drawings show was not read: no model of the role image-text is named",),
         )
-    read = presence(task, drawn, phrases)
     found = ridge.fit(read, y, penalty=penalty, seed=task.seed)
     t = _t(found.coefficients, found.errors)
-    up, down = one_sided(t.tolist(), degrees)
+    moved = [unskewed(*pair) for pair in zip(t.tolist(), found.skews.tolist(), strict=True)]
+    up, down = one_sided(moved, degrees)
     together = (ridge.standardised(read) * ridge.standardised(asked)).mean(0)
     figures = {
         **{f"prompt_{name}": values for name, values in prompt.items()},
@@ -187,6 +210,7 @@ def _of_scenes(
             gap=gap,
             alpha=alpha,
             minimum=minimum,
+            skews=found.skews.tolist(),
             details=_details(figures, k),
         ),
         n=drawings,
@@ -302,6 +326,22 @@ def dealt(k: int, n: int, at_once: int, seed: int) -> list[tuple[int, ...]]:
             hand, deck = hand + deck[:missing], deck[missing:]
         hands.append(tuple(hand))
     return hands
+
+
+def scenes_read(task: Task, phrases: Sequence[str], drawings: int, at_once: int) -> Scenes:
+    """Drawings of random combinations of phrases, and what they show.
+
+    Raises
+    ------
+    MissingError
+        The task has no generator.
+    NotApplicable
+        There are fewer than two phrases, or too few drawings for so many: known before anything is drawn.
+    """
+    _two_or_more(phrases)
+    ridge.degrees_left(drawings, len(phrases), "drawings")
+    drawn, asked = scenes(task, phrases, drawings, at_once)
+    return Scenes(drawn, asked, presence(task, drawn, phrases) if "image-text" in task.roles else None)
 
 
 def scenes(task: Task, phrases: Sequence[str], drawings: int, at_once: int) -> tuple[Samples, Tensor]:

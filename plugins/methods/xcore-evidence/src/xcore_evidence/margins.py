@@ -26,9 +26,16 @@ def margin(logits: Tensor, target: int) -> Tensor:
         There is only one class, or a logit is not finite.
     """
     if logits.shape[1] < 2:
-        raise NotApplicable("a margin needs two classes or more, and this classifier has one")
+        raise NotApplicable(
+            "a margin needs two classes or more, and this classifier has one",
+            "wrap a classifier of one logit z so that it gives two, such as 0 and z",
+        )
     if not logits.isfinite().all():
-        raise NotApplicable("the classifier gives logits that are not finite")
+        bad = int((~logits.isfinite().all(1)).sum())
+        raise NotApplicable(
+            f"the classifier gives logits that are not finite for {bad} of {len(logits)} samples",
+            "look for such numbers in its weights, and let it compute with 32 bits if it uses fewer",
+        )
     others = [j for j in range(logits.shape[1]) if j != target]
     exact = logits.double()
     return exact[:, target] - torch.logsumexp(exact[:, others], 1)

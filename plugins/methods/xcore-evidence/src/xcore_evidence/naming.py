@@ -72,6 +72,7 @@ def names(
             ranges=width,
             gap=1.0,
             alpha=alpha,
+            skews=fit.skews.tolist(),
         )
         marked = sorted((e for e in made if e.mark > 0), key=lambda e: -e.t)
         found.append(Named(tuple(marked[:most]), fit.explained))

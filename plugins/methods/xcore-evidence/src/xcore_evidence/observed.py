@@ -34,6 +34,7 @@ def observed(
     phrases: Sequence[str],
     *,
     pool: Pool | None = None,
+    read: Tensor | None = None,
     size: int = POOL,
     chosen: int = CHOSEN,
     penalty: float | None = PENALTY,
@@ -50,6 +51,8 @@ def observed(
         k candidate phrases.
     pool
         The samples; None = drawn by `readings.pool_of` with `size` and `chosen`.
+    read
+        (n, k) presence of the phrases in the samples of the pool, if it was read already.
     penalty
         Strength of the ridge per sample; None = chosen by cross-validation.
     alpha
@@ -63,7 +66,7 @@ def observed(
         There are too few samples, the margin is the same for all of them, or there are no samples of other classes.
     """
     pool = pool or pool_of(task, size, chosen)
-    read = presence(task, pool.samples, phrases)
+    read = presence(task, pool.samples, phrases) if read is None else read
     y = margin(task.classifier.logits(pool.samples), task.target)
     found = ridge.fit(read, y, penalty=penalty, seed=task.seed)
     gap = float(y[pool.of_class].mean() - y[~pool.of_class].mean())
@@ -77,6 +80,7 @@ def observed(
         gap=gap,
         alpha=alpha,
         minimum=minimum,
+        skews=found.skews.tolist(),
         details=[{"spread": float(s), "inflation": float(i)} for s, i in zip(spread, inflation, strict=True)],
     )
     same = tuple((phrases[i], phrases[j]) for i, j in ridge.alike(read))

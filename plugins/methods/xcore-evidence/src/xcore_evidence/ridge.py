@@ -30,6 +30,8 @@ class Fit:
     """Share of the response's variance explained on rows that were left out, at most 1; below 0 it is worse than the
     mean. The penalty is chosen anew without these rows."""
     n: int
+    skews: Tensor
+    """(k,) skewness of each coefficient, in standard errors, from that of the residuals, which the rows share."""
 
 
 def standardised(x: Tensor) -> Tensor:
@@ -83,8 +85,8 @@ def fit(
         inner = penalty if penalty is not None else _best_penalty(z[~out], y[~out], _refolded(folds[~out], fold))
         residual[out] = y[out] - _predicted(z[~out], y[~out], z[out], [inner])[:, 0]
     explained = 1 - float(residual.pow(2).mean() / (y - y.mean()).pow(2).mean())
-    coefficients, errors = _robust(z, y - y.mean(), chosen)
-    return Fit(coefficients, errors, chosen, explained, len(y))
+    coefficients, errors, skews = _robust(z, y - y.mean(), chosen)
+    return Fit(coefficients, errors, chosen, explained, len(y), skews)
 
 
 def degrees_left(n: int, k: int, what: str = "samples") -> int:
@@ -138,16 +140,25 @@ def alike(x: Tensor, least: float = 0.95) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in (torch.triu(correlation, 1) >= least).nonzero().tolist()]
 
 
-def _robust(z: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """Coefficients and their HC3 standard errors, for a centred response."""
+def _robust(z: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Coefficients, their HC3 standard errors, and their skewness, for a centred response."""
     n, k = z.shape
     inverse = torch.linalg.inv(z.T @ z + penalty * n * torch.eye(k, dtype=z.dtype))
-    b = inverse @ z.T @ y
+    solve = inverse @ z.T
+    b = solve @ y
     # the mean is a parameter too, with a leverage of 1 / n
     leverage = ((z @ inverse) * z).sum(1) + 1 / n
     weights = ((y - z @ b) / (1 - leverage)) ** 2
     covariance = inverse @ (z.T * weights) @ z @ inverse
-    return b, covariance.diagonal().clamp_min(0).sqrt()
+    residual = (y - z @ b) / (1 - leverage).sqrt()
+    skews = solve.pow(3).sum(1) / solve.pow(2).sum(1).clamp_min(1e-300) ** 1.5 * _skewness(residual)
+    return b, covariance.diagonal().clamp_min(0).sqrt(), skews
+
+
+def _skewness(values: Tensor) -> Tensor:
+    centred = values - values.mean()
+    found: Tensor = centred.pow(3).mean() / centred.pow(2).mean().clamp_min(1e-300) ** 1.5
+    return found
 
 
 def _best_penalty(z: Tensor, y: Tensor, folds: Tensor) -> float:

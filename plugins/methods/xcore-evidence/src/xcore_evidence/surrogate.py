@@ -15,11 +15,11 @@ from xcore.contract import Concept, Cost, Explanation, NotApplicable, Presence, 
 from xcore_evidence import chart
 from xcore_evidence.edited import edited, edits_of
 from xcore_evidence.estimates import Evidence
-from xcore_evidence.factorial import UNIT_TEXT, factorial, scenes
+from xcore_evidence.factorial import DRAWINGS, UNIT_TEXT, factorial, scenes_read
 from xcore_evidence.observed import observed
 from xcore_evidence.options import SurrogateOptions
 from xcore_evidence.phrases import candidates
-from xcore_evidence.readings import Pool, occurrences, pool_of, presence
+from xcore_evidence.readings import OTHERS, Pool, pool_of, presence
 from xcore_evidence.ridge import standardised
 
 IMPORTANCE_IS = {
@@ -58,13 +58,17 @@ class Surrogate:
         start, o = time.perf_counter(), self.options
         how = "--set surrogate.phrases=a,b,c"
         phrases, notes = candidates(task, o.phrases, o.vocabulary, "surrogate.vocabulary", how)
-        from_data = task.samples.modality == "text" or o.evidence == "observed"
-        pool = pool_of(task, o.pool, o.samples) if from_data else None
-        if pool is not None and pool.samples.modality == "text" and not o.phrases:
-            phrases, note = _often(phrases, pool.samples)
-            notes = (*notes, note)
+        text, pool = task.samples.modality == "text", None
+        if text or o.evidence == "observed":
+            pool = pool_of(task, o.pool, o.samples)
+        read = None if pool is None else presence(task, pool.samples, phrases)
+        if read is not None and text and not o.phrases:
+            often = _often(read)
+            few = f"{len(often)} of {len(phrases)} phrases occur in {OFTEN} or more of {len(read)} texts"
+            notes = (*notes, f"{few}, and are asked about")
+            phrases, read = [phrases[i] for i in often], read[:, often]
         task.progress(0, 2, f"asking {o.evidence} evidence about {len(phrases)} phrases")
-        evidence, found = self._evidence(task, phrases, pool)
+        evidence, found = self._evidence(task, phrases, pool, read)
         task.progress(1, 2, "showing the phrases")
         own = presence(task, task.samples, phrases) if found.read is not None else None
         concepts = [self._concept(evidence, i, found, own) for i in evidence.ranked()]
@@ -81,8 +85,8 @@ class Surrogate:
             notes=(*summary(evidence, o.alpha), *evidence.notes, *notes),
             cost=Cost(
                 seconds=time.perf_counter() - start,
-                forwards=len(found.samples),
-                generated=len(found.samples) * found.made,
+                forwards=found.asked,
+                generated=found.made,
             ),
         )
 
@@ -93,33 +97,44 @@ class Surrogate:
         what = "whether the phrase occurs" if text else "100 x cosine of picture and phrase"
         return Presence(presence(task, task.samples, names).float(), what)
 
-    def _evidence(self, task: Task, phrases: Sequence[str], pool: Pool | None) -> tuple[Evidence, Found]:
+    def _evidence(
+        self, task: Task, phrases: Sequence[str], pool: Pool | None, read: Tensor | None
+    ) -> tuple[Evidence, Found]:
         """The evidence, and the samples behind it; `pool` has those of the data, None if they are drawn or edited."""
         o = self.options
         penalty = None if isinstance(o.penalty, str) else o.penalty
+        marks: dict[str, Any] = {"alpha": o.alpha, "minimum": o.minimum}
+        gap = len(task.samples) + OTHERS
         if o.evidence == "edited":
-            given: dict[str, Any] = {"images": o.images, "strength": o.strength, "alpha": o.alpha, "minimum": o.minimum}
-            return edited(task, phrases, **given), _edits(task, phrases, o)
-        if o.evidence == "factorial":
-            evidence = factorial(
-                task,
-                phrases,
-                drawings=o.drawings,
-                at_once=o.at_once,
-                permutations=o.permutations,
-                penalty=penalty,
-                alpha=o.alpha,
-                minimum=o.minimum,
-            )
-            if pool is None:
-                drawn, asked = scenes(task, phrases, evidence.n, o.at_once)
-                read = presence(task, drawn, phrases) if "image-text" in task.roles else None
-                return evidence, Found(drawn, read, asked if read is None else read, made=True)
-        else:
+            evidence = edited(task, phrases, images=o.images, strength=o.strength, **marks)
+            given = task.samples.take(slice(o.images))
+            edits = edits_of(task, given, phrases, strength=o.strength, away=True)  # they were kept
+            made, unchanged = sum(map(len, edits.pictures.values())), len(edits.pictures[""])
+            order = torch.block_diag(*[torch.ones(len(given), 1)] * len(phrases))
+            shown = Samples.concat([edits.pictures[p] for p in phrases])
+            return evidence, Found(shown, None, order, asked=made - unchanged + gap, made=made)
+        if o.evidence == "observed":
             assert pool is not None
-            evidence = observed(task, phrases, pool=pool, penalty=penalty, alpha=o.alpha, minimum=o.minimum)
-        read = presence(task, pool.samples, phrases)
-        return evidence, Found(pool.samples, read, read)
+            assert read is not None
+            evidence = observed(task, phrases, pool=pool, read=read, penalty=penalty, **marks)
+            return evidence, Found(pool.samples, read, read, asked=evidence.n)
+        drawn = scenes_read(task, phrases, o.drawings or DRAWINGS, o.at_once) if pool is None else None
+        evidence = factorial(
+            task,
+            phrases,
+            drawings=o.drawings,
+            at_once=o.at_once,
+            permutations=o.permutations,
+            penalty=penalty,
+            drawn=drawn,
+            **marks,
+        )
+        cost = {"asked": evidence.n + gap, "made": evidence.n}
+        if drawn is not None:
+            return evidence, Found(drawn.samples, drawn.read, drawn.asked if drawn.read is None else drawn.read, **cost)
+        assert pool is not None
+        assert read is not None
+        return evidence, Found(pool.samples, read, read, **cost)
 
     def _concept(self, evidence: Evidence, i: int, found: Found, own: Tensor | None) -> Concept:
         """The concept of a phrase: the samples in which it is most present, and its part in each explained sample."""
@@ -151,28 +166,21 @@ class Found:
     """(n, k) presence of the phrases, in the unit of the effects; None if the effects are not of the presence."""
     order: Tensor
     """(n, k) the samples that show a phrase are those with the greatest numbers."""
-    made: bool = False
-    """Whether a generator made the samples."""
+    asked: int
+    """Number of samples that the classifier was asked about."""
+    made: int = 0
+    """Number of pictures that the generator drew or edited, or of texts that were written."""
 
 
-def _edits(task: Task, phrases: Sequence[str], o: SurrogateOptions) -> Found:
-    """The pictures edited towards each phrase, which were kept when the evidence was made."""
-    given = task.samples.take(slice(o.images))
-    pictures = edits_of(task, given, phrases, strength=o.strength, away=True).pictures
-    order = torch.block_diag(*[torch.ones(len(given), 1)] * len(phrases))
-    return Found(Samples.concat([pictures[p] for p in phrases]), None, order, made=True)
-
-
-def _often(phrases: Sequence[str], texts: Samples) -> tuple[tuple[str, ...], str]:
-    """The phrases that occur in enough texts, and a note of how many."""
-    counts = occurrences(texts.texts, phrases).sum(0)
-    kept = tuple(p for p, count in zip(phrases, counts.tolist(), strict=True) if count >= OFTEN)
+def _often(read: Tensor) -> list[int]:
+    """Which phrases occur in enough texts, from (n, k) in which they occur."""
+    kept = [i for i, count in enumerate(read.sum(0).tolist()) if count >= OFTEN]
     if not kept:
-        raise NotApplicable(f"no phrase occurs in {OFTEN} or more of {len(texts)} texts", "name phrases of your own")
-    return (
-        kept,
-        f"{len(kept)} of {len(phrases)} phrases occur in {OFTEN} or more of {len(texts)} texts, and are asked about",
-    )
+        raise NotApplicable(
+            f"no phrase occurs in {OFTEN} or more of {len(read)} texts",
+            "name phrases of your own with --set surrogate.phrases=a,b,c",
+        )
+    return kept
 
 
 def summary(evidence: Evidence, alpha: float) -> list[str]:

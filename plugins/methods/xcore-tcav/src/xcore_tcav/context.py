@@ -157,6 +157,7 @@ def scores_in_context(
         ranges=ranges(read).tolist(),
         gap=gap,
         alpha=alpha,
+        skews=found.skews.tolist(),
         details=[{"inflation": float(i)} for i in ridge.inflation(read)],
     )
     alike = tuple((phrases[i], phrases[j]) for i, j in ridge.alike(read))
