@@ -104,7 +104,7 @@ class Cost:
     backwards: int = 0
     """Samples for which gradients of the classifier were computed."""
     generated: int = 0
-    """Samples that the generator drew."""
+    """Samples that were made: what the generator drew or edited, and texts that the method wrote."""
     peak_mb: float = 0.0
     """Largest memory of the process so far, in MB."""
 

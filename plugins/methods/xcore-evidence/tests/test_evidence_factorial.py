@@ -153,7 +153,7 @@ def test_scenes_are_drawn_once_for_all_classifiers_and_more_of_them_begin_alike(
 def test_what_cannot_be_drawn_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"needs a generator .*--generator REF"):
         factorial(make_task(tmp_path, generator=None), PHRASES)
-    with pytest.raises(NotApplicable, match="fewer than two phrases"):
+    with pytest.raises(NotApplicable, match="need two phrases or more"):
         factorial(make_task(tmp_path), PHRASES[:1])
     with pytest.raises(NotApplicable, match=r"15 drawings are too few for 8 phrases: at least 19"):
         factorial(make_task(tmp_path), PHRASES, drawings=15, permutations=99)

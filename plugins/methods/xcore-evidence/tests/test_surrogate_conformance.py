@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from xcore_evidence import edited, factorial, observed, readings, surrogate
 from xcore_evidence.options import SurrogateOptions
 from xcore_evidence.plugin import uses
 from xcore_evidence.surrogate import Surrogate
@@ -41,6 +42,7 @@ class Tinter:
     modality = "image"
     fingerprint = "tinter"
     can = frozenset({"edit"})
+    made = 0
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Any = None) -> Samples:
         images = [self._colour(p) + 0.2 * self._noise(s) for p, s in zip(prompts, seeds, strict=True)]
@@ -65,8 +67,8 @@ class Tinter:
     def _noise(seed: int) -> Tensor:
         return torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
 
-    @staticmethod
-    def _samples(images: Sequence[Tensor], prompts: Sequence[str], seeds: Sequence[int]) -> Samples:
+    def _samples(self, images: Sequence[Tensor], prompts: Sequence[str], seeds: Sequence[int]) -> Samples:
+        self.made += len(images)
         ids = tuple(f"{p}/{s}/{i}" for i, (p, s) in enumerate(zip(prompts, seeds, strict=True)))
         return Samples("image", torch.stack(list(images)).clamp(0, 1), ids)
 
@@ -89,6 +91,33 @@ class OnColours(ExplainerTests):
     @pytest.fixture(autouse=True)
     def artifacts(self, task: Task, tmp_path: Path) -> None:
         object.__setattr__(task, "artifact", Artifacts(tmp_path / "artifacts").get)
+
+    def test_the_cost_is_what_was_asked_and_made_and_nothing_is_read_twice(
+        self, explainer: Surrogate, task: Task, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked, read = counted(monkeypatch, task.classifier)
+        made = explainer.explain(task)
+        assert made.cost.forwards == sum(asked)
+        assert made.cost.generated == task.generator.made
+        assert len(set(read)) == len(read)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, classifier: Any) -> tuple[list[int], list[str]]:
+    """Numbers of samples that the classifier is asked about from now on, and digests of those that are read."""
+    asked, read, logits = list[int](), list[str](), classifier.logits
+
+    def counting(samples: Samples) -> Tensor:
+        asked.append(len(samples))
+        return logits(samples)
+
+    def reading(task: Task, samples: Samples, phrases: Sequence[str]) -> Tensor:
+        read.append(samples.digest)
+        return readings.presence(task, samples, phrases)
+
+    monkeypatch.setattr(classifier, "logits", counting)
+    for module in (surrogate, observed, factorial, edited):
+        monkeypatch.setattr(module, "presence", reading)
+    return asked, read
 
 
 class TestObserved(OnColours):
@@ -166,7 +195,7 @@ class Reviews:
 
 
 @pytest.mark.parametrize("kind", ["observed", "factorial"])
-def test_texts_are_explained_by_the_words_that_occur(tmp_path: Path, kind: Any) -> None:
+def test_texts_are_explained_by_the_words_that_occur(tmp_path: Path, kind: Any, monkeypatch: Any) -> None:
     def logits(texts: Sequence[str]) -> Tensor:
         first = torch.tensor([2.0 * ("lovely" in t) - 2.0 * ("dreadful" in t) for t in texts])
         return torch.stack([first, torch.zeros(len(texts))], 1)
@@ -178,7 +207,10 @@ def test_texts_are_explained_by_the_words_that_occur(tmp_path: Path, kind: Any) 
         random_set=lambda n, index, *rest: data.samples("blame", "train", n, index),
         vocabulary=("lovely", "dreadful", "soup", "room", "zeppelin"), workdir=tmp_path,
     )  # fmt: skip
+    asked, read = counted(monkeypatch, task.classifier)
     made = Surrogate(SurrogateOptions(evidence=kind, pool=60, drawings=200, permutations=199)).explain(task)
+    assert (made.cost.forwards, made.cost.generated) == (sum(asked), 0 if kind == "observed" else 200)
+    assert len(set(read)) == len(read)
     assert {c.name for c in made.concepts} == {"lovely", "dreadful", "soup", "room"}
     assert made.concepts[0].name == "lovely"
     assert made.concepts[0].samples is not None

@@ -74,9 +74,15 @@ def fit(
     """
     z, y = standardised(x), y.double()
     if len(set(groups or range(len(y)))) < 2 * FOLDS:
-        raise NotApplicable(f"a regression needs at least {2 * FOLDS} samples, and there are {len(y)}")
+        raise NotApplicable(
+            f"a regression needs at least {2 * FOLDS} samples, and there are {len(y)}",
+            "give more samples to choose from",
+        )
     if float(y.std(correction=0)) <= 1e-9 * max(1.0, float(y.abs().max())):
-        raise NotApplicable("the classifier gives the same margin to every sample, so there is nothing to explain")
+        raise NotApplicable(
+            "the classifier gives the same margin to every sample, so there is nothing to explain",
+            "check that its weights were loaded, and that its pictures have the scale that it was trained with",
+        )
     folds = _folds(len(y), groups, seed)
     chosen = penalty if penalty is not None else _best_penalty(z, y, folds)
     residual = torch.zeros_like(y)
