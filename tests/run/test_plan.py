@@ -63,6 +63,27 @@ def test_classes_can_be_left_out_for_one_classifier(registry):
             make_plan(suite(leave_out=wrong), registry)
 
 
+@pytest.mark.parametrize("asked", ["toy-net", "toy-suite/toy-net"])
+@pytest.mark.parametrize("named", ["toy-net", "toy-suite/toy-net"])
+def test_classes_are_left_out_however_the_classifier_is_written(registry, asked, named):
+    registry._cards["classifier", "toy-net"] = [
+        replace(registry._cards["classifier", "toy-net"][0], distribution="toy-suite")
+    ]
+    plan = make_plan(suite(classifiers=[asked], classes=["red", "blue"], leave_out={named: ["red"]}), registry)
+    assert ([c.cls for c in plan.cells], plan.notes) == (["blue"], ())
+
+
+def test_a_classifier_whose_argument_differs_keeps_its_classes_and_a_note_says_so(registry):
+    card = replace(registry._cards["classifier", "toy-net"][0], argument="[RATE]")
+    registry._cards["classifier", "toy-net"] = [card]
+    left = {"toy-net:1.0": ["red"]}
+    plan = make_plan(suite(classifiers=["toy-net:1"], classes=["red", "blue"], leave_out=left), registry)
+    assert [c.cls for c in plan.cells] == ["red", "blue"]
+    assert any("no class is left out for toy-net:1: [leave_out] names toy-net:1.0" in note for note in plan.notes)
+    registry._cards["classifier", "toy"] = [replace(card, name="toy")]
+    assert make_plan(suite(classifiers=["toy"], leave_out=left), registry).notes == (), "another classifier"
+
+
 def test_the_whole_table_takes_the_explanations_of_the_long_run():
     table, long = (make_plan(load_suite(str(ROOT / f"benchmarks/suites/{name}.toml")), load_registry()).cells
                    for name in ("minizoo", "minizoo-full"))  # fmt: skip

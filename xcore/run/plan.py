@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from xcore.base.errors import MissingError, UsageError, listed, unknown
+from xcore.base.errors import MissingError, UsageError, unknown
 from xcore.cards import Card
 from xcore.contract.options import Options, validate
 from xcore.contract.types import Budget, Cell, Ref
-from xcore.inputs.class_names import ClassNames
 from xcore.registry import Registry, resolve
+from xcore.run.classes import left_out, refuse_doubles, renaming, to_explain
 from xcore.store.identity import Identity
 
 SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")
@@ -102,7 +102,7 @@ class Plan:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Identity of the data set -> its modality, classes and defaults: what a plan needs to know of it."""
     notes: tuple[str, ...] = ()
-    """What a reader of the table must know of the helper models."""
+    """What a reader of the table must know of the helper models, and of classes that were not left out."""
 
     def as_plain(self) -> dict[str, Any]:
         """The plan as JSON knows it."""
@@ -222,10 +222,10 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     arms += [Arm(label=c, method=c) for c in suite.controls if c not in {a.label for a in arms}]
     if not arms:
         raise UsageError("no method is named", "name at least one with --methods, e.g. --methods craft")
-    _refuse_doubles("label", (a.label for a in arms))
-    _refuse_doubles("seed", (str(s) for s in suite.seeds))
-    _refuse_doubles("metric", suite.metrics)
-    _refuse_doubles("classifier", suite.classifiers)
+    refuse_doubles("label", (a.label for a in arms))
+    refuse_doubles("seed", (str(s) for s in suite.seeds))
+    refuse_doubles("metric", suite.metrics)
+    refuse_doubles("classifier", suite.classifiers)
 
     settings = Settings(suite.set, registry)
     checked = settings.ref
@@ -249,7 +249,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     helpers = {role: settings.helper(role, text, classifiers) for role, text in models.items()}
     for _, method in methods:
         _refuse_lacking(registry, method, [*helpers, *(["generator"] if generator else [])], facts["modality"])
-    classes = _classes(
+    classes = to_explain(
         suite.classes,
         facts,
         lambda: registry.create("dataset", data),
@@ -257,11 +257,12 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         lambda: renaming(registry, data),
     )
     drawing = checked("generator", generator) if generator else None
-    left_out = {c: _left_out(c, names, facts, registry) for c, names in suite.leave_out.items()}
+    asked = [checked("classifier", c) for c in classifiers]
+    without, not_found = left_out(suite.leave_out, asked, facts, registry)
     cells = []
-    for classifier in [checked("classifier", c) for c in classifiers]:
+    for classifier in asked:
         for cls in classes:
-            if cls in left_out.get(classifier.text, ()):
+            if cls in without.get(classifier.text, ()):
                 continue
             for seed in suite.seeds:  # outside the methods, which are given the same samples
                 for arm, method in methods:
@@ -295,7 +296,10 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         suite=suite.model_dump(mode="json"),
         metric_cards={metric.text: _metric_card(registry, metric) for metric in metrics},
         facts={facts["id"]: facts},
-        notes=_foreign(registry, data, helpers, drawing, [ref for _, ref in methods], metrics, facts["modality"]),
+        notes=(
+            *_foreign(registry, data, helpers, drawing, [ref for _, ref in methods], metrics, facts["modality"]),
+            *not_found,
+        ),
     )
 
 
@@ -417,84 +421,3 @@ def _no_classifier(data: Ref) -> str:
     raise UsageError(
         f"no classifier is named, and data set {data} has no default one", "name one with --classifier REF"
     )
-
-
-def renaming(registry: Registry, data: Ref) -> str:
-    """How a user can say what a class of a data set is called in the classifier."""
-    if hasattr(registry.options("dataset", data), "names"):
-        provider = data.text.partition(":")[0]
-        return f"say what the classes of the data are called in the classifier with --set {provider}.names=FILE"
-    return "the data and the classifier must have a name, an index or a synset id of the class in common"
-
-
-def _classes(
-    names: list[str],
-    facts: Mapping[str, Any],
-    data: Callable[[], Any],
-    classifier: Callable[[], Any],
-    hint: Callable[[], str],
-) -> list[str]:
-    """The classes to explain, as the data set calls them.
-
-    The data set is made only to say why it lacks a class, and the classifier only for a name that the data set does not
-    know, since the classifier may.
-    """
-    known = ClassNames(facts["classes"], facts.get("aliases", {}), indexed=False)
-    if len(names) == 1 and not known.candidates(names[0]):  # names of classes may hold commas
-        names = [part.strip() for part in names[0].split(",") if part.strip()]
-    if not names:
-        shown = listed(known.classes)
-        raise UsageError("no class to explain", f"name one with --class, or --class all; known: {shown}")
-    if names == ["all"]:
-        return list(known.classes)
-    found = []
-    for name in names:
-        if not known.candidates(name):
-            if reason := getattr(data(), "left_out", {}).get(name):
-                raise UsageError(f"class {name!r} cannot be explained: {reason}")
-            found.append(_by_classifier(name, known, classifier, hint))
-        else:
-            found.append(known.find(name))
-    _refuse_doubles("class", found)
-    return found
-
-
-def _left_out(classifier: str, names: Iterable[str], facts: Mapping[str, Any], registry: Registry) -> set[str]:
-    """The classes that are left out for a classifier; raises `UsageError` for a name that does not exist."""
-    registry.find("classifier", classifier)
-    known = ClassNames(facts["classes"], facts.get("aliases", {}), indexed=False)
-    return {known.find(name) for name in names}
-
-
-def _by_classifier(name: str, known: ClassNames, classifier: Callable[[], Any], hint: Callable[[], str]) -> str:
-    """The class of the data set that the classifier calls so, e.g. by its index."""
-    try:
-        made = classifier()
-    except (UsageError, MissingError):  # it will be told when the classifier is needed; the name is wrong all the same
-        return known.find(name)
-    of_classifier = ClassNames(made.classes, getattr(made, "aliases", None))
-    if not of_classifier.candidates(name):
-        return known.find(name)
-    wanted = of_classifier.find(name)
-    for c in known.classes:
-        if any(of_classifier.candidates(one) == (wanted,) for one in (c, *known.aliases.get(c, ()))):
-            return c
-    for c in known.classes:
-        if wanted in (several := of_classifier.candidates(c)):  # the data's name is that of several classes
-            clear = [n for n in of_classifier.aliases.get(wanted, ()) if of_classifier.candidates(n) == (wanted,)]
-            raise UsageError(
-                f"the data set's class {c!r} may be {' or '.join(map(repr, several))}",
-                f"call it {' or '.join(map(repr, [wanted, *clear][:2]))} in the data set",
-            )
-    raise UsageError(
-        f"the classifier knows the class {wanted!r}, but the data set has no samples of it",
-        f"it has {listed(known.classes)}; {hint()}",
-    )
-
-
-def _refuse_doubles(what: str, names: Iterable[str]) -> None:
-    seen = set[str]()
-    for name in names:
-        if name in seen:
-            raise UsageError(f"{what} {name!r} is named twice")
-        seen.add(name)

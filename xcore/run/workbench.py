@@ -21,6 +21,7 @@ from xcore.inputs.class_names import ClassNames
 from xcore.inputs.words import content_words
 from xcore.models import batches
 from xcore.registry import Registry
+from xcore.run.classes import renaming
 from xcore.run.data import (
     DataConcepts,
     NamedData,
@@ -39,7 +40,7 @@ from xcore.run.drawing import (
     generate_pool,
     generate_sets,
 )
-from xcore.run.plan import naming, renaming
+from xcore.run.plan import naming
 from xcore.run.random_sets import Pool, RandomSets
 from xcore.store.codec import load_samples, save_samples
 from xcore.store.identity import Identity
