@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -211,7 +212,9 @@ def test_a_lowered_class_has_a_sign_of_its_own(row, score, printed, metrics):
     shown = {label: "".join(p for p in lines[label].split() if p[0] in "*†") for label in marks}
     assert shown == {"up": "*", "down": "†", "once": "†1/3", "torn": "*2/3†1/3", "none": ""}
     assert {r.label for r in only(table) if r.irrelevant} == {"once", "none"}
-    assert any("† lowers it" in note for note in table.notes)
+    legend = next(note for note in table.notes if "† lowers it" in note)
+    for sign, count in re.findall(r"([*†])(\d/\d)?", "".join(shown.values())):
+        assert f"{sign}{'k/n' if count else ' '}" in legend, "each mark that stands in a cell is explained"
     assert r"\dag" in render(table, "tex")
     lowered = {r["label"]: r["lowers_class_seeds"] for r in csv.DictReader(io.StringIO(render(table, "csv")))}
     assert lowered == {"up": "0", "down": "3", "once": "1", "torn": "1", "none": "0"}

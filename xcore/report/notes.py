@@ -43,17 +43,14 @@ def legend(
     if any(NULL_MEAN in value.details for _, value in cells):
         lines.append("(null) mean over random concepts rendered like the concept")
     tested = [value for _, value in cells if value.outside is not None]
+    unmarked = "is not shown to matter to the model, however far from the class it looks"
     if any(value.lowers is not None for value in tested):
         lines.append(
-            "* raises the class and † lowers it, each beyond random sets that are made alike, in every seed, *k/n in k "
-            "of n seeds; a concept without a mark is not shown to matter to the model, however far from the class it "
-            "looks"
+            "* raises the class and † lowers it, each beyond random sets that are made alike, in every seed, *k/n and "
+            f"†k/n in k of n seeds; a concept without a mark {unmarked}"
         )
     if any(value.lowers is None for value in tested):
-        lines.append(
-            "* outside its null in every seed, *k/n in k of n seeds; a concept without it is not shown to matter to "
-            "the model, however far from the class it looks"
-        )
+        lines.append(f"* outside its null in every seed, *k/n in k of n seeds; a concept without it {unmarked}")
     if any(CHANCE in value.details for _, value in cells):
         lines.append("(chance) the same figure from what is drawn at random, as docs/results.md says for each metric")
     caveats: dict[str, list[str]] = {}
