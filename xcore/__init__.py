@@ -1,9 +1,10 @@
 """xcore: explanation methods as plugins, compared honestly with one command.
 
-The names below are loaded when they are first used, so that `import xcore` stays cheap.
+The names below are loaded when they are first used, so that `import xcore` stays cheap. A command of a plugin may be a
+function, too: `xcore.shift(...)` is what `xcore shift` calls.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xcore.base.lazy import lazy_exports
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
     from xcore.report.highlighted import highlight as highlight
 
 __version__ = "0.1.0"
+
+
+def _command(name: str) -> Any:
+    """What a command of a plugin calls, by the command's name; None if there is none."""
+    if name.startswith("_"):
+        return None
+    from xcore.registry import load_registry, resolve
+
+    return next((resolve(c.call) for c in load_registry().cards("command") if c.call and c.name == name), None)
+
+
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
@@ -27,4 +39,5 @@ __getattr__, __dir__ = lazy_exports(
         "xcore.interactive": ("data", "explain", "open"),
         "xcore.report.highlighted": ("highlight",),
     },
+    _command,
 )

@@ -52,6 +52,7 @@ class Card:
     caveat: str = ""
     column: bool = True
     details: tuple[str, ...] = ()
+    call: str | None = None
 
     @property
     def full_name(self) -> str:

@@ -11,12 +11,14 @@ A command of a plugin shares the flags, the defaults and the messages of `xcore 
             for cell in session.cells:
                 task = session.task(cell, folder)
 
+What a command finds it keeps with `Session.finding`, so that it is never computed twice; see `xcore.findings`.
+
 `write_json` and `write_text` write a file whole or not at all; `read_json` says in one line what is wrong with a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from xcore.cli.listing import print_line as print_line
     from xcore.contract.protocols import Classifier, Dataset, Task
     from xcore.contract.types import Cell, Ref
+    from xcore.findings import Column as Column
+    from xcore.findings import Finding as Finding
+    from xcore.findings import Found as Found
+    from xcore.findings import write_tables as write_tables
     from xcore.run.progress import Reporter as Reporter
     from xcore.run.workbench import Workbench
 
@@ -45,6 +51,7 @@ __getattr__, __dir__ = lazy_exports(
         "xcore.base.files": ("read_json", "slug", "write_json", "write_text"),
         "xcore.cli.flags": ("Json", "names", "subject", "takes"),
         "xcore.cli.listing": ("print_line",),
+        "xcore.findings": ("Column", "Finding", "Found", "write_tables"),
         "xcore.run.progress": ("Reporter",),
     },
 )
@@ -102,6 +109,39 @@ class Session:
     def task(self, cell: Cell, workdir: Path) -> Task:
         """What the method of a cell is asked to do; its files go to `workdir`."""
         return self._workbench.task(cell, workdir, self.reporter.step)
+
+    def finding(
+        self,
+        command: str,
+        about: Mapping[str, Any],
+        cell: Cell,
+        make: Callable[[Path], Found],
+        *,
+        refs: Mapping[str, Sequence[Ref]] | None = None,
+        out: Path,
+    ) -> Finding:
+        """What a command found of a cell: kept below `out`, and found again there instead of computed twice.
+
+        Parameters
+        ----------
+        command
+            Name of the command, as on its card. The code of its plugin is part of what the finding is known by.
+        about
+            What was asked beside the cell, as plain data.
+        make
+            Folder, for pictures and files -> what is found. It runs with the seed of the cell.
+        refs
+            Further components that it depends on: kind -> references, such as a second classifier.
+        """
+        from xcore.base.seeding import seeded
+        from xcore.findings import keep
+
+        def seeded_make(folder: Path) -> Found:
+            with seeded(cell.seed):
+                return make(folder)
+
+        asked = {"classifier": cell.classifier.text, "data": cell.data.text, "class": cell.cls, "seed": cell.seed}
+        return keep(out, command, {**asked, **about}, self._workbench.depends(command, cell, refs or {}), seeded_make)
 
 
 @contextmanager

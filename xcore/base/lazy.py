@@ -9,7 +9,7 @@ from typing import Any
 
 
 def lazy_exports(
-    package: str, homes: Mapping[str, Sequence[str]]
+    package: str, homes: Mapping[str, Sequence[str]], other: Callable[[str], Any] = lambda name: None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The functions ``__getattr__`` and ``__dir__`` of a package that offers names of other modules (PEP 562).
 
@@ -19,13 +19,15 @@ def lazy_exports(
         Its ``__name__``.
     homes
         Module -> the names that it defines and the package offers.
+    other
+        Name -> what the package offers beside, None = nothing.
     """
     home = {name: module for module, names in homes.items() for name in names}
 
     def get(name: str) -> Any:
-        if name not in home:
+        found = getattr(import_module(home[name]), name) if name in home else other(name)
+        if found is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(import_module(home[name]), name)
         setattr(modules[package], name, found)
         return found
 

@@ -333,7 +333,11 @@ def _add_plugin_commands(name: str) -> None:
     for card in load_registry().cards("command"):
         if overview or name == card.name:
             commands = typer.Typer() if overview else resolve(card.factory)
-            app.add_typer(commands, name=card.name, help=card.summary)
+            alone = commands.registered_commands if not commands.registered_groups else []
+            if len(alone) == 1 and not commands.registered_callback and alone[0].callback:
+                app.command(name=card.name)(alone[0].callback)
+            else:
+                app.add_typer(commands, name=card.name, help=card.summary)
 
 
 def _version(value: bool) -> None:

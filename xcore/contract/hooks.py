@@ -56,6 +56,8 @@ class Register(Protocol):
         caveat: str = "",  # what a reader must know; continues the name: "never asks the model under explanation"
         column: bool = True,  # whether tables for people have a column of it; files always do
         details: tuple[str, ...] = (),  # details of its scores that gates may name as if they were metrics
+        # for commands:
+        call: str | None = None,  # "package.module:function": what `xcore.NAME` calls in Python
         api: int = 1,
     ) -> None: ...
 
@@ -106,4 +108,4 @@ def register_engines(register: Register) -> None:
 
 @hookspec
 def register_commands(register: Register) -> None:
-    """Subcommands of `xcore`: the factory is a typer app."""
+    """Subcommands of `xcore`: the factory is a typer app. One with a single command is that command."""

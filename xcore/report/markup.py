@@ -26,15 +26,17 @@ _LATEX = {
 
 def markdown(table: Table) -> str:
     """Render the table as GitHub-flavoured Markdown: for each section a heading, a table and its footnotes."""
-    blocks = []
-    for grid in grids(table):
-        head = [
-            f"| {' | '.join(map(escaped, grid.head))} |",
-            f"|{'|'.join(':--' if i < 2 else '--:' for i in range(len(grid.head)))}|",
-        ]
-        body = [f"| {' | '.join(map(escaped, line.cells))} |" for line in grid.lines]
-        blocks.append(f"### {escaped(grid.title)}\n\n" + "\n".join(head + body) + _md_notes(grid.notes))
-    return "\n\n".join(blocks) + _md_notes(table.notes) + "\n"
+    return "\n\n".join(map(grid_markdown, grids(table))) + _md_notes(table.notes) + "\n"
+
+
+def grid_markdown(grid: Grid) -> str:
+    """One grid as GitHub-flavoured Markdown: a heading, a table and its footnotes."""
+    head = [
+        f"| {' | '.join(map(escaped, grid.head))} |",
+        f"|{'|'.join(':--' if i < 2 else '--:' for i in range(len(grid.head)))}|",
+    ]
+    body = [f"| {' | '.join(map(escaped, line.cells))} |" for line in grid.lines]
+    return f"### {escaped(grid.title)}\n\n" + "\n".join(head + body) + _md_notes(grid.notes)
 
 
 def escaped(text: str) -> str:

@@ -12,6 +12,7 @@ import io
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xcore.contract.samples import Samples
@@ -149,7 +150,16 @@ def presence_html(presence: Presence, samples: Samples | None, names: Sequence[s
 
 def table_html(table: Table) -> str:
     """The table of a run as a piece of HTML."""
-    return environment().get_template("table.html").render(grids=grids(table), remarks=table.notes)
+    return environment().get_template("table.html").render(grids=grids(table), remarks=table.notes, pictures=())
+
+
+def finding_html(grid: Grid, pictures: Sequence[tuple[Path, str]]) -> str:
+    """The table and the pictures (file, alternative text) of a finding as a piece of HTML."""
+    tiles = [
+        Tile(f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}", visible(alt), "")
+        for path, alt in pictures
+    ]
+    return environment().get_template("table.html").render(grids=[grid], remarks=(), pictures=tiles)
 
 
 def _display(html: str) -> None:

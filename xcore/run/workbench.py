@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ from xcore.run.drawing import (
 from xcore.run.plan import naming
 from xcore.run.random_sets import Pool, RandomSets
 from xcore.store.codec import load_samples, save_samples
-from xcore.store.identity import Identity
+from xcore.store.identity import Identity, code_digest
 
 if TYPE_CHECKING:
     from xcore.inputs.images import Framing
@@ -90,6 +90,30 @@ class Workbench:
             if kind == "classifier" and not batches.give(self._made[key]):
                 self._unset[key] = batches.no_batch_size(ref)
         return self._made[key]
+
+    def depends(self, command: str, cell: Cell, refs: Mapping[str, Sequence[Ref]]) -> Mapping[str, Any]:
+        """Digests of what the findings of a command about a cell depend on: code, components, files and options.
+
+        Parameters
+        ----------
+        refs
+            Components beside those of the cell: kind -> references.
+        """
+        card, _ = self.registry.find("command", command)
+        given = {
+            "dataset": [ref for ref in (cell.data, cell.contrast, cell.heldout) if ref],
+            "generator": [cell.generator] if cell.generator else [],
+            "model": list(cell.models.values()),
+        }
+        return {
+            "command": code_digest(card),
+            "explanation": self.identity.explanation(cell),
+            "budget": asdict(cell.budget),
+            **{
+                kind: [self.identity.component(kind, ref) for ref in [*given.get(kind, []), *refs.get(kind, [])]]
+                for kind in sorted({*given, *refs})
+            },
+        }
 
     def classifier(self, cell: Cell) -> Classifier:
         made: Classifier = self.component("classifier", cell.classifier)
