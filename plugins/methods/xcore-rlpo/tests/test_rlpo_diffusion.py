@@ -66,6 +66,7 @@ def explain(generator: Any, workdir: Path, **options: Any) -> Explanation:
         "trajectory_every": 2,
         "trajectory_samples": 1,
         "update_rule": "always",
+        "keep": "all",
         "adapt": {"steps": 1, "lr": 1e-3},
     }
     return Rlpo(Options(**{**small, **options})).explain(task)

@@ -8,21 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from xcore_rlpo.algorithm import (
-    GroupScores,
-    Search,
-    alpha,
-    anc,
-    entropy,
-    halves,
-    icv,
-    preferred,
-    reward,
-    update_decision,
-)
+from xcore_rlpo.algorithm import Search, anc, entropy, halves, icv
+from xcore_rlpo.keeping import ALL, NOT_RISEN, NOT_SHOWN, ROSE, TOO_FEW, Verdict, judge
 from xcore_rlpo.options import PARITY, Options
 from xcore_rlpo.plugin import uses
 from xcore_rlpo.policy import Choice, Policy, State
+from xcore_rlpo.rules import GroupScores, alpha, preferred, reward, update_decision
 from xcore_rlpo.testing import Painter
 
 from xcore.contract import Samples
@@ -65,9 +56,40 @@ def test_own_reward_is_the_mean_effect() -> None:
 
 
 def test_a_gain_is_what_the_update_added() -> None:
-    assert reward(pair(1, 1, 0.1, -0.3), 2, 100, Options(), before=-0.25) == pytest.approx(0.15)
-    assert reward(pair(1, 1, 0.1, 0.3), 1, 100, Options()) == 0, "nothing was added before the first update"
-    assert reward(None, 1, 100, Options(), before=0.1) == 0
+    scores = pair(1, 1, 0.1, -0.3)
+    for kept, gain, paid in (
+        (True, 0.15, 0.15),
+        (False, -0.2, -0.2),
+        (False, 0.15, 0),
+        (False, None, 0),
+    ):
+        assert reward(scores, 2, 100, Options(), Verdict(kept, "", gain, {})) == paid
+    assert reward(scores, 1, 100, Options()) == 0, "nothing was added before the first update"
+
+
+@pytest.mark.parametrize(
+    ("options", "effects", "reading", "expected"),
+    [
+        ({}, (0.1, 0.2), [], (True, ROSE)),
+        ({}, (0.1, 0.1), [], (False, NOT_RISEN)),
+        ({}, (0.2, 0.1), [0.9], (False, NOT_RISEN)),
+        ({}, (None, 0.1), [], (False, TOO_FEW)),
+        ({}, (0.1, None), [], (False, TOO_FEW)),
+        ({}, (0.1, 0.2), [0.4, 0.4], (True, ROSE)),
+        ({}, (0.1, 0.2), [0.39, 0.4], (False, NOT_SHOWN)),
+        ({"keep": "all"}, (0.2, 0.1), [0.0], (True, ALL)),
+        ({"keep": "all"}, (None, None), [], (True, ALL)),
+    ],
+)
+def test_which_updates_are_kept(
+    options: dict[str, Any], effects: Any, reading: list[float], expected: tuple[bool, str]
+) -> None:
+    found = judge(effects, reading, [0.4, 0.6], Options(**options))
+    assert (found.kept, found.why) == expected
+    if reading:
+        assert found.figures == pytest.approx(
+            {"reading": sum(reading) / len(reading), "reading_before": 0.5, "reading_sd": 0.1}
+        )
 
 
 @pytest.mark.parametrize(
@@ -175,6 +197,8 @@ def test_options_that_contradict_one_another_are_refused(refused: Callable[..., 
     refused({"images": 12}, "each draws 2 n = 20 samples")
     refused({"search": "evolve", "rank": "prior"}, "rank=prior cannot judge")
     refused({"search": "evolve", "adapters": "one", "rank": "tcav"}, "use adapters=own with it")
+    refused({"adapters": "one", "keep": "gain"}, "use keep=all with it")
+    assert Options(adapters="one").keep == Options(preset="parity").keep == "all"
     assert Options(images=205).search_steps == 10
     assert Options(update=False).search_steps == 0, "nothing can be gained"
     assert Options(update=False, reward="ts").search_steps == 100
@@ -195,7 +219,9 @@ def test_roles_follow_the_options() -> None:
     assert uses(Options(vocabulary="phrases.txt")) == ("image-text", "text-embedder")
     assert uses(Options(seeds="vocabulary")) == ("image-text", "text-embedder")
     assert uses(Options(prompts=("a",))) == ("image-text?", "text-embedder?")
-    assert uses(Options(prompts=("a",), rank="tcav")) == ("text-embedder?",)
+    assert uses(Options(prompts=("a",), rank="tcav")) == ("image-text?", "text-embedder?")
+    for unjudged in ({"keep": "all"}, {"update": False}, {"steps": 0}):
+        assert uses(Options(prompts=("a",), rank="tcav", **unjudged)) == ("text-embedder?",)  # type: ignore[arg-type]
     assert uses(Options(prompts=("a",), rank="context")) == ("image-text", "text-embedder?")
     assert uses(Options(prompts=("a",), state="embedding")) == ("image-text", "text-embedder")
     assert uses(Options(prompts=("a",), rank="prior", seeds="vqa")) == ("image-text", "text-embedder")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from xcore_rlpo.algorithm import NO_WORDS
 from xcore_rlpo.lists import share_near
 from xcore_rlpo.options import Options
 from xcore_rlpo.rlpo import Rlpo
+from xcore_rlpo.rules import NO_WORDS
 
 from xcore import highlight
 from xcore.contract import Adapter, Explanation, MissingError, Modality, NotApplicable, Samples, Task, XcoreError

@@ -1,4 +1,4 @@
-"""RLPO's search for concepts: `Search.run` is the algorithm, one step after another; the rules that it uses follow it.
+"""RLPO's search for concepts: `Search.run` is the algorithm, one step after another, by the rules of `rules`.
 
 After Algorithm 1 of Taparia et al., arXiv:2408.13438, with the deviations that ``docs/methods/rlpo.md`` lists. The
 symbols of the paper are called here:
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import log
 from statistics import fmean, pstdev
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -29,8 +29,10 @@ from torch.nn.functional import normalize
 from xcore_tcav.scorer import Scorer
 
 from xcore.contract import Adapter, Generator, Samples, seeded
+from xcore_rlpo.keeping import Reading, Trial, Verdict, judge
 from xcore_rlpo.options import Options
 from xcore_rlpo.policy import Policy, State
+from xcore_rlpo.rules import EXPLAINED, GroupScores, alpha, preferred, reward, update_decision
 
 Encoder = Callable[[Samples], Tensor]
 """Samples -> (n, d) embeddings."""
@@ -97,6 +99,8 @@ class Search:
         Of everything that is drawn.
     render
         How the random sets are rendered that groups are scored against.
+    read
+        How much drawings show their prompt, which keeps updates from spoiling them; None = nothing reads them.
 
     Attributes
     ----------
@@ -107,10 +111,14 @@ class Search:
         all of them (option `adapters`).
     trace
         One JSON-able entry for each step.
-    counts, updates
-        How often each action was chosen, and how often the generator was tuned on its samples.
+    counts, updates, kept
+        How often each action was chosen, how often the generator was tuned on its samples, and how many of these
+        updates were kept.
+    drawn
+        Number of samples drawn.
     snapshots
-        Number of steps taken -> the adapters at that time, without the state of their optimisers.
+        Number of steps taken -> the adapters at that time, without the state of their optimisers, and without updates
+        that were not judged yet.
     """
 
     def __init__(
@@ -123,24 +131,38 @@ class Search:
         steps: int,
         seed: int,
         render: str,
+        read: Reading | None = None,
     ) -> None:
         self.generator, self.scorer, self.phrases = generator, scorer, list(phrases)
-        self.options, self.steps, self.seed, self.render = options, steps, seed, render
+        self.options, self.steps, self.seed, self.render, self._read = options, steps, seed, render, read
         self.adapters: dict[str, Adapter] = {}
         self.trace: list[dict[str, Any]] = []
         self.counts = [0] * len(phrases)
         self.updates = [0] * len(phrases)
+        self.kept = [0] * len(phrases)
+        self.drawn = 0
         self.snapshots: dict[int, Mapping[str, Adapter]] = {0: {}}
         self._best = [-1.0] * len(phrases)
         self._best_effect: float | None = None
-        self._since_update: dict[int, float] = {}  # action -> its last effect, if it was tuned after that
+        self._judges = options.keep == "gain" or options.reward == "gain"
+        self._trials: dict[str, Trial] = {}  # prompt -> its last update, if that was not judged yet
+        self._original: dict[str, list[float]] = {}  # prompt -> readings of what the original generator drew for it
         self._steps_since_update = 0
         self._explained: set[int] = set()
 
     def adapter_of(self, prompt: str, at: int | None = None) -> Adapter | None:
         """The adapter that draws a prompt now, or after the snapshot of step `at`; None = the original generator."""
         known = self.adapters if at is None else self.snapshots[at]
-        return known.get("" if self.options.adapters == "one" else prompt)
+        return known.get(self._name(prompt))
+
+    def settled_adapter_of(self, prompt: str) -> Adapter | None:
+        """The adapter that draws a prompt, without an update that was not judged yet."""
+        trial = self._trials.get(prompt)
+        return trial.before if trial and self.options.keep == "gain" else self.adapter_of(prompt)
+
+    def _name(self, prompt: str) -> str:
+        """The name of the adapter that draws a prompt."""
+        return "" if self.options.adapters == "one" else prompt
 
     def run(
         self,
@@ -166,18 +188,24 @@ class Search:
                 # 1. Choose the action a_t, a seed prompt. Prompts of an episode are joined: "cat", then "cat, water".
                 choice = policy.choose(state)
                 action = choice.action
+                said = choice.new or self.phrases[action]
+                prompt = ", ".join(dict.fromkeys([*(self.phrases[a] for a in episode), said]))
+                if not self._affords(2 * o.n * (2 if prompt in self._trials else 1) - self._cost_of_trial(prompt)):
+                    break
                 if choice.new:  # the policy has made a prompt of its own
                     self._add(choice.new)
                 episode.append(action)
                 self.counts[action] += 1
-                prompt = ", ".join(dict.fromkeys(self.phrases[a] for a in episode))
                 row = dict[str, Any](step=t + 1, action=action, phrase=self.phrases[action], prompt=prompt)
 
                 # 2. Draw two groups G_1 and G_2 of n samples each.
-                groups = self._draw(prompt, t)
+                seeds = noise(2 * o.n, self.seed, STEP, t)
+                groups = self._draw(prompt, seeds, t, self.adapter_of(prompt))
 
-                # 3. Score both with TCAV.
-                scores = self._score(groups)
+                # 3. Score both with TCAV. If the prompt was tuned since it was last drawn, judge this update now.
+                scores, verdict = self._score(groups), None
+                if trial := self._trials.pop(prompt, None):
+                    groups, scores, verdict = self._judged(trial, prompt, seeds, t, groups, scores)
                 row |= scores.as_row() if scores else {"ts": [], "effect": []}
                 if scores:
                     policy.scored(action, scores.mean_effect)
@@ -195,24 +223,25 @@ class Search:
                 update, rule = update_decision(scores, winner, self._best[action], o)
                 if update and o.updates is not None and sum(self.updates) >= o.updates:
                     update, rule = False, "updates spent"
+                if update and o.keep == "gain" and not self._affords(4 * o.n):
+                    update, rule = False, "images spent"
                 figures: Mapping[str, float] = {}
                 if update and winner is not None:
+                    if self._judges:
+                        self._trials[prompt] = Trial(t, action, self.adapter_of(prompt))
                     figures = self._tune(prompt, groups[winner], groups[1 - winner], t)
                 self._count_update(action, update, rule)
                 row |= {"updated": update, "rule": rule}
 
                 # 6. Pay the reward r_t.
                 times = self.counts[action] if o.alpha_scope == "run" else episode.count(action)
-                before = self._since_update.pop(action, None)
-                paid = reward(scores, times, self.steps, o, before)
-                if scores and update:
-                    self._since_update[action] = scores.mean_effect
+                paid = reward(scores, times, self.steps, o, verdict)
                 if scores and o.reward == "parity":
                     row["alpha"] = alpha(scores, times, self.steps, o.eta)
                 own = self.adapter_of(prompt)
                 row |= {"reward": paid, "adapter": own.digest if own else None}
                 row |= {f"update_{name}": float(value) for name, value in figures.items()}
-                row |= {"images": 2 * o.n * (t + 1), "best_effect": self._best_effect}
+                row |= {"images": self.drawn, "best_effect": self._best_effect}
 
                 self.trace.append({**row, **choice.figures})
                 if scores and (t + 1) % o.trajectory_every == 0:  # a step without words left the generator as it was
@@ -232,6 +261,7 @@ class Search:
                 state = next_state
                 if over:
                     state, episode = states.first() if states else NO_STATE, []
+            self._judge_the_rest()
 
     @property
     def finished(self) -> bool:
@@ -245,24 +275,30 @@ class Search:
 
     def keep_snapshot(self) -> None:
         """Keep the present state of the generator for the trajectory."""
-        self.snapshots[len(self.trace)] = {name: Adapter(a.state, {}, a.digest) for name, a in self.adapters.items()}
+        known: dict[str, Adapter | None] = {**self.adapters}
+        if self.options.keep == "gain":
+            known |= {prompt: trial.before for prompt, trial in self._trials.items()}
+        self.snapshots[len(self.trace)] = {name: Adapter(a.state, {}, a.digest) for name, a in known.items() if a}
 
     def _add(self, prompt: str) -> None:
         """Take a new prompt among the actions."""
         self.phrases.append(prompt)
         self.counts.append(0)
         self.updates.append(0)
+        self.kept.append(0)
         self._best.append(-1.0)
 
-    def _draw(self, prompt: str, t: int) -> tuple[Samples, Samples]:
+    def _draw(self, prompt: str, seeds: list[int], t: int, adapter: Adapter | None) -> tuple[Samples, Samples]:
         """Two groups: 2n samples are drawn together and halved at random, since no score ranks single samples.
 
         A generator of text may have no words for a seed. Such samples are dropped, and as many of the other group, so
         that preferred and rejected samples still form pairs.
         """
-        n = self.options.n
-        drawn = self.generator.generate([prompt] * (2 * n), noise(2 * n, self.seed, STEP, t), self.adapter_of(prompt))
-        first, second = halves(self.seed, t, n)
+        drawn = self.generator.generate([prompt] * len(seeds), seeds, adapter)
+        self.drawn += len(seeds)
+        if self._read and adapter is None:
+            self._original.setdefault(prompt, []).extend(self._read(prompt, drawn))
+        first, second = halves(self.seed, t, self.options.n)
         one, two = drawn.take(first).filled(), drawn.take(second).filled()
         m = min(len(one), len(two))
         return one.take(slice(m)), two.take(slice(m))
@@ -292,6 +328,51 @@ class Search:
         self.adapters["" if self.options.adapters == "one" else prompt] = adapter
         return figures
 
+    def _judged(
+        self,
+        trial: Trial,
+        prompt: str,
+        seeds: list[int],
+        t: int,
+        groups: tuple[Samples, Samples],
+        scores: GroupScores | None,
+    ) -> tuple[tuple[Samples, Samples], GroupScores | None, Verdict]:
+        """Keep the last update of a prompt or take it back: the groups and scores of what is left, and the verdict.
+
+        The adapter of before draws the same noise. So neither of the two effects that are compared is of the groups
+        that decided the update, of which the better was chosen.
+        """
+        old = self._draw(prompt, seeds, t, trial.before)
+        known = self._score(old)
+        readings = [x for group in groups for x in self._read(prompt, group)] if self._read else []
+        effects = known.mean_effect if known else None, scores.mean_effect if scores else None
+        verdict = judge(effects, readings, self._original.get(prompt, []), self.options)
+        self.trace[trial.step] |= verdict.as_row()
+        if verdict.kept:
+            self.kept[trial.action] += 1
+            return groups, scores, verdict
+        self.adapters.pop(self._name(prompt))
+        if trial.before:
+            self.adapters[self._name(prompt)] = trial.before
+        return old, known, verdict
+
+    def _judge_the_rest(self) -> None:
+        """Judge the updates whose prompts were not drawn again, each by one more pair of groups."""
+        for prompt, trial in self._trials.items() if self.options.keep == "gain" else ():
+            seeds = noise(2 * self.options.n, self.seed, JUDGE, trial.step)
+            groups = self._draw(prompt, seeds, trial.step, self.adapter_of(prompt))
+            self._judged(trial, prompt, seeds, trial.step, groups, self._score(groups))
+        self._trials.clear()
+
+    def _affords(self, images: int) -> bool:
+        """Whether so many samples may still be drawn beside those that judge the updates made so far."""
+        most = self.options.images
+        return most is None or self.drawn + images + sum(map(self._cost_of_trial, self._trials)) <= most
+
+    def _cost_of_trial(self, prompt: str) -> int:
+        """Samples that are kept back to judge the last update of a prompt: two groups by each of two adapters."""
+        return 4 * self.options.n if prompt in self._trials and self.options.keep == "gain" else 0
+
     def _count_update(self, action: int, update: bool, rule: str) -> None:
         self.updates[action] += update
         self._steps_since_update = 0 if update else self._steps_since_update + 1
@@ -303,127 +384,8 @@ class Search:
             self._explained.discard(action)
 
 
-class GroupScores(NamedTuple):
-    """The TCAV scores of the two groups of a step."""
-
-    ts: tuple[float, float]
-    """TS_1 and TS_2: share of positive sensitivities, in [0, 1]."""
-    effect: tuple[float, float]
-    """Mean sensitivities, in [-1, 1]."""
-    details: Mapping[str, list[float]] = {}
-    """Spread over random sets and accuracy of the CAVs of both groups, where they are defined."""
-
-    @property
-    def mean_effect(self) -> float:
-        """Mean effect of both groups, in [-1, 1]."""
-        return sum(self.effect) / 2
-
-    def as_row(self) -> dict[str, Any]:
-        """What the trace keeps of them."""
-        return {"ts": list(self.ts), "effect": list(self.effect), **self.details}
-
-
-def preferred(scores: GroupScores | None, options: Options, coin: bool) -> tuple[Literal[0, 1] | None, str]:
-    """Index of the preferred group (None = neither) and what decided: "ts", "effect" or "tie".
-
-    Parameters
-    ----------
-    scores
-        None where nothing could be scored; then neither group is preferred.
-    coin
-        A fair draw, used where ``tie="random"``.
-    """
-    if scores is None:
-        return None, NO_WORDS
-    by = {"ts-effect": ("ts", "effect"), "ts": ("ts",), "effect": ("effect",)}[options.preference]
-    for name in by:
-        first, second = getattr(scores, name)
-        if first != second:
-            return (0 if first > second else 1), name
-    if options.tie == "skip":
-        return None, "tie"
-    return (1 if options.tie == "g2" else int(coin)), "tie"  # type: ignore[return-value]
-
-
-EXPLAINED = ("max at eta", "both above eta")
-"""The rules of `update_decision` by which an action needs no update any more."""
-NO_WORDS = "no words"
-"""The rule of a step in which a generator of text gave too few words to score."""
-
-
-def update_decision(scores: GroupScores | None, winner: int | None, best: float, options: Options) -> tuple[bool, str]:
-    """Whether to tune the generator, and the rule that decided.
-
-    Parameters
-    ----------
-    scores
-        None where nothing could be scored.
-    winner
-        Index of the preferred group, None = neither.
-    best
-        The best TS of a preferred group of this action so far, the present step included.
-
-    Notes
-    -----
-    ``always``: whenever one group is preferred. ``best_so_far`` (released code): where the preferred group is as good
-    as the action's best and not both groups are above eta. ``low_gate`` (the authors' answer to reviewers): not where
-    both are below eta. ``max_below_eta``: until one group reaches eta.
-    """
-    if scores is None:
-        return False, NO_WORDS
-    low, high = min(scores.ts), max(scores.ts)
-    if not options.update:
-        return False, "off"
-    if options.update_rule == "max_below_eta" and high >= options.eta:
-        return False, "max at eta"
-    if options.update_rule == "best_so_far" and low > options.eta:
-        return False, "both above eta"
-    if options.update_rule == "low_gate" and high < options.eta:
-        return False, "both below eta"
-    if winner is None:
-        return False, "tie"
-    if options.update_rule == "best_so_far" and scores.ts[winner] < best:
-        return False, "below best"
-    return True, options.update_rule
-
-
-def alpha(scores: GroupScores, times: int, steps: int, eta: float) -> float:
-    """Weight of the published reward, in [0, 1]: min(1, 2 times / T), and 1 where both groups are above eta.
-
-    Parameters
-    ----------
-    times
-        How often the action was chosen, this step included.
-
-    References
-    ----------
-    Taparia et al., arXiv:2408.13438; constants as in the released code.
-    """
-    return 1.0 if min(scores.ts) > eta else min(1.0, 2 * times / steps)
-
-
-def reward(scores: GroupScores | None, times: int, steps: int, options: Options, before: float | None = None) -> float:
-    """The reward of a step; 0 without scores.
-
-    "gain" pays what the update added: the mean effect of both groups less `before`. "ts" pays the mean effect of both
-    groups, in [-1, 1], and "parity" the published 50 alpha (TS_1 + TS_2).
-
-    Parameters
-    ----------
-    before
-        The mean effect of the prompt when it was last drawn, if it was tuned then; None = nothing was added since.
-    """
-    if scores is None:
-        return 0.0
-    if options.reward == "gain":
-        return 0.0 if before is None else scores.mean_effect - before
-    if options.reward == "ts":
-        return sum(scores.effect) / 2
-    return 50 * alpha(scores, times, steps, options.eta) * sum(scores.ts)
-
-
 # Every purpose draws from a random stream of its own, so that nothing is judged by the samples that it was chosen by.
-SPLIT, STEP, TIE, ADAPT, RANK, SHOW, FOLLOW, PICK, ASK, MUTATE = range(10)
+SPLIT, STEP, TIE, ADAPT, RANK, SHOW, FOLLOW, PICK, ASK, MUTATE, JUDGE = range(11)
 
 
 def stream(seed: int, purpose: int, *place: int) -> np.random.Generator:

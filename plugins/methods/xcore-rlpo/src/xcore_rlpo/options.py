@@ -13,6 +13,7 @@ from xcore.contract import Options as Base
 PARITY: Mapping[str, Any] = {
     "rank": "tcav",
     "adapters": "one",
+    "keep": "all",
     "vqa_images": 1000,
     "n": 10,
     "steps": 500,
@@ -181,8 +182,9 @@ class Options(Base):
     images: int | None = Field(
         None,
         ge=4,
-        description="Number of samples that the search may draw, at least 2 n, instead of steps; each step draws 2 n. "
-        "null = as many as the steps draw.",
+        description="Number of samples that the search may draw, at least 2 n, instead of steps. Each step draws 2 n, "
+        "and judging an update (see keep) 2 n more; no update is made that could not be judged. null = as many as the "
+        "steps draw.",
         json_schema_extra=SEARCH,
     )
     length: int = Field(
@@ -260,8 +262,8 @@ class Options(Base):
     reward: Literal["gain", "ts", "parity"] = Field(
         "gain",
         description="What a step pays the search: gain = what the last update of the prompt added to the mean effect "
-        "of its groups; ts = the mean effect of both groups, from -1 to 1; parity = 50 alpha (TS1 + TS2), as in the "
-        "released code.",
+        "of its groups, compared on new noise, and 0 for a rise that is taken back (see keep); ts = the mean effect of "
+        "both groups, from -1 to 1; parity = 50 alpha (TS1 + TS2), as in the released code.",
         json_schema_extra=TUNING,
     )
     adapters: Literal["own", "one"] = Field(
@@ -270,10 +272,21 @@ class Options(Base):
         "else; one = all share one, as in the released code.",
         json_schema_extra=TUNING,
     )
+    keep: Literal["gain", "all"] = Field(
+        "gain",
+        description="Which updates are kept: gain = when a prompt is drawn again after an update, the generator of "
+        "before draws the same noise, and the update is taken back, with the state of its optimiser, unless the mean "
+        "effect of its groups is higher and, where there is an image-text model, the mean cosine of its drawings with "
+        "the prompt is not below that of all drawings of this prompt by the original generator in the search by more "
+        "than their standard deviation; updates that are left at the end are judged by one more pair of groups; all = "
+        "every update, as in the released code, and as adapters=one needs it.",
+        json_schema_extra=TUNING,
+    )
     updates: int | None = Field(
         None,
         ge=0,
-        description="Greatest number of updates; the steps after the last one still draw and score. null = no limit.",
+        description="Greatest number of updates, kept or not; the steps after the last one still draw and score. "
+        "null = no limit.",
         json_schema_extra=TUNING,
     )
     preference: Literal["ts-effect", "ts", "effect"] = Field(
@@ -365,7 +378,9 @@ class Options(Base):
     @classmethod
     def _preset(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and given.get("preset") == "parity":
-            return {**PARITY, **given}
+            given = {**PARITY, **given}
+        if isinstance(given, Mapping) and given.get("adapters") == "one":
+            return {"keep": "all", **given}
         return given
 
     @model_validator(mode="after")
@@ -380,6 +395,8 @@ class Options(Base):
     def _can_work(self) -> Options:
         if self.length > 1 and self.adapters == "own":
             raise ValueError("length above 1 joins prompts, and no concept is a joined one: use adapters=one with it")
+        if self.keep == "gain" and self.adapters == "one":
+            raise ValueError("adapters=one shares one adapter, so no update can be taken back: use keep=all with it")
         if self.images is not None and self.images < 2 * self.n:
             raise ValueError(f"images={self.images} allow no step, since each draws 2 n = {2 * self.n} samples")
         if self.search == "evolve" and self.rank in ("factorial", "prior"):

@@ -32,7 +32,9 @@ def uses(options: Options) -> tuple[str, ...]:
 
     A text embedder that nothing else needs checks the lists of a language model.
     """
-    reads = {"context": ("image-text",), "factorial": ("image-text",), "auto": ("image-text?",)}.get(options.rank, ())
+    judges = ("image-text?",) if options.update and options.keep == "gain" and options.search_steps else ()
+    ranks = {"context": ("image-text",), "factorial": ("image-text",), "auto": ("image-text?",)}
+    reads = ranks.get(options.rank, judges)
     asked = {"vqa": ("vqa",), "auto": ("vqa?",), "vocabulary": ()}[options.seeds]
     vqa = () if options.prompts or options.vocabulary else asked
     localiser = ("localiser",) if options.places == "localiser" and options.maps else ()

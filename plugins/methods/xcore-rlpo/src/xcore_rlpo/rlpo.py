@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,7 @@ from xcore_rlpo.algorithm import (
     noise,
     stream,
 )
+from xcore_rlpo.keeping import reading_of
 from xcore_rlpo.options import Options
 from xcore_rlpo.policy import Dqn, Evolve, Greedy, Policy, RandomPolicy, RoundRobin
 from xcore_rlpo.ranking import IMPORTANCE_IS, Kind, Ranking, ranking
@@ -117,7 +119,8 @@ class Rlpo:
         )
         wanted = found.phrases if ranked.kind == "tcav" else tuple(ranked.worth_it(o.tune))
         steps = min(o.search_steps, task.budget.steps or o.search_steps) if wanted else 0
-        search = Search(generator, scorer, wanted, o, steps=steps, seed=task.seed, render=render)
+        read = reading_of(task, o)
+        search = Search(generator, scorer, wanted, o, steps=steps, seed=task.seed, render=render, read=read)
         q_values = _run(task, search, probe, found) if steps else None
         if new := _worth_keeping(search, found.phrases, o):
             found = replace(found, phrases=(*found.phrases, *new), prior=None)
@@ -138,7 +141,7 @@ class Rlpo:
         files |= drawings.save_adapters([c.name for c in mapped])
         task.progress(steps + 2, steps + 2, "done")
 
-        asked = 2 * o.n * len(search.trace) + len(first) * o.rank_sets * o.n
+        asked = search.drawn + len(first) * o.rank_sets * o.n
         return Explanation(
             method="rlpo",
             target=task.target_name,
@@ -421,6 +424,7 @@ def _concepts(
             evidence |= {f"{prefix}effect": one.effect, "ts": float(np.mean([s.ts for s in one.scores]))}
         evidence["count"] = float(search.counts[action]) if action is not None else 0.0
         evidence["updates"] = float(search.updates[action]) if action is not None else 0.0
+        evidence["updates_kept"] = float(search.kept[action]) if action is not None else 0.0
         if one is not None and len(one.scores) > 1:
             evidence[f"{prefix}effect_sd"] = float(np.std([s.effect for s in one.scores], ddof=1))
         if one is not None and search.options.folds:
@@ -443,6 +447,8 @@ def _search_notes(search: Search, options: Options, wanted: Sequence[str], kind:
         why = "" if wanted else ", since none has positive evidence"
         return [f"no search: the generator draws the concepts as it is, without tuning{why}"]
     notes = [f"the search took {taken} of {search.steps} steps and updated the generator in {updates} of them"]
+    if updates and options.keep == "gain":
+        notes.append(_kept_note(search))
     if kind != "tcav":
         first = ", ".join(f'"{phrase}"' for phrase in wanted)
         notes.append(
@@ -457,9 +463,16 @@ def _search_notes(search: Search, options: Options, wanted: Sequence[str], kind:
         f"choices among {len(counts)} seed prompts: entropy {entropy(counts):.2f} nats, "
         f"average normalised count (ANC) {anc(counts):.2f}, inverse coefficient of variation (ICV) {shown}"
     )
-    if taken < search.steps:
+    if search.finished and taken < search.steps:
         notes.append(f"the search ended after step {taken}, because no prompt had anything left to gain")
     return notes
+
+
+def _kept_note(search: Search) -> str:
+    """How many updates were kept, and why the others were taken back."""
+    why = Counter(row["why"] for row in search.trace if row["updated"] and not row["kept"])
+    reasons = "; ".join(f"{n} were taken back: {reason}" for reason, n in sorted(why.items()))
+    return f"{sum(search.kept)} of {sum(search.updates)} updates were kept{'; ' if reasons else ''}{reasons}"
 
 
 def _dropped_note(found: SeedPrompts, shown: Sequence[Concept]) -> list[str]:

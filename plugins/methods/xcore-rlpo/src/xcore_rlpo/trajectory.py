@@ -23,12 +23,13 @@ def follow(task: Task, search: Search) -> tuple[dict[str, Path], int]:
     Returns
     -------
     The files (``trajectory.json``, and ``trajectory.png`` for images) and the number of samples drawn. Nothing is
-    drawn if the generator was never updated.
+    drawn if no update of the generator was kept.
     """
     o = search.options
     if not search.adapters:
         return {}, 0
-    prompt = o.trajectory or search.phrases[search.updates.index(max(search.updates))]
+    most = search.kept if o.keep == "gain" else search.updates
+    prompt = o.trajectory or search.phrases[most.index(max(most))]
     seeds = noise(o.trajectory_samples, search.seed, FOLLOW)
     search.keep_snapshot()  # the final state, whatever the step
     columns, record = [], list[dict[str, Any]]()
