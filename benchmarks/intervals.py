@@ -56,8 +56,11 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     return float(np.mean(means >= np.abs(x.mean()) - 1e-12))
 
 
-def wilson(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of k of n independent cases."""
+def wilson(k: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of k of n independent cases.
+
+    k need not be whole: of eight classes each of which has a share of 1/3, the share is that of 8/3 of 8 cases.
+    """
     middle = (k + z * z / 2) / (n + z * z)
     half = z * (k * (n - k) / n + z * z / 4) ** 0.5 / (n + z * z)
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -104,7 +107,7 @@ def shown_share(counts: Mapping[str, tuple[int, int]]) -> str:
     shares = [a / b for a, b in kept.values()]
     said = f"{k} of {n}"
     if np.ptp(shares) < 1e-12:
-        low, high = wilson(round(shares[0] * len(shares)), len(shares))
+        low, high = wilson(shares[0] * len(shares), len(shares))
         return f"{shares[0]:.2f} ({said}; equal in all classes, n = {len(shares)}: Wilson [{low:.2f}, {high:.2f}])"
     return f"{mean_interval(shares)} ({said})"
 

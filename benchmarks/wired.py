@@ -3,10 +3,11 @@
     python benchmarks/wired.py                               # observed and factorial evidence on all 120 classifiers
     python benchmarks/wired.py --kinds tcav,edited --each 3  # the dearer ones on the first three of each family
 
-For every classifier the script prints nothing and keeps a line of JSON in --run, so that it can be stopped and goes on
-where it was. At the end it prints a table for each kind: for each family of classifiers the AUC of the ranking (phrases
-that name only used values against all others), the reciprocal rank of the first such phrase, and the share of phrases
-with a raising mark among those that name only used values, some, and none. Intervals are over classifiers (t).
+For every classifier the script prints nothing and keeps what was found in --run, so that it can be stopped and goes on
+where it was. What was found with other code, weights or settings is found anew. At the end it prints a table for each
+kind: for each family of classifiers the AUC of the ranking (phrases that name only used values against all others), the
+reciprocal rank of the first such phrase, and the share of phrases with a raising mark among those that name only used
+values, some, and none. Intervals are over classifiers (t).
 
 What is used is the truth table of the classifier, measured by intervention (docs/judge.md). The class is "wired".
 """
@@ -58,29 +59,30 @@ def main() -> None:
 
 
 def _row(bench: Workbench, run: Path, family: str, expression: str, kind: str) -> Mapping[str, Any]:
-    """The figures of one kind of evidence on one classifier; computed once and kept."""
-    kept = run / "rows" / f"{digest([expression, kind])}.json"
-    if kept.is_file():
-        row: dict[str, Any] = json.loads(kept.read_text())
-        return row
-    task, truth = _task(bench, run, expression, kind)
-    start = time.perf_counter()
-    phrases, importances, marks = _found(task, kind)
-    row = {"family": family, "expression": expression, "kind": kind, "seconds": time.perf_counter() - start}
-    row |= _judged(truth, phrases, importances, marks)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(row))
-    return row
+    """The figures of one kind of evidence on one classifier; what they come from is found once and kept."""
+    cell = cell_of(bench, expression, kind)
+    kept = run / "rows" / f"{identity(bench, cell, kind)}.json"
+    if not kept.is_file():
+        task = bench.task(cell, run / "work", lambda step, total, note="": None)
+        start = time.perf_counter()
+        found = _found(task, kind, cell.method.options)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps({"found": found, "seconds": time.perf_counter() - start}))
+    told = json.loads(kept.read_text())
+    truth = bench.truth(cell)
+    assert truth is not None, f"{cell.classifier} has no truth table"
+    about = {"family": family, "expression": expression, "kind": kind, "seconds": told["seconds"]}
+    return about | _judged(truth, *told["found"])
 
 
-def _task(bench: Workbench, run: Path, expression: str, kind: str) -> tuple[Task, Truth]:
-    """What a method is asked to do on a wired classifier, and the truth."""
+def cell_of(bench: Workbench, expression: str, kind: str) -> Cell:
+    """What is asked about a wired classifier, with all settings that are not defaults of the code."""
     ref = Ref(f"minizoo/wired:{expression}")
     defaults = bench.dataset(ref).defaults
     roles = {role: Ref(name) for role, name in defaults.items() if role not in ("classifier", "generator", "contrast")}
-    cell = Cell(
+    return Cell(
         label="tcav" if kind == "tcav" else "rlpo",  # rlpo draws, so that the task has a generator
-        method=Ref("tcav" if kind == "tcav" else "rlpo"),
+        method=Ref("tcav", {"maps": 0}) if kind == "tcav" else Ref("rlpo"),
         classifier=ref,
         data=ref,
         cls="wired",
@@ -88,16 +90,23 @@ def _task(bench: Workbench, run: Path, expression: str, kind: str) -> tuple[Task
         generator=Ref(defaults["generator"], {"steps": 10, "batch_size": 12}),
         models=roles,
     )
-    truth = bench.truth(cell)
-    assert truth is not None, f"{ref} has no truth table"
-    return bench.task(cell, run / "work", lambda step, total, note="": None), truth
 
 
-def _found(task: Task, kind: str) -> Found:
+def identity(bench: Workbench, cell: Cell, kind: str) -> str:
+    """What a kept finding depends on: code, weights and settings of all that takes part in it.
+
+    The evidence is asked with the defaults of the code, which counts as a whole; it is part of what rlpo requires. TCAV
+    reads the generator only where its options say so, but it is cheap to count it always.
+    """
+    generator = bench.identity.component("generator", cell.generator) if cell.generator else None
+    return digest([kind, bench.identity.explanation(cell), generator])
+
+
+def _found(task: Task, kind: str, options: Mapping[str, Any]) -> Found:
     """The phrases that a kind of evidence ranks, as a method would with its defaults."""
     if kind == "tcav":
         task.workdir.mkdir(parents=True, exist_ok=True)
-        concepts = Tcav(TcavOptions(maps=0)).explain(task).concepts
+        concepts = Tcav(TcavOptions(**options)).explain(task).concepts
         marks = [int(c.evidence["mark"]) for c in concepts]
         return [c.name for c in concepts], [c.importance for c in concepts], marks
     gather = {"observed": observed, "factorial": factorial, "edited": edited}[kind]

@@ -77,3 +77,14 @@ def test_a_share_of_cases_is_over_classes(intervals):
     assert certain == "1.00 (32 of 32; equal in all classes, n = 8: Wilson [0.68, 1.00])"
     assert intervals.shown_share({"a": (0, 0)}) == "n/a"
     assert intervals.wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+@pytest.mark.parametrize(("k", "n", "classes"), [(1, 3, 8), (2, 3, 2), (1, 8, 3), (5, 7, 1)])
+def test_the_interval_of_equal_shares_is_that_of_the_share_itself(intervals, k, n, classes):
+    """By the equation that Wilson's limits solve: (p - share) ** 2 = z ** 2 p (1 - p) / classes."""
+    said = intervals.shown_share({str(c): (k, n) for c in range(classes)})
+    assert said.startswith(f"{k / n:.2f} ({k * classes} of {n * classes}; equal in all classes")
+    limits = intervals.wilson(k / n * classes, classes)
+    assert said.endswith(f"Wilson [{limits[0]:.2f}, {limits[1]:.2f}])")
+    for p in limits:
+        assert (p - k / n) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / classes)

@@ -66,7 +66,7 @@ class Surrogate:
             often = _often(read)
             few = f"{len(often)} of {len(phrases)} phrases occur in {OFTEN} or more of {len(read)} texts"
             notes = (*notes, f"{few}, and are asked about")
-            phrases, read = [phrases[i] for i in often], read[:, often]
+            phrases, read = tuple(phrases[i] for i in often), read[:, often]
         task.progress(0, 2, f"asking {o.evidence} evidence about {len(phrases)} phrases")
         evidence, found = self._evidence(task, phrases, pool, read)
         task.progress(1, 2, "showing the phrases")
