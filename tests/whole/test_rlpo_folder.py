@@ -85,8 +85,8 @@ def test_the_page_has_a_command_for_each_source_of_seed_prompts() -> None:
     ("index", "note"),
     [
         (0, "the search took 4 of 4 steps"),
-        (1, "seed prompts come from 133 everyday visual attributes"),
-        (2, "seed prompts come from 4 phrases of the vocabulary file 'phrases.txt'"),
+        (1, "the phrases are 133 everyday visual attributes"),
+        (2, "4 phrases come from the vocabulary file 'phrases.txt'"),
         (3, "seed prompts come from 63 answers about 1 images"),
     ],
     ids=["prompts", "everyday", "file", "answers"],

@@ -147,7 +147,7 @@ def test_drawings_that_no_longer_show_their_prompt_are_taken_back(tmp_path: Path
         if row["updated"] and row["kept"]:
             assert row["reading"] >= row["reading_before"] - row["reading_sd"]
             assert row["gain"] > 0
-    assert f": {NOT_SHOWN}" in " ".join(held.notes)
+    assert f" because {NOT_SHOWN}" in " ".join(held.notes)
     wrong = held.concepts[0].samples.images.mean((0, 2, 3)), tuned.concepts[0].samples.images.mean((0, 2, 3))
     assert wrong[0].std() < wrong[1].std(), "what is kept is grayer"
 

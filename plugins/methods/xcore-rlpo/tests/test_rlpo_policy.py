@@ -206,6 +206,10 @@ def test_evolution_makes_new_prompts_from_the_best() -> None:
     assert max(len(prompt.split()) for prompt in made) <= 8
     early, late = made[: len(made) // 2], made[len(made) // 2 :]
     assert sum(p.count("dark") for p in late) > sum(p.count("dark") for p in early), "what scores best has descendants"
+    bears = Evolve(["polar light", "bear fur"], ["ice"], stream(0, 0), single=False, name="polar_bear")
+    mixed = [bears.choose(nothing).new for _ in range(60)]
+    assert len([p for p in mixed if p]) > 10
+    assert not [p for p in mixed if "polar" in p and "bear" in p], "the class is not named by joining"
     single = Evolve(["fine", "poor"], ["great"], stream(1, 0), single=True)
     words = {single.choose(nothing).new for _ in range(10)}
     assert words == {"", "great"}, "a list of words is asked of one word"

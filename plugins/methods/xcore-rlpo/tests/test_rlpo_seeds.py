@@ -100,7 +100,7 @@ def test_a_file_of_phrases_takes_the_place_of_the_vocabulary(
     file.write_text("# colours\nblue\n\n  green   tea \nred\nblue\n", encoding="utf-8-sig")
     got = choose(task(["green"]), Options(vocabulary=str(file)))
     assert got.phrases == ("red", "blue"), "without the class name"
-    assert got.notes == (f"seed prompts come from 3 phrases of the vocabulary file {str(file)!r}",)
+    assert got.notes == (f"3 phrases come from the vocabulary file {str(file)!r}",)
     asked = replace(task(["green"]), roles=("image-text", "vqa"), model=task([]).model)
     assert choose(asked, Options(vocabulary=str(file))) == got, "a file that was named wins over questions"
     before = vocabulary_fingerprint(Options(vocabulary=str(file)))
@@ -137,7 +137,7 @@ def test_pictures_without_a_vocabulary_are_told_everyday_attributes(task: Callab
     assert set(got.phrases) < set(EVERYDAY)
     assert len(got.phrases) == 20
     assert got.notes == (
-        f"seed prompts come from {len(EVERYDAY)} everyday visual attributes, as the data set has no vocabulary",
+        f"the phrases are {len(EVERYDAY)} everyday visual attributes, as the data set has no vocabulary",
     )
 
 

@@ -318,10 +318,10 @@ def test_errors_name_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="generator"):
         run(replace(made, generator=None))
     blind = FunctionClassifier(lambda x: x.mean((2, 3))[:, :2], ["a", "b"])
-    with pytest.raises(NotApplicable, match="gradients"):
+    with pytest.raises(NotApplicable, match=r"gradients.*\(explain it by surrogate"):
         run(replace(made, classifier=blind))
     made.generator.modality = "text"
-    with pytest.raises(NotApplicable, match="draws text"):
+    with pytest.raises(NotApplicable, match=r"draws text.*\(name a generator of images with --generator REF"):
         run(made)
 
 

@@ -15,10 +15,10 @@ Reading = Callable[[str, Samples], list[float]]
 """Prompt, its n drawings -> how much each shows the prompt."""
 
 ROSE, NOT_RISEN, NOT_SHOWN, TOO_FEW, ALL = (
-    "effect rose",
-    "effect did not rise",
-    "drawings no longer show the prompt",
-    "too few words to score",
+    "the effect rose",
+    "the effect did not rise",
+    "the drawings no longer show the prompt",
+    "there are too few words to score",
     "keep=all",
 )
 """Why an update was kept or taken back."""

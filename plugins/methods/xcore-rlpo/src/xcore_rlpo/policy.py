@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from xcore.contract import UsageError, seeded
+from xcore.inputs.words import lemma, words
 from xcore_rlpo.options import Options
 
 State: TypeAlias = NDArray[np.float32]
@@ -118,10 +119,15 @@ class Evolve(Policy):
         What words are replaced by and added from.
     single
         Whether a prompt is one word, as for generators of lists of words: then words are only replaced.
+    name
+        Name of the class. No new prompt has all its words, since "polar" and "bear" joined would name it again.
     """
 
-    def __init__(self, phrases: Sequence[str], words: Sequence[str], rng: np.random.Generator, single: bool) -> None:
+    def __init__(
+        self, phrases: Sequence[str], words: Sequence[str], rng: np.random.Generator, single: bool, name: str = ""
+    ) -> None:
         self._prompts, self._words, self._rng, self._single = list(phrases), tuple(words), rng, single
+        self._name = _lemmas(name)
         self._effect: dict[int, float] = {}
         self._untried = list(range(len(phrases)))
         self._turn = 0
@@ -146,7 +152,7 @@ class Evolve(Policy):
         for _ in range(tries):
             parent, other = (self._prompts[best[int(i)]] for i in self._rng.integers(len(best), size=2))
             made = self._changed(parent, other)
-            if made and made not in self._prompts:
+            if made and made not in self._prompts and not (self._name and self._name <= _lemmas(made)):
                 return made
         return ""
 
@@ -163,6 +169,10 @@ class Evolve(Policy):
             return ""
         word = self._words[int(self._rng.integers(len(self._words)))]
         return " ".join([*said[:place], word, *said[place + (how == 0) :]])
+
+
+def _lemmas(text: str) -> set[str]:
+    return {lemma(word) for word in words(text.replace("_", " "))}
 
 
 class Dqn(Policy):

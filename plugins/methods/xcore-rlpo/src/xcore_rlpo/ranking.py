@@ -15,7 +15,7 @@ from xcore_evidence.statistics import signed_marks
 from xcore.contract import MissingError, NotApplicable, Samples, Task
 from xcore.inputs.words import lemma, words
 from xcore_rlpo.options import Options
-from xcore_rlpo.seed_prompts import SeedPrompts, embedding
+from xcore_rlpo.seed_prompts import SeedPrompts, embedding, listed
 
 Kind = Literal["context", "factorial", "tcav", "prior"]
 
@@ -46,10 +46,21 @@ class Ranking:
     evidence: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Phrase -> the figures of the evidence, for `Concept.evidence`."""
     notes: tuple[str, ...] = ()
+    untested: frozenset[str] = frozenset()
+    """Phrases whose effect could not be estimated. They come last: their importance is the lowest of all, and at most
+    0."""
+    asked: int = 0
+    """Samples that the classifier was asked about."""
+    generated: int = 0
+    """Samples that were drawn, or written."""
+
+    def place(self, phrase: str, importance: float) -> tuple[float, bool]:
+        """What concepts are sorted by."""
+        return -importance, phrase in self.untested
 
     def ordered(self) -> list[str]:
-        """The phrases, most important first; ties in their order."""
-        return sorted(self.importance, key=lambda phrase: -self.importance[phrase])
+        """The phrases, most important first; ties in their order, but for untested ones."""
+        return sorted(self.importance, key=lambda phrase: self.place(phrase, self.importance[phrase]))
 
     def worth_it(self, most: int) -> list[str]:
         """The first phrases of the ranking that are marked or have positive evidence, at most so many."""
@@ -114,12 +125,18 @@ def of_evidence(kind: Kind, evidence: Evidence, phrases: Sequence[str]) -> Ranki
     own = [evidence.of(p) for p in phrases]
     marks, adjusted = signed_marks([e.p for e in own], [e.p_against for e in own], ALPHA)
     own = [replace(e, mark=m, p_holm=p) for e, m, p in zip(own, marks, adjusted, strict=True)]  # type: ignore[arg-type]
+    lowest = min((e.effect for e in own if e.tested), default=0.0)
+    untested = [e.phrase for e in own if not e.tested]
+    told = (f"{listed(untested, 'phrase')} could not be tested and come last",) if untested else ()
     return Ranking(
         kind,
-        importance={e.phrase: e.effect if e.tested else 0.0 for e in own},
+        importance={e.phrase: e.effect if e.tested else min(lowest, 0.0) for e in own},
         marks={e.phrase: e.mark for e in own},
         evidence={e.phrase: e.as_evidence() for e in own},
-        notes=(_summary(evidence, own), *evidence.notes),
+        notes=(_summary(evidence, own), *told, *evidence.notes),
+        untested=frozenset(untested),
+        asked=evidence.n,
+        generated=evidence.n if kind == "factorial" else 0,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +29,6 @@ from xcore.contract import (
     Probe,
     Samples,
     Task,
-    XcoreError,
 )
 from xcore.inputs.words import content_words
 from xcore.models.presence import assembled, presence
@@ -46,13 +44,11 @@ from xcore_rlpo.algorithm import (
     Encoder,
     Search,
     States,
-    anc,
-    entropy,
-    icv,
     noise,
     stream,
 )
 from xcore_rlpo.keeping import reading_of
+from xcore_rlpo.notes import dropped_note, no_words_left, search_notes
 from xcore_rlpo.options import Options
 from xcore_rlpo.policy import Dqn, Evolve, Greedy, Policy, RandomPolicy, RoundRobin
 from xcore_rlpo.ranking import IMPORTANCE_IS, Kind, Ranking, ranking
@@ -124,7 +120,9 @@ class Rlpo:
         q_values = _run(task, search, probe, found) if steps else None
         if new := _worth_keeping(search, found.phrases, o):
             found = replace(found, phrases=(*found.phrases, *new), prior=None)
-            ranked = ranked if ranked.kind == "tcav" else ranking(task, _with_rank(o, ranked.kind), found)
+            if ranked.kind != "tcav":
+                earlier, ranked = ranked, ranking(task, _with_rank(o, ranked.kind), found)
+                ranked = replace(ranked, asked=earlier.asked + ranked.asked)
 
         drawings = Drawings(task, search)
         task.progress(steps, steps + 2, "scoring newly drawn samples of the concepts")
@@ -134,7 +132,7 @@ class Rlpo:
         concepts = _concepts(search, found, ranked, scored, q_values, drawn_render)
         shown = self._with_samples(search, drawings, concepts, scored, layer)
         if not shown:
-            raise _no_words_left(sum(search.updates))
+            raise no_words_left(sum(search.updates))
         shown, list_notes = _with_lists_checked(task, shown, o.n, o.negatives, render)
         mapped, map_notes = self._with_maps(task, probe, shown)
         files, followed = follow(task, search)
@@ -151,19 +149,19 @@ class Rlpo:
             files=files,
             notes=(
                 *one_sample_note(task.samples),
-                *_search_notes(search, o, wanted, ranked.kind),
+                *search_notes(search, o, wanted, ranked.kind),
                 *found.notes,
                 *ranked.notes,
-                *_dropped_note(found, shown),
+                *dropped_note(found, shown),
                 *list_notes,
                 *map_notes,
             ),
             cost=Cost(
                 seconds=time.perf_counter() - start - shared - drawings.shared_seconds,
                 shared_seconds=shared + drawings.shared_seconds,
-                forwards=len(task.samples) + o.negatives * o.n + asked + followed,
+                forwards=len(task.samples) + o.negatives * o.n + ranked.asked + asked + followed,
                 backwards=len(task.samples),
-                generated=asked + len(found.phrases) * o.shown + followed,
+                generated=ranked.generated + asked + len(found.phrases) * o.shown + followed,
             ),
         )
 
@@ -255,10 +253,14 @@ def _usable_generator(task: Task, options: Options) -> Generator:
     if task.generator is None:
         raise MissingError("rlpo needs a generator that draws the concepts", "name one with --generator REF")
     if "gradients" not in task.classifier.can:
-        raise NotApplicable("rlpo needs the classifier's gradients, and this classifier gives none")
+        raise NotApplicable(
+            "rlpo needs the classifier's gradients, and this classifier gives none",
+            "explain it by surrogate, which asks for logits alone, or open the network itself, such as file:PATH",
+        )
     if task.generator.modality != task.classifier.modality:
         raise NotApplicable(
-            f"the generator draws {task.generator.modality}, but the classifier reads {task.classifier.modality}"
+            f"the generator draws {task.generator.modality}, but the classifier reads {task.classifier.modality}",
+            f"name a generator of {task.classifier.modality}s with --generator REF; `xcore list generators` has them",
         )
     if options.update and options.search_steps and options.updates != 0:
         instead = "leave it as it is with --set rlpo.update=false, or name another one with --generator REF"
@@ -303,7 +305,8 @@ def policy_of(options: Options, phrases: Sequence[str], beside: Sequence[str], t
         return Greedy(k)
     if options.search == "evolve":
         known = content_words([*phrases, *beside])
-        return Evolve(phrases, known, stream(task.seed, MUTATE), single=task.samples.modality == "text")
+        single = task.samples.modality == "text"
+        return Evolve(phrases, known, stream(task.seed, MUTATE), single=single, name=task.target_name)
     return RandomPolicy(k, stream(task.seed, PICK))
 
 
@@ -322,7 +325,7 @@ class Drawings:
     """What prompts have become: new drawings of each, by its own adapter if it has one.
 
     Drawings by the original generator do not depend on the class: they are drawn once and shared
-    (`xcore_evidence.kept`).
+    (`xcore_evidence.kept`), with 8 bits. So tuned ones get 8 bits, too. Where one adapter draws all, none is rounded.
     """
 
     def __init__(self, task: Task, search: Search) -> None:
@@ -338,7 +341,7 @@ class Drawings:
             drawn = generator.generate(prompts, [*seeds] * len(phrases), self._search.adapters.get(""))
             return [drawn.take(range(i * m, (i + 1) * m)) for i in range(len(phrases))]
         return [
-            generator.generate([p] * m, seeds, self._own[p]) if p in self._own else self._shared(p, seeds)
+            _in_8_bits(generator.generate([p] * m, seeds, self._own[p])) if p in self._own else self._shared(p, seeds)
             for p in phrases
         ]
 
@@ -367,6 +370,13 @@ class Drawings:
                 made[name] = workdir / name
                 save_adapter(self._own[phrase], made[name])
         return made
+
+
+def _in_8_bits(drawn: Samples) -> Samples:
+    """Pictures as a file would give them back; texts as they are."""
+    if drawn.modality != "image":
+        return drawn
+    return replace(drawn, data=(drawn.images.clamp(0, 1) * 255).round() / 255)
 
 
 def encoder(task: Task, options: Options, probe: Probe) -> Encoder:
@@ -437,61 +447,4 @@ def _concepts(
             evidence |= {"rank_prior": float(i + 1), "prior": found.prior[i]}
         importance = one.effect if by_effect and one is not None else ranked.importance[phrase]
         made.append(Concept(name=phrase, importance=importance, words=(phrase,), render=render, evidence=evidence))
-    return sorted(made, key=lambda concept: -concept.importance)
-
-
-def _search_notes(search: Search, options: Options, wanted: Sequence[str], kind: Kind) -> list[str]:
-    """What a reader must know of the search: its steps and updates, how evenly actions were chosen, an early end."""
-    taken, updates = len(search.trace), sum(search.updates)
-    if not search.steps:
-        why = "" if wanted else ", since none has positive evidence"
-        return [f"no search: the generator draws the concepts as it is, without tuning{why}"]
-    notes = [f"the search took {taken} of {search.steps} steps and updated the generator in {updates} of them"]
-    if updates and options.keep == "gain":
-        notes.append(_kept_note(search))
-    if kind != "tcav":
-        first = ", ".join(f'"{phrase}"' for phrase in wanted)
-        notes.append(
-            f"searched and tuned were the first {len(wanted)} prompts of the ranking: {first}; the TCAV effect of new "
-            f"drawings is given for the first {max(options.tune, options.maps, 1)} concepts alone"
-        )
-    if options.search == "evolve":
-        notes.append("new prompts were made by changing and joining words, not by a language model")
-    counts, inverse = search.counts, icv(search.counts)
-    shown = "undefined" if inverse is None else f"{inverse:.2f}"
-    notes.append(
-        f"choices among {len(counts)} seed prompts: entropy {entropy(counts):.2f} nats, "
-        f"average normalised count (ANC) {anc(counts):.2f}, inverse coefficient of variation (ICV) {shown}"
-    )
-    if search.finished and taken < search.steps:
-        notes.append(f"the search ended after step {taken}, because no prompt had anything left to gain")
-    return notes
-
-
-def _kept_note(search: Search) -> str:
-    """How many updates were kept, and why the others were taken back."""
-    why = Counter(row["why"] for row in search.trace if row["updated"] and not row["kept"])
-    reasons = "; ".join(f"{n} were taken back: {reason}" for reason, n in sorted(why.items()))
-    return f"{sum(search.kept)} of {sum(search.updates)} updates were kept{'; ' if reasons else ''}{reasons}"
-
-
-def _dropped_note(found: SeedPrompts, shown: Sequence[Concept]) -> list[str]:
-    """A note of the seed words for which a tuned generator of text gives too few words, if there are any."""
-    dropped = [p for p in found.phrases if p not in {c.name for c in shown}]
-    if not dropped:
-        return []
-    return [f"{seed_prompts.listed(dropped)} left out: the tuned generator gives too few lists of words for them"]
-
-
-def _no_words_left(updates: int) -> XcoreError:
-    """The error where a generator of text gives fewer than two lists for every seed word."""
-    if updates:
-        after = f"after {updates} update" if updates == 1 else f"after {updates} updates"
-        return XcoreError(
-            f"{after} the generator gives fewer than two lists of words for every seed word",
-            "the updates are too strong: lower lr or raise beta in rlpo.adapt",
-        )
-    return XcoreError(
-        "without any update the generator gives fewer than two lists of words for every seed word",
-        "it seldom answers with a list: name another one with --generator REF",
-    )
+    return sorted(made, key=lambda concept: ranked.place(concept.name, concept.importance))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
-from xcore_evidence.phrases import phrases_in, without_class_name
+from xcore_evidence.phrases import candidates, without_class_name
 
 from xcore.contract import (
     Embedder,
@@ -89,7 +89,7 @@ def choose(task: Task, options: Options) -> SeedPrompts:
     elif options.prompts:
         phrases = options.prompts
     else:
-        phrases, notes = _vocabulary(task, options)
+        phrases, notes = candidates(task, (), options.vocabulary, "rlpo.vocabulary", "--set rlpo.prompts=a,b,c")
         beside = phrases
     embed = embedding(task)
     texts = normalize(embed(Samples("text", phrases, phrases)), dim=1)
@@ -113,25 +113,6 @@ def _uses_answers(task: Task, options: Options) -> bool:
             "rlpo.seeds=vqa asks about images, but these samples are texts", "use rlpo.seeds=vocabulary"
         )
     return options.seeds == "vqa"
-
-
-def _vocabulary(task: Task, options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The phrases without the class name, and a note of where they come from if it is not the data set.
-
-    They come from the file that the options name, else from the data set, else they are everyday visual attributes.
-    """
-    given, source, notes = task.vocabulary, "the data set", tuple[str, ...]()
-    if options.vocabulary:
-        given, source = phrases_in(options.vocabulary, "rlpo.vocabulary"), f"the vocabulary file {options.vocabulary!r}"
-        notes = (f"seed prompts come from {len(given)} phrases of {source}",)
-    elif not given and task.samples.modality == "image":
-        given = EVERYDAY
-        notes = (f"seed prompts come from {len(given)} everyday visual attributes, as the data set has no vocabulary",)
-    phrases = without_class_name(given, task.target_name)
-    if not phrases:
-        why = "all its phrases contain the class name" if given else "it has no vocabulary"
-        raise MissingError(f"{source} offers no seed prompts: {why}", "give your own with --set rlpo.prompts=a,b,c")
-    return phrases, notes
 
 
 def phrases_from_answers(task: Task, options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -333,8 +314,8 @@ def only_answered(found: SeedPrompts, generator: Generator, seeds: Sequence[int]
     return SeedPrompts(tuple(phrases[i] for i in kept), prior, (*found.notes, *notes), found.beside)
 
 
-def listed(phrases: Sequence[str]) -> str:
+def listed(phrases: Sequence[str], noun: str = "seed word") -> str:
     """How many seed words there are, and the first of them by name."""
     more = f" and {len(phrases) - LISTED} more" if len(phrases) > LISTED else ""
-    what = "seed word" if len(phrases) == 1 else "seed words"
+    what = noun if len(phrases) == 1 else f"{noun}s"
     return f"{len(phrases)} {what} ({', '.join(phrases[:LISTED])}{more})"
