@@ -110,6 +110,14 @@ class Session:
         """What the method of a cell is asked to do; its files go to `workdir`."""
         return self._workbench.task(cell, workdir, self.reporter.step)
 
+    def artifact(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+        """A directory that all cells share, such as a trained network: made once by ``make(directory)``, found by key.
+
+        It is in the work folder of the session. What `make` keeps of an interrupted training it may put beside the
+        directory that it is given.
+        """
+        return self._workbench.store.artifact(name, key, make)
+
     def finding(
         self,
         command: str,
@@ -125,7 +133,8 @@ class Session:
         Parameters
         ----------
         command
-            Name of the command, as on its card. The code of its plugin is part of what the finding is known by.
+            Name of the command, as on its card, such as "shift", or "texplain repair" for one of several commands of a
+            card. The code of its plugin is part of what the finding is known by.
         about
             What was asked beside the cell, as plain data.
         make

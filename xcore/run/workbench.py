@@ -99,7 +99,7 @@ class Workbench:
         refs
             Components beside those of the cell: kind -> references.
         """
-        card, _ = self.registry.find("command", command)
+        card, _ = self.registry.find("command", command.partition(" ")[0])
         given = {
             "dataset": [ref for ref in (cell.data, cell.contrast, cell.heldout) if ref],
             "generator": [cell.generator] if cell.generator else [],

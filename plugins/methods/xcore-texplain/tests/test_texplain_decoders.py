@@ -73,6 +73,28 @@ def test_sampling_follows_the_models_own_probabilities(folders: dict[str, Path])
     assert chosen[: len(ids) - 1] == ids[1:]
 
 
+def test_many_rows_at_once_are_described_as_one_by_one(make: Any) -> None:
+    decoder, z = make(batch=10, min_words=2, max_words=6), states(5)
+    alone = [decoder.sample(row[None], 4, seed)[0] for row, seed in zip(z, (7, 8, 9, 7, 8), strict=True)]
+    assert decoder.sample_each(z, 4, [7, 8, 9, 7, 8]) == alone
+    assert alone[0] != alone[1]
+    many = decoder.sample_each(z[:1], 25, [7])  # more than a batch of one row
+    assert many[0][:4] == alone[0]
+    assert len(many[0]) == 25
+    with pytest.raises(UsageError, match="5 rows of states but 1 seeds"):
+        decoder.sample_each(z, 4, [7])
+
+
+def test_the_loss_of_a_word_is_what_it_adds_to_the_text_before_it(make: Any) -> None:
+    """Summed over all words and the end it is the loss of the whole text."""
+    decoder, text = make(), "ba gu my"
+    z = states(1).expand(3, -1, -1)
+    words = decoder.word_loss(z, [text] * 3, [(0, 2), (3, 5), (6, 8)])
+    whole = decoder.loss(states(1), [text])[0] * 4  # the mean over three words and the end
+    end = -decoder._logits(states(1), torch.tensor([[*decoder._opening, *decoder._ids([text])[0]]])).log_softmax(-1)
+    torch.testing.assert_close(words.sum() + end[0, -1, decoder._end], whole, rtol=1e-4, atol=1e-4)
+
+
 def test_gradients_reach_the_states_and_no_weight(make: Any) -> None:
     decoder, z = make(), states().requires_grad_()
     before = {k: v.clone() for k, v in decoder.model.state_dict().items()}

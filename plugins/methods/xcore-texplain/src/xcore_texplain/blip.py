@@ -65,25 +65,25 @@ class BlipDecoder(Decoder):
         out: Tensor = self.model(input_ids=ids, encoder_hidden_states=states, use_cache=False).logits
         return out
 
-    def _begin(self, state: Tensor, n: int) -> tuple[Tensor, Step]:
+    def _begin(self, states: Tensor, n: int) -> tuple[Tensor, Step]:
         from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-        # Keys and values are computed once for the one row of states, and all sentences share them.
+        # Keys and values are computed once for each row of states, and all its sentences share them.
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
 
         def step(ids: Tensor) -> Tensor:
             ids = ids if ids.ndim == 2 else ids[:, None]
             made = self.model(
-                input_ids=ids, encoder_hidden_states=state, past_key_values=cache, use_cache=True, logits_to_keep=1
+                input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True, logits_to_keep=1
             )
             logits: Tensor = made.logits[:, -1]
             return logits
 
-        return step(torch.tensor([self._opening] * n, device=self._device)), step
+        return step(torch.tensor([self._opening] * (len(states) * n), device=self._device)), step
 
 
 class SharedAttention(nn.Module):
-    """Cross-attention of a BLIP layer, in which many sentences can attend to one row of states without copying it.
+    """Cross-attention of a BLIP layer, in which many sentences can attend to each row of states without copying it.
 
     It replaces the layer's own attention and keeps its weights under the same names.
     """
@@ -102,7 +102,7 @@ class SharedAttention(nn.Module):
         past_key_values: Any = None,
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
-        """Context (n, L, d) of tokens (n, L, d) that attend to states (n, T, width) or (1, T, width)."""
+        """Context (n, L, d) of tokens (n, L, d) that attend to states (m, T, width), n/m sentences to each of them."""
         n, length, _ = hidden_states.shape
         if past_key_values is not None and past_key_values.is_updated.get(self.index):
             kept = past_key_values.cross_attention_cache.layers[self.index]
@@ -116,7 +116,7 @@ class SharedAttention(nn.Module):
             if past_key_values is not None:
                 key, value = past_key_values.cross_attention_cache.update(key, value, self.index)
                 past_key_values.is_updated[self.index] = True
-        # With one row of states, the positions of all sentences are the queries of a single row.
+        # The positions of all sentences about a row of states are the queries of a single row.
         query = self.query(hidden_states).reshape(len(key), -1, self.heads, key.shape[-1]).transpose(1, 2)
         context = F.scaled_dot_product_attention(query, key, value)
         return context.transpose(1, 2).reshape(n, length, -1), None

@@ -104,6 +104,32 @@ class Decoder(ABC):
         each = F.cross_entropy(logits.transpose(1, 2), following, ignore_index=IGNORED, reduction="none")
         return each.sum(1) / (following != IGNORED).sum(1)
 
+    def word_loss(self, states: Tensor, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> Tensor:
+        """Minus the log-probability (n,) of one word of each text given the text before it, in nats; differentiable.
+
+        Parameters
+        ----------
+        states
+            (n, T, width).
+        texts
+            n texts.
+        spans
+            Where the word begins and ends in each text, in characters.
+        """
+        self._check_states(states)
+        before = self._ids([text[:start].rstrip() for text, (start, _) in zip(texts, spans, strict=True)])
+        through = self._ids([text[:end] for text, (_, end) in zip(texts, spans, strict=True)])
+        room = self._max_sentence_tokens(states.shape[1])
+        rows = [[*self._opening, *ids[:room]] for ids in through]
+        first = [len(self._opening) + min(len(a), len(b) - 1) for a, b in zip(before, through, strict=True)]
+        longest = max(map(len, rows))
+        ids = torch.tensor([[*row, *[self._end] * (longest - len(row))] for row in rows], device=self._device)
+        place = torch.arange(1, longest, device=self._device)
+        sizes, begins = (torch.tensor(n, device=self._device)[:, None] for n in ([len(r) for r in rows], first))
+        following = ids[:, 1:].masked_fill((place >= sizes) | (place < begins), IGNORED)
+        logits = self._logits(states.to(self._device), ids[:, :-1])
+        return F.cross_entropy(logits.transpose(1, 2), following, ignore_index=IGNORED, reduction="none").sum(1)
+
     def remarks(self, texts: Sequence[str], states: int) -> list[str]:
         """Notes on what the model cannot learn from these texts, behind so many states.
 
@@ -147,18 +173,46 @@ class Decoder(ABC):
             Seed of the random numbers.
         """
         self._check_states(states)
+        return [self._sentences(row[None], n, [seed])[0] for row in states]
+
+    @torch.no_grad()
+    def sample_each(self, states: Tensor, n: int, seeds: Sequence[int]) -> list[list[str]]:
+        """Sample n sentences for each row of states, each row with a seed of its own, many rows at once.
+
+        The sentences are those that `sample` gives for each row and its seed, up to the rounding of sums: a sentence
+        may differ where a random number falls on the border between two tokens. It is several times as fast where n is
+        small.
+
+        Parameters
+        ----------
+        states
+            (m, T, width).
+        n
+            Sentences for each row.
+        seeds
+            m seeds of the random numbers.
+        """
+        self._check_states(states)
+        if len(states) != len(seeds):
+            raise UsageError(f"{len(states)} rows of states but {len(seeds)} seeds")
+        rows = max(1, self.options.batch // n)
+        parts = range(0, len(states), rows)
+        return [texts for i in parts for texts in self._sentences(states[i : i + rows], n, seeds[i : i + rows])]
+
+    def _sentences(self, states: Tensor, n: int, seeds: Sequence[int]) -> list[list[str]]:
+        """n sentences for each of these rows of states, all rows at once."""
         # A word has at most three tokens on average, and there is some punctuation.
         steps = min(self._max_sentence_tokens(states.shape[1]), 3 * self._words[1] + 8)
-        quantiles = uniform_numbers(n, steps, seed).to(self._device)
-        sentences = []
-        for row in states.to(self._device):
-            ids: list[list[int]] = []
-            for start in range(0, n, self.options.batch):
-                part = quantiles[start : start + self.options.batch]
-                first, step = self._begin(row[None], len(part))
-                ids += self._rules.sample(first, step, part)
-            sentences.append([text.strip() for text in self._tokenizer.batch_decode(ids, skip_special_tokens=True)])
-        return sentences
+        quantiles = torch.stack([uniform_numbers(n, steps, seed) for seed in seeds]).to(self._device)
+        found: list[list[str]] = [[] for _ in seeds]
+        for start in range(0, n, self.options.batch):
+            part = quantiles[:, start : start + self.options.batch]
+            first, step = self._begin(states.to(self._device), part.shape[1])
+            ids = self._rules.sample(first, step, part.flatten(0, 1))
+            texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
+            for row, own in enumerate(found):
+                own += [text.strip() for text in texts[row * part.shape[1] : (row + 1) * part.shape[1]]]
+        return found
 
     @abstractmethod
     def _load(self, folder: Path) -> Any:
@@ -177,8 +231,11 @@ class Decoder(ABC):
         """Logits (n, L, V) of what follows each of the tokens (n, L)."""
 
     @abstractmethod
-    def _begin(self, state: Tensor, n: int) -> tuple[Tensor, Step]:
-        """Begin n sentences about one state (1, T, width): logits (n, V) of their first tokens, and the next step."""
+    def _begin(self, states: Tensor, n: int) -> tuple[Tensor, Step]:
+        """Begin n sentences about each of m states (m, T, width): logits of the first tokens, and the next step.
+
+        The logits are (m n, V); the sentences of a state follow one another.
+        """
 
     @property
     def _opening(self) -> list[int]:
@@ -256,9 +313,9 @@ class PrefixDecoder(Decoder):
         logits: Tensor = self.model(inputs_embeds=embedded, use_cache=False).logits[:, states.shape[1] :]
         return logits
 
-    def _begin(self, state: Tensor, n: int) -> tuple[Tensor, Step]:
-        opening = torch.tensor([self._opening], device=self._device)
-        embedded = torch.cat([state, self.model.get_input_embeddings()(opening)], 1)
+    def _begin(self, states: Tensor, n: int) -> tuple[Tensor, Step]:
+        opening = torch.tensor([self._opening], device=self._device).expand(len(states), -1)
+        embedded = torch.cat([states, self.model.get_input_embeddings()(opening)], 1)
         made = self.model(inputs_embeds=embedded, use_cache=True)
         cache = made.past_key_values
         cache.batch_repeat_interleave(n)
@@ -267,7 +324,7 @@ class PrefixDecoder(Decoder):
             logits: Tensor = self.model(input_ids=ids[:, None], past_key_values=cache, use_cache=True).logits[:, -1]
             return logits
 
-        return made.logits[:, -1].expand(n, -1), step
+        return made.logits[:, -1].repeat_interleave(n, 0), step
 
 
 def prefix_decoder(options: DecoderOptions | None, argument: str) -> Decoder:
