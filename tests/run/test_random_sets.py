@@ -121,6 +121,7 @@ def test_counterparts_of_a_tuned_concept_are_drawn_by_its_adapter(tmp_path):
     assert float(sets(4, 0, "generated:grey", "null").images.max()) < 1
     assert float(sets(4, 0, render, "negative").images.max()) < 1, "negatives are drawn without it"
     assert len({sets(4, k, render, "null").ids for k in range(50)}) == TUNED_PHRASES
+    assert sets._adapters == {made.digest: tmp_path / "adapter-3.safetensors"}, "their weights are not held in memory"
 
 
 def test_words_that_a_generator_of_texts_seldom_answers_are_no_counterparts():

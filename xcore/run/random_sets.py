@@ -121,7 +121,7 @@ class RandomSets:
         self._made: dict[str, Rendering | None] = {}
         self._size, self._drawn_size = pool_size or POOL, pool_size or DRAWN_POOL
         self._pools: dict[tuple[str, Purpose], Samples] = {}
-        self._adapters: dict[str, Adapter] = {}
+        self._adapters: dict[str, Path] = {}  # digest -> its file; a run over many cells would fill the memory else
 
     def __call__(self, n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
         """The index-th random set of n samples, rendered like ``render``.
@@ -155,7 +155,7 @@ class RandomSets:
         return apply(chosen, how, rng)
 
     def know_adapters(self, wanted: Collection[str], files: Mapping[str, Path]) -> None:
-        """Read the adapters of these digests from the files of an explanation.
+        """Find the adapters of these digests among the files of an explanation, which are read where they draw.
 
         A digest is that of the file as `xcore.pretrained.adapters.load_adapter` reads it.
         """
@@ -164,10 +164,10 @@ class RandomSets:
         missing = set(wanted) - set(self._adapters)
         for name, path in files.items():
             if missing and name.startswith("adapter") and name.endswith(".safetensors"):
-                found = load_adapter(path)
-                if found.digest in missing:
-                    self._adapters[found.digest] = found
-                    missing.remove(found.digest)
+                digest = load_adapter(path).digest
+                if digest in missing:
+                    self._adapters[digest] = path
+                    missing.remove(digest)
 
     def _of_one_phrase(self, n: int, index: int, how: str) -> Samples:
         """n drawings of the index-th random phrase."""
@@ -221,8 +221,11 @@ class RandomSets:
                 f"there is no adapter file with the digest {digest!r}, by which the concept was drawn",
                 "a method keeps it in the files of its explanation, under a name adapter*.safetensors",
             )
-        phrases = TUNED_PHRASES if digest else PHRASES
-        return self._make_pool(start_seed, phrases, int(each), self._adapters.get(digest))
+        if not digest:
+            return self._make_pool(start_seed, PHRASES, int(each))
+        from xcore.pretrained.adapters import load_adapter
+
+        return self._make_pool(start_seed, TUNED_PHRASES, int(each), load_adapter(self._adapters[digest]))
 
     def _from_data(self) -> Samples:
         import numpy as np
