@@ -8,3 +8,17 @@ from xcore.contract import Register, hookimpl
 @hookimpl
 def register_commands(register: Register) -> None:
     """Register the commands; each is a function of `xcore` in Python, too."""
+    register(
+        "shift",
+        "xcore_acting.shift:app",
+        summary="compare two versions of a classifier, concept by concept",
+        call="xcore_acting.shift:shift",
+        modalities=("image", "text"),
+    )
+    register(
+        "failures",
+        "xcore_acting.failures:app",
+        summary="name the combinations of tags under which a classifier fails most",
+        call="xcore_acting.failures:failures",
+        modalities=("image", "text"),
+    )

@@ -1,0 +1,161 @@
+"""The evidence of the same phrases in two classifiers, and the evidence of their difference.
+
+The margin of a classifier that gives the logits (d, 0), with d the margin of B less that of A, is d. Every kind of
+evidence is linear in the margin as long as its penalty is fixed, so that what such a classifier gives is the difference
+of the effects, with an interval and a test that know that both saw the same samples, phrases and noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from xcore_evidence.edited import edited
+from xcore_evidence.estimates import Estimate, Evidence
+from xcore_evidence.factorial import DRAWINGS, factorial, scenes_read
+from xcore_evidence.margins import margin
+from xcore_evidence.observed import observed
+from xcore_evidence.options import SurrogateOptions
+from xcore_evidence.phrases import candidates
+from xcore_evidence.readings import occurrences, pool_of, presence
+
+from xcore.contract import Classifier, NotApplicable, Samples, Task, UsageError
+from xcore.models.classifiers import FunctionClassifier
+
+OFTEN = 5
+"""Texts in which a word must occur to be asked about, as in the method `surrogate`."""
+SHOWN = 4
+"""Samples that show a phrase in the picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Both classifiers and their difference, by one kind of evidence."""
+
+    a: Evidence
+    b: Evidence
+    difference: Evidence
+    phrases: tuple[str, ...]
+    shown: Callable[[str], Samples | None]
+    """Phrase -> a few samples in which it is most present; None where there are none."""
+    notes: tuple[str, ...] = ()
+
+
+class Difference:
+    """A classifier of the class against all others, whose margin is that of B less that of A."""
+
+    can: frozenset[str] = frozenset()
+    layers: tuple[str, ...] = ()
+    default_layer = ""
+
+    def __init__(self, a: Classifier, b: Classifier, target: str) -> None:
+        self.modality = a.modality
+        self.classes = (target, f"not {target}")
+        self.framing = getattr(a, "framing", None)
+        self._ask = [(c, c.classes.index(target)) for c in (a, b)]
+
+    def logits(self, x: Samples) -> Tensor:
+        """(n, 2) the difference of the margins, and zeros, in double precision."""
+        before, after = (margin(classifier.logits(x), target) for classifier, target in self._ask)
+        return torch.stack([after - before, torch.zeros_like(before)], 1)
+
+    open = FunctionClassifier.open  # a difference of two networks has no layers
+
+
+def compare(task: Task, b: Classifier, options: SurrogateOptions) -> Compared:
+    """Compare the classifier of a task with another one by the evidence that the options of `surrogate` name.
+
+    Parameters
+    ----------
+    task
+        Explains classifier A.
+    b
+        Has the same classes, in any order.
+
+    Raises
+    ------
+    UsageError
+        The margins of both are the same for every sample.
+    NotApplicable, MissingError
+        As the kind of evidence raises them.
+    """
+    o, text = options, task.samples.modality == "text"
+    how = "--phrases a,b,c"
+    phrases, notes = candidates(task, o.phrases, o.vocabulary, "surrogate.vocabulary", how)
+    pool = pool_of(task, o.pool, o.samples) if text or o.evidence == "observed" else None
+    if pool is not None and text and not o.phrases:
+        phrases = _often(pool.samples, phrases)
+        notes = (
+            *notes,
+            f"{len(phrases)} words that occur in {OFTEN} or more of {len(pool.samples)} texts are asked about",
+        )
+    marks = {"alpha": o.alpha, "minimum": o.minimum}
+    if o.evidence == "observed":
+        assert pool is not None
+        read = presence(task, pool.samples, phrases)
+        samples = pool.samples
+
+        def ask(task: Task, penalty: float | None) -> Evidence:
+            return observed(task, phrases, pool=pool, read=read, penalty=penalty, **marks)
+    elif o.evidence == "factorial":
+        drawn = None if text else scenes_read(task, phrases, o.drawings or DRAWINGS, o.at_once)
+        given = {"drawings": o.drawings, "at_once": o.at_once, "permutations": o.permutations, "drawn": drawn}
+        samples, read = (drawn.samples, drawn.asked if drawn.read is None else drawn.read) if drawn else (None, None)
+
+        def ask(task: Task, penalty: float | None) -> Evidence:
+            return factorial(task, phrases, penalty=penalty, **given, **marks)
+    else:
+        samples, read = None, None
+
+        def ask(task: Task, penalty: float | None) -> Evidence:
+            return edited(task, phrases, **marks)
+
+    name = task.target_name
+    task.progress(0, 3, f"{o.evidence} evidence about {len(phrases)} phrases in A")
+    first = ask(task, None if o.penalty == "cv" else o.penalty)
+    penalty = None if first.penalty != first.penalty else first.penalty  # B and the difference have that of A
+    task.progress(1, 3, "in B")
+    second = ask(replace(task, classifier=b, target=b.classes.index(name)), penalty)
+    task.progress(2, 3, "of the difference")
+    between = replace(task, classifier=Difference(task.classifier, b, name), target=0)
+    if samples is not None and float(between.classifier.logits(samples).abs().max()) < 1e-9:
+        raise _same()
+    try:
+        difference = ask(between, penalty)
+    except NotApplicable as error:
+        if "same margin" in error.message:
+            raise _same() from error
+        raise
+    task.progress(3, 3, "done")
+
+    def shown(phrase: str) -> Samples | None:
+        if samples is None or read is None:
+            return None
+        order = torch.argsort(read[:, list(phrases).index(phrase)], descending=True, stable=True)
+        return samples.take(order[:SHOWN].tolist())
+
+    return Compared(first, second, difference, phrases, shown, (*notes, *first.notes))
+
+
+def p_value(e: Estimate) -> float:
+    """Two-sided p-value of an estimate."""
+    return min(1.0, 2 * min(e.p, e.p_against))
+
+
+def _often(samples: Samples, phrases: tuple[str, ...]) -> tuple[str, ...]:
+    present = occurrences(samples.texts, phrases).sum(0)
+    kept = tuple(p for p, n in zip(phrases, present.tolist(), strict=True) if OFTEN <= n <= len(samples) - OFTEN)
+    if not kept:
+        raise NotApplicable(
+            f"no word occurs in {OFTEN} or more of {len(samples)} texts",
+            "name phrases of your own with --phrases a,b,c",
+        )
+    return kept
+
+
+def _same() -> UsageError:
+    return UsageError(
+        "A and B give every sample the same margin, so nothing has shifted", "check that B is another version of A"
+    )
