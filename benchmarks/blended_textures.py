@@ -19,7 +19,7 @@ import photographs
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
-from xcore_evidence.edited import blended_evidence
+from xcore_evidence.blended import blended_evidence
 from xcore_evidence.estimates import Evidence
 
 from xcore import explain, session

@@ -28,13 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import normalize
+from xcore_evidence import edited as changed
 from xcore_evidence import factorial as drawn
 from xcore_evidence import observed as seen
 from xcore_evidence import ridge
-from xcore_evidence.edited import edited
 from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
 from xcore_evidence.phrases import without_class_name
+from xcore_evidence.randomised import Made, by_chance, jointly
 from xcore_evidence.readings import pool_of, presence
 from xcore_evidence.statistics import half_width, signed_marks
 
@@ -113,9 +114,11 @@ def _evidence(kind: str, task: Task, phrases: Sequence[str], args: argparse.Name
     if kind == "observed":
         found = seen.observed(task, phrases, penalty=penalty, pool=pool_of(task, **_pool_sizes(args)))
     elif kind in ("factorial", "prompt"):
-        found = drawn.factorial(task, phrases, drawings=args.drawings, at_once=args.at_once, penalty=penalty)
+        found = drawn.factorial(
+            task, phrases, drawings=args.drawings, at_once=args.at_once or drawn.AT_ONCE, penalty=penalty
+        )
     elif kind == "edited":
-        found = edited(task, phrases, images=args.images)
+        found = changed.edited(task, phrases, made=_edits(task, phrases, args), penalty=penalty)
     else:
         raise SystemExit(f"there is no kind of evidence {kind!r}: observed, factorial, prompt, edited, prior")
     if kind == "prompt" and task.samples.modality == "image":
@@ -139,7 +142,7 @@ def _prompt_alone(found: Evidence) -> Evidence:
         alpha=0.05,
         p_values=([x["prompt_p"] for x in d], [x["prompt_p_against"] for x in d]),
     )
-    return Evidence("factorial", drawn.SAYS_PROMPT, drawn.UNIT_PROMPT, made, found.n, found.gap)
+    return Evidence("factorial", drawn.SCENES.says_prompt, drawn.SCENES.unit_prompt, made, found.n, found.gap)
 
 
 def prior(task: Task, phrases: Sequence[str]) -> list[float]:
@@ -182,7 +185,8 @@ def _tests(task: Task, phrases: Sequence[str], args: argparse.Namespace) -> dict
     kinds, tests = args.kinds.split(","), dict[str, Test]()
     penalty = None if args.penalty == "cv" else float(args.penalty)
 
-    def shown(read: torch.Tensor, y: torch.Tensor, rng: np.random.Generator) -> tuple[list[float], list[float]]:
+    def shown(read: torch.Tensor | None, y: torch.Tensor, rng: np.random.Generator) -> tuple[list[float], list[float]]:
+        assert read is not None, "permuted margins need a model of the role image-text"
         fit = ridge.fit(read, y[torch.from_numpy(rng.permutation(len(y)))], penalty=penalty)
         degrees = len(y) - len(phrases) - 1
         found = estimates(phrases, fit.coefficients.tolist(), fit.errors.tolist(), degrees=degrees,
@@ -195,17 +199,24 @@ def _tests(task: Task, phrases: Sequence[str], args: argparse.Namespace) -> dict
         def orders(c: int) -> torch.Tensor:
             return y[torch.from_numpy(rng.permuted(np.tile(np.arange(n), (c, 1)), axis=1))].T
 
-        return drawn.by_chance(drawn.jointly(asked, intercept=True), y, orders, 1999)[2:]
+        return by_chance(jointly(asked, intercept=True), y, orders, 1999)[2:]
 
     if "observed" in kinds:
         pool = pool_of(task, **_pool_sizes(args))
         y = margin(task.classifier.logits(pool.samples), task.target)
         tests["observed"] = partial(shown, presence(task, pool.samples, phrases), y)
     if "factorial" in kinds and task.samples.modality == "image":
-        scenes, asked = drawn.scenes(task, phrases, args.drawings or drawn.DRAWINGS, args.at_once)
+        scenes, asked = drawn.scenes(task, phrases, args.drawings or drawn.DRAWINGS, args.at_once or drawn.AT_ONCE)
         y = margin(task.classifier.logits(scenes), task.target)
         tests["factorial, shown"] = partial(shown, presence(task, scenes, phrases), y)
         tests["factorial, prompt"] = partial(of_prompt, asked, y)
+    if "edited" in kinds:
+        made = _edits(task, phrases, args)
+        assert made.given is not None
+        y = margin(task.classifier.logits(made.samples), task.target)
+        before = margin(task.classifier.logits(made.given), task.target)[list(made.source)]
+        tests["edited, shown"] = partial(shown, made.read, y)
+        tests["edited, prompt"] = partial(of_prompt, made.asked, y - before)
     return tests
 
 
@@ -238,7 +249,7 @@ def settings(kind: str, args: argparse.Namespace) -> Mapping[str, Any]:
         "observed": ("penalty", "choose"),
         "factorial": ("penalty", "drawings", "at_once"),
         "prompt": ("drawings", "at_once"),
-        "edited": ("images",),
+        "edited": ("penalty", "edits", "at_once", "strength"),
     }
     return {name: getattr(args, name) for name in named.get(kind, ())}
 
@@ -246,6 +257,11 @@ def settings(kind: str, args: argparse.Namespace) -> Mapping[str, Any]:
 def _pool_sizes(args: argparse.Namespace) -> dict[str, int]:
     """`all` = 900 samples in equal parts of the classes, none left out."""
     return {"size": 900, "chosen": 900} if args.choose == "all" else {"size": seen.POOL, "chosen": seen.CHOSEN}
+
+
+def _edits(task: Task, phrases: Sequence[str], args: argparse.Namespace) -> Made:
+    """The edited pictures, which are kept for all classifiers."""
+    return changed.edits_read(task, phrases, args.edits, args.at_once or changed.AT_ONCE, args.strength)
 
 
 def _task(bench: Workbench, cell: Cell, args: argparse.Namespace) -> Task:
@@ -368,11 +384,12 @@ def _flags() -> argparse.ArgumentParser:
     ask.add_argument("--classes", default="", help="only these classes")
     ask.add_argument("--exclude", default="", help="not these classes, on which settings were chosen")
     ask.add_argument("--seed", type=int, default=0)
-    ask.add_argument("--penalty", default="1", help="of the ridge; cv = by cross-validation")
+    ask.add_argument("--penalty", default=str(seen.PENALTY), help="of the ridge; cv = by cross-validation")
     ask.add_argument("--choose", default="far", choices=("far", "all"), help="pictures: far from one another, or all")
     ask.add_argument("--drawings", type=int, default=None, help="scenes, or texts, of factorial evidence")
-    ask.add_argument("--at-once", type=int, default=drawn.AT_ONCE, help="phrases in a prompt")
-    ask.add_argument("--images", type=int, default=12, help="pictures that are edited")
+    ask.add_argument("--at-once", type=int, default=None, help="phrases in a prompt; none: 3, of edits 2")
+    ask.add_argument("--edits", type=int, default=changed.EDITS, help="edited pictures of the class")
+    ask.add_argument("--strength", type=float, default=changed.STRENGTH, help="how much the edits change")
     ask.add_argument("--permuted", type=int, default=0, help="permute the margins so many times instead")
     ask.add_argument("--out", type=Path, default=Path("runs/evidence"), help="where results and drawings are kept")
     return ask

@@ -17,13 +17,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from intervals import mean_interval
-from xcore_evidence.edited import edited
+from xcore_evidence.edited import EDITS, edited
 from xcore_evidence.estimates import Evidence
 from xcore_evidence.factorial import factorial
 from xcore_evidence.observed import observed
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--kinds", default="observed,factorial", help=f"some of {', '.join(KINDS)}")
     parser.add_argument("--each", type=int, default=15, help="classifiers of each family, from the first")
     parser.add_argument("--run", type=Path, default=Path("runs/wired"), help="directory that keeps what was found")
+    parser.add_argument("--edits", type=int, default=EDITS, help="edited pictures of the class")
     arguments = parser.parse_args()
     kinds = arguments.kinds.split(",")
     bench = Workbench(load_registry(), Store(arguments.run))
@@ -53,19 +55,20 @@ def main() -> None:
     for family, wiring in zoo():
         number = sum(row["family"] == family for row in rows) // len(kinds)
         if number < arguments.each:
-            rows += [_row(bench, arguments.run, family, str(wiring), kind) for kind in kinds]
+            rows += [_row(bench, arguments, family, str(wiring), kind) for kind in kinds]
     for kind in kinds:
         print(_table(kind, [row for row in rows if row["kind"] == kind]), "\n")
 
 
-def _row(bench: Workbench, run: Path, family: str, expression: str, kind: str) -> Mapping[str, Any]:
+def _row(bench: Workbench, arguments: argparse.Namespace, family: str, expression: str, kind: str) -> Mapping[str, Any]:
     """The figures of one kind of evidence on one classifier; what they come from is found once and kept."""
+    run, edits = arguments.run, arguments.edits
     cell = cell_of(bench, expression, kind)
-    kept = run / "rows" / f"{identity(bench, cell, kind)}.json"
+    kept = run / "rows" / f"{identity(bench, cell, kind, edits)}.json"
     if not kept.is_file():
         task = bench.task(cell, run / "work", lambda step, total, note="": None)
         start = time.perf_counter()
-        found = _found(task, kind, cell.method.options)
+        found = _found(task, kind, cell.method.options, edits)
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps({"found": found, "seconds": time.perf_counter() - start}))
     told = json.loads(kept.read_text())
@@ -92,25 +95,27 @@ def cell_of(bench: Workbench, expression: str, kind: str) -> Cell:
     )
 
 
-def identity(bench: Workbench, cell: Cell, kind: str) -> str:
+def identity(bench: Workbench, cell: Cell, kind: str, edits: int) -> str:
     """What a kept finding depends on: code, weights and settings of all that takes part in it.
 
-    The evidence is asked with the defaults of the code, which counts as a whole; it is part of what rlpo requires. TCAV
-    reads the generator only where its options say so, but it is cheap to count it always.
+    The evidence is asked with the defaults of the code, which counts as a whole (it is part of what rlpo requires), but
+    for the number of edits. TCAV reads the generator only where its options say so, but it is cheap to count it always.
     """
     generator = bench.identity.component("generator", cell.generator) if cell.generator else None
-    return digest([kind, bench.identity.explanation(cell), generator])
+    asked = [kind, edits] if kind == "edited" else [kind]
+    return digest([*asked, bench.identity.explanation(cell), generator])
 
 
-def _found(task: Task, kind: str, options: Mapping[str, Any]) -> Found:
+def _found(task: Task, kind: str, options: Mapping[str, Any], edits: int) -> Found:
     """The phrases that a kind of evidence ranks, as a method would with its defaults."""
     if kind == "tcav":
         task.workdir.mkdir(parents=True, exist_ok=True)
         concepts = Tcav(TcavOptions(**options)).explain(task).concepts
         marks = [int(c.evidence["mark"]) for c in concepts]
         return [c.name for c in concepts], [c.importance for c in concepts], marks
-    gather = {"observed": observed, "factorial": factorial, "edited": edited}[kind]
-    evidence: Evidence = gather(task, task.vocabulary)
+    gather: dict[str, Callable[..., Evidence]]
+    gather = {"observed": observed, "factorial": factorial, "edited": partial(edited, edits=edits)}
+    evidence = gather[kind](task, task.vocabulary)
     # a phrase that could not be tested stands in the middle, where it says nothing
     effects = [e.effect if e.tested else 0.0 for e in evidence.estimates]
     return [e.phrase for e in evidence.estimates], effects, [e.mark for e in evidence.estimates]

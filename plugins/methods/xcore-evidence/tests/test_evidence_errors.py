@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 import xcore_evidence
-from xcore_evidence.edited import blended, paired
+from xcore_evidence.blended import blended, paired
+from xcore_evidence.edited import edits_read
 from xcore_evidence.factorial import factorial, scenes_read
 from xcore_evidence.margins import margin
 
@@ -39,6 +40,8 @@ def pictures(n: int) -> Samples:
         (lambda: margin(torch.tensor([[0.0, 1], [torch.nan, 0]]), 0), r"for 1 of 2 samples \(look for such numbers"),
         (lambda: factorial(None, ["red"]), r"there is 1 \(name more phrases, or use observed"),
         (lambda: scenes_read(None, ["red"], 400, 3), r"there is 1 \(name more phrases, or use observed"),
+        (lambda: edits_read(None, ["red"], 400, 2, 0.6), r"there is 1 \(name more phrases, or use observed"),
+        (lambda: edits_read(None, ["red", "blue"], 9, 2, 0.6), r"at least 13 are needed \(name fewer phrases, or ask"),
         (lambda: paired(["red", "blue"], torch.zeros(2, 2), says="", gap=1.0), r"there are 2 \(give more pictures"),
         (lambda: paired(["red", "blue"], torch.zeros(1, 2), says="", gap=1.0), r"there is 1 \(give more pictures"),
         (lambda: paired(["red"], torch.zeros(3, 1), says="", gap=1.0), r"there is 1 \(give two phrases or more"),

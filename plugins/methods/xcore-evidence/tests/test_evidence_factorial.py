@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 from xcore_evidence import ridge
-from xcore_evidence.factorial import TIED, by_chance, dealt, factorial, jointly, scenes, versions, without
+from xcore_evidence.factorial import factorial, scenes, versions, without
+from xcore_evidence.randomised import TIED, by_chance, dealt, jointly
 
 from xcore.contract import MissingError, NotApplicable, Samples, Task
 from xcore.models.classifiers import FunctionClassifier

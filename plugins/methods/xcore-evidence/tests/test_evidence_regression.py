@@ -43,6 +43,28 @@ def test_errors_are_those_of_leaving_out_one_row_at_a_time() -> None:
     np.testing.assert_allclose(found.errors.numpy(), wanted, rtol=1e-6)
 
 
+def test_errors_of_groups_are_those_of_leaving_out_one_group_at_a_time() -> None:
+    x, y = world(60, 3)
+    groups = [i % 15 for i in range(60)]
+    found = ridge.fit(x, y, penalty=1e-13, groups=groups)
+    z = np.column_stack([np.ones(60), ((x - x.mean(0)) / x.std(0, correction=0)).numpy()])
+    whole = np.linalg.lstsq(z, y.numpy(), rcond=None)[0]
+    kept = [np.array(groups) != g for g in range(15)]
+    without = [np.linalg.lstsq(z[rows], y.numpy()[rows], rcond=None)[0] for rows in kept]
+    wanted = np.sqrt(((np.array(without) - whole) ** 2).sum(0))[1:]
+    np.testing.assert_allclose(found.errors.numpy(), wanted, rtol=1e-6)
+
+
+def test_rows_that_are_there_twice_tell_no_more_than_once() -> None:
+    x, y = world()
+    once = ridge.fit(x, y, penalty=0.3)
+    twice = ridge.fit(torch.cat([x, x]), torch.cat([y, y]), penalty=0.3, groups=[*range(60)] * 2)
+    assert torch.allclose(twice.errors, once.errors, rtol=1e-9)
+    alone = ridge.fit(x, y, penalty=0.3, groups=range(60))
+    assert torch.allclose(alone.errors, once.errors, rtol=1e-9)
+    assert (ridge.fit(torch.cat([x, x]), torch.cat([y, y]), penalty=0.3).errors < 0.8 * once.errors).all()
+
+
 def test_the_explained_share_is_of_rows_that_were_left_out() -> None:
     rng = torch.Generator().manual_seed(1)
     x, y = torch.randn(40, 20, generator=rng), torch.randn(40, generator=rng)
@@ -65,7 +87,7 @@ def test_cross_validation_prefers_a_strong_penalty_for_noise_and_a_weak_one_for_
 
 def test_what_cannot_be_regressed_is_refused() -> None:
     x, y = world()
-    with pytest.raises(NotApplicable, match="at least 10 samples, and there are 9"):
+    with pytest.raises(NotApplicable, match="at least 10 samples that are independent, and there are 9"):
         ridge.fit(x[:9], y[:9])
     with pytest.raises(NotApplicable, match="the same margin to every sample"):
         ridge.fit(x, torch.full_like(y, 7.3))

@@ -150,14 +150,23 @@ class TestFactorial(OnColours):
 class TestEdited(OnColours):
     @pytest.fixture
     def explainer(self) -> Surrogate:
-        return Surrogate(SurrogateOptions(evidence="edited", images=4, shown=3))
+        return Surrogate(SurrogateOptions(evidence="edited", edits=60, permutations=99, shown=3))
 
-    def test_the_samples_of_a_concept_are_edited_towards_it(self, explainer: Surrogate, task: Task) -> None:
+    def test_the_samples_of_a_concept_are_edited_pictures_that_show_it(self, explainer: Surrogate, task: Task) -> None:
         made = explainer.explain(task)
+        assert made.cost.generated == 60
+        assert set(made.files) == {"bars.png", "high-low.png"}
         for concept in made.concepts:
             assert concept.samples is not None
             assert len(concept.samples) == 3
-            assert all(f"/{concept.name}/" in name for name in concept.samples.ids)
+            assert {"prompt_p", "shown_p", "drawn_as_asked"} <= concept.evidence.keys()
+            assert all(name.startswith(f"{concept.name}/") for name in concept.samples.ids)
+
+    def test_without_an_image_text_model_prompts_are_explained(self, explainer: Surrogate, task: Task) -> None:
+        made = explainer.explain(replace(task, roles=()))
+        assert any("effect of the edit" in note for note in made.notes)
+        assert set(made.files) == {"bars.png"}
+        assert all(c.local is None for c in made.concepts)
 
 
 class TestOptions(OptionsTests):

@@ -1,11 +1,13 @@
 """Which named concepts a classifier uses, seen in context: the library, and the method `surrogate`.
 
-A concept is a phrase. Three kinds of evidence say what it does to a class, each by a regression or a paired difference
-of the margin of the class, and each with an interval and a test:
+A concept is a phrase. Three kinds of evidence say what it does to a class, each by a regression of the margin of the
+class, and each with an interval and a test:
 
 - `xcore_evidence.observed`: pictures or texts of the data, in which phrases are present to different degrees;
 - `xcore_evidence.factorial`: scenes that are drawn, or texts that are changed, by random combinations of phrases;
-- `xcore_evidence.edited`: pictures of the class that are changed towards a phrase.
+- `xcore_evidence.edited`: pictures of the class that are changed towards random combinations of phrases.
+
+`xcore_evidence.blended` mixes pictures of concepts into given ones, where there are such pictures and no generator.
 
 Importing this package imports none of them.
 """

@@ -1,15 +1,11 @@
 """Evidence that is randomised: scenes drawn, or texts changed, by random combinations of phrases.
 
-What is in a prompt was put there by chance, so nothing but the generator itself confounds its effect. What a drawing
-shows is more than its prompt asks for and says more of the classifier, but is not assigned by us. Both are estimated;
-see `factorial`. The classifier need only give logits.
+The classifier need only give logits. `xcore_evidence.randomised` says how drawn scenes are judged.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from re import sub
 
@@ -17,50 +13,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xcore.contract import MissingError, NotApplicable, Samples, Task
+from xcore.contract import MissingError, Samples, Task
 from xcore.inputs.words import WORD, lemma, words
 from xcore_evidence import kept, ridge
 from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
-from xcore_evidence.observed import ranges, reading_notes
+from xcore_evidence.randomised import (
+    BLOCK,
+    PERMUTATIONS,
+    Made,
+    Wording,
+    by_chance,
+    combined,
+    dealt,
+    details_of,
+    evidence_of,
+    jointly,
+    two_or_more,
+)
 from xcore_evidence.readings import gap_of, occurrences, pool_of, presence
-from xcore_evidence.statistics import one_sided, unskewed
 
 DRAWINGS, TEXTS = 400, 4000
 """Scenes that are drawn, or texts that are written, if the caller names no number."""
 AT_ONCE = 3
 """Phrases in a prompt."""
-PERMUTATIONS = 9999
-"""Random assignments behind a p-value. With fewer, Holm's correction over many phrases could not mark any."""
-CHUNK = 1000
-"""Random assignments that are computed at once."""
 PENALTY = 0.3
 """As in `xcore_evidence.observed`."""
-BLOCK = 100
-"""Drawings that are kept together: 400 are the first 400 of 1,500."""
-TIED = 0.02
-"""Strength of the ridge on what was in the prompt, or on which words are in a text."""
-SHOWN = 0.05
-"""Level of the test, for each phrase, of whether the drawings of prompts with it show it more than others."""
 
-SAYS_SHOWN = "association of the margin with what drawings show, whose prompts were assigned at random"
-SAYS_PROMPT = "effect of the prompt on the margin, of prompts that were assigned at random"
+SCENES = Wording(
+    kind="factorial",
+    made="drawings",
+    says_shown="association of the margin with what drawings show, whose prompts were assigned at random",
+    says_prompt="effect of the prompt on the margin, of prompts that were assigned at random",
+    unit_shown="logits of the margin for one standard deviation of a phrase's presence in the drawings",
+    unit_prompt="logits of the margin, of scenes with the phrase in their prompt, above the mean over all phrases",
+)
 SAYS_TEXT = "effect on the margin of a word that a coin puts into a text or takes out of it"
-UNIT_SHOWN = "logits of the margin for one standard deviation of a phrase's presence in the drawings"
-UNIT_PROMPT = "logits of the margin, of scenes with the phrase in their prompt, above the mean over all phrases"
 UNIT_TEXT = "logits of the margin, of texts with the phrase less the same texts without it"
-
-
-@dataclass(frozen=True, eq=False)
-class Scenes:
-    """Drawings of random combinations of k phrases."""
-
-    samples: Samples
-    """n drawings."""
-    asked: Tensor
-    """(n, k) 1 where the phrase was in the prompt, otherwise 0."""
-    read: Tensor | None
-    """(n, k) presence of the phrases in the drawings; None without a model of the role image-text."""
 
 
 def factorial(
@@ -73,7 +62,7 @@ def factorial(
     penalty: float | None = PENALTY,
     alpha: float = 0.05,
     minimum: float = 0.0,
-    drawn: Scenes | None = None,
+    drawn: Made | None = None,
 ) -> Evidence:
     """The evidence of scenes that are drawn from random combinations of phrases, or of texts that are changed so.
 
@@ -118,217 +107,16 @@ def factorial(
     NotApplicable
         There are fewer than two phrases, too few drawings for so many, or the margin is the same for all drawings.
     """
-    _two_or_more(phrases)
+    two_or_more(phrases)
     if task.samples.modality == "text":
         return _of_texts(task, phrases, drawings or TEXTS, at_once, permutations, alpha, minimum)
     drawn = drawn or scenes_read(task, phrases, drawings or DRAWINGS, at_once)
-    return _of_scenes(task, phrases, drawn, permutations, penalty, alpha, minimum)
-
-
-def _two_or_more(phrases: Sequence[str]) -> None:
-    if len(phrases) < 2:
-        raise NotApplicable(
-            f"random combinations need two phrases or more, and there is {len(phrases)}",
-            "name more phrases, or use observed evidence, which can do with one",
-        )
-
-
-def _of_scenes(
-    task: Task,
-    phrases: Sequence[str],
-    drawn: Scenes,
-    permutations: int,
-    penalty: float | None,
-    alpha: float,
-    minimum: float,
-) -> Evidence:
-    drawings, asked, read = len(drawn.samples), drawn.asked, drawn.read
-    degrees = ridge.degrees_left(drawings, len(phrases), "drawings")
-    y = margin(task.classifier.logits(drawn.samples), task.target)
-    gap, k = gap_of(task), len(phrases)
-    rng = np.random.default_rng([task.seed, 89])
-    effects, errors, p, p_against = by_chance(
-        jointly(asked, intercept=True),
-        y,
-        lambda c: y[torch.from_numpy(rng.permuted(np.tile(np.arange(drawings), (c, 1)), axis=1))].T,
-        permutations,
-        minimum * abs(gap),
-    )
-    prompt = {
-        "effect": effects,
-        "t": _t(effects, errors),
-        "p": torch.tensor(p, dtype=y.dtype),
-        "p_against": torch.tensor(p_against, dtype=y.dtype),
-    }
-    if read is None:
-        return Evidence(
-            kind="factorial",
-            says=SAYS_PROMPT,
-            unit=UNIT_PROMPT,
-            estimates=estimates(
-                phrases,
-                effects.tolist(),
-                errors.tolist(),
-                degrees=degrees,
-                ranges=[1.0] * k,
-                gap=gap,
-                alpha=alpha,
-                minimum=minimum,
-                details=_details({f"prompt_{name}": values for name, values in prompt.items()}, k),
-                p_values=(p, p_against),
-            ),
-            n=drawings,
-            gap=gap,
-            notes=("what the drawings show was not read: no model of the role image-text is named",),
-        )
-    found = ridge.fit(read, y, penalty=penalty, seed=task.seed)
-    t = _t(found.coefficients, found.errors)
-    moved = [unskewed(*pair) for pair in zip(t.tolist(), found.skews.tolist(), strict=True)]
-    up, down = one_sided(moved, degrees)
-    together = (ridge.standardised(read) * ridge.standardised(asked)).mean(0)
-    figures = {
-        **{f"prompt_{name}": values for name, values in prompt.items()},
-        "shown_effect": found.coefficients,
-        "shown_t": t,
-        "shown_p": torch.tensor(up, dtype=t.dtype),
-        "shown_p_against": torch.tensor(down, dtype=t.dtype),
-        "drawn_as_asked": together,
-        "spread": read.std(0, correction=0),
-        "inflation": ridge.inflation(read),
-    }
-    same = tuple((phrases[i], phrases[j]) for i, j in ridge.alike(read))
-    return Evidence(
-        kind="factorial",
-        says=SAYS_SHOWN,
-        unit=UNIT_SHOWN,
-        estimates=estimates(
-            phrases,
-            found.coefficients.tolist(),
-            found.errors.tolist(),
-            degrees=degrees,
-            ranges=ranges(read).tolist(),
-            gap=gap,
-            alpha=alpha,
-            minimum=minimum,
-            skews=found.skews.tolist(),
-            details=_details(figures, k),
-        ),
-        n=drawings,
-        gap=gap,
-        explained=found.explained,
-        penalty=found.penalty,
-        alike=same,
-        notes=(
-            *_check(phrases, together, drawings),
-            *reading_notes(phrases, read, same, found.explained, "image"),
-        ),
+    return evidence_of(
+        task, phrases, drawn, SCENES, permutations=permutations, penalty=penalty, alpha=alpha, minimum=minimum
     )
 
 
-def _check(phrases: Sequence[str], together: Tensor, n: int) -> list[str]:
-    """Whether the drawings show what their prompts asked for."""
-    notes = [f"what a prompt asks for and what its drawing shows correlate by {float(together.mean()):.2f} on average"]
-    t = together * ((n - 2) / (1 - together.square()).clamp_min(1e-12)).sqrt()
-    p, _ = one_sided(t.tolist(), n - 2)
-    unseen = [phrase for phrase, own in zip(phrases, p, strict=True) if own > SHOWN]
-    if unseen:
-        more = ", ..." if len(unseen) > 5 else ""
-        notes.append(
-            f"{len(unseen)} of {len(phrases)} phrases are not shown more by drawings that were asked for them, so that "
-            f"the effects of their prompts say nothing of them: {', '.join(unseen[:5])}{more}"
-        )
-    return notes
-
-
-def jointly(columns: Tensor, intercept: bool) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """The regression on these columns: (n, c) responses -> effects and HC3 standard errors of the k columns, (k, c).
-
-    A weak ridge (`TIED`) shares what cannot be told apart, as all indicators together and the intercept, among the
-    columns: an effect is above the mean over all phrases. A column of zeros has effect and error 0.
-
-    Parameters
-    ----------
-    columns
-        (n, k), such as indicators.
-    intercept
-        Whether the responses have a mean of their own.
-    """
-    n, k = columns.shape
-    centred = columns - columns.mean(0) if intercept else columns
-    scale = centred.square().mean(0).sqrt()
-    scale = torch.where(scale > 0, scale, torch.full_like(scale, torch.inf))
-    z = centred / scale
-    solve = torch.linalg.solve(z.T @ z + TIED * n * torch.eye(k, dtype=z.dtype), z.T)
-    leverage = (z * solve.T).sum(1) + (1 / n if intercept else 0)
-
-    def statistic(y: Tensor) -> tuple[Tensor, Tensor]:
-        y = y - y.mean(0) if intercept else y
-        effects = solve @ y
-        residual = (y - z @ effects) / (1 - leverage)[:, None]
-        errors = (solve.square() @ residual.square()).sqrt()
-        return effects / scale[:, None], errors / scale[:, None]
-
-    return statistic
-
-
-def by_chance(
-    statistic: Callable[[Tensor], tuple[Tensor, Tensor]],
-    y: Tensor,
-    reassigned: Callable[[int], Tensor],
-    permutations: int,
-    least: float = 0.0,
-) -> tuple[Tensor, Tensor, list[float], list[float]]:
-    """Effects, standard errors, and one-sided p-values (raises, lowers) by the t statistics of random assignments.
-
-    Parameters
-    ----------
-    statistic
-        (n, c) responses -> effects and standard errors of k phrases, (k, c) each.
-    y
-        (n,) the response.
-    reassigned
-        c -> (n, c) responses under c random assignments.
-    permutations
-        Number of random assignments.
-    least
-        Effect that is to be exceeded, at least 0.
-    """
-    effects, errors = (values[:, 0] for values in statistic(y[:, None]))
-    known = errors.isfinite() & (errors > 1e-12 * max(1.0, float(y.abs().max())))
-    errors = torch.where(known, errors, torch.full_like(errors, torch.nan))
-    raises, lowers = (effects - least) / errors, (effects + least) / errors
-    above, below = (torch.zeros(len(effects), dtype=y.dtype) for _ in range(2))
-    for start in range(0, permutations, CHUNK):
-        t = torch.nan_to_num(_t(*statistic(reassigned(min(CHUNK, permutations - start)))))
-        # equal ones count, and the same sums in another order are equal only nearly
-        above += (t >= raises[:, None] - 1e-9).sum(1)
-        below += (t <= lowers[:, None] + 1e-9).sum(1)
-    up, down = ((1 + count) / (1 + permutations) for count in (above, below))
-    one = torch.ones_like(up)
-    return effects, errors, torch.where(known, up, one).tolist(), torch.where(known, down, one).tolist()
-
-
-def dealt(k: int, n: int, at_once: int, seed: int) -> list[tuple[int, ...]]:
-    """n hands of different cards out of k, dealt from shuffled decks: the first of them are the same for every n.
-
-    A hand holds at most half of the cards. Each card is dealt as often as any other, but for one time. A card that a
-    hand holds already when a deck runs out goes to the end of the new deck.
-    """
-    rng, at_once = np.random.default_rng([seed, 83]), max(1, min(at_once, k // 2))
-    deck, hands = list[int](), list[tuple[int, ...]]()
-    for _ in range(n):
-        hand = deck[:at_once]
-        deck = deck[at_once:]
-        if len(hand) < at_once:
-            fresh = rng.permutation(k).tolist()
-            deck = [c for c in fresh if c not in hand] + [c for c in fresh if c in hand]
-            missing = at_once - len(hand)
-            hand, deck = hand + deck[:missing], deck[missing:]
-        hands.append(tuple(hand))
-    return hands
-
-
-def scenes_read(task: Task, phrases: Sequence[str], drawings: int, at_once: int) -> Scenes:
+def scenes_read(task: Task, phrases: Sequence[str], drawings: int, at_once: int) -> Made:
     """Drawings of random combinations of phrases, and what they show.
 
     Raises
@@ -338,10 +126,10 @@ def scenes_read(task: Task, phrases: Sequence[str], drawings: int, at_once: int)
     NotApplicable
         There are fewer than two phrases, or too few drawings for so many: known before anything is drawn.
     """
-    _two_or_more(phrases)
+    two_or_more(phrases)
     ridge.degrees_left(drawings, len(phrases), "drawings")
     drawn, asked = scenes(task, phrases, drawings, at_once)
-    return Scenes(drawn, asked, presence(task, drawn, phrases) if "image-text" in task.roles else None)
+    return Made(drawn, asked, presence(task, drawn, phrases) if "image-text" in task.roles else None)
 
 
 def scenes(task: Task, phrases: Sequence[str], drawings: int, at_once: int) -> tuple[Samples, Tensor]:
@@ -355,14 +143,9 @@ def scenes(task: Task, phrases: Sequence[str], drawings: int, at_once: int) -> t
             "evidence of drawn scenes needs a generator that draws pictures",
             "name one with --generator REF, or use observed evidence, which needs none",
         )
-    hands = dealt(len(phrases), drawings, at_once, task.seed)
-    prompts = [", ".join(phrases[c] for c in hand) for hand in hands]
-    seeds = [_seed(task.seed, i) for i in range(drawings)]
+    prompts, seeds, asked = combined(phrases, drawings, at_once, task.seed, "factorial")
     blocks = [slice(start, start + BLOCK) for start in range(0, drawings, BLOCK)]
     drawn = Samples.concat([kept.drawn(task, task.generator, prompts[b], seeds[b]) for b in blocks])
-    asked = torch.zeros(drawings, len(phrases), dtype=torch.float64)
-    for row, hand in enumerate(hands):
-        asked[row, list(hand)] = 1.0
     return drawn, asked
 
 
@@ -407,7 +190,7 @@ def _of_texts(
             gap=gap,
             alpha=alpha,
             minimum=minimum,
-            details=_details({"pairs": different, "written_as_asked": as_asked}, k),
+            details=details_of({"pairs": different, "written_as_asked": as_asked}, k),
             p_values=(p, p_against),
         ),
         n=2 * len(first),
@@ -484,17 +267,3 @@ def _spans(text: str, unit: tuple[str, ...]) -> list[tuple[int, int]]:
 def _lemmas(text: str) -> tuple[tuple[int, int, str], ...]:
     """Start, end and lemma of each word of a text."""
     return tuple((m.start(), m.end(), lemma(words(m.group())[0])) for m in WORD.finditer(text))
-
-
-def _t(effects: Tensor, errors: Tensor) -> Tensor:
-    """Effects in standard errors; 0 where there is no error."""
-    return torch.where(errors > 0, effects / errors, torch.zeros_like(effects))
-
-
-def _details(figures: dict[str, Tensor], k: int) -> list[dict[str, float]]:
-    return [{name: float(values[i]) for name, values in figures.items()} for i in range(k)]
-
-
-def _seed(seed: int, i: int) -> int:
-    """The seed of the noise of drawing i."""
-    return int.from_bytes(hashlib.sha256(f"factorial {seed} {i}".encode()).digest()[:6], "big")

@@ -1,9 +1,10 @@
-"""Drawings of the original generator that do not depend on the class: drawn once, and shared by all cells."""
+"""What the original generator draws or edits without regard to the classifier: made once, and shared by all cells."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,14 +32,41 @@ def drawn(task: Task, generator: Generator, prompts: Sequence[str], seeds: Seque
         "framing": repr(getattr(task.classifier, "framing", None)),
     }
 
+    pictures = _pictures(task, "drawings", key, lambda: generator.generate(prompts, seeds))
+    ids = tuple(f"{prompt}/{seed}" for prompt, seed in zip(prompts, seeds, strict=True))
+    return Samples("image", pictures, ids, meta={"prompt": tuple(prompts)})
+
+
+def edited(
+    task: Task, generator: Any, given: Samples, prompts: Sequence[str], seeds: Sequence[int], strength: float
+) -> Samples:
+    """What the generator makes of n pictures without an adapter, changed towards a prompt each.
+
+    They are kept as the artifact "edits", all that are asked for in one call together, with 8 bits, and given so at the
+    first time, too.
+    """
+    key = {
+        "generator": generator.fingerprint,
+        "given": digest([given.take([i]).digest for i in range(len(given))]),
+        "prompts": digest(list(prompts)),
+        "seeds": digest(list(seeds)),
+        "strength": strength,
+    }
+    pictures = _pictures(task, "edits", key, lambda: generator.edit(given, prompts, seeds, strength=strength))
+    ids = tuple(f"{prompt}/{seed}/{name}" for prompt, seed, name in zip(prompts, seeds, given.ids, strict=True))
+    return Samples("image", pictures, ids, meta={"prompt": tuple(prompts)})
+
+
+def _pictures(task: Task, name: str, key: Mapping[str, Any], made: Callable[[], Samples]) -> Tensor:
+    """The pictures that are kept under a name and key, made if there are none; in [0, 1]."""
+
     def make(directory: Path) -> None:
         from safetensors.torch import save_file
 
-        pictures = generator.generate(prompts, seeds).images
+        pictures = made().images
         save_file({"pictures": (pictures.clamp(0, 1) * 255).round().byte().cpu().contiguous()}, directory / FILE)
 
     from safetensors.torch import load_file
 
-    pictures: Tensor = load_file(task.artifact("drawings", key, make) / FILE)["pictures"]
-    ids = tuple(f"{prompt}/{seed}" for prompt, seed in zip(prompts, seeds, strict=True))
-    return Samples("image", pictures.to(torch.float32) / 255, ids, meta={"prompt": tuple(prompts)})
+    pictures: Tensor = load_file(task.artifact(name, key, make) / FILE)["pictures"]
+    return pictures.to(torch.float32) / 255

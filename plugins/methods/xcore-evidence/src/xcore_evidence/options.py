@@ -22,8 +22,8 @@ class SurrogateOptions(Options):
         "observed",
         description="observed = samples of the data set, in which phrases are present to different degrees; "
         "factorial = scenes that a generator draws from random combinations of phrases, or texts with words put in and "
-        "taken out by a coin; edited = pictures of the class that a generator changes towards and away from each "
-        "phrase",
+        "taken out by a coin; edited = pictures of the class that a generator changes towards random "
+        "combinations of phrases",
     )
     phrases: tuple[str, ...] = Field(
         (), description="your own candidate phrases; empty: those of the vocabulary without the class name"
@@ -53,26 +53,29 @@ class SurrogateOptions(Options):
     minimum: float = Field(
         0.0, ge=0, lt=1, description="least effect that a mark must exceed, as a share of the gap of the class"
     )
+    at_once: int | None = Field(
+        None,
+        ge=1,
+        description="of factorial and edited evidence: number of phrases in a prompt, or put into each version of a "
+        "text; at most half of them are; none: 3, of edits 2",
+    )
+    permutations: int = Field(
+        9999,
+        ge=99,
+        description="of factorial and edited evidence: random assignments of the prompts to the pictures, or of the "
+        "versions of texts, behind the p-values of prompts and words",
+    )
     drawings: int | None = Field(
         None,
         ge=20,
         description="number of scenes that are drawn, or of texts that are written; none: 400 scenes, 4000 texts",
         json_schema_extra=FACTORIAL,
     )
-    at_once: int = Field(
-        3,
-        ge=1,
-        description="number of phrases in a prompt, or put into each version of a text; at most half of them are",
-        json_schema_extra=FACTORIAL,
-    )
-    permutations: int = Field(
-        9999,
-        ge=99,
-        description="random assignments of the prompts to the drawings that the p-values of prompts come from",
-        json_schema_extra=FACTORIAL,
-    )
-    images: int = Field(
-        12, ge=3, description="number of pictures of the class that are edited", json_schema_extra=EDITED
+    edits: int = Field(
+        400,
+        ge=20,
+        description="number of edited pictures: each picture of the class once, or in turn if there are fewer",
+        json_schema_extra=EDITED,
     )
     strength: float = Field(
         0.6, gt=0, le=1, description="how much the edits change, above 0 and at most 1", json_schema_extra=EDITED

@@ -112,8 +112,7 @@ def pool_of(task: Task, size: int, chosen: int) -> Pool:
     if not parts:
         parts = [_from_random_sets(task, size)]
         notes.append("the samples of other classes are those of the random sets")
-    mine = _samples_of(task.data, own, wanted, task.seed) if own in task.data.classes else task.samples
-    mine = mine if len(mine) else task.samples
+    mine = of_the_class(task, wanted)
     others = Samples.concat(parts)
     if not is_text and len(mine) + len(others) > chosen:
         model: ImageText = task.model("image-text")
@@ -149,6 +148,14 @@ def most_different(embeddings: Tensor, n: int) -> list[int]:
         distance[row] = -torch.inf
         row = int(distance.argmax())
     return sorted(rows)
+
+
+def of_the_class(task: Task, n: int) -> Samples:
+    """Up to n samples of the explained class, as the data set offers them to methods; where it has none, the explained
+    samples."""
+    own = task.target_name
+    found = _samples_of(task.data, own, n, task.seed) if own in task.data.classes else task.samples
+    return found if len(found) else task.samples
 
 
 def gap_of(task: Task) -> float:

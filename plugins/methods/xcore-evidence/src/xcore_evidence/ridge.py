@@ -24,14 +24,15 @@ class Fit:
     coefficients: Tensor
     """(k,) change of the response for one standard deviation of a column, the other columns held fixed."""
     errors: Tensor
-    """(k,) standard errors that hold under unequal variances (HC3)."""
+    """(k,) standard errors that hold under unequal variances (HC3), also if rows of a group go together (CR3)."""
     penalty: float
     explained: float
     """Share of the response's variance explained on rows that were left out, at most 1; below 0 it is worse than the
     mean. The penalty is chosen anew without these rows."""
     n: int
     skews: Tensor
-    """(k,) skewness of each coefficient, in standard errors, from that of the residuals, which the rows share."""
+    """(k,) skewness of each coefficient, in standard errors, from that of the residuals, which the rows share; that
+    rows of a group go together is not heeded in it."""
 
 
 def standardised(x: Tensor) -> Tensor:
@@ -58,8 +59,8 @@ def fit(
         Strength of the ridge per row, above 0; None = chosen by cross-validation: the largest one whose error is within
         one standard error of the smallest, since a weaker one has no better claim.
     groups
-        (n,) group of each row; rows of a group, such as edits of one image, are left out together. None = each row is
-        a group of its own.
+        (n,) group of each row; rows of a group, such as edits of one picture, are left out together, and their errors
+        may go together. None = each row is a group of its own.
     seed
         Of the assignment of groups to folds.
 
@@ -70,12 +71,14 @@ def fit(
 
     References
     ----------
-    Hoerl and Kennard, Ridge Regression, Technometrics 1970; MacKinnon and White, Journal of Econometrics 1985 (HC3).
+    Hoerl and Kennard, Ridge Regression, Technometrics 1970; MacKinnon and White, Journal of Econometrics 1985 (HC3);
+    Bell and McCaffrey, Survey Methodology 2002 (CR3, here without the factor (groups - 1) / groups).
     """
     z, y = standardised(x), y.double()
-    if len(set(groups or range(len(y)))) < 2 * FOLDS:
+    independent = len(set(groups or range(len(y))))
+    if independent < 2 * FOLDS:
         raise NotApplicable(
-            f"a regression needs at least {2 * FOLDS} samples, and there are {len(y)}",
+            f"a regression needs at least {2 * FOLDS} samples that are independent, and there are {independent}",
             "give more samples to choose from",
         )
     if float(y.std(correction=0)) <= 1e-9 * max(1.0, float(y.abs().max())):
@@ -91,7 +94,7 @@ def fit(
         inner = penalty if penalty is not None else _best_penalty(z[~out], y[~out], _refolded(folds[~out], fold))
         residual[out] = y[out] - _predicted(z[~out], y[~out], z[out], [inner])[:, 0]
     explained = 1 - float(residual.pow(2).mean() / (y - y.mean()).pow(2).mean())
-    coefficients, errors, skews = _robust(z, y - y.mean(), chosen)
+    coefficients, errors, skews = _robust(z, y - y.mean(), chosen, groups)
     return Fit(coefficients, errors, chosen, explained, len(y), skews)
 
 
@@ -146,19 +149,37 @@ def alike(x: Tensor, least: float = 0.95) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in (torch.triu(correlation, 1) >= least).nonzero().tolist()]
 
 
-def _robust(z: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Coefficients, their HC3 standard errors, and their skewness, for a centred response."""
+def _robust(z: Tensor, y: Tensor, penalty: float, groups: Sequence[int] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Coefficients, their robust standard errors (HC3, of groups CR3), and their skewness, for a centred response."""
     n, k = z.shape
     inverse = torch.linalg.inv(z.T @ z + penalty * n * torch.eye(k, dtype=z.dtype))
     solve = inverse @ z.T
     b = solve @ y
     # the mean is a parameter too, with a leverage of 1 / n
     leverage = ((z @ inverse) * z).sum(1) + 1 / n
-    weights = ((y - z @ b) / (1 - leverage)) ** 2
-    covariance = inverse @ (z.T * weights) @ z @ inverse
-    residual = (y - z @ b) / (1 - leverage).sqrt()
-    skews = solve.pow(3).sum(1) / solve.pow(2).sum(1).clamp_min(1e-300) ** 1.5 * _skewness(residual)
-    return b, covariance.diagonal().clamp_min(0).sqrt(), skews
+    residual = y - z @ b
+    if groups is None:
+        moved = solve * (residual / (1 - leverage))
+    else:
+        moved = torch.stack([_moved(z[rows], inverse, residual[rows], n) for rows in _rows(groups)], 1)
+    errors = moved.pow(2).sum(1).sqrt()
+    skews = solve.pow(3).sum(1) / solve.pow(2).sum(1).clamp_min(1e-300) ** 1.5
+    return b, errors, skews * _skewness(residual / (1 - leverage).sqrt())
+
+
+def _moved(z: Tensor, inverse: Tensor, residual: Tensor, n: int) -> Tensor:
+    """(k,) how far the rows of one group move the coefficients: what leaving it out changes, if there is no penalty."""
+    hat = z @ inverse @ z.T + 1 / n
+    found: Tensor = inverse @ z.T @ torch.linalg.solve(torch.eye(len(z), dtype=z.dtype) - hat, residual)
+    return found
+
+
+def _rows(groups: Sequence[int]) -> list[list[int]]:
+    """The rows of each group."""
+    found: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        found.setdefault(group, []).append(row)
+    return list(found.values())
 
 
 def _skewness(values: Tensor) -> Tensor:

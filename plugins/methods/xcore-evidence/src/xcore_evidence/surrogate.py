@@ -13,9 +13,10 @@ from torch import Tensor
 
 from xcore.contract import Concept, Cost, Explanation, NotApplicable, Presence, Samples, Task
 from xcore_evidence import chart
-from xcore_evidence.edited import edited, edits_of
+from xcore_evidence.edited import AT_ONCE as AT_ONCE_EDITED
+from xcore_evidence.edited import edited, edits_read
 from xcore_evidence.estimates import Evidence
-from xcore_evidence.factorial import DRAWINGS, UNIT_TEXT, factorial, scenes_read
+from xcore_evidence.factorial import AT_ONCE, DRAWINGS, UNIT_TEXT, factorial, scenes_read
 from xcore_evidence.observed import observed
 from xcore_evidence.options import SurrogateOptions
 from xcore_evidence.phrases import candidates
@@ -25,7 +26,7 @@ from xcore_evidence.ridge import standardised
 IMPORTANCE_IS = {
     "observed": "effect on the margin of the class, in logits, given the other phrases",
     "factorial": "effect on the margin of the class in drawn scenes or changed texts, in logits",
-    "edited": "effect of the edit on the margin of the class, in logits, above the mean over all phrases",
+    "edited": "effect on the margin of the class in edited pictures of it, in logits",
 }
 OFTEN = 5
 """Texts of the pool in which a word of the vocabulary must occur to be asked about."""
@@ -106,24 +107,24 @@ class Surrogate:
         marks: dict[str, Any] = {"alpha": o.alpha, "minimum": o.minimum}
         gap = len(task.samples) + OTHERS
         if o.evidence == "edited":
-            evidence = edited(task, phrases, images=o.images, strength=o.strength, **marks)
-            given = task.samples.take(slice(o.images))
-            edits = edits_of(task, given, phrases, strength=o.strength, away=True)  # they were kept
-            made, unchanged = sum(map(len, edits.pictures.values())), len(edits.pictures[""])
-            order = torch.block_diag(*[torch.ones(len(given), 1)] * len(phrases))
-            shown = Samples.concat([edits.pictures[p] for p in phrases])
-            return evidence, Found(shown, None, order, asked=made - unchanged + gap, made=made)
+            made = edits_read(task, phrases, o.edits, o.at_once or AT_ONCE_EDITED, o.strength)
+            evidence = edited(task, phrases, permutations=o.permutations, penalty=penalty, made=made, **marks)
+            order = made.asked if made.read is None else made.read
+            assert made.given is not None
+            asked = evidence.n + len(made.given) + gap
+            return evidence, Found(made.samples, made.read, order, asked=asked, made=evidence.n)
         if o.evidence == "observed":
             assert pool is not None
             assert read is not None
             evidence = observed(task, phrases, pool=pool, read=read, penalty=penalty, **marks)
             return evidence, Found(pool.samples, read, read, asked=evidence.n)
-        drawn = scenes_read(task, phrases, o.drawings or DRAWINGS, o.at_once) if pool is None else None
+        at_once = o.at_once or AT_ONCE
+        drawn = scenes_read(task, phrases, o.drawings or DRAWINGS, at_once) if pool is None else None
         evidence = factorial(
             task,
             phrases,
             drawings=o.drawings,
-            at_once=o.at_once,
+            at_once=at_once,
             permutations=o.permutations,
             penalty=penalty,
             drawn=drawn,
