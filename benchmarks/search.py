@@ -68,7 +68,7 @@ def main() -> None:
     ask.add_argument("--out", default="runs/search")
     flags = ask.parse_args()
     if 2 * flags.n > CHECKED[0]:
-        ask.error(f"--n {flags.n}: a step draws more than the first {CHECKED[0]} images; name {CHECKED[0] // 2} or less")
+        ask.error(f"--n {flags.n}: a step draws more than {CHECKED[0]} images; name {CHECKED[0] // 2} or less")
     searches = flags.searches.split(",")
     if {"dqn", "random"} <= set(searches):
         searches.append(SAME_UPDATES)
