@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xcore.contract import UsageError
-from xcore.session import Json, names, subject, takes
+from xcore.session import Json, names, slug, subject, takes
 
 if TYPE_CHECKING:
+    from xcore.session import Finding
     from xcore_texplain.sentences import SentenceRow
     from xcore_texplain.words import Change, Word
 
@@ -199,6 +200,72 @@ def cloud(
     return _print_saved(folder, [*files, "words.csv"], as_json)
 
 
+@app.command()
+@takes(subject)
+def repair(
+    about: dict[str, Any],
+    train: Annotated[
+        bool, typer.Option("--train", help="Train a start for each seed, with a new head; else the classifier is it.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds; the cures of a seed share its start.")] = 5,
+    cures: Annotated[str, typer.Option(metavar="A,B", help="Cures to compare; default: all.")] = "",
+    captions: Annotated[
+        str, typer.Option(metavar="REF", help="Data set whose captions the translator learns from; default: the same.")
+    ] = "",
+    lexicon: Annotated[
+        str, typer.Option(metavar="FILE", help="JSON file: class -> words that are of it; * = of every class.")
+    ] = "",
+    words: Annotated[
+        str, typer.Option(metavar="A,B", help="Take only these words for shortcuts; default: all not of the class.")
+    ] = "",
+    concepts: Annotated[
+        str, typer.Option(metavar="A,B", help="Concepts of the bank of DISC; default: those of the data.")
+    ] = "",
+    images: Annotated[int, typer.Option(min=2, help="Most training and validation images of each class.")] = 1000,
+    test_images: Annotated[int, typer.Option(min=2, help="Most test images of each class.")] = 1000,
+    sentences: Annotated[int, typer.Option(min=2, help="Sentences about each training image.")] = 30,
+    deviations: Annotated[
+        float, typer.Option(help="Mask where a map is above its mean by so many standard deviations.")
+    ] = 2.0,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each cure.")] = 3,
+    lr: Annotated[str, typer.Option(metavar="A,B", help="Learning rates, of which the validation chooses.")] = "",
+    start_epochs: Annotated[int, typer.Option(min=1, help="With --train: epochs of the start.")] = 10,
+    start_lr: Annotated[float, typer.Option(help="With --train: learning rate of the start.")] = 1e-3,
+    batch: Annotated[int, typer.Option(min=2, help="Images in a step of training.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Repair a classifier that has learned a shortcut.
+
+    Training images whose most frequent word is not of their class are flagged, what the word comes from is masked, and
+    the classifier is fine-tuned on the masked images. The table compares the accuracy of each group of the test images
+    with that of other cures from the same start: random images masked, groups equally often, group DRO, a new last
+    layer, and DISC. Networks, masks and pictures are kept in --out (default: repair), and an interrupted command goes
+    on.
+
+    Example: xcore texplain repair --data folder:waterbirds --classifier timm:vit_base_patch16_384 --train
+    --captions table:captions.csv --model text-decoder=blip-decoder:Salesforce/blip-image-captioning-base
+    """
+    from dataclasses import replace
+
+    from xcore.session import write_tables
+    from xcore_texplain.repair import RepairOptions, found_repair
+    from xcore_texplain.words import lemmas_of
+
+    options = RepairOptions(
+        train=train, seeds=seeds, captions=captions, lexicon=lexicon, images=images, test_images=test_images,
+        sentences=sentences, deviations=deviations, epochs=epochs, start_epochs=start_epochs, start_lr=start_lr,
+        batch=batch, words=tuple(sorted(lemmas_of([words]))), concepts=tuple(names(concepts)),
+    )  # fmt: skip
+    if cures:
+        options = replace(options, cures=tuple(names(cures)))
+    if lr:
+        options = replace(options, lrs=_rates(lr))
+    out = Path(about["out"] or "repair")
+    finding = found_repair(about, options, out)
+    write_tables(out, [finding])
+    _print_findings([finding], out, as_json)
+
+
 def _rows_of_group(rows: list[SentenceRow], group: str) -> list[SentenceRow]:
     """The rows about images of a group, and those of the prior."""
     known = {row.group for row in rows if row.of == "class"}
@@ -280,6 +347,30 @@ def _print_changes(changes: list[Change], as_json: bool) -> None:
         for row in [r for r in rows if sign * r.change > 0][:ROWS]:
             bounds = _interval(row.lo, row.hi) + _mark(row.lo, row.hi)
             typer.echo(f"{row.word:<20} {row.before:.2f}    {row.after:.2f}   {row.change:+.2f} {bounds}")
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    """Learning rates from a text such as 1e-5,1e-4."""
+    try:
+        return tuple(float(part) for part in names(text))
+    except ValueError as error:
+        raise UsageError(f"--lr {text!r} is no list of numbers", "write --lr 1e-5,1e-4") from error
+
+
+def _print_findings(findings: Sequence[Finding], out: Path, as_json: bool) -> None:
+    """Print the tables of findings, or with --json one object for each row, and say where the pictures are."""
+    from xcore.session import print_line
+
+    for finding in findings:
+        if as_json:
+            for row in finding.rows:
+                print_line(dict(row))
+            continue
+        finding.show()
+        for picture in finding.pictures:
+            typer.echo(f"picture: {picture}")
+    if not as_json:
+        typer.echo(f"saved {out / slug(findings[0].command)}.md and .csv")
 
 
 def _print_saved(folder: Path, files: list[str], as_json: bool) -> None:

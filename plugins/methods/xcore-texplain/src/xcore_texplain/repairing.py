@@ -1,0 +1,422 @@
+"""What `xcore texplain repair` does: starts, translators, flags, masks and cures of each seed, and their table."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from xcore.contract import Cell, Ref, Samples, UsageError, digest, seeded
+from xcore.models import TorchClassifier
+from xcore.session import Found, Session, fingerprints, read_json
+from xcore_texplain import cures
+from xcore_texplain import sentences as sentence_file
+from xcore_texplain.dominant import Described, Dominant, describe, dominant_words
+from xcore_texplain.features import features
+from xcore_texplain.gradcam import class_maps, filled, masks_of, word_maps
+from xcore_texplain.lexicon import Lexicon, read_lexicon
+from xcore_texplain.networks import (
+    FIGURES,
+    WEIGHTS,
+    Part,
+    accuracies,
+    batches_of,
+    fit,
+    learner,
+    load_network,
+    part_of,
+    save_network,
+    state_digest,
+)
+from xcore_texplain.repair import RepairOptions
+from xcore_texplain.repair_pictures import draw_masked, draw_table
+from xcore_texplain.repair_table import table
+from xcore_texplain.sentences import SentenceRow, combined_seed
+from xcore_texplain.session import ROLE
+from xcore_texplain.training import ARTIFACT, Recipe
+from xcore_texplain.translator import Translator, load_translator, translate
+from xcore_texplain.words import count_words
+
+BANK = 30
+"""Pictures of each concept in the bank of DISC."""
+SHOWN = 6
+"""Flagged images in the picture of a seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Flags:
+    """What the sentences say of the training images, and what is masked in which of them."""
+
+    dominant: list[Dominant]
+    flagged: list[int]
+    random: list[int]
+    """As many images, drawn from all that have a word which is not of their class."""
+    masks: Mapping[str, Tensor]
+    """"word", "class" (of the flagged images) or "random" -> masks (k, H, W)."""
+
+
+class Repairs:
+    """The work behind one finding; every long part is an artifact, so that an interrupted command goes on."""
+
+    def __init__(self, session: Session, cell: Cell, options: RepairOptions, out: Path) -> None:
+        self.session, self.cell, self.options, self.out = session, cell, options, out
+        self.data = session.dataset(cell)
+        self.notes: list[str] = []
+        self.reasons: dict[str, str] = {}
+        if self.data.modality != "image":
+            raise UsageError(f"texplain reads images, but the samples of {cell.data} are {self.data.modality}s")
+        self.classifier: Any = session.classifier(cell)
+        known = self.data.classes if options.train else self.classifier.classes
+        for cls in self.data.classes:
+            if cls not in known:
+                raise UsageError(
+                    f"classifier {cell.classifier} has no class {cls!r}", "train it on the classes of the data: --train"
+                )
+        self.lexicon: Lexicon = read_lexicon(options.lexicon, self.data.classes, getattr(self.data, "aliases", {}))
+        self._step = session.reporter.step
+
+    @cached_property
+    def parts(self) -> dict[str, Part]:
+        """The training, validation and test images; labels are indices into the classes of the networks."""
+        o, seed = self.options, self.cell.data_seed
+        made = {
+            "train": part_of(self.data, "train", o.images, seed),
+            "validation": part_of(self.data, "explain", o.images, seed),
+            "test": part_of(self.data, "heldout", o.test_images, seed),
+        }
+        if not o.train:
+            places = torch.tensor([self.classifier.classes.index(cls) for cls in self.data.classes])
+            made = {name: replace(part, labels=places[part.labels]) for name, part in made.items()}
+        return made
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """The names of all groups."""
+        return tuple(sorted({group for part in self.parts.values() for group in part.groups}))
+
+    @cached_property
+    def fill(self) -> Tensor:
+        """The mean colour (3,) of the training images."""
+        return self.parts["train"].samples.images.mean((0, 2, 3))
+
+    @cached_property
+    def _data_key(self) -> list[Any]:
+        parts = [[p.samples.digest, p.labels.tolist(), list(p.groups)] for p in self.parts.values()]
+        return [parts, fingerprints("explainer", [self.cell.method])]  # the latter changes with the code
+
+    def found(self, folder: Path) -> Found:
+        """All seeds, their table and pictures."""
+        o, rows, flagged = self.options, [], []
+        for seed in range(o.seeds):
+            start, start_folder, figures = self.start(seed)
+            accuracy = {"erm": figures["test"]}
+            self._keep(start_folder, seed, "erm")
+            described, translator, probe = self.described(start, seed)
+            flags = self.flags(start, described, translator, probe, seed, folder)
+            flagged.append(self._flagged_figures(flags))
+            for cure in o.cures:
+                if cure != "erm" and (made := self.cured(cure, start, flags, seed)) is not None:
+                    accuracy[cure] = made
+            rows.append(accuracy)
+            if seed == 0 and flags.flagged:
+                draw_masked(folder / "masked.png", self._shown(flags))
+        pictures = {"table.png": "Accuracy on the worst group and on average, a dot for each seed"}
+        if (folder / "masked.png").is_file():
+            pictures = {"masked.png": "Flagged images, and what is masked in them by both maps", **pictures}
+        order = [c for c in o.cures if any(c in row for row in rows)]
+        draw_table(folder / "table.png", rows, order)
+        columns, lines = table(rows, self.groups, o.cures, self.reasons)
+        return Found(
+            title=f"{self.cell.classifier} on {self.cell.data}: accuracy on test images, {o.seeds} seeds",
+            columns=columns,
+            rows=lines,
+            notes=self._notes(flagged),
+            pictures=pictures,
+            figures={"seeds": rows, "flagged": flagged},
+        )
+
+    # -- the steps of a seed -----------------------------------------------------------------------------------------
+    def start(self, seed: int) -> tuple[TorchClassifier, Path, dict[str, Any]]:
+        """The network that all cures of a seed begin with, its folder, and its figures."""
+        o, parts = self.options, self.parts
+        network = learner(
+            self.classifier, self.data.classes if o.train else self.classifier.classes, seed if o.train else None
+        )
+        key = {
+            "network": state_digest(network),
+            "data": digest(self._data_key),
+            "start": [o.start_epochs, o.start_lr, o.batch, seed] if o.train else None,
+        }
+
+        def make(directory: Path) -> None:
+            made: dict[str, Any] = {}
+            if o.train:
+                made = fit(
+                    network,
+                    lambda number, _: batches_of(parts["train"], o.batch, [seed, 59, number], self.groups),
+                    parts["validation"],
+                    epochs=o.start_epochs,
+                    lr=o.start_lr,
+                    file=self._checkpoints(directory, key) / "start.safetensors",
+                    learn_statistics=True,
+                    progress=self._step,
+                    what=f"seed {seed}, ERM",
+                )
+            save_network(network, directory, {**made, "test": accuracies(network, parts["test"])})
+            shutil.rmtree(self._checkpoints(directory, key), ignore_errors=True)
+
+        with seeded(combined_seed(seed, 58)):
+            folder = self.session.artifact("repair-start", key, make)
+        figures = load_network(network, folder)
+        return network, folder, figures
+
+    def described(self, start: TorchClassifier, seed: int) -> tuple[Described, Translator, Any]:
+        """The sentences about the training images, the translator behind them, and the probe that they are read by."""
+        o, session, cell = self.options, self.session, self.cell
+        settings = session.explainer(cell).options
+        layer = cell.layer or start.default_layer
+        probe, decoder = start.open(layer), session.component("model", cell.models[ROLE])
+        source = session.training_data(cell)
+        if o.captions:
+            source = session.component("dataset", Ref(o.captions))
+            if start.framing is not None and hasattr(source, "framed"):
+                source = source.framed(start.framing)
+        samples = self.parts["train"].samples
+        height, width = samples.images.shape[-2:]
+        recipe = Recipe(source, (height, width), probe, layer, decoder, settings, self._step, start.framing)
+        if settings.translator:
+            if o.train:
+                raise UsageError(
+                    "texplain.translator names one translator, but with --train each seed has features of its own",
+                    "leave one of the two out",
+                )
+            translator, _ = load_translator(Path(settings.translator).expanduser())
+        else:
+            key = recipe.key
+            folder = session.artifact(
+                ARTIFACT, key, lambda directory: _made(recipe, directory, directory.parent / f".texplain-{digest(key)}")
+            )
+            translator, _ = load_translator(folder)
+        states_key = {
+            "features": recipe.features_fingerprint,
+            "translator": digest([str(translator.config), [t.sum().item() for t in translator.state_dict().values()]]),
+            "decoder": decoder.fingerprint,
+            "images": samples.digest,
+            "sentences": [o.sentences, seed],
+        }
+
+        def make(directory: Path) -> None:
+            states = translate(translator, features(probe, samples))
+            said = describe(decoder, states, samples, o.sentences, combined_seed(seed, 57), self._step)
+            part = self.parts["train"]
+            rows = [
+                SentenceRow("class", start.classes[int(y)], i, g, tuple(texts))
+                for y, i, g, texts in zip(part.labels, samples.ids, part.groups, said.sentences, strict=True)
+            ]
+            sentence_file.write(directory / sentence_file.FILE, rows)
+
+        folder = session.artifact("repair-sentences", states_key, make)
+        sentences = [list(row.sentences) for row in sentence_file.read(folder / sentence_file.FILE)]
+        return Described(sentences, count_words(sentences)), translator, probe
+
+    def flags(
+        self, start: TorchClassifier, described: Described, translator: Translator, probe: Any, seed: int, folder: Path
+    ) -> Flags:
+        """Which training images are flagged, and the masks of both maps."""
+        o, part = self.options, self.parts["train"]
+        names = [start.classes[int(y)] for y in part.labels]
+        dominant = dominant_words(described.counts, names, self.lexicon, o.words)
+        flagged = [i for i, d in enumerate(dominant) if d.flagged]
+        able = [i for i, d in enumerate(dominant) if d.foreign]
+        random = np.random.default_rng([seed, 56]).permutation(able)[: len(flagged)].tolist()
+        if not flagged:
+            self.reasons |= dict.fromkeys(("random", "texplain-word", "texplain-class"), "no image was flagged")
+            return Flags(dominant, [], [], {})
+        decoder = self.session.component("model", self.cell.models[ROLE])
+        size = tuple(part.samples.images.shape[-2:])
+        masks = {}
+        for name, rows in (("word", flagged), ("random", random)):
+            words = [dominant[i].foreign for i in rows]
+            own = [described.sentences[i] for i in rows]
+            maps = word_maps(probe, translator, decoder, part.samples.take(rows), words, own)
+            masks[name] = masks_of(maps, (size[0], size[1]), o.deviations)
+        targets = [int(part.labels[i]) for i in flagged]
+        masks["class"] = masks_of(
+            class_maps(probe, part.samples.take(flagged), targets), (size[0], size[1]), o.deviations
+        )
+        kept = folder / "masks"
+        kept.mkdir(exist_ok=True)
+        tensors = {name: m.to(torch.uint8) for name, m in masks.items()}
+        tensors |= {"flagged": torch.tensor(flagged), "random images": torch.tensor(random)}
+        save_file(tensors, kept / f"seed-{seed}.safetensors")
+        return Flags(dominant, flagged, random, masks)
+
+    def cured(self, cure: str, start: TorchClassifier, flags: Flags, seed: int) -> dict[str, float] | None:
+        """Accuracies on the test images after a cure; None if it cannot be tried, and `reasons` says why."""
+        o, parts = self.options, self.parts
+        masked = {"random": ("random", flags.random), "texplain-word": ("word", flags.flagged)}
+        masked["texplain-class"] = ("class", flags.flagged)
+        images: Part | None = None
+        bank: dict[str, Samples] = {}
+        if cure in masked:
+            which, rows = masked[cure]
+            if not rows:
+                return None
+            images = self._masked(rows, flags.masks[which])
+        elif cure == "disc":
+            bank = self._bank
+            if not bank:
+                return None
+        elif not parts["validation" if cure == "last-layer" else "train"].grouped:
+            self.reasons[cure] = "the data names no groups; name their column with --set folder.group=COLUMN"
+            return None
+        key = {
+            "start": state_digest(start),
+            "data": digest(self._data_key),
+            "cure": cure,
+            "images": images.samples.digest if images else digest([s.digest for s in bank.values()]),
+            "training": [o.epochs, list(o.lrs), o.batch, seed],
+        }
+
+        def make(directory: Path) -> None:
+            work = self._checkpoints(directory, key)
+            names, lrs = self.groups, tuple(o.lrs)
+            setting = cures.Setting(
+                parts["train"],
+                parts["validation"],
+                names,
+                o.epochs,
+                lrs,
+                o.batch,
+                seed,
+                work,
+                self._progress(seed, cure),
+            )
+            more: dict[str, Any] = {}
+            if images is not None:
+                network, figures = cures.on_images(start, images, setting, cure)
+            elif cure == "disc":
+                (network, figures), more["unstable"] = cures.disc(start, bank, setting)
+            else:
+                ways: dict[str, Callable[..., cures.Cured]] = {
+                    "reweighted": cures.reweighted, "group-dro": cures.group_dro, "last-layer": cures.last_layer,
+                }  # fmt: skip
+                network, figures = ways[cure](start, setting)
+            save_network(network, directory, {**figures, **more, "test": accuracies(network, parts["test"])})
+            shutil.rmtree(work, ignore_errors=True)
+
+        with seeded(combined_seed(seed, 55)):
+            folder = self.session.artifact("repair-cure", key, make)
+        self._keep(folder, seed, cure)
+        figures = read_json(folder / FIGURES, ("test",))
+        if unstable := figures.get("unstable"):
+            said = "; ".join(f"{cls}: {', '.join(names) or 'none'}" for cls, names in unstable.items())
+            self.notes.append(f"seed {seed}, unstable concepts of DISC before the first epoch: {said}")
+        found: dict[str, float] = figures["test"]
+        return found
+
+    # -- parts of them -----------------------------------------------------------------------------------------------
+    @cached_property
+    def _bank(self) -> dict[str, Samples]:
+        """Pictures of concepts, none of which names a class."""
+        o, data, generator = self.options, self.data, self.cell.generator
+        names = list(o.concepts or data.concepts)
+        if data.concepts:
+            missing = [name for name in names if name not in data.concepts]
+            if missing:
+                raise UsageError(f"{self.cell.data} has no pictures of the concept {missing[0]!r}")
+            return {n: data.concept(n, BANK, self.cell.data_seed) for n in names if not self._names_a_class(n)}
+        if names and generator is not None:
+            made = self.session.component("generator", generator)
+            seeds = [combined_seed(self.cell.data_seed, 54, i) for i in range(BANK)]
+            return {n: made.generate([n] * BANK, seeds) for n in names}
+        self.reasons["disc"] = (
+            "no pictures of concepts; name concepts with --concept and what draws them with --generator"
+        )
+        return {}
+
+    def _names_a_class(self, concept: str) -> bool:
+        from xcore.inputs.words import lemma, words
+
+        said = [lemma(word) for word in words(concept)]
+        named = read_lexicon("", self.data.classes)
+        return any(named.is_own(word, cls) for word in said for cls in self.data.classes)
+
+    def _masked(self, rows: list[int], masks: Tensor) -> Part:
+        part = self.parts["train"].take(rows)
+        return replace(part, samples=replace(part.samples, data=filled(part.samples.images, masks, self.fill)))
+
+    def _checkpoints(self, directory: Path, key: Mapping[str, Any]) -> Path:
+        """A folder beside an artifact, named by its key, so that an interrupted training is found again."""
+        made = directory.parent / f".training-{digest(key)}"
+        made.mkdir(parents=True, exist_ok=True)
+        return made
+
+    def _progress(self, seed: int, cure: str) -> Any:
+        return lambda step, total, note="": self._step(step, total, f"seed {seed}, {note}")
+
+    def _keep(self, folder: Path, seed: int, cure: str) -> None:
+        """Let a trained network be found below --out: a second name of the same file, or a copy."""
+        target = self.out / "models" / f"seed-{seed}" / cure
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (WEIGHTS, FIGURES):
+            (target / name).unlink(missing_ok=True)
+            try:
+                (target / name).hardlink_to(folder / name)
+            except OSError:
+                shutil.copyfile(folder / name, target / name)
+
+    def _flagged_figures(self, flags: Flags) -> dict[str, Any]:
+        """What was flagged and masked, as plain data."""
+        part = self.parts["train"]
+        n, of = Counter(part.groups), Counter(part.groups[i] for i in flags.flagged)
+        words = Counter(flags.dominant[i].word for i in flags.flagged)
+        return {
+            "share": len(flags.flagged) / len(part),
+            "groups": {g: of[g] / n[g] for g in self.groups if n[g]},
+            "words": dict(words.most_common(8)),
+            "masked": {name: float(masks.mean()) for name, masks in flags.masks.items()},
+        }
+
+    def _shown(self, flags: Flags) -> list[tuple[str, list[Tensor]]]:
+        """Some flagged images of each class: a label, and the image, masked by the word and by the class."""
+        part, fill, shown = self.parts["train"], self.fill, []
+        labels = sorted(set(part.labels.tolist()))
+        for label in labels:
+            places = [k for k, i in enumerate(flags.flagged) if int(part.labels[i]) == label]
+            for k in places[: max(1, SHOWN // len(labels))]:
+                i = flags.flagged[k]
+                image = part.samples.images[i : i + 1]
+                versions = [filled(image, flags.masks[name][k : k + 1], fill)[0] for name in ("word", "class")]
+                shown.append((flags.dominant[i].word, [image[0], *versions]))
+        return shown
+
+    def _notes(self, flagged: list[dict[str, Any]]) -> tuple[str, ...]:
+        o, n = self.options, {name: len(part) for name, part in self.parts.items()}
+        first = flagged[0]
+        words = ", ".join(f"{word} ({count})" for word, count in first["words"].items())
+        groups = ", ".join(f"{group} {share:.0%}" for group, share in first["groups"].items())
+        masked = ", ".join(f"{name} {share:.1%}" for name, share in first["masked"].items())
+        start = "trained from the classifier with a new head" if o.train else "the classifier as it is"
+        shares = ", ".join(f"{f['share']:.0%}" for f in flagged)
+        return (
+            f"{n['train']} training, {n['validation']} validation and {n['test']} test images; the start of each seed "
+            f"is {start}; every network is the epoch and the learning rate with the best average on validation images",
+            f"flagged (most frequent word not of the class), by seed: {shares}; seed 0: {words or 'no word'}; share of "
+            f"each group: {groups}" + (f"; masked of an image: {masked}" if masked else ""),
+            "" if self.parts["test"].grouped else "the data names no groups, so that the groups are the classes",
+            *dict.fromkeys(self.notes),
+        )
+
+
+def _made(recipe: Recipe, directory: Path, work: Path) -> None:
+    recipe.make(directory, work)
