@@ -82,8 +82,9 @@ def tuned(
 ) -> list[tuple[str, tuple[float, float], tuple[float, float], float | None]]:
     """(prompt, (effect, TS) without updates, with updates, gain under the second classifier) of the chosen prompts."""
     given = Options(**cell.method.options)
-    # all steps are taken
-    options = given.model_copy(update={"adapt": {**given.adapt, **adapt}, "patience": 0, "updates": None})
+    # all steps are taken, and all updates kept, since the question is what they add
+    every = {"patience": 0, "updates": None, "images": None, "keep": "all", "reward": "ts"}
+    options = given.model_copy(update={"adapt": {**given.adapt, **adapt}, **every})
     task = bench.task(cell, Path(), lambda step, total, note="": None)
     generator = task.generator
     assert generator is not None, "the suite names a generator"

@@ -121,11 +121,10 @@ def test_updates_that_are_left_at_the_end_are_judged_by_one_more_pair_of_groups(
 
 def test_the_state_of_the_optimiser_is_taken_back_too() -> None:
     script = ((0.1, 0.0), *((0.4, 0.2), (0.1, 0.1)), *((0.2, 0.2), (0.3, 0.3)))
-    one, two = (search_of(Scripted(*script), steps=steps) for steps in (2, 3))
-    # of two steps the second update is judged at the end, by the same scores
-    assert one.adapters["red"].state.keys() == two.adapters["red"].state.keys()
-    assert all(torch.equal(t, two.adapters["red"].state[name]) for name, t in one.adapters["red"].state.items())
-    assert one.adapters["red"].optimiser == two.adapters["red"].optimiser
+    for steps in (2, 3):  # of two steps the second update is judged at the end, by the same scores
+        made = search_of(Scripted(*script), steps=steps)
+        assert made.updates == [2]
+        assert made.adapters["red"].optimiser["updates"] == 1
 
 
 def test_all_updates_are_kept_on_demand_and_their_gains_are_told_all_the_same() -> None:

@@ -62,7 +62,8 @@ class Painter:
         state = dict(adapter.state) if adapter else {}
         state[prompt] = state.get(prompt, torch.zeros(3)) + options["lr"] * gap
         digest = hashlib.sha256(b"".join(t.numpy().tobytes() for t in state.values())).hexdigest()
-        return Adapter(state, {}, digest), {"margin": float(gap.norm())}
+        updates = torch.ones(1) if adapter is None else adapter.optimiser["updates"] + 1
+        return Adapter(state, {"updates": updates}, digest), {"margin": float(gap.norm())}
 
 
 class Colours:
