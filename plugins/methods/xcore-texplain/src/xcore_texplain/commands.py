@@ -202,6 +202,45 @@ def cloud(
 
 @app.command()
 @takes(subject)
+def shortcuts(
+    about: dict[str, Any],
+    lexicon: Annotated[
+        str, typer.Option(metavar="FILE", help="JSON file: class -> words that are of it; * = of every class.")
+    ] = "",
+    captions: Annotated[
+        str, typer.Option(metavar="REF", help="Data set whose captions the translator learns from; default: the same.")
+    ] = "",
+    evidence: Annotated[
+        str, typer.Option(metavar="A,B", help="What says that a word is used: observed, factorial, edited.")
+    ] = "observed",
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="Images to describe: train or explain.")] = "train",
+    minimum: Annotated[
+        float, typer.Option(help="Least effect of a word that is used, as a share of the gap of the class.")
+    ] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Name the words that dominate a class and are not of it.
+
+    A word is in the features if it is said more often about the class than about all classes, and used if evidence in
+    context marks it. Words that are used and not of the class come first. Tables and pictures are written to --out
+    (default: shortcuts).
+
+    Example: xcore texplain shortcuts --data folder:waterbirds --classifier file:model.safetensors
+    --captions table:captions.csv --model text-decoder=blip-decoder:Salesforce/blip-image-captioning-base
+    --model image-text=clip:openai/clip-vit-base-patch32
+    """
+    from xcore.session import write_tables
+    from xcore_texplain.shortcuts import ShortcutOptions, found_shortcuts
+
+    out = Path(about["out"] or "shortcuts")
+    options = ShortcutOptions(lexicon, captions, tuple(names(evidence)), split, minimum)
+    findings = found_shortcuts(about, options, out)
+    write_tables(out, findings)
+    _print_findings(findings, out, as_json)
+
+
+@app.command()
+@takes(subject)
 def repair(
     about: dict[str, Any],
     train: Annotated[

@@ -123,10 +123,9 @@ def repair(
 
 def found_repair(about: dict[str, Any], options: RepairOptions, out: Path) -> Finding:
     """The finding of what the shared flags and the settings ask for."""
-    from xcore.contract import MissingError, Ref
+    from xcore.contract import Ref
     from xcore.session import open_session
     from xcore_texplain.repairing import Repairs
-    from xcore_texplain.session import ROLE
 
     options.check()
     about["classes"] = about.get("classes") or ["all"]
@@ -136,8 +135,6 @@ def found_repair(about: dict[str, Any], options: RepairOptions, out: Path) -> Fi
             raise UsageError(
                 "several classifiers are named, and this command repairs one", "name one with --classifier"
             )
-        if ROLE not in cell.models:
-            raise MissingError(f"no model is named for the role {ROLE!r}", f"name one with --model {ROLE}=REF")
         asked = asdict(options)
         refs: dict[str, Sequence[Ref]] = {"dataset": [Ref(options.captions)]} if options.captions else {}
         if options.lexicon:

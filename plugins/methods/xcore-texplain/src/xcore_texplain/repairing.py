@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xcore.contract import Cell, Ref, Samples, UsageError, digest, seeded
+from xcore.contract import Cell, Samples, UsageError, digest, seeded
 from xcore.models import TorchClassifier
 from xcore.session import Found, Session, fingerprints, read_json
 from xcore_texplain import cures
@@ -41,8 +41,7 @@ from xcore_texplain.repair import RepairOptions
 from xcore_texplain.repair_pictures import draw_masked, draw_table
 from xcore_texplain.repair_table import table
 from xcore_texplain.sentences import SentenceRow, combined_seed
-from xcore_texplain.session import ROLE
-from xcore_texplain.training import ARTIFACT, Recipe
+from xcore_texplain.session import ROLE, trained_translator
 from xcore_texplain.translator import Translator, load_translator, translate
 from xcore_texplain.words import count_words
 
@@ -182,30 +181,16 @@ class Repairs:
     def described(self, start: TorchClassifier, seed: int) -> tuple[Described, Translator, Any]:
         """The sentences about the training images, the translator behind them, and the probe that they are read by."""
         o, session, cell = self.options, self.session, self.cell
-        settings = session.explainer(cell).options
-        layer = cell.layer or start.default_layer
-        probe, decoder = start.open(layer), session.component("model", cell.models[ROLE])
-        source = session.training_data(cell)
-        if o.captions:
-            source = session.component("dataset", Ref(o.captions))
-            if start.framing is not None and hasattr(source, "framed"):
-                source = source.framed(start.framing)
         samples = self.parts["train"].samples
         height, width = samples.images.shape[-2:]
-        recipe = Recipe(source, (height, width), probe, layer, decoder, settings, self._step, start.framing)
-        if settings.translator:
-            if o.train:
-                raise UsageError(
-                    "texplain.translator names one translator, but with --train each seed has features of its own",
-                    "leave one of the two out",
-                )
-            translator, _ = load_translator(Path(settings.translator).expanduser())
-        else:
-            key = recipe.key
-            folder = session.artifact(
-                ARTIFACT, key, lambda directory: _made(recipe, directory, directory.parent / f".texplain-{digest(key)}")
+        if o.train and session.explainer(cell).options.translator:
+            raise UsageError(
+                "texplain.translator names one translator, but with --train each seed has features of its own",
+                "leave one of the two out",
             )
-            translator, _ = load_translator(folder)
+        folder, recipe = trained_translator(session, cell, start, (height, width), o.captions, self._step)
+        translator, _ = load_translator(folder)
+        probe, decoder = recipe.probe, recipe.decoder
         states_key = {
             "features": recipe.features_fingerprint,
             "translator": digest([str(translator.config), [t.sum().item() for t in translator.state_dict().values()]]),
@@ -416,7 +401,3 @@ class Repairs:
             "" if self.parts["test"].grouped else "the data names no groups, so that the groups are the classes",
             *dict.fromkeys(self.notes),
         )
-
-
-def _made(recipe: Recipe, directory: Path, work: Path) -> None:
-    recipe.make(directory, work)

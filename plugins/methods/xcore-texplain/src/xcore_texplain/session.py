@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.contract import Cell, MissingError, Task, UsageError, XcoreError
+from xcore.contract import Cell, Classifier, MissingError, Progress, Ref, Task, UsageError, XcoreError, digest
 from xcore.session import Session, open_session, slug
 from xcore_texplain import sentences
 from xcore_texplain.features import open_probe
+from xcore_texplain.options import Options
 from xcore_texplain.texplain import TExplain
-from xcore_texplain.training import Recipe
+from xcore_texplain.training import ARTIFACT, Recipe
 from xcore_texplain.translator import load_translator
 
 if TYPE_CHECKING:
@@ -88,6 +89,45 @@ def translator_recipe(session: Session) -> Recipe:
     decoder = session.component("model", cell.models[ROLE])
     framing = getattr(session.classifier(cell), "framing", None)
     return Recipe(data, (height, width), probe, layer, decoder, o, on_step, framing)
+
+
+def trained_translator(
+    session: Session, cell: Cell, classifier: Classifier, size: tuple[int, int], captions: str, progress: Progress
+) -> tuple[Path, Recipe]:
+    """The folder of the translator for a classifier, trained if it does not exist yet, and its recipe.
+
+    Parameters
+    ----------
+    classifier
+        The classifier of the cell, or a network that was trained from it.
+    size
+        Height and width of its pictures in pixels.
+    captions
+        Reference of a data set whose captions are learned from; "" = the data set of the cell.
+
+    Raises
+    ------
+    MissingError
+        There is no model for the role ``text-decoder``, or there are no captions.
+    """
+    if ROLE not in cell.models:
+        raise MissingError(f"no model is named for the role {ROLE!r}", f"name one with --model {ROLE}=REF")
+    o: Options = session.explainer(cell).options
+    layer, framing = cell.layer or classifier.default_layer, getattr(classifier, "framing", None)
+    source: Any = session.component("dataset", Ref(captions)) if captions else session.training_data(cell)
+    if captions and framing is not None and hasattr(source, "framed"):
+        source = source.framed(framing)
+    probe, decoder = classifier.open(layer), session.component("model", cell.models[ROLE])
+    recipe = Recipe(source, size, probe, layer, decoder, o, progress, framing)
+    if o.translator:
+        return Path(o.translator).expanduser(), recipe
+    key = recipe.key
+
+    def make(directory: Path) -> None:
+        # Beside the artifact and named by its key, so that an interrupted training is found again.
+        recipe.make(directory, directory.parent / f".texplain-{digest(key)}")
+
+    return session.artifact(ARTIFACT, key, make), recipe
 
 
 def tasks(session: Session, out: Path) -> Iterator[tuple[Path, Task, TExplain]]:
