@@ -48,6 +48,11 @@ class Estimate:
         """Whether the effect could be estimated."""
         return isfinite(self.error) and self.error > 0
 
+    @property
+    def scale(self) -> float:
+        """What turns an effect in logits into a share of the size of the gap of the class; nan if it is not known."""
+        return abs(self.share / self.effect) if self.effect else nan
+
     def as_evidence(self) -> dict[str, float]:
         """The finite figures by name, for `Concept.evidence`."""
         figures = {
@@ -88,6 +93,11 @@ class Evidence:
     """Pairs of phrases that cannot be told apart in these samples."""
     notes: tuple[str, ...] = ()
     """What a reader must know, one line each."""
+    covariance: tuple[tuple[float, ...], ...] = ()
+    """(k, k) joint covariance of the effects, for differences of two of them (`xcore_evidence.contrasts`); empty if it
+    is not known."""
+    degrees: float = nan
+    """Degrees of freedom of the t distribution."""
 
     def ranked(self) -> list[int]:
         """Indices of the estimates, the largest effect first; those that could not be estimated come last."""

@@ -18,6 +18,7 @@ from xcore.inputs.words import WORD, lemma, words
 from xcore_evidence import kept, ridge
 from xcore_evidence.estimates import Evidence, estimates
 from xcore_evidence.margins import margin
+from xcore_evidence.observed import plain
 from xcore_evidence.randomised import (
     BLOCK,
     PERMUTATIONS,
@@ -25,6 +26,7 @@ from xcore_evidence.randomised import (
     Wording,
     by_chance,
     combined,
+    covariance,
     dealt,
     details_of,
     evidence_of,
@@ -196,6 +198,8 @@ def _of_texts(
         n=2 * len(first),
         gap=gap,
         notes=pool.notes,
+        covariance=plain(covariance(signs, d, intercept=False)),
+        degrees=degrees,
     )
 
 

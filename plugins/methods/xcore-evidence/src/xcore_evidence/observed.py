@@ -95,7 +95,14 @@ def observed(
         penalty=found.penalty,
         alike=same,
         notes=(*pool.notes, *reading_notes(phrases, read, same, found.explained, pool.samples.modality)),
+        covariance=plain(found.covariance),
+        degrees=ridge.degrees_left(len(y), len(phrases)),
     )
+
+
+def plain(covariance: Tensor) -> tuple[tuple[float, ...], ...]:
+    """A covariance as `Evidence` keeps it."""
+    return tuple(tuple(row) for row in covariance.tolist())
 
 
 def ranges(read: Tensor) -> Tensor:

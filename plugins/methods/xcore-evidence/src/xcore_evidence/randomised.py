@@ -19,7 +19,7 @@ from xcore.contract import NotApplicable, Samples, Task
 from xcore_evidence import ridge
 from xcore_evidence.estimates import Evidence, Kind, estimates
 from xcore_evidence.margins import margin
-from xcore_evidence.observed import ranges, reading_notes
+from xcore_evidence.observed import plain, ranges, reading_notes
 from xcore_evidence.readings import gap_of
 from xcore_evidence.statistics import one_sided, unskewed
 
@@ -136,6 +136,8 @@ def evidence_of(
             ),
             n=n,
             gap=gap,
+            covariance=plain(covariance(made.asked, moved, intercept=True)),
+            degrees=degrees,
             notes=(*notes, f"what the {wording.made} show was not read: no model of the role image-text is named"),
         )
     read = made.read
@@ -178,6 +180,8 @@ def evidence_of(
         explained=found.explained,
         penalty=found.penalty,
         alike=same,
+        covariance=plain(found.covariance),
+        degrees=degrees,
         notes=(
             *notes,
             *_check(phrases, together, n, wording.made),
@@ -240,13 +244,7 @@ def jointly(columns: Tensor, intercept: bool) -> Callable[[Tensor], tuple[Tensor
     intercept
         Whether the responses have a mean of their own.
     """
-    n, k = columns.shape
-    centred = columns - columns.mean(0) if intercept else columns
-    scale = centred.square().mean(0).sqrt()
-    scale = torch.where(scale > 0, scale, torch.full_like(scale, torch.inf))
-    z = centred / scale
-    solve = torch.linalg.solve(z.T @ z + TIED * n * torch.eye(k, dtype=z.dtype), z.T)
-    leverage = (z * solve.T).sum(1) + (1 / n if intercept else 0)
+    z, solve, leverage, scale = _solved(columns, intercept)
 
     def statistic(y: Tensor) -> tuple[Tensor, Tensor]:
         y = y - y.mean(0) if intercept else y
@@ -256,6 +254,26 @@ def jointly(columns: Tensor, intercept: bool) -> Callable[[Tensor], tuple[Tensor
         return effects / scale[:, None], errors / scale[:, None]
 
     return statistic
+
+
+def covariance(columns: Tensor, y: Tensor, intercept: bool) -> Tensor:
+    """(k, k) HC3 covariance of the effects that `jointly` gives for one response (n,)."""
+    z, solve, leverage, scale = _solved(columns, intercept)
+    y = y - y.mean() if intercept else y
+    moved = solve * ((y - z @ (solve @ y)) / (1 - leverage)) / scale[:, None]
+    found: Tensor = moved @ moved.T
+    return found
+
+
+def _solved(columns: Tensor, intercept: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Scaled columns (n, k), what gives their coefficients (k, n), the leverage (n,) of rows, and the scales (k,)."""
+    n, k = columns.shape
+    centred = columns - columns.mean(0) if intercept else columns
+    scale = centred.square().mean(0).sqrt()
+    scale = torch.where(scale > 0, scale, torch.full_like(scale, torch.inf))
+    z = centred / scale
+    solve = torch.linalg.solve(z.T @ z + TIED * n * torch.eye(k, dtype=z.dtype), z.T)
+    return z, solve, (z * solve.T).sum(1) + (1 / n if intercept else 0), scale
 
 
 def by_chance(

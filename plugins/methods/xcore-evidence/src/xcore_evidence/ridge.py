@@ -33,6 +33,8 @@ class Fit:
     skews: Tensor
     """(k,) skewness of each coefficient, in standard errors, from that of the residuals, which the rows share; that
     rows of a group go together is not heeded in it."""
+    covariance: Tensor
+    """(k, k) joint covariance of the coefficients, of the same kind as the errors, whose squares are its diagonal."""
 
 
 def standardised(x: Tensor) -> Tensor:
@@ -94,8 +96,9 @@ def fit(
         inner = penalty if penalty is not None else _best_penalty(z[~out], y[~out], _refolded(folds[~out], fold))
         residual[out] = y[out] - _predicted(z[~out], y[~out], z[out], [inner])[:, 0]
     explained = 1 - float(residual.pow(2).mean() / (y - y.mean()).pow(2).mean())
-    coefficients, errors, skews = _robust(z, y - y.mean(), chosen, groups)
-    return Fit(coefficients, errors, chosen, explained, len(y), skews)
+    coefficients, covariance, skews = _robust(z, y - y.mean(), chosen, groups)
+    errors = covariance.diagonal().clamp_min(0).sqrt()
+    return Fit(coefficients, errors, chosen, explained, len(y), skews, covariance)
 
 
 def degrees_left(n: int, k: int, what: str = "samples") -> int:
@@ -150,7 +153,7 @@ def alike(x: Tensor, least: float = 0.95) -> list[tuple[int, int]]:
 
 
 def _robust(z: Tensor, y: Tensor, penalty: float, groups: Sequence[int] | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Coefficients, their robust standard errors (HC3, of groups CR3), and their skewness, for a centred response."""
+    """Coefficients, their robust covariance (HC3, of groups CR3), and their skewness, for a centred response."""
     n, k = z.shape
     inverse = torch.linalg.inv(z.T @ z + penalty * n * torch.eye(k, dtype=z.dtype))
     solve = inverse @ z.T
@@ -162,9 +165,9 @@ def _robust(z: Tensor, y: Tensor, penalty: float, groups: Sequence[int] | None =
         moved = solve * (residual / (1 - leverage))
     else:
         moved = torch.stack([_moved(z[rows], inverse, residual[rows], n) for rows in _rows(groups)], 1)
-    errors = moved.pow(2).sum(1).sqrt()
+    covariance = moved @ moved.T
     skews = solve.pow(3).sum(1) / solve.pow(2).sum(1).clamp_min(1e-300) ** 1.5
-    return b, errors, skews * _skewness(residual / (1 - leverage).sqrt())
+    return b, covariance, skews * _skewness(residual / (1 - leverage).sqrt())
 
 
 def _moved(z: Tensor, inverse: Tensor, residual: Tensor, n: int) -> Tensor:
