@@ -51,7 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     kinds = arguments.kinds.split(",")
     bench = Workbench(load_registry(), Store(arguments.run))
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for family, wiring in zoo():
         number = sum(row["family"] == family for row in rows) // len(kinds)
         if number < arguments.each:

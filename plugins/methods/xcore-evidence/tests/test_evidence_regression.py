@@ -65,6 +65,21 @@ def test_rows_that_are_there_twice_tell_no_more_than_once() -> None:
     assert (ridge.fit(torch.cat([x, x]), torch.cat([y, y]), penalty=0.3).errors < 0.8 * once.errors).all()
 
 
+def test_tests_of_grouped_rows_keep_their_level_where_groups_differ() -> None:
+    """40 groups of 5 rows that share columns and response, which have nothing to do with each other."""
+    rng = np.random.default_rng(0)
+    groups = [i % 40 for i in range(200)]
+    below: dict[bool, list[bool]] = {True: [], False: []}
+    for _ in range(100):
+        x = rng.normal(size=(40, 8))[groups] + rng.normal(size=(200, 8))
+        y = rng.normal(size=40)[groups] + 0.5 * rng.normal(size=200)
+        for heeded, p in below.items():
+            fit = ridge.fit(torch.from_numpy(x), torch.from_numpy(y), penalty=0.3, groups=groups if heeded else None)
+            p += [value <= 0.05 for value in one_sided((fit.coefficients / fit.errors).tolist(), 39)[0]]
+    assert np.mean(below[True]) == pytest.approx(0.05, abs=0.02)
+    assert np.mean(below[False]) > 0.1
+
+
 def test_the_explained_share_is_of_rows_that_were_left_out() -> None:
     rng = torch.Generator().manual_seed(1)
     x, y = torch.randn(40, 20, generator=rng), torch.randn(40, generator=rng)
