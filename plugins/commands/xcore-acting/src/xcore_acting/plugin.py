@@ -16,9 +16,29 @@ def register_commands(register: Register) -> None:
         modalities=("image", "text"),
     )
     register(
+        "finetune",
+        "xcore_acting.finetune:app",
+        summary="fine-tune a classifier on drawn, masked or augmented images of a class",
+        call="xcore_acting.finetune:finetune",
+        modalities=("image", "text"),
+    )
+    register(
         "failures",
         "xcore_acting.failures:app",
         summary="name the combinations of tags under which a classifier fails most",
         call="xcore_acting.failures:failures",
+        modalities=("image", "text"),
+    )
+
+
+@hookimpl
+def register_classifiers(register: Register) -> None:
+    """Register what opens the classifiers that `xcore finetune` wrote."""
+    register(
+        "tuned",
+        "xcore_acting.finetune_tuned:tuned",
+        summary="a classifier that `xcore finetune` wrote; the argument is its --out folder",
+        fingerprint="xcore_acting.finetune_tuned:fingerprint",
+        argument="DIR",
         modalities=("image", "text"),
     )

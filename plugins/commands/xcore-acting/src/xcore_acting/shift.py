@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xcore.contract import UsageError
+from xcore.contract import UsageError, unknown
 from xcore.session import Json, names, open_session, subject, takes, write_tables
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xcore_acting.shift_rows import Shift
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+SCALES = ("gap", "logits")
 METHOD = "surrogate"
 """The method that scores concepts unless another is named."""
 NAMED = "tcav"
@@ -32,6 +33,7 @@ def shift(
     method: str = METHOD,
     evidence: str = "",
     phrases: Sequence[str] = (),
+    scale: str = "gap",
     seed: int = 0,
     out: str | Path = "",
     **keys: Any,
@@ -58,6 +60,9 @@ def shift(
         For ``surrogate``: "observed", "factorial" or "edited"; "" = as its option says.
     phrases
         For ``surrogate``: the concepts; none = the vocabulary of the data.
+    scale
+        For ``surrogate``: "gap" = effects are shares of the gap of the class in each classifier; "logits" = they are in
+        logits, which training makes larger or smaller for all concepts together.
     seed
         Seed of all that is drawn.
     out
@@ -78,6 +83,8 @@ def shift(
     """
     if a == b:
         raise UsageError(f"A and B are the same classifier: {a}", "name two versions of a classifier")
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES)
     out = Path(out or "shift")
     settings = {name: dict(values) for name, values in keys.pop("set", {}).items()}
     given = {"evidence": evidence, "phrases": list(phrases)}
@@ -88,7 +95,7 @@ def shift(
     methods = [method] if method in (METHOD, NAMED) else [method, NAMED]
     about = {"classifiers": [a, b], "data": data, "classes": list(classes), "set": settings, **keys}
     with open_session(methods, about, out / ".work", seeds=[seed]) as session:
-        return [_found(session, cells, out) for cells in _by_class(session.cells)]
+        return [_found(session, cells, scale, out) for cells in _by_class(session.cells)]
 
 
 def _by_class(cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -99,18 +106,21 @@ def _by_class(cells: Sequence[Cell]) -> list[list[Cell]]:
     return list(found.values())
 
 
-def _found(session: Session, cells: Sequence[Cell], out: Path) -> Finding:
+def _found(session: Session, cells: Sequence[Cell], scale: str, out: Path) -> Finding:
     before, after = cells[0], cells[len(cells) // 2]
     for cell in cells:
         session.check(cell)
     a, b = session.classifier(before), session.classifier(after)
     _refuse_others(a, b)
     asked = {"b": after.classifier.text, "method": before.method.text, "options": dict(before.method.options)}
+    asked |= {"scale": scale}
 
     def make(folder: Path) -> Found:
         task = session.task(before, folder)
         if before.method.text == METHOD:
-            return _told(session, before, a, b, task, folder, _by_evidence(session.explainer(before).options, task, b))
+            return _told(
+                session, before, a, b, task, folder, _by_evidence(session.explainer(before).options, task, b, scale)
+            )
         from xcore_acting.shift_concepts import by_concepts
 
         scoring = cells[len(cells) // 2 - 1]
@@ -132,22 +142,26 @@ def _refuse_others(a: Classifier, b: Classifier) -> None:
         raise UsageError(f"A and B have other classes: {', and '.join(which)}", "name two versions of a classifier")
 
 
-def _by_evidence(options: Any, task: Task, b: Classifier) -> Shift:
+def _by_evidence(options: Any, task: Task, b: Classifier, scale: str) -> Shift:
     """The shift by the evidence of phrases."""
     from xcore_acting.shift_evidence import compare, p_value
     from xcore_acting.shift_rows import Change, Shift
 
-    found = compare(task, b, options)
+    found = compare(task, b, options, scale)
+    scored = [
+        [(e.effect * s, e.lo * s, e.hi * s) for e, s in zip(one.estimates, scales, strict=True)]
+        for one, scales in zip((found.a, found.b, found.difference), found.scales, strict=True)
+    ]
     changes = tuple(
-        Change(x.phrase, (x.effect, x.lo, x.hi), (y.effect, y.lo, y.hi), (d.effect, d.lo, d.hi), p_value(d))
-        for x, y, d in zip(found.a.estimates, found.b.estimates, found.difference.estimates, strict=True)
+        Change(e.phrase, *values, p_value(e))
+        for e, values in zip(found.difference.estimates, zip(*scored, strict=True), strict=True)
     )
     gaps = (
         f"the gap of the class (mean margin of its samples less that of others) is {found.a.gap:.2f} logits in A and "
     )
     return Shift(
         changes=changes,
-        unit=found.a.unit,
+        unit=found.unit,
         test=f"the test of {found.a.kind} evidence, of the effect on the margin of B less that of A",
         n=found.difference.n,
         of="samples",
@@ -235,6 +249,9 @@ def command(
     phrases: Annotated[
         str, typer.Option(metavar="A,B", help="Concepts of surrogate; default: the vocabulary of the data.")
     ] = "",
+    scale: Annotated[
+        str, typer.Option(metavar="HOW", help="Of surrogate: gap = shares of the gap of the class, or logits.")
+    ] = "gap",
     seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -250,7 +267,9 @@ def command(
     if about.pop("classifiers"):
         raise UsageError("--classifier is not used here", "name both classifiers: xcore shift A B")
     out = Path(about.pop("out") or "shift")
-    found = shift(a, b, method=method, evidence=evidence, phrases=names(phrases), seed=seed, out=out, **about)
+    found = shift(
+        a, b, method=method, evidence=evidence, phrases=names(phrases), scale=scale, seed=seed, out=out, **about
+    )
     answer(found, out, as_json)
 
 

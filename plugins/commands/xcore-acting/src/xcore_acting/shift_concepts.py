@@ -60,8 +60,8 @@ def by_concepts(finder: Explainer, scorer: Explainer, a: Task, b: Task, method: 
         shown=lambda name: None if (found := shown[name]) is None else found.take(slice(4)),
         notes=(
             *notes,
-            "the intervals are over the explained samples; the samples of the concepts and the random sets are the same "
-            "for both classifiers, and their choice is not in the intervals of B - A",
+            "the intervals are over the explained samples; the samples of the concepts and the random sets are the "
+            "same for both classifiers, and their choice is not in the intervals",
         ),
     )
 

@@ -3,11 +3,14 @@
 The margin of a classifier that gives the logits (d, 0), with d the margin of B less that of A, is d. Every kind of
 evidence is linear in the margin as long as its penalty is fixed, so that what such a classifier gives is the difference
 of the effects, with an interval and a test that know that both saw the same samples, phrases and noise.
+
+Training further makes all logits larger or smaller, and all effects with them. So effects are compared as shares of the
+gap of the class, unless logits are wanted: each margin is divided by the gap of its classifier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +19,7 @@ from xcore_evidence.edited import edited
 from xcore_evidence.estimates import Estimate, Evidence
 from xcore_evidence.factorial import DRAWINGS, factorial, scenes_read
 from xcore_evidence.margins import margin
-from xcore_evidence.observed import observed
+from xcore_evidence.observed import observed, ranges
 from xcore_evidence.options import SurrogateOptions
 from xcore_evidence.phrases import candidates
 from xcore_evidence.readings import occurrences, pool_of, presence
@@ -28,6 +31,7 @@ OFTEN = 5
 """Texts in which a word must occur to be asked about, as in the method `surrogate`."""
 SHOWN = 4
 """Samples that show a phrase in the picture."""
+UNIT = "effect on the margin of a concept that goes from rarely to often present, as a share of the gap of the class"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,9 @@ class Compared:
     a: Evidence
     b: Evidence
     difference: Evidence
+    scales: tuple[Sequence[float], Sequence[float], Sequence[float]]
+    """What the effects of A, of B and of the difference are multiplied by, for each phrase."""
+    unit: str
     phrases: tuple[str, ...]
     shown: Callable[[str], Samples | None]
     """Phrase -> a few samples in which it is most present; None where there are none."""
@@ -44,27 +51,27 @@ class Compared:
 
 
 class Difference:
-    """A classifier of the class against all others, whose margin is that of B less that of A."""
+    """A classifier of the class against all others, whose margin is that of B less that of A, each over its gap."""
 
     can: frozenset[str] = frozenset()
     layers: tuple[str, ...] = ()
     default_layer = ""
 
-    def __init__(self, a: Classifier, b: Classifier, target: str) -> None:
+    def __init__(self, a: Classifier, b: Classifier, target: str, gaps: tuple[float, float] = (1.0, 1.0)) -> None:
         self.modality = a.modality
         self.classes = (target, f"not {target}")
         self.framing = getattr(a, "framing", None)
-        self._ask = [(c, c.classes.index(target)) for c in (a, b)]
+        self._ask = [(c, c.classes.index(target), gap) for c, gap in zip((a, b), gaps, strict=True)]
 
     def logits(self, x: Samples) -> Tensor:
         """(n, 2) the difference of the margins, and zeros, in double precision."""
-        before, after = (margin(classifier.logits(x), target) for classifier, target in self._ask)
+        before, after = (margin(classifier.logits(x), target) / gap for classifier, target, gap in self._ask)
         return torch.stack([after - before, torch.zeros_like(before)], 1)
 
     open = FunctionClassifier.open  # a difference of two networks has no layers
 
 
-def compare(task: Task, b: Classifier, options: SurrogateOptions) -> Compared:
+def compare(task: Task, b: Classifier, options: SurrogateOptions, scale: str = "gap") -> Compared:
     """Compare the classifier of a task with another one by the evidence that the options of `surrogate` name.
 
     Parameters
@@ -73,6 +80,9 @@ def compare(task: Task, b: Classifier, options: SurrogateOptions) -> Compared:
         Explains classifier A.
     b
         Has the same classes, in any order.
+    scale
+        "gap" = effects are shares of the gap of the class, of a phrase that goes from rarely to often present; "logits"
+        = they are as the evidence gives them.
 
     Raises
     ------
@@ -119,7 +129,14 @@ def compare(task: Task, b: Classifier, options: SurrogateOptions) -> Compared:
     task.progress(1, 3, "in B")
     second = ask(replace(task, classifier=b, target=b.classes.index(name)), penalty)
     task.progress(2, 3, "of the difference")
-    between = replace(task, classifier=Difference(task.classifier, b, name), target=0)
+    gaps = (first.gap, second.gap) if scale == "gap" else (1.0, 1.0)
+    for gap, which in zip(gaps, "AB", strict=True):
+        if not gap > 0:
+            raise NotApplicable(
+                f"{which} gives {name!r} no larger margin than other classes, so that there is no gap to share",
+                "compare logits: --scale logits",
+            )
+    between = replace(task, classifier=Difference(task.classifier, b, name, gaps), target=0)
     if samples is not None and float(between.classifier.logits(samples).abs().max()) < 1e-9:
         raise _same()
     try:
@@ -136,7 +153,12 @@ def compare(task: Task, b: Classifier, options: SurrogateOptions) -> Compared:
         order = torch.argsort(read[:, list(phrases).index(phrase)], descending=True, stable=True)
         return samples.take(order[:SHOWN].tolist())
 
-    return Compared(first, second, difference, phrases, shown, (*notes, *first.notes))
+    unit, scales = first.unit, [1.0] * len(phrases)
+    if scale == "gap":
+        unit = UNIT
+        scales = ranges(read).tolist() if read is not None and "standard deviation" in first.unit else scales
+    by = [[s / gap for s in scales] for gap in (*gaps, 1.0)]
+    return Compared(first, second, difference, (by[0], by[1], by[2]), unit, phrases, shown, (*notes, *first.notes))
 
 
 def p_value(e: Estimate) -> float:
