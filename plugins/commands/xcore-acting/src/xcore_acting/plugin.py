@@ -23,6 +23,13 @@ def register_commands(register: Register) -> None:
         modalities=("image", "text"),
     )
     register(
+        "ask",
+        "xcore_acting.ask:app",
+        summary="ask whether a classifier uses concepts that you name, and whether pairs differ",
+        call="xcore_acting.ask:ask",
+        modalities=("image", "text"),
+    )
+    register(
         "failures",
         "xcore_acting.failures:app",
         summary="name the combinations of tags under which a classifier fails most",

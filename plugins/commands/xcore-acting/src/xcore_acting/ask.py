@@ -1,0 +1,167 @@
+"""`xcore ask --concept "long gray hair" --concept DIR`: does a classifier use concepts that one names?
+
+Light at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xcore.contract import UsageError, unknown
+from xcore.session import Json, names, open_session, subject, takes
+
+if TYPE_CHECKING:
+    from xcore.contract import Cell
+    from xcore.session import Finding, Found, Session
+    from xcore_acting.ask_concepts import Asked
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+METHOD = "surrogate"
+"""The method whose options say how evidence is asked for."""
+KINDS = ("observed", "factorial", "edited")
+WITHIN = 0.1
+"""Share of the gap of the class within which the effects of a pair count as equal."""
+
+
+def ask(
+    concepts: Sequence[str] = (),
+    *,
+    pairs: Sequence[tuple[str, str]] = (),
+    data: str = "",
+    classes: Sequence[str] = (),
+    evidence: Sequence[str] = (),
+    alone: bool = False,
+    within: float = WITHIN,
+    seed: int = 0,
+    out: str | Path = "",
+    **keys: Any,
+) -> list[Finding]:
+    """Find out whether a classifier uses concepts that one names, by all kinds of evidence that the inputs allow.
+
+    Parameters
+    ----------
+    concepts
+        Each a phrase ("long gray hair"), a folder of pictures that show it, or ``"mask:NAME"`` for the region that the
+        masks of the data cover.
+    pairs
+        Two concepts each that should not differ, such as ("female face", "male face"). The difference of their effects
+        is tested, and whether it is within a bound.
+    data
+        Reference of the data set; "" = that of the default suite.
+    classes
+        Names of the classes; none = all of the data.
+    evidence
+        Kinds that must be asked, of "observed", "factorial" and "edited"; none = all that the inputs allow.
+    alone
+        Whether the concepts are judged without the vocabulary of the data (or everyday attributes) beside them.
+    within
+        Bound of equality for pairs, as a share of the gap of the class, above 0.
+    seed
+        Seed of all that is drawn.
+    out
+        Folder to write to; "" = ``ask``.
+    **keys
+        Keys of a suite file, such as ``generator``, ``models``, ``set`` and ``budget``; options of the method
+        ``surrogate`` say how many samples, drawings and edits are used.
+
+    Returns
+    -------
+    One finding for each class.
+
+    Raises
+    ------
+    UsageError
+        No concept is named, a folder is not there or holds no pictures, or a kind of evidence is unknown.
+    MissingError, NotApplicable
+        No kind of evidence can be asked, or one that must be, or masks are missing.
+    """
+    from xcore_acting.ask_concepts import parsed
+
+    for kind in evidence:
+        if kind not in KINDS:
+            raise unknown("kind of evidence", kind, KINDS)
+    if not within > 0:
+        raise UsageError(f"the bound {within:g} within which pairs are equal is not above 0", "0.1 is 10 % of the gap")
+    asked, told = parsed(concepts, pairs)
+    settings = {name: dict(values) for name, values in keys.pop("set", {}).items()}
+    own = settings.setdefault(METHOD, {})
+    if wrong := next((o for o in ("evidence", "phrases", "vocabulary") if o in own), ""):
+        raise UsageError(f"{METHOD}.{wrong} is not used here", "use --evidence, --concept and --alone")
+    own["evidence"] = "factorial"  # whose cells have a generator and a model image-text where there are any
+    out = Path(out or "ask")
+    about = {"data": data, "classes": list(classes), "set": settings, **keys}
+    question = {"pairs": told, "evidence": list(evidence), "alone": alone, "within": within}
+    with open_session([METHOD], about, out / ".work", seeds=[seed]) as session:
+        return [_found(session, cell, asked, question, out) for cell in session.cells]
+
+
+def _found(session: Session, cell: Cell, asked: Sequence[Asked], question: dict[str, Any], out: Path) -> Finding:
+    session.check(cell)
+    about = {
+        "concepts": [a.identity() for a in asked],
+        **question,
+        "options": {name: value for name, value in cell.method.options.items() if name != "evidence"},
+    }
+
+    def make(folder: Path) -> Found:
+        from xcore_acting.ask_found import found
+
+        return found(session.task(cell, folder), session.explainer(cell).options, asked, folder=folder, **question)
+
+    return session.finding("ask", about, cell, make, out=out)
+
+
+@app.command()
+@takes(subject)
+def command(
+    about: dict[str, Any],
+    concept: Annotated[
+        list[str],
+        typer.Option(
+            metavar="TEXT|DIR|mask:NAME",
+            help="A phrase, a folder of pictures, or the region that the masks of the data cover; may be repeated.",
+        ),
+    ] = [],  # noqa: B006 (typer reads the default)
+    pair: Annotated[
+        list[str],
+        typer.Option(metavar="A,B", help="Two concepts that should not differ; may be repeated."),
+    ] = [],  # noqa: B006
+    evidence: Annotated[
+        str,
+        typer.Option(metavar="A,B", help="observed, factorial, edited; default: all that the inputs allow."),
+    ] = "",
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Judge the concepts without the vocabulary of the data beside them.")
+    ] = False,
+    within: Annotated[
+        float, typer.Option(help="Share of the gap of the class within which a pair counts as equal.")
+    ] = WITHIN,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Ask whether a classifier uses concepts that you name, and whether two that should not differ do.
+
+    The table says for each concept how it moves the class by each kind of evidence that the inputs allow: in samples
+    of the data (observed), in scenes that are drawn or texts that are changed at random (factorial), and in pictures
+    of the class that are edited (edited). The concepts are judged jointly with the vocabulary of the data, or everyday
+    attributes.
+
+    Example: xcore ask --class zebra --concept stripes --concept sand --pair grass,snow
+    """
+    from xcore_acting.shift import answer
+
+    out = Path(about.pop("out") or "ask")
+    pairs = [_pair(text) for text in pair]
+    found = ask(concept, pairs=pairs, evidence=names(evidence), alone=alone, within=within, seed=seed, out=out, **about)
+    answer(found, out, as_json)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    parts = names(text)
+    if len(parts) != 2:
+        raise UsageError(f"--pair {text!r} does not name two concepts", 'write --pair "female face,male face"')
+    return parts[0], parts[1]
