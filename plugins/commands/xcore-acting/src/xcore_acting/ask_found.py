@@ -48,7 +48,8 @@ def found(
     title = f"{task.target_name}: does the classifier use these concepts?"
     ask_chart.draw(folder / "ask.png", title, rows, [a.kind for a in made], within)
     family = f"marks are one-sided, Holm at {ask_rows.ALPHA:g} over {len(asked)} concepts"
-    family += f", and two-sided over {len(pairs)} pair{"s" if len(pairs) > 1 else ""}" if pairs else ""
+    if pairs:
+        family += f", and two-sided over {len(pairs)} {'pairs' if len(pairs) > 1 else 'pair'}"
     return Found(
         title=title,
         columns=ask_rows.columns(question, made),
