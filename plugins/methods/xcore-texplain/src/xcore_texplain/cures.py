@@ -233,12 +233,12 @@ def unstable(
     images of the class in it from those of other classes; how much the concept says there is the cosine of both.
     """
     names = list(bank)
-    directions = torch.stack([_separating(bank[name], features) for name in names])
+    directions = torch.stack([_concept(bank[name], features) for name in names])
     found = []
     for cls in range(classes):
         own, others = environments[labels == cls], features[labels != cls]
         kinds = own.unique().tolist()
-        says = torch.stack([directions @ _separating(features[labels == cls][own == e], others) for e in kinds])
+        says = torch.stack([directions @ _head(features[labels == cls][own == e], others) for e in kinds])
         share = torch.tensor([float((own == e).float().mean()) for e in kinds])
         spread, mean = says.var(0, correction=0), (share[:, None] * says).sum(0)
         order = [int(i) for i in spread.argsort(descending=True) if mean[int(i)] > 0]
@@ -252,7 +252,6 @@ def clusters(features: Tensor, labels: Tensor, k: int, seed: int) -> Tensor:
     for cls in labels.unique().tolist():
         rows = (labels == cls).nonzero().flatten()
         x = features[rows].double()
-        x = (x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-6)
         best, least = torch.zeros(len(rows), dtype=torch.long), float("inf")
         for attempt in range(5):
             rng = np.random.default_rng([seed, 64, cls, attempt])
@@ -268,14 +267,23 @@ def clusters(features: Tensor, labels: Tensor, k: int, seed: int) -> Tensor:
     return found
 
 
-def _separating(a: Tensor, b: Tensor) -> Tensor:
-    """The unit direction (D,) that separates two sets of features, by their means and pooled, shrunk covariance."""
-    x = torch.cat([a - a.mean(0), b - b.mean(0)]).double()
+def _concept(own: Tensor, others: Tensor) -> Tensor:
+    """The unit direction (D,) of a concept: the difference of means, each feature in units of its variance.
+
+    The other images are of all classes and full of other concepts, so that their covariance would turn the direction
+    away from whatever goes with the concept there, which is just what is looked for.
+    """
+    spread = torch.cat([own - own.mean(0), others - others.mean(0)]).var(0, correction=0)
+    way = (own.mean(0) - others.mean(0)) / (spread + 0.1 * spread.mean() + 1e-9)
+    return way / way.norm().clamp_min(1e-12)
+
+
+def _head(own: Tensor, others: Tensor) -> Tensor:
+    """The unit weights (D,) of a linear head that tells two sets of features apart, with a shrunken covariance."""
+    x = torch.cat([own - own.mean(0), others - others.mean(0)]).double()
     covariance = x.T @ x / len(x)
-    ridge = covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
-    way = torch.linalg.solve(
-        covariance + 0.1 * ridge + 1e-9 * torch.eye(len(covariance)), (a.mean(0) - b.mean(0)).double()
-    )
+    covariance += (0.1 * covariance.diagonal().mean() + 1e-9) * torch.eye(len(covariance), dtype=torch.float64)
+    way = torch.linalg.solve(covariance, (own.mean(0) - others.mean(0)).double())
     return (way / way.norm().clamp_min(1e-12)).float()
 
 

@@ -53,7 +53,9 @@ class RepairOptions:
     words: tuple[str, ...] = ()
     """The only words that are taken for shortcuts; none = every word that is not of the class."""
     images: int = 1000
-    """Most training images of each class, and most validation images."""
+    """Most training images of each class."""
+    validation_images: int = 1000
+    """Most validation images of each class."""
     test_images: int = 1000
     """Most test images of each class."""
     sentences: int = 30
@@ -72,7 +74,16 @@ class RepairOptions:
         for cure in self.cures:
             if cure not in CURES:
                 raise unknown("cure", cure, CURES)
-        least = {"seeds": 1, "images": 2, "test_images": 2, "sentences": 2, "epochs": 1, "start_epochs": 1, "batch": 2}
+        least = {
+            "seeds": 1,
+            "images": 2,
+            "validation_images": 2,
+            "test_images": 2,
+            "sentences": 2,
+            "epochs": 1,
+            "start_epochs": 1,
+            "batch": 2,
+        }
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name} must be {low} or more, got {getattr(self, name)}")

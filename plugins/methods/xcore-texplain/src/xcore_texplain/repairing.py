@@ -49,6 +49,8 @@ BANK = 30
 """Pictures of each concept in the bank of DISC."""
 SHOWN = 6
 """Flagged images in the picture of a seed."""
+MASKED = {"random", "texplain-word", "texplain-class"}
+"""Cures by masked images, which need the words of the training images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ class Repairs:
         o, seed = self.options, self.cell.data_seed
         made = {
             "train": part_of(self.data, "train", o.images, seed),
-            "validation": part_of(self.data, "explain", o.images, seed),
+            "validation": part_of(self.data, "explain", o.validation_images, seed),
             "test": part_of(self.data, "heldout", o.test_images, seed),
         }
         if not o.train:
@@ -119,15 +121,16 @@ class Repairs:
             start, start_folder, figures = self.start(seed)
             accuracy = {"erm": figures["test"]}
             self._keep(start_folder, seed, "erm")
-            described, translator, probe = self.described(start, seed)
-            flags = self.flags(start, described, translator, probe, seed, folder)
-            flagged.append(self._flagged_figures(flags))
+            flags = None
+            if MASKED & {*o.cures}:
+                flags = self.flags(start, *self.described(start, seed), seed, folder)
+                flagged.append(self._flagged_figures(flags))
+                if seed == 0 and flags.flagged:
+                    draw_masked(folder / "masked.png", self._shown(flags))
             for cure in o.cures:
                 if cure != "erm" and (made := self.cured(cure, start, flags, seed)) is not None:
                     accuracy[cure] = made
             rows.append(accuracy)
-            if seed == 0 and flags.flagged:
-                draw_masked(folder / "masked.png", self._shown(flags))
         pictures = {"table.png": "Accuracy on the worst group and on average, a dot for each seed"}
         if (folder / "masked.png").is_file():
             pictures = {"masked.png": "Flagged images, and what is masked in them by both maps", **pictures}
@@ -245,18 +248,17 @@ class Repairs:
         save_file(tensors, kept / f"seed-{seed}.safetensors")
         return Flags(dominant, flagged, random, masks)
 
-    def cured(self, cure: str, start: TorchClassifier, flags: Flags, seed: int) -> dict[str, float] | None:
+    def cured(self, cure: str, start: TorchClassifier, flags: Flags | None, seed: int) -> dict[str, float] | None:
         """Accuracies on the test images after a cure; None if it cannot be tried, and `reasons` says why."""
         o, parts = self.options, self.parts
-        masked = {"random": ("random", flags.random), "texplain-word": ("word", flags.flagged)}
-        masked["texplain-class"] = ("class", flags.flagged)
         images: Part | None = None
         bank: dict[str, Samples] = {}
-        if cure in masked:
-            which, rows = masked[cure]
+        if cure in MASKED:
+            assert flags is not None
+            rows = flags.random if cure == "random" else flags.flagged
             if not rows:
                 return None
-            images = self._masked(rows, flags.masks[which])
+            images = self._masked(rows, flags.masks[cure.removeprefix("texplain-")])
         elif cure == "disc":
             bank = self._bank
             if not bank:
@@ -387,17 +389,20 @@ class Repairs:
 
     def _notes(self, flagged: list[dict[str, Any]]) -> tuple[str, ...]:
         o, n = self.options, {name: len(part) for name, part in self.parts.items()}
-        first = flagged[0]
-        words = ", ".join(f"{word} ({count})" for word, count in first["words"].items())
-        groups = ", ".join(f"{group} {share:.0%}" for group, share in first["groups"].items())
-        masked = ", ".join(f"{name} {share:.1%}" for name, share in first["masked"].items())
         start = "trained from the classifier with a new head" if o.train else "the classifier as it is"
         shares = ", ".join(f"{f['share']:.0%}" for f in flagged)
-        return (
+        notes = [
             f"{n['train']} training, {n['validation']} validation and {n['test']} test images; the start of each seed "
-            f"is {start}; every network is the epoch and the learning rate with the best average on validation images",
-            f"flagged (most frequent word not of the class), by seed: {shares}; seed 0: {words or 'no word'}; share of "
-            f"each group: {groups}" + (f"; masked of an image: {masked}" if masked else ""),
-            "" if self.parts["test"].grouped else "the data names no groups, so that the groups are the classes",
-            *dict.fromkeys(self.notes),
-        )
+            f"is {start}; every network is the epoch and the learning rate with the best average on validation images"
+        ]
+        if flagged:
+            words = ", ".join(f"{word} ({count})" for word, count in flagged[0]["words"].items())
+            groups = ", ".join(f"{group} {share:.0%}" for group, share in flagged[0]["groups"].items())
+            masked = ", ".join(f"{name} {share:.1%}" for name, share in flagged[0]["masked"].items())
+            notes.append(
+                f"flagged (most frequent word not of the class), by seed: {shares}; seed 0: {words or 'no word'}; "
+                f"share of each group: {groups}" + (f"; masked of an image: {masked}" if masked else "")
+            )
+        if not self.parts["test"].grouped:
+            notes.append("the data names no groups, so that the groups are the classes")
+        return (*notes, *dict.fromkeys(self.notes))
