@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xcore.contract import Cell, Samples, UsageError, digest, seeded
+from xcore.contract import Cell, Samples, UsageError, digest, seeded, unknown
 from xcore.models import TorchClassifier
 from xcore.session import Found, Session, fingerprints, read_json
 from xcore_texplain import cures
@@ -83,6 +83,9 @@ class Repairs:
                     f"classifier {cell.classifier} has no class {cls!r}", "train it on the classes of the data: --train"
                 )
         self.lexicon: Lexicon = read_lexicon(options.lexicon, self.data.classes, getattr(self.data, "aliases", {}))
+        for concept in options.concepts:
+            if self.data.concepts and concept not in self.data.concepts:
+                raise unknown(f"concept of data set {cell.data}:", concept, self.data.concepts)
         self._step = session.reporter.step
 
     @cached_property
@@ -318,9 +321,6 @@ class Repairs:
         o, data, generator = self.options, self.data, self.cell.generator
         names = list(o.concepts or data.concepts)
         if data.concepts:
-            missing = [name for name in names if name not in data.concepts]
-            if missing:
-                raise UsageError(f"{self.cell.data} has no pictures of the concept {missing[0]!r}")
             return {n: data.concept(n, BANK, self.cell.data_seed) for n in names if not self._names_a_class(n)}
         if names and generator is not None:
             made = self.session.component("generator", generator)
