@@ -260,7 +260,8 @@ def repair(
     concepts: Annotated[
         str, typer.Option(metavar="A,B", help="Concepts of the bank of DISC; default: those of the data.")
     ] = "",
-    images: Annotated[int, typer.Option(min=2, help="Most training and validation images of each class.")] = 1000,
+    images: Annotated[int, typer.Option(min=2, help="Most training images of each class.")] = 1000,
+    validation_images: Annotated[int, typer.Option(min=2, help="Most validation images of each class.")] = 1000,
     test_images: Annotated[int, typer.Option(min=2, help="Most test images of each class.")] = 1000,
     sentences: Annotated[int, typer.Option(min=2, help="Sentences about each training image.")] = 30,
     deviations: Annotated[
@@ -291,9 +292,10 @@ def repair(
     from xcore_texplain.words import lemmas_of
 
     options = RepairOptions(
-        train=train, seeds=seeds, captions=captions, lexicon=lexicon, images=images, test_images=test_images,
-        sentences=sentences, deviations=deviations, epochs=epochs, start_epochs=start_epochs, start_lr=start_lr,
-        batch=batch, words=tuple(sorted(lemmas_of([words]))), concepts=tuple(names(concepts)),
+        train=train, seeds=seeds, captions=captions, lexicon=lexicon, images=images,
+        validation_images=validation_images, test_images=test_images, sentences=sentences, deviations=deviations,
+        epochs=epochs, start_epochs=start_epochs, start_lr=start_lr, batch=batch,
+        words=tuple(sorted(lemmas_of([words]))), concepts=tuple(names(concepts)),
     )  # fmt: skip
     if cures:
         options = replace(options, cures=tuple(names(cures)))
