@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from xcore_texplain import cures
-from xcore_texplain.repair import CURES, RepairOptions, repair
+from xcore_texplain.repair import repair
+from xcore_texplain.repair_options import CURES, RepairOptions
 from xcore_texplain.shortcuts import ShortcutOptions, shortcuts
 from xcore_texplain.testing import SMALL
 

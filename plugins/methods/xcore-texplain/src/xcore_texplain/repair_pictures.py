@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from xcore_texplain.repair import TITLES
+from xcore_texplain.repair_options import TITLES
 
 SIDE = 112
 """Pixels of one image."""

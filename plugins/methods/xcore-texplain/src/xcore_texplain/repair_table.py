@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from xcore.session import Column
-from xcore_texplain.repair import CURES, TITLES
+from xcore_texplain.repair_options import CURES, TITLES
 
 PAIRED = (("erm", "worst"), ("random", "worst"), ("erm", "average"))
 """Cure that is compared with, and the accuracy of which the difference is taken."""

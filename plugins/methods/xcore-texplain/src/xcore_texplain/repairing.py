@@ -37,7 +37,7 @@ from xcore_texplain.networks import (
     save_network,
     state_digest,
 )
-from xcore_texplain.repair import RepairOptions
+from xcore_texplain.repair_options import RepairOptions
 from xcore_texplain.repair_pictures import draw_masked, draw_table
 from xcore_texplain.repair_table import table
 from xcore_texplain.sentences import SentenceRow, combined_seed
