@@ -12,16 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from xcore_evidence.edited import edited
+from xcore_evidence.edited import AT_ONCE as AT_ONCE_EDITED
+from xcore_evidence.edited import edited, edits_read
 from xcore_evidence.estimates import Estimate, Evidence
-from xcore_evidence.factorial import DRAWINGS, factorial, scenes_read
+from xcore_evidence.factorial import AT_ONCE, DRAWINGS, factorial, scenes_read
 from xcore_evidence.margins import margin
 from xcore_evidence.observed import observed, ranges
 from xcore_evidence.options import SurrogateOptions
 from xcore_evidence.phrases import candidates
+from xcore_evidence.randomised import Made
 from xcore_evidence.readings import occurrences, pool_of, presence
 
 from xcore.contract import Classifier, NotApplicable, Samples, Task, UsageError
@@ -101,26 +104,24 @@ def compare(task: Task, b: Classifier, options: SurrogateOptions, scale: str = "
             *notes,
             f"{len(phrases)} words that occur in {OFTEN} or more of {len(pool.samples)} texts are asked about",
         )
-    marks = {"alpha": o.alpha, "minimum": o.minimum}
     if o.evidence == "observed":
         assert pool is not None
-        read = presence(task, pool.samples, phrases)
-        samples = pool.samples
+        samples, read = pool.samples, presence(task, pool.samples, phrases)
 
         def ask(task: Task, penalty: float | None) -> Evidence:
-            return observed(task, phrases, pool=pool, read=read, penalty=penalty, **marks)
-    elif o.evidence == "factorial":
-        drawn = None if text else scenes_read(task, phrases, o.drawings or DRAWINGS, o.at_once)
-        given = {"drawings": o.drawings, "at_once": o.at_once, "permutations": o.permutations, "drawn": drawn}
-        samples, read = (drawn.samples, drawn.asked if drawn.read is None else drawn.read) if drawn else (None, None)
-
-        def ask(task: Task, penalty: float | None) -> Evidence:
-            return factorial(task, phrases, penalty=penalty, **given, **marks)
-    else:
+            return observed(task, phrases, pool=pool, read=read, penalty=penalty, alpha=o.alpha)
+    elif o.evidence == "factorial" and text:
         samples, read = None, None
 
         def ask(task: Task, penalty: float | None) -> Evidence:
-            return edited(task, phrases, **marks)
+            more = {"drawings": o.drawings, "at_once": o.at_once or AT_ONCE, "permutations": o.permutations}
+            return factorial(task, phrases, alpha=o.alpha, **more)
+    else:
+        evidence, made = _made(task, phrases, o)
+        samples, read = made.samples, made.read
+
+        def ask(task: Task, penalty: float | None) -> Evidence:
+            return evidence(task, penalty, made)
 
     name = task.target_name
     task.progress(0, 3, f"{o.evidence} evidence about {len(phrases)} phrases in A")
@@ -147,10 +148,12 @@ def compare(task: Task, b: Classifier, options: SurrogateOptions, scale: str = "
         raise
     task.progress(3, 3, "done")
 
+    order_by = read if read is not None or samples is None else made.asked
+
     def shown(phrase: str) -> Samples | None:
-        if samples is None or read is None:
+        if samples is None or order_by is None:
             return None
-        order = torch.argsort(read[:, list(phrases).index(phrase)], descending=True, stable=True)
+        order = torch.argsort(order_by[:, list(phrases).index(phrase)], descending=True, stable=True)
         return samples.take(order[:SHOWN].tolist())
 
     unit, scales = first.unit, [1.0] * len(phrases)
@@ -159,6 +162,18 @@ def compare(task: Task, b: Classifier, options: SurrogateOptions, scale: str = "
         scales = ranges(read).tolist() if read is not None and "standard deviation" in first.unit else scales
     by = [[s / gap for s in scales] for gap in (*gaps, 1.0)]
     return Compared(first, second, difference, (by[0], by[1], by[2]), unit, phrases, shown, (*notes, *first.notes))
+
+
+def _made(
+    task: Task, phrases: tuple[str, ...], o: SurrogateOptions
+) -> tuple[Callable[[Task, float | None, Made], Evidence], Made]:
+    """Pictures that were drawn or edited, once for all classifiers, and the evidence that they give."""
+    keys: dict[str, Any] = {"permutations": o.permutations, "alpha": o.alpha}
+    if o.evidence == "factorial":
+        made = scenes_read(task, phrases, o.drawings or DRAWINGS, o.at_once or AT_ONCE)
+        return lambda task, penalty, made: factorial(task, phrases, penalty=penalty, drawn=made, **keys), made
+    made = edits_read(task, phrases, o.edits, o.at_once or AT_ONCE_EDITED, o.strength)
+    return lambda task, penalty, made: edited(task, phrases, penalty=penalty, made=made, **keys), made
 
 
 def p_value(e: Estimate) -> float:
