@@ -274,7 +274,7 @@ def _concept(own: Tensor, others: Tensor) -> Tensor:
     away from whatever goes with the concept there, which is just what is looked for.
     """
     spread = torch.cat([own - own.mean(0), others - others.mean(0)]).var(0, correction=0)
-    way = (own.mean(0) - others.mean(0)) / (spread + 0.1 * spread.mean() + 1e-9)
+    way: Tensor = (own.mean(0) - others.mean(0)) / (spread + 0.1 * spread.mean() + 1e-9)
     return way / way.norm().clamp_min(1e-12)
 
 
@@ -283,7 +283,7 @@ def _head(own: Tensor, others: Tensor) -> Tensor:
     x = torch.cat([own - own.mean(0), others - others.mean(0)]).double()
     covariance = x.T @ x / len(x)
     covariance += (0.1 * covariance.diagonal().mean() + 1e-9) * torch.eye(len(covariance), dtype=torch.float64)
-    way = torch.linalg.solve(covariance, (own.mean(0) - others.mean(0)).double())
+    way: Tensor = torch.linalg.solve(covariance, (own.mean(0) - others.mean(0)).double())
     return (way / way.norm().clamp_min(1e-12)).float()
 
 

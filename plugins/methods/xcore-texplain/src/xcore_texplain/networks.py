@@ -112,7 +112,8 @@ def learner(classifier: Any, classes: Sequence[str], seed: int | None) -> TorchC
 
 def head_name(module: nn.Module, outputs: int) -> str:
     """The name of the last linear layer with so many outputs; raises `NotApplicable` if there is none."""
-    found = [n for n, m in module.named_modules() if n and isinstance(m, nn.Linear) and m.out_features == outputs]
+    linear = [(name, m) for name, m in module.named_modules() if name and isinstance(m, nn.Linear)]
+    found: list[str] = [name for name, m in linear if m.out_features == outputs]
     if not found:
         raise NotApplicable(
             f"{type(module).__name__} has no linear layer with {outputs} outputs, so that its head cannot be trained",

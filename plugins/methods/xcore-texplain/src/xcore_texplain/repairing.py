@@ -43,7 +43,7 @@ from xcore_texplain.repair_table import table
 from xcore_texplain.sentences import SentenceRow, combined_seed
 from xcore_texplain.session import ROLE, trained_translator
 from xcore_texplain.translator import Translator, load_translator, translate
-from xcore_texplain.words import count_words
+from xcore_texplain.words import count_words, lemmas_of
 
 BANK = 30
 """Pictures of each concept in the bank of DISC."""
@@ -225,7 +225,7 @@ class Repairs:
         """Which training images are flagged, and the masks of both maps."""
         o, part = self.options, self.parts["train"]
         names = [start.classes[int(y)] for y in part.labels]
-        dominant = dominant_words(described.counts, names, self.lexicon, o.words)
+        dominant = dominant_words(described.counts, names, self.lexicon, sorted(lemmas_of(o.words)))
         flagged = [i for i, d in enumerate(dominant) if d.flagged]
         able = [i for i, d in enumerate(dominant) if d.foreign]
         random = np.random.default_rng([seed, 56]).permutation(able)[: len(flagged)].tolist()
@@ -327,7 +327,7 @@ class Repairs:
             seeds = [combined_seed(self.cell.data_seed, 54, i) for i in range(BANK)]
             return {n: made.generate([n] * BANK, seeds) for n in names}
         self.reasons["disc"] = (
-            "no pictures of concepts; name concepts with --concept and what draws them with --generator"
+            "no pictures of concepts; name concepts with --concepts and what draws them with --generator"
         )
         return {}
 
