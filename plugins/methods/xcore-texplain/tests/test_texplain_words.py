@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from xcore_texplain.cloud import draw_changes, draw_cloud, words_of_name
+from xcore_texplain.cloud import draw_changes, draw_cloud
+from xcore_texplain.habits import habits_note, without_habits
+from xcore_texplain.lexicon import Lexicon, is_head
 from xcore_texplain.texplain import few_images_notes, group_difference_note
 from xcore_texplain.words import (
     Change,
@@ -25,10 +27,10 @@ from xcore_texplain.words import (
 )
 
 
-def test_content_is_lemmas_without_grammar_and_boilerplate() -> None:
+def test_content_is_lemmas_without_grammar() -> None:
     sentence = "This photo shows two Zebras with black stripes, standing on the grass; a zebra's picture."
-    assert content_lemmas(sentence) >= {"zebra", "black", "stripe", "grass"}
-    assert not content_lemmas(sentence) & {"this", "photo", "show", "picture", "with", "the", "a"}
+    assert content_lemmas(sentence) >= {"zebra", "black", "stripe", "grass", "photo"}
+    assert not content_lemmas(sentence) & {"this", "with", "the", "a"}
     assert content_lemmas("striped and stripes") == {"stripe"}
     assert "grass" not in content_lemmas(sentence, lemmas_of(["grasses"]))
     assert content_lemmas("12 !? a") == frozenset()
@@ -130,7 +132,44 @@ def test_clouds_colour_the_name_of_the_class(tmp_path: Path) -> None:
     assert Image.open(files["cloud.png"]).size == (800, 500)
     assert draw_cloud(words, "zebras", tmp_path)["cloud.png"].read_bytes() == first
     assert draw_cloud([words[-1]], "zebra", tmp_path) == {}
-    assert words_of_name("polar_bear") == {"polar", "bear"}
+    bird = [word("bird", 0.9, 0.5), word("water", 0.5, 0.2), word("gull", 0.5, 0.2)]
+    svg = draw_cloud(bird, "water_bird", tmp_path, lexicon=Lexicon({"water_bird": ["gulls", "-water"]}))
+    shown = svg["cloud.svg"].read_text()
+    assert {w: shown[: shown.index(f">{w}<")].rsplit("fill:", 1)[1][:7] for w in ("bird", "water", "gull")} == {
+        "bird": "#c0392b",
+        "water": "#1f4e79",
+        "gull": "#c0392b",
+    }
+
+
+def test_heads_of_compounds_are_told_from_words_that_only_end_alike() -> None:
+    heads = [("bird", "waterbird"), ("fish", "clownfish"), ("snake", "rattlesnake"), ("house", "greenhouse")]
+    assert all(is_head(*pair) for pair in heads)
+    others = [("rain", "train"), ("hair", "chair"), ("room", "broom"), ("water", "waterbird"), ("bird", "bird")]
+    assert not any(is_head(*pair) for pair in others)
+
+
+def test_habits_are_what_is_said_alike_whatever_is_read_and_no_more_about_the_class() -> None:
+    rng = np.random.default_rng(0)
+
+    def said(n: int, grass: float, photo: float) -> list[list[str]]:
+        """20 sentences about each image: all "stand", every image on grass or not, some are called a photo."""
+        on = rng.random(n) < grass
+        return [[f"stand{' grass' if g else ''}{' photo' if p else ''}" for p in rng.random(20) < photo] for g in on]
+
+    shuffled, mean = count_words(said(200, 0.5, 0.4)), count_words([["stand"] * 5])
+    words = compare_with_prior(count_words(said(200, 0.5, 0.4)), shuffled, mean, 200, 0)
+    kept, left = without_habits(words, shuffled, lambda word: False)
+    assert sorted(w.word for w in left) == ["photo", "stand"]  # grass is as frequent as in the prior, but not alike
+    assert [w.word for w in kept] == ["grass"]
+    (note,) = habits_note(left, 0.02)
+    assert "stand 1.00 (lift 1.00 [1.00, 1.00]), photo 0." in note
+    assert habits_note([], 0.02) == []
+    more = compare_with_prior(count_words(said(200, 0.5, 0.8)), shuffled, mean, 200, 0)
+    assert [w.word for w in without_habits(more, shuffled, lambda word: False)[1]] == ["stand"]
+    assert without_habits(words, shuffled, lambda word: word == "stand")[1][0].word == "photo"
+    one = compare_with_prior(count_words([["stand"]]), shuffled, mean, 50, 0)
+    assert without_habits(one, shuffled, lambda word: False)[1] == []  # over one image there is no interval
 
 
 def test_tables_are_read_back(tmp_path: Path) -> None:

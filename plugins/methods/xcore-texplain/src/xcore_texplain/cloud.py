@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.session import write_text
-from xcore_texplain.words import Change, Word, lemmas_of
+from xcore_texplain.lexicon import Lexicon
+from xcore_texplain.words import Change, Word
 
 if TYPE_CHECKING:
     from wordcloud import WordCloud
 
 NAME, WORD, UNSURE, COMMON = "#c0392b", "#1f4e79", "#7fa8cc", "#b5bcc4"
-"""Colours: words of the class's name, other words, words without an interval, words as frequent in the prior."""
+"""Colours: words of the class, other words, words without an interval, words as frequent in the prior."""
 WIDTH, HEIGHT = 800, 500
 """Size of a cloud in pixels."""
 SCALING = 0.5
@@ -26,13 +27,18 @@ MOST_BARS = 12
 
 
 def draw_cloud(
-    words: Sequence[Word], cls: str, folder: Path, least: float = 0.02, stem: str = "cloud"
+    words: Sequence[Word],
+    cls: str,
+    folder: Path,
+    least: float = 0.02,
+    stem: str = "cloud",
+    lexicon: Lexicon | None = None,
 ) -> dict[str, Path]:
     """Draw a word cloud in which the size of a word follows its frequency; write it as PNG and SVG.
 
-    The words of the class's name are red and the others blue. Words that are hardly more frequent than in the shuffled
-    prior are grey: the difference is below `least`, or its interval includes zero. Words over the prior without an
-    interval, as for a single image, are light blue.
+    Words of the class (see `Lexicon`) are red and the others blue. Words that are hardly more frequent than in the
+    shuffled prior are grey: the difference is below `least`, or its interval includes zero. Words over the prior
+    without an interval, as for a single image, are light blue.
 
     Parameters
     ----------
@@ -46,25 +52,37 @@ def draw_cloud(
         Smallest share of the sentences, in [0, 1], of a word that is drawn.
     stem
         Name of the files without their suffix.
+    lexicon
+        Which words are of the class; None = those of its name.
 
     Returns
     -------
     The files by their names; none if no word is frequent enough.
     """
-    sizes = {w.word: w.freq for w in words if w.freq >= least and w.freq > 0}
-    if not sizes:
+    made = cloud_of(words, [cls], least, lexicon)
+    if made is None:
         return {}
-    name = words_of_name(cls)
-    colours = {w.word: NAME if w.word in name else _colour(w, least) for w in words if w.word in sizes}
-
-    def colour(word: str, **_: Any) -> str:
-        return colours[word]
-
-    made = _layout(sizes, colour)
     png, svg = folder / f"{stem}.png", folder / f"{stem}.svg"
     made.to_image().save(png)
     write_text(svg, made.to_svg())
     return {png.name: png, svg.name: svg}
+
+
+def cloud_of(
+    words: Sequence[Word], classes: Sequence[str], least: float, lexicon: Lexicon | None = None
+) -> WordCloud | None:
+    """The cloud of `draw_cloud` for words about one or several classes; None if no word is frequent enough."""
+    known = lexicon or Lexicon()
+    shown = {w.word: w for w in words if w.freq >= least and w.freq > 0}
+    if not shown:
+        return None
+    own = {word for word in shown if any(known.is_own(word, cls) for cls in classes)}
+    colours = {word: NAME if word in own else _colour(w, least) for word, w in shown.items()}
+
+    def colour(word: str, **_: Any) -> str:
+        return colours[word]
+
+    return _layout({word: w.freq for word, w in shown.items()}, colour)
 
 
 def draw_changes(rows: Sequence[Change], labels: tuple[str, str], path: Path) -> Path:
@@ -106,11 +124,6 @@ def draw_changes(rows: Sequence[Change], labels: tuple[str, str], path: Path) ->
         pen.text((8, picture.height - line), "no intervals: a single image on one side", "black", font)
     picture.save(path)
     return path
-
-
-def words_of_name(cls: str) -> frozenset[str]:
-    """The lemmas in the name of a class."""
-    return lemmas_of([cls.replace("_", " ")])
 
 
 def _layout(sizes: Mapping[str, float], colour: Callable[..., str]) -> WordCloud:

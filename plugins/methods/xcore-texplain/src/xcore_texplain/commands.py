@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,6 +99,15 @@ def explain(
         ),
     ] = "",
     sentences: Annotated[int | None, typer.Option(min=1, help="Sentences about each image; default: 100.")] = None,
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="Which images are described: train, explain or heldout (test).")
+    ] = "explain",
+    group: Annotated[
+        str, typer.Option(metavar="NAME", help="Describe only the images of this group; default: all of them.")
+    ] = "",
+    lexicon: Annotated[
+        str, typer.Option(metavar="FILE", help="JSON file: class -> words that are of it, red in the cloud.")
+    ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the explanation.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -109,6 +118,8 @@ def explain(
     `xcore explain texplain` does that.
 
     Example: xcore texplain explain --class zebra --out words
+
+    Example: xcore texplain explain --class waterbird --split train --group "waterbird on water" --out words
     """
     from dataclasses import replace
     from tempfile import TemporaryDirectory
@@ -120,8 +131,9 @@ def explain(
     out = Path(about["out"] or "texplain")
     given = {"translator": translator} if translator else {}
     given |= {"sentences": sentences} if sentences else {}  # type: ignore[dict-item]
+    given |= {"lexicon": lexicon} if lexicon else {}
     with open_command({**about, "seeds": [seed]}, given, out / WORK) as session:
-        for folder, task, explainer in tasks(session, out):
+        for folder, task, explainer in tasks(session, out, split, group):
             check_words_folder(folder, task.target_name)
             with TemporaryDirectory(prefix=".writing-", dir=out / WORK) as made_in, seeded(seed):
                 explanation = explainer.explain(replace(task, workdir=Path(made_in)))
@@ -156,6 +168,9 @@ def cloud(
         float,
         typer.Option(min=0, max=1, help="Leave out words that are in a smaller share of the sentences than this."),
     ] = 0.02,
+    lexicon: Annotated[
+        str, typer.Option(metavar="FILE", help="JSON file: class -> words that are of it, red in the cloud.")
+    ] = "",
     out: Annotated[str, typer.Option(metavar="DIR", help="Where to write; default: the current folder.")] = ".",
     as_json: Json = False,
 ) -> None:
@@ -169,6 +184,8 @@ def cloud(
     Example: xcore texplain cloud train/waterbird --against test/waterbird --out change
     """
     from xcore_texplain.cloud import draw_changes, draw_cloud
+    from xcore_texplain.habits import habits_note
+    from xcore_texplain.lexicon import read_lexicon
     from xcore_texplain.sentences import read
     from xcore_texplain.words import write_table
 
@@ -186,10 +203,14 @@ def cloud(
         draw_changes(changes, labels, folder / "changes.png")
         _print_changes(changes, as_json)
         return _print_saved(folder, ["changes.png", "changes.csv"], as_json)
-    words = _words(first, drop)
+    cls = next((r.cls for r in first if r.of == "class"), "")
+    known = read_lexicon(lexicon, [*dict.fromkeys(r.cls for r in first if r.of == "class")])
+    words, habits = _words(first, drop, lambda word: known.is_own(word, cls))
     folder = _output_folder(out, [w for w in words if w.freq >= least], least)
     write_table(words, folder / "words.csv")
-    files = draw_cloud(words, next((r.cls for r in first if r.of == "class"), ""), folder, least)
+    files = draw_cloud(words, cls, folder, least, lexicon=known)
+    for note in habits_note(habits, least):
+        typer.echo(note, err=True)
     if as_json:
         from xcore.session import print_line
 
@@ -288,14 +309,14 @@ def repair(
     from dataclasses import replace
 
     from xcore.session import write_tables
-    from xcore_texplain.repair import RepairOptions, found_repair
-    from xcore_texplain.words import lemmas_of
+    from xcore_texplain.repair import found_repair
+    from xcore_texplain.repair_options import RepairOptions
 
     options = RepairOptions(
         train=train, seeds=seeds, captions=captions, lexicon=lexicon, images=images,
         validation_images=validation_images, test_images=test_images, sentences=sentences, deviations=deviations,
         epochs=epochs, start_epochs=start_epochs, start_lr=start_lr, batch=batch,
-        words=tuple(sorted(lemmas_of([words]))), concepts=tuple(names(concepts)),
+        words=tuple(names(words)), concepts=tuple(names(concepts)),
     )  # fmt: skip
     if cures:
         options = replace(options, cures=tuple(names(cures)))
@@ -326,7 +347,9 @@ def _rows_of_group(rows: list[SentenceRow], group: str) -> list[SentenceRow]:
     return [row for row in rows if row.of != "class" or not group or row.group == group]
 
 
-def _words(rows: list[SentenceRow], drop: str) -> list[Word]:
+def _words(rows: list[SentenceRow], drop: str, is_own: Callable[[str], bool]) -> tuple[list[Word], list[Word]]:
+    """The words about a class, and the habits of the language model that are left out."""
+    from xcore_texplain.habits import without_habits
     from xcore_texplain.words import compare_with_prior, count_words, lemmas_of
 
     counts = {
@@ -338,7 +361,8 @@ def _words(rows: list[SentenceRow], drop: str) -> list[Word]:
             f"the file has no sentences of the prior {lacking[0]!r} to compare with",
             "name a file that `xcore texplain explain` wrote",
         )
-    return compare_with_prior(counts["class"], counts["shuffled"], counts["mean"], 1000, 0)
+    words = compare_with_prior(counts["class"], counts["shuffled"], counts["mean"], 1000, 0)
+    return without_habits(words, counts["shuffled"], is_own)
 
 
 def _changes(first: list[SentenceRow], second: list[SentenceRow], drop: str, least: float) -> list[Change]:

@@ -111,6 +111,9 @@ class Options(TranslatorOptions):
         default=0.02, ge=0, le=1, description="words that are in a smaller share of the sentences are left out"
     )
     drop: list[str] = Field(default_factory=list, description="further words to leave out")
+    lexicon: str = Field(
+        default="", description="JSON file: class -> words that are of it, red in the cloud; empty = those of its names"
+    )
     bootstrap: int = Field(default=1000, ge=10, description="resamples of the images for the intervals")
     context: bool = Field(
         default=False,

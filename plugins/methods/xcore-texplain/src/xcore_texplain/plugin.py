@@ -70,12 +70,12 @@ def uses(options: Options) -> tuple[str, ...]:
 
 
 def files_fingerprint(options: Options, argument: str | None = None) -> str:
-    """Digest of the files that the options name: those of the translator, and the list of pairs."""
+    """Digest of the files that the options name: those of the translator, the list of pairs, and the lexicon."""
     from pathlib import Path
 
     from xcore.contract import digest, file_digest
 
-    paths = [Path(name).expanduser() for name in (options.translator, options.pairs) if name]
+    paths = [Path(name).expanduser() for name in (options.translator, options.pairs, options.lexicon) if name]
     in_folders = ("translator.safetensors", "config.json", "captions.jsonl", "captions.csv")
     files = [file for path in paths for file in (path, *(path / name for name in in_folders)) if file.is_file()]
     return digest([(file.name, file_digest(file)) for file in files])

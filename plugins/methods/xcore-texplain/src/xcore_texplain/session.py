@@ -9,12 +9,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.contract import Cell, Classifier, MissingError, Progress, Ref, Task, UsageError, XcoreError, digest
 from xcore.session import Session, open_session, slug
 from xcore_texplain import sentences
+from xcore_texplain.chosen import chosen, no_other_data, split_of
 from xcore_texplain.features import open_probe
 from xcore_texplain.options import Options
 from xcore_texplain.texplain import TExplain
@@ -130,14 +132,29 @@ def trained_translator(
     return session.artifact(ARTIFACT, key, make), recipe
 
 
-def tasks(session: Session, out: Path) -> Iterator[tuple[Path, Task, TExplain]]:
-    """For each class: the folder for its words, the task, and the method. With several classes, each has a folder."""
+def tasks(
+    session: Session, out: Path, split: str = "explain", group: str = ""
+) -> Iterator[tuple[Path, Task, TExplain]]:
+    """For each class: the folder for its words, the task, and the method. With several classes, each has a folder.
+
+    Parameters
+    ----------
+    split, group
+        Which images are described; see `xcore_texplain.chosen`.
+    """
+    of = split_of(split)
+    no_other_data(session, of)
     for cell in session.cells:
         explainer = _explainer(session, cell)
         session.check(cell)
         session.reporter.begin_cell(cell)
         folder = out / slug(cell.cls) if len(session.cells) > 1 else out
-        yield folder, session.task(cell, folder), explainer
+        task = session.task(cell, folder)
+        if (of, group) != ("explain", ""):
+            n = cell.budget.samples
+            samples = chosen(session.dataset(cell), task.target_name, of, group, n, cell.data_seed)
+            task = replace(task, samples=samples)
+        yield folder, task, explainer
 
 
 def check_words_folder(folder: Path, cls: str) -> None:

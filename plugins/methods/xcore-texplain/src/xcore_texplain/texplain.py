@@ -25,6 +25,7 @@ from xcore.contract import (
     TextDecoder,
 )
 from xcore_texplain import sentences as sentence_file
+from xcore_texplain.chosen import groups_of
 from xcore_texplain.cloud import draw_changes, draw_cloud
 from xcore_texplain.features import (
     EXPLAINED,
@@ -35,6 +36,8 @@ from xcore_texplain.features import (
     open_probe,
     required,
 )
+from xcore_texplain.habits import habits_note, without_habits
+from xcore_texplain.lexicon import lexicon_of
 from xcore_texplain.options import Options
 from xcore_texplain.sentences import SentenceRow, combined_seed, sample_sentences
 from xcore_texplain.training import translator_of_explanation, translator_of_task, was_trained_on
@@ -128,25 +131,28 @@ class TExplain:
         own = count_words(sentences, drop)
         shuffled = count_words([row.sentences for row in prior if row.of == "shuffled"], drop)
         mean = count_words([row.sentences for row in prior if row.of == "mean"], drop)
-        words = compare_with_prior(own, shuffled, mean, o.bootstrap, task.seed)
+        lexicon = lexicon_of(o.lexicon, task.classifier, task.data)
+        every = compare_with_prior(own, shuffled, mean, o.bootstrap, task.seed)
+        words, habits = without_habits(every, shuffled, lambda word: lexicon.is_own(word, task.target_name))
 
-        groups = _groups(task.samples)
+        groups = groups_of(task.samples)
         rows = [
             SentenceRow("class", task.target_name, task.samples.ids[i], groups[i] if groups else "", tuple(texts))
             for i, texts in enumerate(sentences)
         ]
         files = {sentence_file.FILE: sentence_file.write(task.workdir / sentence_file.FILE, [*rows, *prior])}
         files["words.csv"] = write_table(words, task.workdir / "words.csv")
-        files |= draw_cloud(words, task.target_name, task.workdir, o.least)
+        files |= draw_cloud(words, task.target_name, task.workdir, o.least, lexicon=lexicon)
         whole = self._explanation(words, own, task.target_name)
         if not whole.concepts:
             raise NotApplicable(
                 f"no word is in {o.least:.0%} of the sentences about {task.target_name!r}", "lower texplain.least"
             )
+        left_out = {w.word for w in habits}
         by_group = {g: own.take([i for i, group in enumerate(groups) if group == g]) for g in sorted(set(groups))}
         parts = [
             self._explanation(
-                compare_with_prior(part, shuffled, mean, o.bootstrap, task.seed),
+                [w for w in compare_with_prior(part, shuffled, mean, o.bootstrap, task.seed) if w.word not in left_out],
                 own,
                 f"{task.target_name}, group {name}",
             )
@@ -174,7 +180,7 @@ class TExplain:
             parts=tuple(parts),
             trace=({"step": "translate", "translator": metadata.get("key")},),
             files=files,
-            notes=(*notes, *whole.notes, *few_images_notes(described)),
+            notes=(*notes, *whole.notes, *habits_note(habits, o.least), *few_images_notes(described)),
             cost=Cost(
                 seconds=time.perf_counter() - begun - shared,
                 shared_seconds=shared,
@@ -378,14 +384,6 @@ def _translator_notes(
         other = f"{own} with other weights or options" if own == decoder.name else f"{own}, not for {decoder.name}"
         notes.append(f"the translator was trained for {other}; its words may be wrong")
     return [*notes, *metadata.get("notes", ())]
-
-
-def _groups(samples: Samples) -> list[str]:
-    """The group of each sample, if the data set names groups; else an empty list."""
-    given = samples.meta.get("group")
-    if given is None or isinstance(given, str) or len(given) != len(samples):
-        return []
-    return [str(g.item() if hasattr(g, "item") else g) for g in given]
 
 
 def _weights_digest(translator: Translator) -> str:

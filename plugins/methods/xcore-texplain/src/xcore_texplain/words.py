@@ -15,13 +15,6 @@ from numpy.typing import NDArray
 from xcore.inputs.words import STOPWORDS, lemma, words
 from xcore.session import write_text
 
-_USUAL = """
-caption close-up closeup depict display illustration image photo photograph photography picture scene shot show
-snapshot view visible
-"""
-BOILERPLATE = frozenset(_USUAL.split())
-"""Lemmas that captions contain whatever the image shows."""
-
 Array = NDArray[np.float64]
 LEVEL = (0.025, 0.975)
 """Quantiles at the ends of the 95 % intervals."""
@@ -30,7 +23,7 @@ Bound = float | None
 
 
 def content_lemmas(sentence: str, drop: frozenset[str] = frozenset()) -> frozenset[str]:
-    """The lemmas of a sentence that carry content, each once: no stop words, no `BOILERPLATE`, two letters or more.
+    """The lemmas of a sentence that carry content, each once: no stop words, two letters or more.
 
     Parameters
     ----------
@@ -40,7 +33,7 @@ def content_lemmas(sentence: str, drop: frozenset[str] = frozenset()) -> frozens
         Further lemmas to leave out.
     """
     lemmas = {lemma(word) for word in words(sentence) if word not in STOPWORDS}
-    return frozenset(w for w in lemmas if len(w) > 1 and w not in STOPWORDS and w not in BOILERPLATE and w not in drop)
+    return frozenset(w for w in lemmas if len(w) > 1 and w not in STOPWORDS and w not in drop)
 
 
 def lemmas_of(texts: Iterable[str]) -> frozenset[str]:
@@ -103,7 +96,7 @@ def count_words(sentences: Sequence[Sequence[str]], drop: frozenset[str] = froze
     sentences
         The sentences about each image.
     drop
-        Lemmas to leave out, beside stop words and `BOILERPLATE`.
+        Lemmas to leave out, beside stop words.
     """
     found = [Counter(w for text in texts for w in content_lemmas(text, drop)) for texts in sentences]
     words = tuple(sorted(set().union(*found))) if found else ()

@@ -1,0 +1,69 @@
+"""Habits of a language model: words that it says whatever it reads, measured by the prior and not listed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from xcore_texplain.dominant import said_alike
+from xcore_texplain.words import Word, WordCounts
+
+AS_OFTEN = 1.25
+"""A word is said as often about the class as in the prior if the interval of its lift lies within 1 / 1.25 to 1.25,
+the usual bounds of equivalence."""
+SHOWN = 12
+"""Words in the note."""
+
+
+def without_habits(
+    words: Sequence[Word], shuffled: WordCounts, is_own: Callable[[str], bool]
+) -> tuple[list[Word], list[Word]]:
+    """Tell the words of a class from the habits of the language model.
+
+    A word is a habit if it is said about all images of the prior alike (see `said_alike`), and about the class as often
+    as in the prior: the 95 % interval of its lift lies within 1 / 1.25 to 1.25. Words of the class itself are none, and
+    over a single image, which has no interval, there are none.
+
+    Parameters
+    ----------
+    words
+        The figures of the words of a class.
+    shuffled
+        Counts of the sentences about images of all classes.
+    is_own
+        Lemma -> whether it is of the class.
+
+    Returns
+    -------
+    The words without the habits, and the habits, both in the order of `words`.
+    """
+    alike = said_alike(shuffled) if len(shuffled.sentences) > 1 else frozenset()
+    habits = [w for w in words if w.word in alike and _as_often(w) and not is_own(w.word)]
+    names = {w.word for w in habits}
+    return [w for w in words if w.word not in names], habits
+
+
+def habits_note(habits: Sequence[Word], least: float) -> list[str]:
+    """The note that names the habits that are frequent enough to be shown, with their figures; none if there are none.
+
+    Parameters
+    ----------
+    least
+        Smallest share of the sentences, in [0, 1], of a word that would have been shown.
+    """
+    frequent = sorted((w for w in habits if w.freq >= least), key=lambda w: (-w.freq, w.word))
+    if not frequent:
+        return []
+    named = [f"{w.word} {w.freq:.2f} (lift {w.lift_shuffled:.2f} [{w.lift_lo:.2f}, {w.lift_hi:.2f}])" for w in frequent]
+    more = f", and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    return [
+        "left out, since the language model says them alike whatever it reads (share of sentences, lift over the "
+        f"prior): {', '.join(named[:SHOWN])}{more}"
+    ]
+
+
+def _as_often(word: Word) -> bool:
+    return (
+        word.lift_lo is not None
+        and word.lift_hi is not None
+        and 1 / AS_OFTEN <= word.lift_lo <= word.lift_hi <= AS_OFTEN
+    )
