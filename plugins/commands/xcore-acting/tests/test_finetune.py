@@ -125,8 +125,8 @@ def test_what_is_wrong_with_a_recipe_or_a_network_is_told(tmp_path: Path) -> Non
         tried(replace(RECIPE, optimiser="adam"))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="the learning rate is 0"):
         tried(replace(RECIPE, lr=0))
+    broken = Samples("image", torch.full((8, 3, 4, 4), torch.nan), ("x",) * 8)
     with pytest.raises(UsageError, match="the loss is no number in epoch 1"):
-        broken = Samples("image", torch.full((8, 3, 4, 4), torch.nan), ("x",) * 8)
         train(network(), Labelled(broken, torch.zeros(8).long()), labelled(4, 2), RECIPE, tmp_path / "nan")
     with pytest.raises(NotApplicable, match="needs a network of torch"):
         check_trainable(FunctionClassifier(lambda x: x, CLASSES))
@@ -161,7 +161,9 @@ class Draws:
     def generate(self, prompts: Any, seeds: Any, adapter: Any = None) -> Samples:
         assert len(set(seeds)) == len(seeds)
         return Samples(
-            "image", torch.full((len(prompts), 3, 4, 4), 0.5), tuple(f"{p}/{s}" for p, s in zip(prompts, seeds))
+            "image",
+            torch.full((len(prompts), 3, 4, 4), 0.5),
+            tuple(f"{p}/{s}" for p, s in zip(prompts, seeds, strict=True)),
         )
 
 

@@ -85,7 +85,7 @@ def test_the_effect_on_the_difference_is_the_difference_of_the_effects(penalty: 
         assert d.effect == pytest.approx(b.effect - a.effect, abs=1e-5)
         assert d.lo < d.effect < d.hi
     red, green, _ = found.difference.estimates
-    assert red.hi < 0 and red.mark == -1, "red was made weaker"
+    assert (red.hi < 0, red.mark) == (True, -1), "red was made weaker"
     assert abs(green.effect) < 0.3 * abs(red.effect)
 
 

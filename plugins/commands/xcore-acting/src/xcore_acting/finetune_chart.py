@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xcore.contract import Samples
 from xcore_acting.shift_chart import GAINED, INK, LOST, beside
@@ -20,8 +20,10 @@ def draw(path: Path, trained: Trained, given: Sets) -> Path:
 
     examples = given.examples
     figure = Figure(figsize=(11 if examples else 5, 1.2 + max(2.2, 1.6 * len(examples))), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(5, 6)) if examples else (figure, None)
-    axes, history = left.subplots(), trained.history
+    halves: list[Any] = [figure]
+    if examples:
+        halves = list(figure.subfigures(1, 2, width_ratios=(5, 6), squeeze=False).flat)
+    axes, history = halves[0].subplots(), trained.history
     axes.plot([h.get("loss", float("nan")) for h in history], color=LOST, label="training samples")
     axes.plot([h["validation_loss"] for h in history], color=GAINED, label="validation samples")
     axes.axvline(trained.best, color=INK, linewidth=0.8, linestyle=":", label="epoch that is kept")
@@ -31,8 +33,9 @@ def draw(path: Path, trained: Trained, given: Sets) -> Path:
     axes.legend(fontsize=8, frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    if right is not None:
-        for panel, (title, new, old) in zip(right.subplots(len(examples), squeeze=False).flat, examples, strict=True):
+    if examples:
+        panels = halves[1].subplots(len(examples), squeeze=False).flat
+        for panel, (title, new, old) in zip(panels, examples, strict=True):
             panel.set_axis_off()
             panel.set_title(title, fontsize=8)
             _show(panel, new, old)
@@ -40,13 +43,13 @@ def draw(path: Path, trained: Trained, given: Sets) -> Path:
     return path
 
 
-def _show(axes: object, new: Samples, old: Samples | None) -> None:
+def _show(axes: Any, new: Samples, old: Samples | None) -> None:
     """What the samples were made of above them; of texts, a few words."""
     import numpy as np
 
     if new.modality == "text":
         lines = [textwrap.shorten(text, 60, placeholder=" ...") for text in new.texts[:3]]
-        axes.text(0, 0.5, "\n".join(lines), fontsize=8, va="center")  # type: ignore[attr-defined]
+        axes.text(0, 0.5, "\n".join(lines), fontsize=8, va="center")
         return
     rows = [beside(part.images) for part in (old, new) if part is not None]
-    axes.imshow(np.concatenate(rows))  # type: ignore[attr-defined]
+    axes.imshow(np.concatenate(rows))

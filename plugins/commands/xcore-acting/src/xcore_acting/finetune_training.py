@@ -216,7 +216,7 @@ def _epoch(
         batch = training.samples.take(rows.tolist())
         loss = nn.functional.cross_entropy(model.forward(batch.data).float(), training.labels[rows].to(model.device))
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
         total += float(loss.detach()) * len(rows)

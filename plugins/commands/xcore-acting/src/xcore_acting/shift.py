@@ -153,8 +153,7 @@ def _by_evidence(options: Any, task: Task, b: Classifier, scale: str) -> Shift:
         for one, scales in zip((found.a, found.b, found.difference), found.scales, strict=True)
     ]
     changes = tuple(
-        Change(e.phrase, *values, p_value(e))
-        for e, values in zip(found.difference.estimates, zip(*scored, strict=True), strict=True)
+        Change(e.phrase, a, b, d, p_value(e)) for e, a, b, d in zip(found.difference.estimates, *scored, strict=True)
     )
     gaps = (
         f"the gap of the class (mean margin of its samples less that of others) is {found.a.gap:.2f} logits in A and "

@@ -47,7 +47,8 @@ def draw(path: Path, title: str, unit: str, rows: Sequence[dict[str, Any]], stri
     shown = rows if left_out <= 0 else [*rows[: MOST // 2], *rows[-MOST // 2 :]]
     height = max(1.4 + 0.21 * len(shown), 1.2 + 2.1 * -(-len(strips) // 2))
     figure = Figure(figsize=(13 if strips else 7.5, height), layout="constrained")
-    bars, beside = figure.subfigures(1, 2, width_ratios=(7, 6)) if strips else (figure, None)
+    halves: list[Any] = list(figure.subfigures(1, 2, width_ratios=(7, 6), squeeze=False).flat) if strips else [figure]
+    bars = halves[0]
     axes = bars.subplots()
     for y, row in enumerate(shown):
         color = {"gained": GAINED, "lost": LOST}.get(row["changed"], SAME)
@@ -65,8 +66,8 @@ def draw(path: Path, title: str, unit: str, rows: Sequence[dict[str, Any]], stri
     between = f"; {left_out} concepts in the middle are left out" if left_out > 0 else ""
     said = f"{title}\nblue gained, orange lost, grey is not shown to have changed{between}"
     bars.suptitle("\n".join(line for part in said.splitlines() for line in textwrap.wrap(part, 90)), fontsize=9)
-    if beside is not None:
-        _draw_strips(beside, strips)
+    if strips:
+        _draw_strips(halves[1], strips)
     figure.savefig(path, dpi=90)
     return path
 

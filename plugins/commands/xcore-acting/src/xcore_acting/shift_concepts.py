@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import nan
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from xcore.contract import Concept, Explainer, NotApplicable, RandomSet, Samples, Task
+from xcore.contract import Concept, Explainer, NotApplicable, Purpose, RandomSet, Samples, Task
 from xcore_acting.shift_rows import Change, Shift
 
 TEST = "t test of the mean paired difference over the explained samples"
@@ -71,7 +70,7 @@ def _change(name: str, a: Concept, b: Concept) -> Change:
     if a.local is None or b.local is None:
         own = [(c.importance, c.evidence.get("lo", nan), c.evidence.get("hi", nan)) for c in (a, b)]
         return Change(name, own[0], own[1], (b.importance - a.importance, nan, nan), 1.0)
-    before, after = (c.local.double().numpy() for c in (a, b))
+    before, after = a.local.double().numpy(), b.local.double().numpy()
     mean, lo, hi = interval(after - before)
     error = float((after - before).std(ddof=1) / np.sqrt(len(before))) if len(before) > 1 else 0.0
     p = float(2 * stats.t.sf(abs(mean / error), len(before) - 1)) if error > 0 else 1.0
@@ -107,10 +106,16 @@ def _given(task: Task, concepts: Mapping[str, Concept]) -> Task:
     """The task with these concepts, and with random sets that are rendered as their samples are."""
     renders = {c.render.partition("+")[0] for c in concepts.values()}
     render = renders.pop() if len(renders) == 1 else "as-is"
-    inner: RandomSet = task.random_set
-
-    def random_set(n: int, index: int, _render: str = "as-is", purpose: Any = "negative") -> Samples:
-        return inner(n, index, render, purpose)
-
     samples = {name: c.samples for name, c in concepts.items() if c.samples is not None}
-    return replace(task, concepts=samples, random_set=random_set)
+    return replace(task, concepts=samples, random_set=_Rendered(task.random_set, render))
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    """Random sets that are all rendered in one way."""
+
+    inner: RandomSet
+    how: str
+
+    def __call__(self, n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
+        return self.inner(n, index, self.how, purpose)

@@ -62,7 +62,7 @@ class Difference:
 
     def __init__(self, a: Classifier, b: Classifier, target: str, gaps: tuple[float, float] = (1.0, 1.0)) -> None:
         self.modality = a.modality
-        self.classes = (target, f"not {target}")
+        self.classes: tuple[str, ...] = (target, f"not {target}")
         self.framing = getattr(a, "framing", None)
         self._ask = [(c, c.classes.index(target), gap) for c, gap in zip((a, b), gaps, strict=True)]
 
@@ -114,8 +114,10 @@ def compare(task: Task, b: Classifier, options: SurrogateOptions, scale: str = "
         samples, read = None, None
 
         def ask(task: Task, penalty: float | None) -> Evidence:
-            more = {"drawings": o.drawings, "at_once": o.at_once or AT_ONCE, "permutations": o.permutations}
-            return factorial(task, phrases, alpha=o.alpha, **more)
+            at_once = o.at_once or AT_ONCE
+            return factorial(
+                task, phrases, drawings=o.drawings, at_once=at_once, permutations=o.permutations, alpha=o.alpha
+            )
     else:
         evidence, made = _made(task, phrases, o)
         samples, read = made.samples, made.read
