@@ -105,7 +105,7 @@ def failures(
         clusters=clusters,
         rules=Rules(**(rules or {})),
     )
-    about = {**keys, "data": data, "classes": list(classes), "budget": None}
+    about: dict[str, Any] = {**keys, "data": data, "classes": list(classes), "budget": None}
     about["classifiers"] = [classifier] if classifier else keys.get("classifiers", [])
     # evidence that needs no model, so that samples with metadata can do without one; it is not computed
     given = about.get("set") or {}

@@ -174,16 +174,22 @@ def modes(tags: Tags, wrong: Flags, chosen: Flags, rules: Rules) -> tuple[list[M
         combo = rows[i]
         if not _each_tag_matters(has, failed, combo, rules):
             continue
-        mine = has[:, combo].all(1)
-        near = next((also for other, also in kept if _overlap(mine, has[:, other].all(1)) >= ALIKE), None)
+        mine = _having(has, combo)
+        near = next((also for other, also in kept if _overlap(mine, _having(has, other)) >= ALIKE), None)
         if near is None:
             kept.append((combo, []))
         else:
             near.append(named(tags.names, combo))
     groups = [
-        Group(named(tags.names, c), tags.has[:, c].all(1), tuple(_fewer(tags.has, c)), tuple(also)) for c, also in kept
+        Group(named(tags.names, c), _having(tags.has, c), tuple(_fewer(tags.has, c)), tuple(also)) for c, also in kept
     ]
     return tested(groups, wrong, ~chosen), len(combos)
+
+
+def _having(has: Flags, combo: Sequence[int]) -> Flags:
+    """(n,) which samples have all tags of a combination."""
+    every: Flags = has[:, list(combo)].all(1)
+    return every
 
 
 def named(names: Sequence[str], combo: Sequence[int]) -> str:
@@ -210,7 +216,7 @@ def supported(
         longer: list[tuple[int, ...]] = []
         for start in range(0, len(level), CHUNK):
             part = level[start : start + CHUNK]
-            masks = np.stack([has[:, c].all(1) for c in part]).astype(np.float32)
+            masks = np.stack([_having(has, c) for c in part]).astype(np.float32)
             counts, failures = masks @ columns, (masks * wrong) @ columns
             after = np.array([c[-1] if c else -1 for c in part])[:, None] < np.arange(has.shape[1])
             second = np.array([bool(c) and absent[list(c)].any() for c in part])[:, None] & absent
@@ -227,9 +233,9 @@ def supported(
 
 def _each_tag_matters(has: Flags, failed: Flags, combo: tuple[int, ...], rules: Rules) -> bool:
     """Whether a combination fails more often, by `step`, than every combination of fewer of its tags, and surely so."""
-    mine = has[:, combo].all(1)
+    mine = _having(has, combo)
     fewer = (part for size in range(1, len(combo)) for part in combinations(combo, size))
-    if any(failed[mine].mean() < failed[has[:, part].all(1)].mean() + rules.step for part in fewer):
+    if any(failed[mine].mean() < failed[_having(has, part)].mean() + rules.step for part in fewer):
         return False
     return all(_inside(mine, among, failed) <= rules.alpha for among in _fewer(has, combo))
 
@@ -237,7 +243,7 @@ def _each_tag_matters(has: Flags, failed: Flags, combo: tuple[int, ...], rules: 
 def _fewer(has: Flags, combo: tuple[int, ...]) -> list[Flags]:
     """For each tag of a combination of several, the samples with all the others."""
     parts = [[*combo[:i], *combo[i + 1 :]] for i in range(len(combo))] if len(combo) > 1 else []
-    return [has[:, part].all(1) for part in parts]
+    return [_having(has, part) for part in parts]
 
 
 def _inside(group: Flags, among: Flags, failed: Flags) -> float:

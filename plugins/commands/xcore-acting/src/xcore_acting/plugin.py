@@ -36,6 +36,13 @@ def register_commands(register: Register) -> None:
         call="xcore_acting.failures:failures",
         modalities=("image", "text"),
     )
+    register(
+        "trajectory",
+        "xcore_acting.trajectory:app",
+        summary="follow what prompts draw while a generator is tuned to them, and how that is classified",
+        call="xcore_acting.trajectory:trajectory",
+        modalities=("image", "text"),
+    )
 
 
 @hookimpl

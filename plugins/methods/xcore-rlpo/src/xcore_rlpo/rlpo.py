@@ -99,7 +99,7 @@ class Rlpo:
     def explain(self, task: Task) -> Explanation:
         """Explain the target class of the task."""
         start, o = time.perf_counter(), self.options
-        generator = _usable_generator(task, o)
+        generator = usable_generator(task, o)
         found = seed_prompts.choose(task, o)
         found = seed_prompts.only_answered(found, generator, noise(TRIES, task.seed, ASK))
         ranked = ranking(task, o, found)
@@ -248,7 +248,7 @@ def _located(localiser: Localiser, samples: Samples, concepts: Sequence[Concept]
     return [localiser.locate(samples, c.samples) for c in concepts if c.samples is not None]
 
 
-def _usable_generator(task: Task, options: Options) -> Generator:
+def usable_generator(task: Task, options: Options) -> Generator:
     """The generator, if the task has all that RLPO needs; told before anything is drawn."""
     if task.generator is None:
         raise MissingError("rlpo needs a generator that draws the concepts", "name one with --generator REF")
