@@ -36,6 +36,8 @@ def ask(
     evidence: Sequence[str] = (),
     alone: bool = False,
     within: float = WITHIN,
+    dose: bool = False,
+    dosed: int | None = None,
     seed: int = 0,
     out: str | Path = "",
     **keys: Any,
@@ -59,7 +61,11 @@ def ask(
     alone
         Whether the concepts are judged without the vocabulary of the data (or everyday attributes) beside them.
     within
-        Bound of equality for pairs, as a share of the gap of the class, above 0.
+        Bound of equality for pairs, and of flat curves, as a share of the gap of the class, above 0.
+    dose
+        Whether to find out how the class answers to the phrases at strengths from -2 to +2, too.
+    dosed
+        Pictures or texts of the class that doses are given to; None = 40 pictures or 100 texts.
     seed
         Seed of all that is drawn.
     out
@@ -70,7 +76,7 @@ def ask(
 
     Returns
     -------
-    One finding for each class.
+    One finding for each class; with doses two, the second of them with the curves.
 
     Raises
     ------
@@ -96,7 +102,12 @@ def ask(
     about = {"data": data, "classes": list(classes), "set": settings, **keys}
     question = {"pairs": told, "evidence": list(evidence), "alone": alone, "within": within}
     with open_session([METHOD], about, out / ".work", seeds=[seed]) as session:
-        return [_found(session, cell, asked, question, out) for cell in session.cells]
+        found = []
+        for cell in session.cells:
+            found.append(_found(session, cell, asked, question, out))
+            if dose:
+                found.append(_dosed(session, cell, asked, {"within": within, "samples": dosed}, out))
+        return found
 
 
 def _found(session: Session, cell: Cell, asked: Sequence[Asked], question: dict[str, Any], out: Path) -> Finding:
@@ -113,6 +124,17 @@ def _found(session: Session, cell: Cell, asked: Sequence[Asked], question: dict[
         return found(session.task(cell, folder), session.explainer(cell).options, asked, folder=folder, **question)
 
     return session.finding("ask", about, cell, make, out=out)
+
+
+def _dosed(session: Session, cell: Cell, asked: Sequence[Asked], given: dict[str, Any], out: Path) -> Finding:
+    about = {"concepts": [a.identity() for a in asked], **given, "strength": cell.method.options.get("strength")}
+
+    def make(folder: Path) -> Found:
+        from xcore_acting.dose_found import found
+
+        return found(session.task(cell, folder), session.explainer(cell).options, asked, folder=folder, **given)
+
+    return session.finding("ask dose", about, cell, make, out=out)
 
 
 @app.command()
@@ -138,8 +160,16 @@ def command(
         bool, typer.Option("--alone", help="Judge the concepts without the vocabulary of the data beside them.")
     ] = False,
     within: Annotated[
-        float, typer.Option(help="Share of the gap of the class within which a pair counts as equal.")
+        float,
+        typer.Option(help="Share of the gap of the class within which a pair counts as equal, and a curve as flat."),
     ] = WITHIN,
+    dose: Annotated[
+        bool, typer.Option("--dose", help="Show how the class answers to the phrases at strengths from -2 to +2.")
+    ] = False,
+    dosed: Annotated[
+        int | None,
+        typer.Option(min=5, metavar="N", help="With --dose: samples of the class; default: 40 pictures, 100 texts."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -155,9 +185,12 @@ def command(
     from xcore_acting.shift import answer
 
     out = Path(about.pop("out") or "ask")
-    pairs = [_pair(text) for text in pair]
-    found = ask(concept, pairs=pairs, evidence=names(evidence), alone=alone, within=within, seed=seed, out=out, **about)
-    answer(found, out, as_json)
+    found = ask(
+        concept, pairs=[_pair(text) for text in pair], evidence=names(evidence), alone=alone, within=within, dose=dose,
+        dosed=dosed, seed=seed, out=out, **about,
+    )  # fmt: skip
+    for name in dict.fromkeys(finding.command for finding in found):
+        answer([finding for finding in found if finding.command == name], out, as_json)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -130,11 +130,26 @@ def _check(task: Task, asked: Sequence[Asked]) -> None:
             pictures(a, task)
         elif a.kind == "mask" and task.samples.modality != "image":
             raise UsageError(f"{a.name!r} is a region of pictures, and the classifier reads texts", "name a phrase")
-        elif a.kind == "mask" and task.samples.meta.get("masks") is None:
-            raise MissingError(
-                f"the data have no masks, which {a.name!r} is to be read from",
-                "give each picture one in a folder masks/ with the same paths, or in the column mask of metadata.csv",
-            )
+        elif a.kind == "mask":
+            _masks(task, a.name)
+
+
+def _masks(task: Task, name: str) -> Tensor:
+    """(n, H, W) in [0, 1] masks of the explained pictures; of several for each picture the first."""
+    masks, size = task.samples.meta.get("masks"), tuple(task.samples.images.shape[-2:])
+    if masks is None:
+        raise MissingError(
+            f"the data have no masks, which {name!r} is to be read from",
+            "give each picture one in a folder masks/ with the same paths, or in the column mask of metadata.csv",
+        )
+    where = torch.as_tensor(masks).float()
+    where = where[:, 0] if where.ndim == 4 else where
+    if tuple(where.shape[-2:]) != size:
+        raise UsageError(
+            "the masks have {} x {} pixels, the pictures {} x {}".format(*where.shape[-2:], *size),
+            "give masks of the size of the pictures",
+        )
+    return where
 
 
 def _observed(task: Task, question: Question) -> Answer:
@@ -277,8 +292,7 @@ def _blends(task: Task, asked: Asked) -> tuple[Tensor, list[str]]:
 
 def _hidden(task: Task, asked: Asked) -> tuple[Tensor, list[str]]:
     """(n,) the margin of pictures with a region elsewhere hidden, less that with the region of the mask hidden."""
-    masks = task.samples.meta["masks"]
-    where = torch.as_tensor(masks).float()
+    where = _masks(task, asked.name)
     rows = [i for i, mask in enumerate(where) if 0 < float((mask >= 0.5).float().mean()) < 0.5]
     _enough(len(rows), asked.name)
     given, where = task.samples.take(rows).images, (where[rows] >= 0.5).float()[:, None]

@@ -235,7 +235,7 @@ def versions(
                 if signs[row, i] != sign:
                     changed = without(changed, names[i])
             for i in new:
-                changed = _with(changed, phrases[units[names[i]]], rng)
+                changed = put_in(changed, phrases[units[names[i]]], rng)
                 signs[row, i] += sign
             made[version].append(changed)
     column = {unit: i for i, unit in enumerate(names)}
@@ -243,18 +243,23 @@ def versions(
     return *made, torch.stack([signs[:, column[unit]] if unit else none for unit in lemmas], 1)
 
 
-def without(text: str, unit: tuple[str, ...]) -> str:
-    """A text without the words of these lemmas, wherever they follow one another."""
-    for start, end in reversed(_spans(text, unit)):
+def without(text: str, unit: tuple[str, ...], most: int | None = None) -> str:
+    """A text without the words of these lemmas, wherever they follow one another, or at the first `most` places."""
+    for start, end in reversed(_spans(text, unit)[:most]):
         text = text[:start] + text[end:]
     return sub(r"\s+(?=[,.;:!?]|$)|(?<=\s)\s+", "", text).strip()
 
 
-def _with(text: str, phrase: str, rng: np.random.Generator) -> str:
+def put_in(text: str, phrase: str, rng: np.random.Generator) -> str:
     """A text with a phrase before or after one of its words, by chance."""
     ends = [0, *(match.end() for match in WORD.finditer(text))]
     at = ends[int(rng.integers(len(ends)))]
     return f"{text[:at]} {phrase}{text[at:]}" if at else f"{phrase} {text}".strip()
+
+
+def occurrences_of(text: str, unit: tuple[str, ...]) -> int:
+    """How often words of these lemmas follow one another in a text."""
+    return len(_spans(text, unit))
 
 
 def _spans(text: str, unit: tuple[str, ...]) -> list[tuple[int, int]]:

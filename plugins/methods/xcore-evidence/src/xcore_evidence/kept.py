@@ -38,9 +38,15 @@ def drawn(task: Task, generator: Generator, prompts: Sequence[str], seeds: Seque
 
 
 def edited(
-    task: Task, generator: Any, given: Samples, prompts: Sequence[str], seeds: Sequence[int], strength: float
+    task: Task,
+    generator: Any,
+    given: Samples,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    strength: float,
+    negatives: Sequence[str] | None = None,
 ) -> Samples:
-    """What the generator makes of n pictures without an adapter, changed towards a prompt each.
+    """What the generator makes of n pictures without an adapter, changed towards a prompt each, or away from one.
 
     They are kept as the artifact "edits", all that are asked for in one call together, with 8 bits, and given so at the
     first time, too.
@@ -51,8 +57,10 @@ def edited(
         "prompts": digest(list(prompts)),
         "seeds": digest(list(seeds)),
         "strength": strength,
+        **({"negatives": digest(list(negatives))} if negatives else {}),
     }
-    pictures = _pictures(task, "edits", key, lambda: generator.edit(given, prompts, seeds, strength=strength))
+    away = {"negatives": negatives} if negatives else {}
+    pictures = _pictures(task, "edits", key, lambda: generator.edit(given, prompts, seeds, strength=strength, **away))
     ids = tuple(f"{prompt}/{seed}/{name}" for prompt, seed, name in zip(prompts, seeds, given.ids, strict=True))
     return Samples("image", pictures, ids, meta={"prompt": tuple(prompts)})
 

@@ -1,0 +1,201 @@
+"""How the class answers to a concept of strength -2 to +2: pictures are edited, words are put in and taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from xcore_evidence import kept
+from xcore_evidence.factorial import occurrences_of, put_in, without
+from xcore_evidence.margins import margin
+from xcore_evidence.readings import gap_of, of_the_class, presence
+from xcore_evidence.ridge import standardised
+
+from xcore.contract import MissingError, NotApplicable, Samples, Task
+from xcore.inputs.words import lemma, words
+from xcore.models.outputs import probabilities, scores_of
+from xcore.pretrained.drawing import check_can
+
+EDITED: tuple[float, ...] = (-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2)
+"""Doses of pictures. At dose d the edit has |d| / 2 of the greatest strength."""
+WORDED: tuple[float, ...] = (-2, -1, 0, 1, 2)
+"""Doses of texts: the number of times that a phrase is put in or taken out."""
+PICTURES, TEXTS = 40, 100
+"""Pictures that are edited, half of them of the class, and texts that are changed, at each dose."""
+DESCRIBED = 2
+"""Phrases that describe a picture in the prompts of its edits."""
+LEAST = 5
+"""Samples without which there is no curve."""
+SEARCHED = 2000
+"""Texts of the class among which those with a phrase are looked for."""
+FROM_EDITS = (
+    "margin of edited pictures, half of them of the class, less that of the same pictures edited as strongly without "
+    "the concept"
+)
+FROM_WORDS = "margin of texts of the class after the change, less that before"
+
+
+@dataclass(frozen=True, eq=False)
+class Dosed:
+    """The answers of n samples to the doses of one concept."""
+
+    doses: tuple[float, ...]
+    probability: NDArray[np.float64]
+    """(n, D) probability of the class; nan where a sample was not given a dose."""
+    unchanged: NDArray[np.float64]
+    """(n, D) the same for what the response is measured against."""
+    response: NDArray[np.float64]
+    """(n, D) the difference of the margins, as a share of the size of the class's gap."""
+    shown: tuple[Samples | None, ...]
+    """One sample at each dose; of texts one that has it."""
+    says: str
+    notes: tuple[str, ...] = ()
+
+
+def dosing(task: Task, beside: Sequence[str], strength: float, at_most: int | None = None) -> Callable[[str], Dosed]:
+    """What gives the answers to doses of a phrase; what is the same for all phrases is done once.
+
+    Pictures of the class and as many of others are edited towards the phrases that describe them and, at a dose above
+    0, the asked one; at a dose below 0 away from it (as a negative prompt); with |d| / 2 of the strength. An edit
+    changes the margin whatever it is made towards, so the response is the margin beyond that of the same picture edited
+    with the same noise and strength towards its description alone. Into texts the phrase is put |d| times at random
+    places; or it is taken out at its first |d| places, where a text has so many.
+
+    Parameters
+    ----------
+    beside
+        Phrases that pictures are described by; none of them says the same as an asked one.
+    strength
+        Strength of the edits at ±2, in (0, 1].
+    at_most
+        Number of samples; None = `PICTURES` or `TEXTS`.
+
+    Raises
+    ------
+    MissingError
+        Pictures are explained, and there is no generator.
+    NotApplicable
+        The generator cannot edit, or there are fewer than `LEAST` samples of the class.
+    """
+    gap = abs(gap_of(task))
+    if task.samples.modality == "text":
+        return _worded(task, gap, at_most or TEXTS)
+    return _edited(task, beside, gap, strength, at_most or PICTURES)
+
+
+def _edited(task: Task, beside: Sequence[str], gap: float, strength: float, at_most: int) -> Callable[[str], Dosed]:
+    if task.generator is None:
+        raise MissingError("a dose-response of pictures needs a generator that edits", "name one with --generator REF")
+    check_can(task.generator, "edit", "a dose-response", "name a diffusion pipeline with --generator REF")
+    own = of_the_class(task, at_most // 2)
+    own = own.take(slice(at_most // 2))
+    _enough(len(own))
+    given = Samples.concat([own, task.random_set(len(own), 0)])
+    described, note = _descriptions(task, given, beside)
+    n = len(given)
+    seeds = [int.from_bytes(sha256(f"dose {task.seed} {i}".encode()).digest()[:6], "big") for i in range(n)]
+
+    def changed(towards: str, away: str, dose: float) -> Samples:
+        if not dose:
+            return given
+        amount = strength * abs(dose) / max(EDITED)
+        prompts = [", ".join(part for part in (text, towards) if part) for text in described]
+        return kept.edited(task, task.generator, given, prompts, seeds, amount, [away] * n if away else None)
+
+    plain = {abs(d): _asked(task, changed("", "", abs(d))) for d in EDITED}
+
+    def of(phrase: str) -> Dosed:
+        probability, unchanged, response, shown = [], [], [], []
+        for i, d in enumerate(EDITED):
+            task.progress(i, len(EDITED), f"{phrase!r} at strength {d:g}")
+            samples = changed(phrase if d > 0 else "", phrase if d < 0 else "", d)
+            (m, p), (before, chance) = _asked(task, samples), plain[abs(d)]
+            probability.append(p)
+            unchanged.append(chance)
+            response.append((m - before) / gap)
+            shown.append(samples.take([0, len(own)]))
+        return Dosed(EDITED, *map(_stacked, (probability, unchanged, response)), tuple(shown), FROM_EDITS, (note,))
+
+    return of
+
+
+def _descriptions(task: Task, given: Samples, beside: Sequence[str]) -> tuple[list[str], str]:
+    """For each picture the phrases that set it apart from the others, and a note of it; "" without an image-text model.
+
+    An edit towards "grass" alone would draw a meadow without the animal.
+    """
+    if not beside or "image-text" not in task.roles:
+        why = "no phrases are beside the concepts" if not beside else "no model of the role image-text is named"
+        return [""] * len(given), f"what else the pictures show is not in the prompts of the edits: {why}"
+    z = standardised(presence(task, given, beside))
+    most = z.argsort(dim=1, descending=True, stable=True)[:, :DESCRIBED].tolist()
+    note = f"prompts hold the {DESCRIBED} phrases beside the concepts that set each picture apart, and the concept"
+    return [", ".join(beside[j] for j in row) for row in most], note
+
+
+def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
+    texts = of_the_class(task, SEARCHED)
+    _enough(len(texts))
+
+    def of(phrase: str) -> Dosed:
+        unit = tuple(lemma(word) for word in words(phrase))
+        if not unit:
+            raise NotApplicable(f"{phrase!r} has no words to put into texts", "name a phrase of letters")
+        often = [occurrences_of(text, unit) for text in texts.texts]
+        holding = sorted((i for i in range(len(texts)) if often[i]), key=lambda i: -min(often[i], 2))[: at_most // 2]
+        others = [i for i in range(len(texts)) if not often[i]][: at_most - len(holding)]
+        some, counts = texts.take([*holding, *others]), [often[i] for i in [*holding, *others]]
+        rng = np.random.default_rng([task.seed, 127])
+        before, chance = _asked(task, some)
+        blank = np.full(len(some), np.nan)
+        probability, unchanged, response, shown = [], [], [], list[Samples | None]()
+        for d in WORDED:
+            have = [i for i, count in enumerate(counts) if count >= -d]
+            if not have:
+                for table in (probability, unchanged, response):
+                    table.append(blank)
+                shown.append(None)
+                continue
+            made = []
+            for i in have:
+                text = some.texts[i]
+                if d < 0:
+                    text = without(text, unit, int(-d))
+                for _ in range(int(max(d, 0))):
+                    text = put_in(text, phrase, rng)
+                made.append(text)
+            samples = Samples("text", tuple(made), tuple(f"dose/{d:g}/{some.ids[i]}" for i in have))
+            m, p = _asked(task, samples)
+            for table, values in ((probability, p), (unchanged, chance[have]), (response, (m - before[have]) / gap)):
+                full = blank.copy()
+                full[have] = values
+                table.append(full)
+            shown.append(samples.take([0]))
+        once, twice = (sum(count >= d for count in counts) for d in (1, 2))
+        notes = [f"{phrase!r} occurs in {once} of {len(counts)} texts, and twice or more in {twice}"]
+        return Dosed(WORDED, *map(_stacked, (probability, unchanged, response)), tuple(shown), FROM_WORDS, tuple(notes))
+
+    return of
+
+
+def _asked(task: Task, samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n,) margin and probability of the class."""
+    logits: Tensor = task.classifier.logits(samples)
+    share = probabilities(logits.double(), scores_of(task.classifier))[:, task.target]
+    return margin(logits, task.target).numpy(), share.numpy()
+
+
+def _stacked(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.stack(columns, 1)
+
+
+def _enough(n: int) -> None:
+    if n < LEAST:
+        raise NotApplicable(
+            f"a dose-response needs {LEAST} samples of the class, and there {'is' if n == 1 else 'are'} {n}",
+            "give more samples of the class",
+        )

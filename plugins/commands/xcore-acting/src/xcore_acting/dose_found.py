@@ -1,0 +1,146 @@
+"""What `xcore ask --dose` found for one class: a row and a curve for each phrase."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+from xcore_evidence.options import SurrogateOptions
+from xcore_evidence.statistics import holm
+
+from xcore.contract import Task, UsageError
+from xcore.session import Column, Found, slug
+from xcore_acting import dose_chart
+from xcore_acting.ask_concepts import Asked, context
+from xcore_acting.dose import Dosed, dosing
+from xcore_acting.dose_curve import Curve, curve
+
+ALPHA = 0.05
+
+
+def found(
+    task: Task,
+    options: SurrogateOptions,
+    asked: Sequence[Asked],
+    *,
+    within: float,
+    samples: int | None,
+    folder: Path,
+) -> Found:
+    """Give doses of each phrase, and draw its curve into a folder.
+
+    Parameters
+    ----------
+    within
+        A curve is flat if its whole band is within ± this share of the gap of the class.
+    samples
+        Pictures or texts of the class; None = `dose.PICTURES` or `dose.TEXTS`.
+
+    Raises
+    ------
+    UsageError
+        No phrase is among the concepts.
+    """
+    phrases = [a.name for a in asked if a.kind == "phrase"]
+    if not phrases:
+        raise UsageError("a dose-response is of phrases, and none is asked about", "name one with --concept TEXT")
+    give = dosing(task, context(task, asked)[0], options.strength, samples)
+    answered = {phrase: give(phrase) for phrase in phrases}
+    curves = {phrase: curve(d.doses, d.response, task.seed) for phrase, d in answered.items()}
+    likely = {phrase: curve(d.doses, d.probability, task.seed) for phrase, d in answered.items()}
+    adjusted = holm([curves[phrase].p for phrase in phrases])
+    rows = [
+        _row(task.target_name, phrase, curves[phrase], likely[phrase], q, within)
+        for phrase, q in zip(phrases, adjusted, strict=True)
+    ]
+    pictures = {}
+    for i, (phrase, row) in enumerate(zip(phrases, rows, strict=True), 1):
+        name = f"dose-{i}-{slug(phrase)}.png"
+        title = f"{phrase!r} in {task.target_name}: {row['verdict']}"
+        dose_chart.draw(folder / name, title, answered[phrase], curves[phrase], likely[phrase], within)
+        pictures[name] = f"the class {task.target_name} at doses of {phrase!r} from -2 to 2, with samples"
+    first = answered[phrases[0]]
+    left_out = [a.name for a in asked if a.kind != "phrase"]
+    notes = [
+        f"response: {first.says}",
+        "p: the larger one of Page's test of a trend within each sample and of the t test of the slope, two-sided, "
+        f"Holm over {len(phrases)} phrases; rises or falls: p is at most {ALPHA:g}, and a monotone curve fits into the "
+        f"band; flat: the whole band is within ±{within:.0%} of the gap; the band holds the whole curve with 95 % "
+        "(bootstrap of samples, max t)",
+        *dict.fromkeys(note for d in answered.values() for note in d.notes),
+        *([f"doses are given of phrases only, not of {', '.join(map(repr, left_out))}"] if left_out else []),
+    ]
+    figures = {phrase: _points(answered[phrase], curves[phrase], likely[phrase]) for phrase in phrases}
+    order = sorted(range(len(rows)), key=lambda i: -rows[i]["slope"] if isfinite(rows[i]["slope"]) else float("inf"))
+    return Found(
+        title=f"{task.target_name}: how the class answers to more or less of a concept",
+        columns=COLUMNS,
+        rows=tuple(rows[i] for i in order),
+        notes=tuple(notes),
+        pictures=pictures,
+        figures={"curves": figures},
+    )
+
+
+COLUMNS = (
+    Column("concept", "Concept", ""),
+    Column("class", "Class", ""),
+    Column("probability_low", "P at -2", "mean probability of the class at the least dose that was given", 3),
+    Column("probability_zero", "P at 0", "without a change", 3),
+    Column("probability_high", "P at +2", "at the greatest dose", 3),
+    Column("slope", "Slope", "of the response, as a share of the gap of the class for one unit of dose", 3),
+    Column("slope_lo", "from", "95 % interval of the slope", 3),
+    Column("slope_hi", "to", "", 3),
+    Column("p", "p", "of no trend", 4, shown=False),
+    Column("p_holm", "p (Holm)", "of no trend", 4),
+    Column("band_lo", "Band from", "least and greatest end of the band of the curve, as shares of the gap", 3),
+    Column("band_hi", "to", "", 3),
+    Column("reversal", "Reversal", "greatest distance of the curve from a monotone one", 3, shown=False),
+    Column("verdict", "Verdict", ""),
+    Column("n", "n", "samples"),
+)
+
+
+def _row(cls: str, phrase: str, response: Curve, likely: Curve, p_holm: float, within: float) -> dict[str, Any]:
+    known = [i for i, mean in enumerate(response.mean) if isfinite(mean)]
+    zero = response.doses.index(0)
+    return {
+        "concept": phrase,
+        "class": cls,
+        "probability_low": float(likely.mean[known[0]]) if known else nan,
+        "probability_zero": float(likely.mean[zero]),
+        "probability_high": float(likely.mean[known[-1]]) if known else nan,
+        "slope": response.slope,
+        "slope_lo": response.slope_lo,
+        "slope_hi": response.slope_hi,
+        "p": response.p,
+        "p_holm": p_holm,
+        "band_lo": min((float(response.lo[i]) for i in known), default=nan),
+        "band_hi": max((float(response.hi[i]) for i in known), default=nan),
+        "reversal": response.reversal,
+        "verdict": verdict(response, p_holm, within),
+        "n": max(response.counts),
+    }
+
+
+def verdict(response: Curve, p_holm: float, within: float) -> str:
+    """Whether the curve rises, falls, is flat, or none of it is shown."""
+    flat = response.within(within)
+    if p_holm <= ALPHA and response.monotone_fits:
+        way = "rises" if response.slope > 0 else "falls"
+        return f"{way}, within ±{within:.0%}" if flat else way
+    if p_holm <= ALPHA:
+        return "changes, not monotonely"
+    return f"flat within ±{within:.0%}" if flat else "not shown"
+
+
+def _points(d: Dosed, response: Curve, likely: Curve) -> list[dict[str, Any]]:
+    rows = []
+    for i, dose in enumerate(d.doses):
+        row: dict[str, Any] = {"dose": dose, "n": response.counts[i]}
+        for name, c in (("response", response), ("probability", likely)):
+            row |= {name: float(c.mean[i]), f"{name}_lo": float(c.lo[i]), f"{name}_hi": float(c.hi[i])}
+        rows.append(row)
+    return rows

@@ -1,0 +1,151 @@
+"""Doses of a concept: what a curve shows, its tests and band, and what is given to pictures and texts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from xcore_acting import dose_curve
+from xcore_acting.ask_concepts import Asked
+from xcore_acting.dose import EDITED, WORDED, dosing
+from xcore_acting.dose_curve import curve, trend
+from xcore_acting.dose_found import found, verdict
+from xcore_evidence.options import SurrogateOptions
+
+from xcore.contract import MissingError, NotApplicable, Samples, UsageError
+from xcore.models.classifiers import FunctionClassifier
+
+OPTIONS = SurrogateOptions()
+DOSES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+
+
+def noisy(means: np.ndarray, n: int, seed: int, spread: float = 0.3) -> np.ndarray:
+    found = means + spread * np.random.default_rng(seed).normal(size=(n, len(means)))
+    found[:, 2] = 0  # nothing is changed at dose 0
+    return found
+
+
+def test_a_rising_a_flat_and_a_bent_curve_are_told_apart() -> None:
+    rising = curve(DOSES, noisy(0.2 * DOSES, 30, 0))
+    assert rising.slope_lo > 0
+    assert rising.slope == pytest.approx(0.2, abs=0.05)
+    assert verdict(rising, rising.p, 0.1) == "rises"
+    falling = curve(DOSES, noisy(-0.2 * DOSES, 30, 1))
+    assert verdict(falling, falling.p, 0.1) == "falls"
+    flat = curve(DOSES, noisy(0 * DOSES, 60, 2, spread=0.1))
+    assert verdict(flat, flat.p, 0.1) == "flat within ±10%"
+    assert verdict(flat, flat.p, 0.001) == "not shown"
+    bent = curve(DOSES, noisy(np.array([-0.9, -0.9, 0.0, 1.5, 0.1]), 60, 3, spread=0.1))
+    assert verdict(bent, bent.p, 0.1) == "changes, not monotonely"
+    assert bent.reversal > 0.3
+
+
+def test_the_band_holds_whole_curves_and_the_trend_test_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dose_curve, "RESAMPLED", 200)
+    held, trends, pointwise = [], [], []
+    for seed in range(150):
+        y = noisy(0 * DOSES, 24, seed)
+        c = curve(DOSES, y, seed)
+        held.append(bool(((c.lo <= 0) & (c.hi >= 0)).all()))
+        trends.append(c.p <= 0.05)
+        error = y.std(0, ddof=1) / np.sqrt(len(y))
+        pointwise.append(bool((np.abs(y.mean(0)) <= 2.07 * error + 1e-12).all()))
+    assert np.mean(held) >= 0.90
+    assert np.mean(pointwise) < np.mean(held), "intervals of single points hold the whole curve less often"
+    assert 0.0 <= np.mean(trends) <= 0.10
+
+
+def test_samples_without_a_dose_count_where_they_have_one() -> None:
+    y = noisy(0.2 * DOSES, 40, 4)
+    y[10:, 0] = np.nan
+    y[3:, 1] = np.nan
+    c = curve(DOSES, y)
+    assert c.counts == (10, 3, 40, 40, 40)
+    assert np.isfinite(c.mean[0])
+    assert np.isnan(c.mean[1]), "three samples are no point of a curve"
+    assert c.p < 0.001
+    assert trend(DOSES, np.full((5, 5), np.nan)) == 1.0
+    assert trend(DOSES, np.zeros((5, 5))) == 1.0
+
+
+def test_pages_test_agrees_with_scipy() -> None:
+    from scipy import stats
+
+    y = np.random.default_rng(5).normal(size=(20, 5)) + 0.2 * DOSES
+    p = trend(DOSES, y)
+    one_sided = stats.page_trend_test(y, method="asymptotic").pvalue
+    assert p == pytest.approx(2 * min(one_sided, 1 - one_sided), rel=1e-6)
+
+
+def test_pictures_answer_to_doses_of_what_is_used(tmp_path: Path, painted: Any) -> None:
+    task = painted.task()
+    give = dosing(task, ("sand", "moss"), 0.6, 12)
+    curves = {phrase: curve(EDITED, give(phrase).response) for phrase in ("stripes", "grass", "snow")}
+    assert verdict(curves["stripes"], curves["stripes"].p, 0.1) == "rises"
+    assert verdict(curves["grass"], curves["grass"].p, 0.1) == "falls"
+    assert curves["snow"].within(0.1)
+    d = give("stripes")
+    assert len(d.response) == 12
+    assert np.all(d.response[:, EDITED.index(0)] == 0)
+    assert d.probability[:, -1].mean() > d.probability[:, EDITED.index(0)].mean() > d.probability[:, 0].mean()
+
+
+def test_a_finding_has_a_row_and_a_picture_for_each_phrase(tmp_path: Path, painted: Any) -> None:
+    asked = [Asked("stripes", "phrase"), Asked("snow", "phrase"), Asked("bars", "mask")]
+    made = found(painted.task(), OPTIONS, asked, within=0.1, samples=12, folder=tmp_path)
+    assert [row["concept"] for row in made.rows] == ["stripes", "snow"]
+    assert all((tmp_path / name).is_file() for name in made.pictures)
+    assert len(made.pictures) == 2
+    assert [point["dose"] for point in made.figures["curves"]["snow"]] == list(EDITED)
+    assert any("not of 'bars'" in note for note in made.notes)
+    with pytest.raises(UsageError, match="a dose-response is of phrases"):
+        found(painted.task(), OPTIONS, asked[2:], within=0.1, samples=12, folder=tmp_path)
+
+
+def test_words_are_put_in_and_taken_out(tmp_path: Path, painted: Any) -> None:
+    class Reviews:
+        modality, classes = "text", ("praise", "blame")
+
+        def samples(self, cls: str, split: str, n: int, seed: int) -> Samples:
+            texts = ["a fine film, fine and long", "a fine story", "a long story", "nothing new"] * 5
+            return Samples("text", tuple(texts[: n if split == "train" else 0]), tuple(map(str, range(min(n, 20)))))
+
+    import torch
+
+    def logits(texts: tuple[str, ...]) -> torch.Tensor:
+        z = torch.tensor([float(t.count("fine")) for t in texts])
+        return torch.stack([z, torch.zeros_like(z)], 1)
+
+    own = Reviews().samples("praise", "train", 20, 0)
+    task = replace(
+        painted.task(), classifier=FunctionClassifier(logits, Reviews.classes, modality="text"), samples=own,
+        data=Reviews(), random_set=lambda n, index, *rest: Samples("text", ("dull",) * n, tuple(map(str, range(n)))),
+    )  # type: ignore[arg-type]  # fmt: skip
+    d = dosing(task, (), 0.6, 20)("fine")
+    assert tuple(d.doses) == WORDED
+    assert (~np.isnan(d.response)).sum(0).tolist() == [5, 10, 20, 20, 20], "out of texts that hold so many"
+    moved = np.nanmean(d.response, 0)
+    assert moved == pytest.approx(moved[3] * np.array([-2, -1, 0, 1, 2]))
+    assert "occurs in 10 of 20 texts, and twice or more in 5" in d.notes[0]
+    assert np.nanmax(np.abs(dosing(task, (), 0.6, 20)("story").response)) == 0
+
+
+def test_what_doses_need_is_said(tmp_path: Path, painted: Any) -> None:
+    with pytest.raises(MissingError, match="needs a generator that edits"):
+        dosing(painted.task(generator=None), (), 0.6)
+    mute = painted.painter()
+    mute.can = frozenset()
+    with pytest.raises(NotApplicable, match="edit"):
+        dosing(painted.task(generator=mute), (), 0.6)
+
+    class Few:
+        modality, classes = "image", ("thing", "other")
+
+        def samples(self, cls: str, split: str, n: int, seed: int) -> Samples:
+            return painted.pictures(min(n, 2), 1)
+
+    with pytest.raises(NotApplicable, match="needs 5 samples of the class, and there are 2"):
+        dosing(painted.task(data=Few()), painted.phrases, 0.6)
