@@ -23,7 +23,7 @@ from xcore_texplain import sentences as sentence_file
 from xcore_texplain.dominant import Described, Dominant, describe, dominant_words
 from xcore_texplain.features import features
 from xcore_texplain.gradcam import class_maps, filled, masks_of, word_maps
-from xcore_texplain.lexicon import Lexicon, read_lexicon
+from xcore_texplain.lexicon import Lexicon, lexicon_of, read_lexicon
 from xcore_texplain.networks import (
     FIGURES,
     WEIGHTS,
@@ -82,7 +82,7 @@ class Repairs:
                 raise UsageError(
                     f"classifier {cell.classifier} has no class {cls!r}", "train it on the classes of the data: --train"
                 )
-        self.lexicon: Lexicon = read_lexicon(options.lexicon, self.data.classes, getattr(self.data, "aliases", {}))
+        self.lexicon: Lexicon = lexicon_of(options.lexicon, self.classifier, self.data)
         for concept in options.concepts:
             if self.data.concepts and concept not in self.data.concepts:
                 raise unknown(f"concept of data set {cell.data}:", concept, self.data.concepts)

@@ -93,7 +93,7 @@ def found_shortcuts(about: dict[str, Any], options: ShortcutOptions, out: Path) 
     """The findings of what the shared flags and the settings ask for, one for each class, classifier and seed."""
     from xcore.contract import Ref, file_digest
     from xcore.session import open_session
-    from xcore_texplain.lexicon import read_lexicon
+    from xcore_texplain.lexicon import lexicon_of
 
     for kind in options.evidence:
         if kind not in KINDS:
@@ -114,8 +114,7 @@ def found_shortcuts(about: dict[str, Any], options: ShortcutOptions, out: Path) 
         for cell in session.cells:
             session.check(cell)
             session.reporter.begin_cell(cell)
-            data = session.dataset(cell)
-            lexicon = read_lexicon(options.lexicon, data.classes, getattr(session.classifier(cell), "aliases", None))
+            lexicon = lexicon_of(options.lexicon, session.classifier(cell), session.dataset(cell))
             asked = asdict(options)
             if options.lexicon:
                 asked["lexicon"] = file_digest(Path(options.lexicon).expanduser())
@@ -132,10 +131,9 @@ def judged(session: Session, cell: Cell, options: ShortcutOptions, lexicon: Lexi
     from xcore.contract import NotApplicable
     from xcore.session import Found
     from xcore_texplain import sentences as sentence_file
-    from xcore_texplain.dominant import said_alike
     from xcore_texplain.session import trained_translator
     from xcore_texplain.texplain import TExplain
-    from xcore_texplain.words import count_words, most_frequent_forms
+    from xcore_texplain.words import most_frequent_forms
 
     classifier, o = session.classifier(cell), session.explainer(cell).options
     task = replace(session.task(cell, folder), vocabulary=())
@@ -152,18 +150,18 @@ def judged(session: Session, cell: Cell, options: ShortcutOptions, lexicon: Lexi
         raise NotApplicable("texplain reads activations, and this classifier gives none: it is a black box")
     height, width = task.samples.images.shape[-2:]
     translator, _ = trained_translator(session, cell, classifier, (height, width), options.captions, task.progress)
-    method = TExplain(o.model_copy(update={"context": False, "translator": str(translator)}))
+    method = TExplain(
+        o.model_copy(update={"context": False, "translator": str(translator), "lexicon": options.lexicon})
+    )
     explanation = method.explain(task)
     rows_said = sentence_file.read(explanation.files[sentence_file.FILE])
-    habits = said_alike(count_words([row.sentences for row in rows_said if row.of != "mean"]))
-    is_own = {c.name: lexicon.is_own(c.name, task.target_name) for c in explanation.concepts}
-    concepts = [c for c in explanation.concepts if c.name not in habits or is_own[c.name]]
-    left_out = [c.name for c in explanation.concepts if c not in concepts]
+    concepts = explanation.concepts
     if len(concepts) < 2:
         raise NotApplicable(
             f"the sentences about {task.target_name!r} hold fewer than two words that tell images apart",
             "train the translator longer (texplain.steps), or on more captions",
         )
+    is_own = {c.name: lexicon.is_own(c.name, task.target_name) for c in concepts}
     forms = most_frequent_forms(text for row in rows_said if row.of == "class" for text in row.sentences)
     phrases = [forms.get(c.name, c.name) for c in concepts]
     evidence = [_evidence(kind, task, phrases, options) for kind in options.evidence]
@@ -182,7 +180,7 @@ def judged(session: Session, cell: Cell, options: ShortcutOptions, lexicon: Lexi
         title=f"{cell.classifier}, class {task.target_name}: words that are not of the class",
         columns=_columns(options.evidence),
         rows=tuple(rows[i] for i in order),
-        notes=_notes(rows, order, evidence, explanation, task, left_out),
+        notes=_notes(rows, order, evidence, explanation, task),
         pictures=pictures,
     )
 
@@ -261,7 +259,6 @@ def _notes(
     evidence: Sequence[Evidence],
     explanation: Explanation,
     task: Task,
-    left_out: Sequence[str],
 ) -> tuple[str, ...]:
     foreign = [rows[i] for i in order if not rows[i]["own"]]
     both = [row["word"] for row in foreign if row["used"] and row["in_features"]]
@@ -269,6 +266,4 @@ def _notes(
     found = f"shortcuts of {task.target_name!r}, in the features and used: {', '.join(both) or 'none'}"
     more = f"; used, but no more frequent than in the prior: {', '.join(used)}" if used else ""
     said = tuple(f"{e.kind}: {e.says}, n = {e.n}, in {e.unit}" for e in evidence)
-    if left_out:
-        said = (f"left out, since they are said alike whatever is read: {', '.join(sorted(left_out))}", *said)
     return (found + more, *said, *(note for e in evidence for note in e.notes), *explanation.notes)
