@@ -78,6 +78,8 @@ def test_a_training_learns_leaves_the_classifier_alone_and_goes_on_where_it_was_
     parts = train(classifier, data, checks, RECIPE, tmp_path / "parts")
     assert parts.history == whole.history
     assert same(parts.state, whole.state)
+    other = train(classifier, labelled(40, 3), checks, replace(RECIPE, epochs=1), tmp_path / "parts")
+    assert len(other.history) == 2, "a checkpoint of another training is not continued"
     tuned = whole.classifier(classifier)
     assert float((tuned.logits(checks.samples).argmax(1) == checks.labels).float().mean()) > 0.9
 

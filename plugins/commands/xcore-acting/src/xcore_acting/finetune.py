@@ -64,7 +64,7 @@ def finetune(
     data
         Reference of the data set; "" = that of the default suite.
     classes
-        The classes whose images are changed or drawn; none = all of the data, for masks and augmentations.
+        The classes whose images are changed or drawn; ("all",) = all of the data, for masks and augmentations.
     generated, drawings
         Prompts, and how many images of all of them together are drawn. They are of the one class that is named.
     masked
@@ -109,6 +109,7 @@ def finetune(
     """
     from xcore_acting.finetune_samples import Changes
     from xcore_acting.finetune_training import Recipe, as_plain
+    from xcore_acting.finetune_tuned import copy_to, save
 
     out = Path(out or "finetune")
     changes = Changes(
@@ -142,7 +143,6 @@ def finetune(
         work = out / ".work" / f"training.{digest([cell.classifier.text, cell.data.text, named, seed, asked])[:16]}"
 
         def make(folder: Path) -> Found:
-            from xcore_acting import finetune_tuned
             from xcore_acting.finetune_samples import sets
             from xcore_acting.finetune_training import check_trainable, train
             from xcore_acting.shift_accuracy import held_out
@@ -151,22 +151,14 @@ def finetune(
             before = check_trainable(task.classifier)
             given = sets(task, _known(before, named), changes, each, validation, replace)
             trained = train(before, given.training, given.validation, recipe, work, task.progress)
-            finetune_tuned.save(folder / MODEL, trained.state, cell.classifier, before.classes, asked)
+            save(folder / MODEL, trained.state, cell.classifier, before.classes, asked)
             samples = held_out(session.dataset(cell), before.classes, cell.budget.heldout, cell.data_seed)
             return _told(folder, cell.classifier.text, named, before, trained, given, samples)
 
-        refs = {"explainer": [cell.method]}
-        found = session.finding("finetune", {"classes": named, **asked}, cell, make, refs=refs, out=out)
-        finetune_tuned_copy(found.folder / MODEL, out)
+        found = session.finding("finetune", {"classes": named, **asked}, cell, make, out=out)
+        copy_to(found.folder / MODEL, out)
         shutil.rmtree(work, ignore_errors=True)
         return found
-
-
-def finetune_tuned_copy(folder: Path, out: Path) -> None:
-    """Copy the classifier of a finding to the folder by which users open it."""
-    from xcore_acting.finetune_tuned import copy_to
-
-    copy_to(folder, out)
 
 
 def _known(classifier: Classifier, names: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from xcore.contract import Classifier, NotApplicable, Samples, UsageError, seeded, unknown
+from xcore.contract import Classifier, NotApplicable, Samples, UsageError, digest, seeded, unknown
 from xcore.models.classifiers import FunctionClassifier, TorchClassifier
 from xcore.models.torch_model import TorchModel
 
@@ -147,7 +148,8 @@ def train(
     still, told = _still(model.module, recipe.batch_norm)
     optimiser = _optimiser(learning, recipe)
     work.mkdir(parents=True, exist_ok=True)
-    history, best_state = _resume(work, model.module, optimiser)
+    key = _key(model.module, training, validation, recipe)
+    history, best_state = _resume(work, key, model.module, optimiser)
     if not history:
         loss, accuracy = _measure(model, validation)
         history, best_state = [{"validation_loss": loss, "validation_accuracy": accuracy}], _state(model.module)
@@ -166,7 +168,7 @@ def train(
         history.append({"loss": total, "validation_loss": loss, "validation_accuracy": accuracy})
         if _best(history) == epoch:
             best, best_state = epoch, _state(model.module)
-        _save(work, model.module, optimiser, best_state, history)
+        _save(work, key, model.module, optimiser, best_state, history)
     model.module.load_state_dict(best_state)
     model.module.eval().requires_grad_(False)
     return Trained(model, best_state, best, tuple(history), (*notes, *told))
@@ -241,8 +243,18 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach().cpu().clone().contiguous() for name, t in module.state_dict().items()}
 
 
+def _key(module: nn.Module, training: Labelled, validation: Labelled, recipe: Recipe) -> str:
+    """What identifies a training: the weights that it starts from, its samples and its settings."""
+    weights = hashlib.sha256()
+    for name, t in _state(module).items():
+        weights.update(name.encode() + t.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    parts = [[part.samples.digest, part.labels.tolist()] for part in (training, validation)]
+    return digest([weights.hexdigest(), parts, as_plain(recipe)])
+
+
 def _save(
     work: Path,
+    key: str,
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
     best: dict[str, Tensor],
@@ -255,14 +267,14 @@ def _save(
         kept = {name: t for name, t in state.items() if isinstance(t, Tensor)}
         tensors |= {f"optimiser.{index}.{name}": t.detach().cpu().clone() for name, t in kept.items()}
     partial = work / f"{CHECKPOINT}.partial"
-    save_file(tensors, partial, metadata={"history": json.dumps(list(history))})
+    save_file(tensors, partial, metadata={"key": key, "history": json.dumps(list(history))})
     partial.replace(work / CHECKPOINT)
 
 
 def _resume(
-    work: Path, module: nn.Module, optimiser: torch.optim.Optimizer
+    work: Path, key: str, module: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-    """The history and the best state of a checkpoint, whose weights are loaded; nothing if there is none."""
+    """The history and the best state of a checkpoint, whose weights are loaded; none if it is of another training."""
     from safetensors import safe_open
     from safetensors.torch import load_file
 
@@ -270,7 +282,10 @@ def _resume(
     if not path.is_file():
         return [], {}
     with safe_open(path, "pt") as opened:
-        history = json.loads(opened.metadata()["history"])
+        about = opened.metadata()
+    if about.get("key") != key:
+        return [], {}
+    history = json.loads(about["history"])
     tensors = load_file(path)
 
     def part(prefix: str) -> dict[str, Tensor]:

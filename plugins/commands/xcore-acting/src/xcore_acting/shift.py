@@ -53,7 +53,7 @@ def shift(
     data
         Reference of the data set; "" = that of the default suite.
     classes
-        Names of the classes; none = all of the data.
+        Names of the classes; ("all",) = all of the data.
     method
         Name of the method that scores concepts.
     evidence
