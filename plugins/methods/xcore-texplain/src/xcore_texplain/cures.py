@@ -274,8 +274,7 @@ def _concept(own: Tensor, others: Tensor) -> Tensor:
     away from whatever goes with the concept there, which is just what is looked for.
     """
     spread = torch.cat([own - own.mean(0), others - others.mean(0)]).var(0, correction=0)
-    way: Tensor = (own.mean(0) - others.mean(0)) / (spread + 0.1 * spread.mean() + 1e-9)
-    return way / way.norm().clamp_min(1e-12)
+    return F.normalize((own.mean(0) - others.mean(0)) / (spread + 0.1 * spread.mean() + 1e-9), dim=0)
 
 
 def _head(own: Tensor, others: Tensor) -> Tensor:
@@ -283,8 +282,7 @@ def _head(own: Tensor, others: Tensor) -> Tensor:
     x = torch.cat([own - own.mean(0), others - others.mean(0)]).double()
     covariance = x.T @ x / len(x)
     covariance += (0.1 * covariance.diagonal().mean() + 1e-9) * torch.eye(len(covariance), dtype=torch.float64)
-    way: Tensor = torch.linalg.solve(covariance, (own.mean(0) - others.mean(0)).double())
-    return (way / way.norm().clamp_min(1e-12)).float()
+    return F.normalize(torch.linalg.solve(covariance, (own.mean(0) - others.mean(0)).double()), dim=0).float()
 
 
 def _mixed(part: Part, found: Sequence[Sequence[str]], images: Mapping[str, Tensor], rng: np.random.Generator) -> Part:
