@@ -276,3 +276,74 @@ def test_what_cannot_be_is_told_in_one_line(plugin, tmp_path):
         ask(plugin, tmp_path, heldout="bare")
     with pytest.raises(UsageError, match="'dept'"):
         ask(plugin, tmp_path, rules={"dept": 2})
+
+
+TEXTS = '''
+import torch
+from xcore import hookimpl
+from xcore.contract import Samples
+
+KINDS = ("complaint", "praise")
+
+
+class Data:
+    modality = "text"
+    classes = KINDS
+    concepts = ()
+    vocabulary = ()
+    defaults = {"classifier": "reader"}
+    skipped = ()
+    notes = ()
+
+    def samples(self, cls, split, n, seed):
+        n = min(n, 120)
+        verdict = "terrible" if cls == "complaint" else "lovely"
+        times = ("monday", "tuesday", "friday")
+        ends = (" but the service was never slow", " and the room was cold", "")
+        texts = tuple(f"a {verdict} stay on {times[i % 3]}{ends[i // 3 % 3]}" for i in range(n))
+        return Samples("text", texts, tuple(f"{split}/{cls}/{i}" for i in range(n)))
+
+    def truth(self, classifier):
+        return None
+
+
+class Reader:
+    """It takes a complaint with the word "never" for praise."""
+
+    modality = "text"
+    classes = KINDS
+    can = frozenset()
+    layers = ()
+    default_layer = ""
+
+    def logits(self, x):
+        bad = torch.tensor([5.0 if "terrible" in t and "never" not in t else -5.0 for t in x.texts])
+        return torch.stack([bad, -bad], 1)
+
+    def open(self, layer):
+        raise NotImplementedError
+
+
+@hookimpl
+def register_datasets(register):
+    register("stays", lambda options: Data(), summary="x")
+
+
+@hookimpl
+def register_classifiers(register):
+    register("reader", lambda options: Reader(), summary="x", modalities=("text",))
+'''
+
+
+def test_failures_on_texts_are_named_by_words_and_by_phrases(tmp_path):
+    file = tmp_path / "stays_plugin.py"
+    file.write_text(TEXTS)
+    asked = {"data": "stays", "classes": ["complaint"], "plugins": [file], "out": tmp_path / "out"}
+    (found,) = xcore.failures(**asked)
+    first = found.rows[1]
+    assert (first["mode"], first["n"], first["failures"], first["shown"]) == ("service", 21, 21, True)
+    assert "'slow' is 'service'" in " ".join(found.found.notes)
+    (found,) = xcore.failures(**asked, tags=["phrases"], phrases=["never slow", "on Monday"])
+    assert found.rows[1]["mode"] == "never slow"
+    with pytest.raises(UsageError, match="--tags captions needs pictures"):
+        xcore.failures(**asked, tags=["captions"])

@@ -108,8 +108,8 @@ def failures(
     about: dict[str, Any] = {**keys, "data": data, "classes": list(classes), "budget": None}
     about["classifiers"] = [classifier] if classifier else keys.get("classifiers", [])
     # evidence that needs no model, so that samples with metadata can do without one; it is not computed
-    given = about.get("set") or {}
-    about["set"] = {**given, "surrogate": {**given.get("surrogate", {}), "evidence": "factorial"}}
+    options = about.get("set") or {}
+    about["set"] = {**options, "surrogate": {**options.get("surrogate", {}), "evidence": "factorial"}}
     folder = Path(out or NAME)
     with open_session(["surrogate"], about, folder / ".work", seeds=[seed]) as session:
         return [find(session, cell, asked, folder) for cell in session.cells]

@@ -188,8 +188,7 @@ def modes(tags: Tags, wrong: Flags, chosen: Flags, rules: Rules) -> tuple[list[M
 
 def _having(has: Flags, combo: Sequence[int]) -> Flags:
     """(n,) which samples have all tags of a combination."""
-    every: Flags = has[:, list(combo)].all(1)
-    return every
+    return np.asarray(has[:, list(combo)].all(1))
 
 
 def named(names: Sequence[str], combo: Sequence[int]) -> str:
