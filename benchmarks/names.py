@@ -1,8 +1,9 @@
 """Which ranking of RLPO's seed prompts names what a classifier uses? `python benchmarks/names.py --networks 'A B'`.
 
 RLPO's names come from its ranking alone; searches and updates change its pictures. So this script ranks the seed
-prompts of each class as `rlpo.rank` says (context, factorial, prior), and draws nothing else: minutes instead of the
-hours of the suite minizoo-full. Both sources of seed prompts are tried (vocabulary, questions about the class images).
+prompts of each class as `rlpo.rank` says (context, edited, factorial, prior), and draws nothing else: minutes instead
+of the hours of the suite minizoo-full. Both sources of seed prompts are tried: the vocabulary, and questions about the
+class images.
 
 For each it prints the precision among the first three prompts and the AUC of prompts of which everything named is used,
 against the truth table; then the differences from the ranking of the image-text model (prior), paired by class and
@@ -32,7 +33,7 @@ from xcore.run.plan import load_suite, make_plan
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
-RANKS = ("context", "factorial", "prior")
+RANKS = ("context", "edited", "factorial", "prior")
 SOURCES = ("vocabulary", "vqa")
 FIGURES = ("precision of the first three", "AUC", "reciprocal rank of the planted factor")
 Case = dict[tuple[str, int], float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -403,6 +403,33 @@ def test_drawings_that_do_not_depend_on_the_class_are_drawn_once(tmp_path: Path)
     for c in first.concepts:
         assert torch.equal(c.samples.images, by_name[c.name].samples.images)
     assert first.cost.generated == second.cost.generated
+
+
+class Editor(Painter):
+    """A painter that mixes a picture with a field of the prompt's colour."""
+
+    can = frozenset({"adapt", "edit"})
+    edits = 0
+
+    def edit(self, samples: Samples, prompts: Sequence[str], seeds: Sequence[int], **given: Any) -> Samples:
+        self.edits += len(prompts)
+        drawn, strength = self.generate(prompts, seeds), given["strength"]
+        mixed = (1 - strength) * samples.images + strength * drawn.images
+        return Samples("image", mixed, drawn.ids)
+
+
+def test_edits_of_the_class_rank_by_what_they_show(tmp_path: Path) -> None:
+    made = replace(in_context(tmp_path), generator=Editor(side=SIDE))
+    others = made.data.samples("contrast", "train", 40, 0)
+    made = replace(made, random_set=lambda n, index, *rest: others.take(slice(n)))
+    got = run(made, steps=0, rank="edited")
+    assert made.generator is not None
+    assert made.generator.edits == 400
+    assert got.importance_is.startswith("effect on the margin of the class in pictures of it that are edited")
+    assert (got.concepts[0].name, got.concepts[0].evidence["mark"]) == ("red", 1)
+    assert got.cost.generated >= 400
+    with pytest.raises(NotApplicable, match="can edit"):
+        run(in_context(tmp_path), steps=0, rank="edited")
 
 
 def test_a_generator_that_cannot_adapt_is_told_before_anything_is_drawn(tmp_path: Path) -> None:

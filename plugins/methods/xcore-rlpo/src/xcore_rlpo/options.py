@@ -83,10 +83,11 @@ class Options(Base):
     actions: int = Field(
         20, ge=1, description="How many of the ranked seed prompts to keep, at least 1. Your own prompts are all kept."
     )
-    rank: Literal["auto", "context", "factorial", "tcav", "prior"] = Field(
+    rank: Literal["auto", "context", "factorial", "edited", "tcav", "prior"] = Field(
         "auto",
         description="What the concepts are ranked by: context = their effect on the margin in samples of all classes, "
-        "given all other phrases; factorial = the same in drawn scenes of random combinations of phrases; tcav = the "
+        "given all other phrases; factorial = the same in drawn scenes of random combinations of phrases; edited = the "
+        "same in pictures of the class that the generator changes towards random combinations of phrases; tcav = the "
         "TCAV effect of newly drawn samples; prior = the order of the seed prompts by the image-text model (of texts, "
         "the text embedder), which never asks the classifier; auto = context where there are an image-text model (or "
         "texts) and enough samples of other classes, else factorial where there is an image-text model, else tcav.",
@@ -399,7 +400,7 @@ class Options(Base):
             raise ValueError("adapters=one shares one adapter, so no update can be taken back: use keep=all with it")
         if self.images is not None and self.images < 2 * self.n:
             raise ValueError(f"images={self.images} allow no step, since each draws 2 n = {2 * self.n} samples")
-        if self.search == "evolve" and self.rank in ("factorial", "prior"):
+        if self.search == "evolve" and self.rank in ("factorial", "edited", "prior"):
             raise ValueError(
                 f"search=evolve makes new prompts, which rank={self.rank} cannot judge: use rank=context or rank=tcav"
             )

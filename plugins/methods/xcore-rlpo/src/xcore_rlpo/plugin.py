@@ -33,7 +33,7 @@ def uses(options: Options) -> tuple[str, ...]:
     A text embedder that nothing else needs checks the lists of a language model.
     """
     judges = ("image-text?",) if options.update and options.keep == "gain" and options.search_steps else ()
-    ranks = {"context": ("image-text",), "factorial": ("image-text",), "auto": ("image-text?",)}
+    ranks = {"auto": ("image-text?",), **dict.fromkeys(("context", "factorial", "edited"), ("image-text",))}
     reads = ranks.get(options.rank, judges)
     asked = {"vqa": ("vqa",), "auto": ("vqa?",), "vocabulary": ()}[options.seeds]
     vqa = () if options.prompts or options.vocabulary else asked

@@ -17,11 +17,12 @@ from xcore.inputs.words import lemma, words
 from xcore_rlpo.options import Options
 from xcore_rlpo.seed_prompts import SeedPrompts, embedding, listed
 
-Kind = Literal["context", "factorial", "tcav", "prior"]
+Kind = Literal["context", "factorial", "edited", "tcav", "prior"]
 
 IMPORTANCE_IS: Mapping[Kind, str] = {
     "context": "effect on the margin of the class in samples of all classes, in logits, given the other phrases",
     "factorial": "effect on the margin of the class in drawn scenes, in logits, given the other phrases",
+    "edited": "effect on the margin of the class in pictures of it that are edited, in logits, given the other phrases",
     "tcav": "mean TCAV effect of newly drawn samples",
     "prior": "mean probability by the embedding model over the class samples",
 }
@@ -113,6 +114,11 @@ def _by(kind: Kind, task: Task, options: Options, found: SeedPrompts) -> Ranking
         return Ranking("prior", importance=prior)
     if kind == "context":
         evidence = in_context(task, found.phrases, found.beside, options.dedup)
+    elif kind == "edited":
+        from xcore_evidence.edited import edited  # changes pictures, which the other kinds do without
+
+        names = [*found.phrases, *_others(task, found.phrases, found.beside, options.dedup)]
+        evidence = edited(task, names, alpha=ALPHA)
     else:
         from xcore_evidence.factorial import factorial  # draws scenes, which the other kinds do without
 
@@ -136,7 +142,7 @@ def of_evidence(kind: Kind, evidence: Evidence, phrases: Sequence[str]) -> Ranki
         notes=(_summary(evidence, own), *told, *evidence.notes),
         untested=frozenset(untested),
         asked=evidence.n,
-        generated=evidence.n if kind == "factorial" else 0,
+        generated=evidence.n if kind in ("factorial", "edited") else 0,
     )
 
 
