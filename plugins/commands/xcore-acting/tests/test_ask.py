@@ -254,3 +254,24 @@ def test_too_few_pictures_of_the_class_to_change_are_told(tmp_path: Path, painte
     task = painted.task(samples=painted.pictures(2, 3, 0.3))
     with pytest.raises(NotApplicable, match="there are 2 pictures of the class in which 'bars' can be tried"):
         asked_about(task, [folder], tmp_path / "f", evidence=("edited",))
+
+
+def test_phrases_that_drift_are_followed_by_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import nullcontext
+    from types import SimpleNamespace
+
+    import xcore_acting.ask as module
+    import xcore_acting.trajectory as other
+
+    called: dict[str, Any] = {}
+    monkeypatch.setattr(module, "open_session", lambda *given, **keys: nullcontext(SimpleNamespace(cells=())))
+    monkeypatch.setattr(other, "trajectory", lambda prompts, **given: called.update(given, prompts=prompts) or ["f"])
+    folder = a_folder(tmp_path, "bars", 2)
+    found = ask(["fur", folder], drift=True, out=tmp_path, classes=["cat"], set={"rlpo": {"n": 4}, "surrogate": {}})
+    assert found == ["f"]
+    assert called["prompts"] == ["fur"]
+    assert called["steps"] == (0, 10, 20)
+    assert called["classes"] == ["cat"]
+    assert called["set"] == {"rlpo": {"n": 4}}
+    with pytest.raises(UsageError, match="only a phrase can drift"):
+        ask([folder], drift=True, out=tmp_path)

@@ -23,6 +23,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 METHOD = "surrogate"
 """The method whose options say how evidence is asked for."""
 KINDS = ("observed", "factorial", "edited")
+DRIFT = (0, 10, 20)
+"""Steps of tuning after which a phrase is drawn."""
 WITHIN = 0.1
 """Share of the gap of the class within which the effects of a pair count as equal."""
 
@@ -38,6 +40,7 @@ def ask(
     within: float = WITHIN,
     dose: bool = False,
     dosed: int | None = None,
+    drift: bool = False,
     seed: int = 0,
     out: str | Path = "",
     **keys: Any,
@@ -66,6 +69,9 @@ def ask(
         Whether to find out how the class answers to the phrases at strengths from -2 to +2, too.
     dosed
         Pictures or texts of the class that doses are given to; None = 40 pictures or 100 texts.
+    drift
+        Whether to find out, too, what the phrases draw while the generator is tuned to them by rlpo, after 0, 10 and 20
+        steps (see `xcore_acting.trajectory.trajectory`).
     seed
         Seed of all that is drawn.
     out
@@ -76,7 +82,7 @@ def ask(
 
     Returns
     -------
-    One finding for each class; with doses two, the second of them with the curves.
+    One finding for each class; with `dose` a second one with the curves, and with `drift` those of ``trajectory``, too.
 
     Raises
     ------
@@ -93,6 +99,9 @@ def ask(
     if not within > 0:
         raise UsageError(f"the bound {within:g} within which pairs are equal is not above 0", "0.1 is 10 % of the gap")
     asked, told = parsed(concepts, pairs)
+    phrases = [a.name for a in asked if a.kind == "phrase"]
+    if drift and not phrases:
+        raise UsageError("only a phrase can drift, and none is asked about", "name one with --concept TEXT")
     settings = {name: dict(values) for name, values in keys.pop("set", {}).items()}
     own = settings.setdefault(METHOD, {})
     if wrong := next((o for o in ("evidence", "phrases", "vocabulary") if o in own), ""):
@@ -107,7 +116,12 @@ def ask(
             found.append(_found(session, cell, asked, question, out))
             if dose:
                 found.append(_dosed(session, cell, asked, {"within": within, "samples": dosed}, out))
-        return found
+    if drift:
+        from xcore_acting.trajectory import trajectory
+
+        about["set"] = {name: values for name, values in settings.items() if name != METHOD}
+        found += trajectory(phrases, steps=DRIFT, out=out, seed=seed, **about)
+    return found
 
 
 def _found(session: Session, cell: Cell, asked: Sequence[Asked], question: dict[str, Any], out: Path) -> Finding:
@@ -170,6 +184,10 @@ def command(
         int | None,
         typer.Option(min=5, metavar="N", help="With --dose: samples of the class; default: 40 pictures, 100 texts."),
     ] = None,
+    drift: Annotated[
+        bool,
+        typer.Option("--drift", help="Show what the phrases draw while the generator is tuned to them, as trajectory."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -187,7 +205,7 @@ def command(
     out = Path(about.pop("out") or "ask")
     found = ask(
         concept, pairs=[_pair(text) for text in pair], evidence=names(evidence), alone=alone, within=within, dose=dose,
-        dosed=dosed, seed=seed, out=out, **about,
+        dosed=dosed, drift=drift, seed=seed, out=out, **about,
     )  # fmt: skip
     for name in dict.fromkeys(finding.command for finding in found):
         answer([finding for finding in found if finding.command == name], out, as_json)

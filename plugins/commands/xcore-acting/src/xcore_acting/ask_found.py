@@ -29,7 +29,8 @@ def found(
     folder: Path,
 ) -> Found:
     """Ask all kinds of evidence, and draw the picture into a folder. The parameters are those of `xcore_acting.ask`."""
-    beside, notes = ((), ("the concepts are judged alone: what else varies with them is in their effects",))
+    beside = tuple[str, ...]()
+    notes: tuple[str, ...] = ("the concepts are judged alone: what else varies with them is in their effects",)
     if not alone:
         beside, notes = context(task, asked)
         if beside:

@@ -20,6 +20,7 @@ from xcore.inputs.words import lemma, words
 from xcore.models.outputs import probabilities, scores_of
 from xcore.pretrained.drawing import check_can
 
+Array = NDArray[np.float64]
 EDITED: tuple[float, ...] = (-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2)
 """Doses of pictures. At dose d the edit has |d| / 2 of the greatest strength."""
 WORDED: tuple[float, ...] = (-2, -1, 0, 1, 2)
@@ -44,11 +45,11 @@ class Dosed:
     """The answers of n samples to the doses of one concept."""
 
     doses: tuple[float, ...]
-    probability: NDArray[np.float64]
+    probability: Array
     """(n, D) probability of the class; nan where a sample was not given a dose."""
-    unchanged: NDArray[np.float64]
+    unchanged: Array
     """(n, D) the same for what the response is measured against."""
-    response: NDArray[np.float64]
+    response: Array
     """(n, D) the difference of the margins, as a share of the size of the class's gap."""
     shown: tuple[Samples | None, ...]
     """One sample at each dose; of texts one that has it."""
@@ -109,7 +110,7 @@ def _edited(task: Task, beside: Sequence[str], gap: float, strength: float, at_m
     plain = {abs(d): _asked(task, changed("", "", abs(d))) for d in EDITED}
 
     def of(phrase: str) -> Dosed:
-        probability, unchanged, response, shown = [], [], [], []
+        probability, unchanged, response, shown = _tables()
         for i, d in enumerate(EDITED):
             task.progress(i, len(EDITED), f"{phrase!r} at strength {d:g}")
             samples = changed(phrase if d > 0 else "", phrase if d < 0 else "", d)
@@ -118,7 +119,7 @@ def _edited(task: Task, beside: Sequence[str], gap: float, strength: float, at_m
             unchanged.append(chance)
             response.append((m - before) / gap)
             shown.append(samples.take([0, len(own)]))
-        return Dosed(EDITED, *map(_stacked, (probability, unchanged, response)), tuple(shown), FROM_EDITS, (note,))
+        return _dosed(EDITED, (probability, unchanged, response), shown, FROM_EDITS, note)
 
     return of
 
@@ -152,7 +153,7 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
         rng = np.random.default_rng([task.seed, 127])
         before, chance = _asked(task, some)
         blank = np.full(len(some), np.nan)
-        probability, unchanged, response, shown = [], [], [], list[Samples | None]()
+        probability, unchanged, response, shown = _tables()
         for d in WORDED:
             have = [i for i, count in enumerate(counts) if count >= -d]
             if not have:
@@ -176,21 +177,33 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
                 table.append(full)
             shown.append(samples.take([0]))
         once, twice = (sum(count >= d for count in counts) for d in (1, 2))
-        notes = [f"{phrase!r} occurs in {once} of {len(counts)} texts, and twice or more in {twice}"]
-        return Dosed(WORDED, *map(_stacked, (probability, unchanged, response)), tuple(shown), FROM_WORDS, tuple(notes))
+        note = f"{phrase!r} occurs in {once} of {len(counts)} texts, and twice or more in {twice}"
+        return _dosed(WORDED, (probability, unchanged, response), shown, FROM_WORDS, note)
 
     return of
 
 
-def _asked(task: Task, samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _asked(task: Task, samples: Samples) -> tuple[Array, Array]:
     """(n,) margin and probability of the class."""
     logits: Tensor = task.classifier.logits(samples)
     share = probabilities(logits.double(), scores_of(task.classifier))[:, task.target]
     return margin(logits, task.target).numpy(), share.numpy()
 
 
-def _stacked(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.stack(columns, 1)
+def _tables() -> tuple[list[Array], list[Array], list[Array], list[Samples | None]]:
+    """Empty columns of the probability, of that without the change, and of the response; and the samples shown."""
+    return [], [], [], []
+
+
+def _dosed(
+    doses: tuple[float, ...],
+    columns: tuple[list[Array], list[Array], list[Array]],
+    shown: Sequence[Samples | None],
+    says: str,
+    note: str,
+) -> Dosed:
+    probability, unchanged, response = (np.stack(table, 1) for table in columns)
+    return Dosed(doses, probability, unchanged, response, tuple(shown), says, (note,))
 
 
 def _enough(n: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ def draw(path: Path, title: str, given: Dosed, response: Curve, likely: Curve, w
     pictured = next((s for s in given.shown if s is not None), None)
     images = pictured is not None and pictured.modality == "image"
     figure = Figure(figsize=(8.2, 5.2 if images else 4.8), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(3, 2 if images else 1.8))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2 if images else 1.8))
+    above, below = parts
     left, right = above.subplots(1, 2)
     doses = np.array(given.doses)
     known = ~np.isnan(likely.mean)
