@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -163,3 +164,28 @@ def test_the_commands_read_a_pipeline(blip: Path, run: Callable[..., Any], tmp_p
     assert done.exit_code == 0, (done.output, done.exception)
     assert "zebra at the generator's latents" in done.output
     assert "other features" not in done.output
+
+    told = ["--translator", str(tmp_path / "translator"), "--drawings", "3", "--out", str(tmp_path / "latents")]
+    done = run("latents", *flags, *told, "--categories", "zebra")
+    assert "only 'zebra' is to be drawn" in str(done.exception)
+    done = run("latents", *flags, *told, "--categories", "zebra,horse")
+    assert isinstance(done.exception, MissingError)
+    assert "--model captioner=" in done.exception.hint
+    file = tmp_path / "captioner.py"
+    file.write_text(
+        "from xcore import hookimpl\n"
+        "@hookimpl\n"
+        "def register_models(register):\n"
+        "    register('says', lambda o: Says(), role='captioner', summary='says one thing')\n"
+        "class Says:\n"
+        "    name = fingerprint = 'says'\n"
+        "    def caption(self, samples, seeds):\n"
+        '        return [f\'a {("zebra", "horse")[s % 2]}\' for s in seeds]\n'
+    )
+    more = ["--plugin", str(file), "--model", "captioner=says", "--captions-each", "2"]
+    done = run("latents", *flags, *told, *more, "--categories", "zebra,horse", "--json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["category"] for row in rows] == ["zebra", "horse"]
+    assert all(0 <= row["distance"] <= 1 for row in rows)
+    assert list(tmp_path.glob("latents/findings/*/latents.png"))

@@ -10,6 +10,7 @@ import typer
 
 from xcore.contract import UsageError
 from xcore.session import Json, names, slug, subject, takes
+from xcore_texplain.figure_commands import add_to
 
 if TYPE_CHECKING:
     from xcore.session import Finding
@@ -454,3 +455,14 @@ def _interval(lo: float | None, hi: float | None, spec: str = "+.2f") -> str:
 
 def _mark(lo: float | None, hi: float | None) -> str:
     return "" if lo is None or hi is None or lo > 0 or hi < 0 else "  (interval includes 0)"
+
+
+def _show(findings: list[Any], out: Path, as_json: bool) -> None:
+    """Write the tables of findings, and print them."""
+    from xcore.session import write_tables
+
+    write_tables(out, findings)
+    _print_findings(findings, out, as_json)
+
+
+add_to(app, _show)

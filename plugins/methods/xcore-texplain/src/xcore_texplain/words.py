@@ -104,6 +104,18 @@ def count_words(sentences: Sequence[Sequence[str]], drop: frozenset[str] = froze
     return WordCounts(words, counts, np.array([len(texts) for texts in sentences], dtype=float))
 
 
+def joined(parts: Sequence[WordCounts]) -> WordCounts:
+    """The counts of the images of all parts, one part after another."""
+    words = tuple(sorted({word for part in parts for word in part.words}))
+    place = {word: i for i, word in enumerate(words)}
+    counts = np.zeros((sum(len(part.sentences) for part in parts), len(words)))
+    row = 0
+    for part in parts:
+        counts[row : row + len(part.sentences), [place[word] for word in part.words]] = part.counts
+        row += len(part.sentences)
+    return WordCounts(words, counts, np.concatenate([part.sentences for part in parts]))
+
+
 @dataclass(frozen=True)
 class Word:
     """The figures of one word. Shares are in [0, 1]; intervals are 95 % intervals over resampled images."""
