@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
-from xcore_texplain import cures
+from xcore_texplain import cures, repaired
 from xcore_texplain.repair import repair
 from xcore_texplain.repair_options import CURES, RepairOptions
 from xcore_texplain.shortcuts import ShortcutOptions, shortcuts
 from xcore_texplain.testing import SMALL
 
 from xcore.contract import MissingError, UsageError
+from xcore.models import TorchClassifier
+from xcore.testing import tiny_network
 
 Run = Callable[..., Any]
 WORLD = """
@@ -120,6 +123,31 @@ def test_a_repair_is_kept_shown_and_found_again(run: Run, world: list[str], tmp_
     record = json.loads((folder / "record.json").read_text())
     seed = record["figures"]["seeds"][0]
     assert seed["erm"]["worst"] == min(v for k, v in seed["erm"].items() if k.endswith("corner"))
+
+
+def test_a_network_of_a_repair_is_a_classifier(
+    run: Run, world: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "repair"
+    asked = [*sizes(seeds=1), "--cures", "last-layer", "--classifier", "three", "--train", "--start-epochs", "1"]
+    done = run("repair", *world, *asked, "--out", str(out))
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    base = TorchClassifier(tiny_network(3), ("x", "y", "z"), default_layer="4")
+    monkeypatch.setattr(repaired, "make", lambda kind, ref: base)
+    monkeypatch.setattr(repaired, "fingerprints", lambda kind, refs: [str(ref) for ref in refs])
+    folder = out / "models" / "seed-0" / "last-layer"
+    made = repaired.repaired(None, str(folder))
+    assert made.classes == ("stripe", "blob")
+    assert torch.equal(made.model.module[9].weight, load_file(folder / "model.safetensors")["9.weight"])
+    assert made.notes[0] == "trained from three by xcore texplain repair: last-layer"
+    first, second = (repaired.fingerprint(None, str(out / "models" / "seed-0" / c)) for c in ("erm", "last-layer"))
+    assert first != second
+    other = TorchClassifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 3)), ("x", "y", "z"))
+    monkeypatch.setattr(repaired, "make", lambda kind, ref: other)
+    with pytest.raises(UsageError, match="do not fit three"):
+        repaired.repaired(None, str(folder))
+    with pytest.raises(MissingError, match="holds no network of a repair"):
+        repaired.repaired(None, str(out))
 
 
 def test_an_interrupted_repair_goes_on(

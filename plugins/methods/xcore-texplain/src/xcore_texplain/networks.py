@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from xcore.contract import Dataset, NotApplicable, Progress, Samples, Split, UsageError, digest, seeded
 from xcore.models import TorchClassifier
 from xcore.session import read_json, write_json
+from xcore_texplain.repaired import FIGURES, WEIGHTS
 
-WEIGHTS, FIGURES = "model.safetensors", "figures.json"
 BATCH = 64
 """Images at once where nothing is learned."""
 DECAY = 0.01
@@ -66,7 +66,7 @@ def part_of(data: Dataset, split: Split, n: int, seed: int) -> Part:
     return Part(Samples.concat(parts), torch.tensor(labels), tuple(groups), grouped)
 
 
-def learner(classifier: Any, classes: Sequence[str], seed: int | None) -> TorchClassifier:
+def learner(classifier: Any, classes: Sequence[str], seed: int | None, bias: bool | None = None) -> TorchClassifier:
     """A copy of a classifier that may be trained.
 
     Parameters
@@ -77,6 +77,8 @@ def learner(classifier: Any, classes: Sequence[str], seed: int | None) -> TorchC
         The classes of the copy, in the order of its logits.
     seed
         Of a new last linear layer; None = the copy keeps its own.
+    bias
+        Whether the new layer has a bias; None = if the old one has.
 
     Raises
     ------
@@ -94,8 +96,8 @@ def learner(classifier: Any, classes: Sequence[str], seed: int | None) -> TorchC
         old = module.get_submodule(name)
         assert isinstance(old, nn.Linear)
         with seeded(seed):
-            new = nn.Linear(old.in_features, len(classes), old.bias is not None).to(old.weight)
-        module.set_submodule(name, new)
+            new = nn.Linear(old.in_features, len(classes), old.bias is not None if bias is None else bias)
+        module.set_submodule(name, new.to(old.weight))
     made = TorchClassifier(
         module,
         classes,

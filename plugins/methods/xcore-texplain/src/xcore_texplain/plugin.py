@@ -29,6 +29,18 @@ def register_explainers(register: Register) -> None:
 
 
 @hookimpl
+def register_classifiers(register: Register) -> None:
+    """Register what opens the networks that `xcore texplain repair` trained."""
+    register(
+        "repaired",
+        "xcore_texplain.repaired:repaired",
+        summary="a network that `xcore texplain repair` trained, such as repair/models/seed-0/texplain-word",
+        fingerprint="xcore_texplain.repaired:fingerprint",
+        argument="DIR",
+    )
+
+
+@hookimpl
 def register_models(register: Register) -> None:
     """Register the language models that read states."""
     register(

@@ -176,7 +176,7 @@ class Repairs:
                     progress=self._step,
                     what=f"seed {seed}, ERM",
                 )
-            save_network(network, directory, {**made, "test": accuracies(network, parts["test"])})
+            save_network(network, directory, {**made, **self._made_from("erm", network)})
             shutil.rmtree(self._checkpoints(directory, key), ignore_errors=True)
 
         with seeded(combined_seed(seed, 58)):
@@ -301,7 +301,7 @@ class Repairs:
                     "reweighted": cures.reweighted, "group-dro": cures.group_dro, "last-layer": cures.last_layer,
                 }  # fmt: skip
                 network, figures = ways[cure](start, setting)
-            save_network(network, directory, {**figures, **more, "test": accuracies(network, parts["test"])})
+            save_network(network, directory, {**figures, **more, **self._made_from(cure, network)})
             shutil.rmtree(work, ignore_errors=True)
 
         with seeded(combined_seed(seed, 55)):
@@ -347,6 +347,12 @@ class Repairs:
         made = directory.parent / f".training-{digest(key)}"
         made.mkdir(parents=True, exist_ok=True)
         return made
+
+    def _made_from(self, cure: str, network: TorchClassifier) -> dict[str, Any]:
+        """What is kept beside the weights of a network: what it is of (see `repaired`), and its test accuracies."""
+        ref = self.cell.classifier
+        given = {"text": ref.text, "options": dict(ref.options)}
+        return {"cure": cure, "from": given, "test": accuracies(network, self.parts["test"])}
 
     def _progress(self, seed: int, cure: str) -> Any:
         return lambda step, total, note="": self._step(step, total, f"seed {seed}, {note}")
