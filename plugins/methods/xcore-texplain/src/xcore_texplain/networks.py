@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from xcore.contract import Dataset, NotApplicable, Progress, Samples, Split, UsageError, digest, seeded
 from xcore.models import TorchClassifier
 from xcore.session import read_json, write_json
-from xcore_texplain.repaired import FIGURES, WEIGHTS
+from xcore_texplain.repair_options import FIGURES, WEIGHTS
 
 BATCH = 64
 """Images at once where nothing is learned."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from xcore.contract import UsageError, unknown
 
+WEIGHTS, FIGURES = "model.safetensors", "figures.json"
+"""Files of a network that a cure trained."""
 CURES: Mapping[str, str] = {
     "erm": "training images",
     "random": "training images; captions of other images",

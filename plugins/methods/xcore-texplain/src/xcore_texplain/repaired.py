@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from xcore.contract import MissingError, Ref, UsageError, digest, file_digest
 from xcore.session import fingerprints, make, read_json
+from xcore_texplain.repair_options import FIGURES, WEIGHTS
 
 if TYPE_CHECKING:
     from xcore.models import TorchClassifier
-
-WEIGHTS, FIGURES = "model.safetensors", "figures.json"
 
 
 def repaired(options: None, directory: str) -> TorchClassifier:

@@ -25,8 +25,6 @@ from xcore_texplain.features import features
 from xcore_texplain.gradcam import class_maps, filled, masks_of, word_maps
 from xcore_texplain.lexicon import Lexicon, lexicon_of, read_lexicon
 from xcore_texplain.networks import (
-    FIGURES,
-    WEIGHTS,
     Part,
     accuracies,
     batches_of,
@@ -37,7 +35,7 @@ from xcore_texplain.networks import (
     save_network,
     state_digest,
 )
-from xcore_texplain.repair_options import RepairOptions
+from xcore_texplain.repair_options import FIGURES, WEIGHTS, RepairOptions
 from xcore_texplain.repair_pictures import draw_masked, draw_table
 from xcore_texplain.repair_table import table
 from xcore_texplain.sentences import SentenceRow, combined_seed
