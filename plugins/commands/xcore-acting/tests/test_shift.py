@@ -195,6 +195,8 @@ def test_a_and_b_must_have_the_same_classes_and_read_the_same(tmp_path: Any) -> 
         command._refuse_others(linear(A), worded({}))
     with pytest.raises(UsageError, match="A and B are the same classifier"):
         command.shift("minizoo/clean", "minizoo/clean", out=tmp_path)
+    with pytest.raises(UsageError, match="A and B have other classes: 9 only in A, such as 'zebra', and 2 only in B"):
+        command.shift("minizoo/clean", "minizoo/vit-birds", data="minizoo", classes=["zebra"], out=tmp_path)
     with pytest.raises(UsageError, match="phrases is for the method surrogate, not for tcav"):
         command.shift("minizoo/clean", "minizoo/vit", method="tcav", phrases=["grass"], out=tmp_path)
     with pytest.raises(UsageError, match="did you mean 'gap'"):
@@ -254,3 +256,20 @@ def test_maps_are_where_the_class_is_and_a_black_box_has_none() -> None:
     assert float(maps[0, 4:, 4:].mean()) == 0
     with pytest.raises(NotApplicable, match="needs activations and gradients"):
         class_maps(linear(A), pictures(1, 0, "x"), 0)
+
+
+def test_the_commands_read_their_flags_and_refuse_what_is_another_command_s(tmp_path: Any) -> None:
+    from typer.testing import CliRunner
+    from xcore_acting import finetune
+
+    def error(app: Any, *words: str) -> str:
+        result = CliRunner().invoke(app, [*words, "--out", str(tmp_path)])
+        assert isinstance(result.exception, UsageError), result.output
+        return str(result.exception)
+
+    assert "--classifier is not used here" in error(command.app, "a", "b", "--classifier", "c")
+    assert "A and B are the same classifier: a" in error(command.app, "a", "a")
+    assert "one classifier is fine-tuned at a time" in error(finetune.app, "--classifier", "a,b")
+    assert "nothing says what to fine-tune on" in error(finetune.app, "--classifier", "a")
+    assert "each is 1" in error(finetune.app, "--masked", "map", "--each", "1")
+    assert "validation is 1" in error(finetune.app, "--augment", "flip, crop", "--validation", "1")

@@ -269,10 +269,8 @@ def command(
     if len(classifiers) > 1:
         raise UsageError("one classifier is fine-tuned at a time", "name one with --classifier")
     out = Path(about.pop("out") or "finetune")
-    classes = [name for text in about.pop("classes") for name in names(text)]
     found = finetune(
         *classifiers,
-        classes=classes,
         generated=generated,
         drawings=drawings,
         masked=masked,

@@ -108,10 +108,10 @@ def _by_class(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 def _found(session: Session, cells: Sequence[Cell], scale: str, out: Path) -> Finding:
     before, after = cells[0], cells[len(cells) // 2]
-    for cell in cells:
-        session.check(cell)
     a, b = session.classifier(before), session.classifier(after)
     _refuse_others(a, b)
+    for cell in cells:
+        session.check(cell)
     asked = {"b": after.classifier.text, "method": before.method.text, "options": dict(before.method.options)}
     asked |= {"scale": scale}
 
