@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from xcore_evidence.phrases import candidates
 
-from xcore.contract import Samples, Task, UsageError
+from xcore.contract import MissingError, Samples, Task, UsageError
 from xcore.inputs.images import Unreadable, read_picture
 from xcore.inputs.paths import IMAGE_SUFFIXES, existing_folder, printable
 from xcore.inputs.words import lemma, words
@@ -115,8 +115,6 @@ def context(task: Task, asked: Sequence[Asked]) -> tuple[tuple[str, ...], tuple[
     Phrases that say the same as an asked one are left out, as the two would share its effect: those all of whose words
     are words of it, or the other way round.
     """
-    from xcore.contract import MissingError
-
     try:
         known, notes = candidates(task, (), "", "surrogate.vocabulary", "--concept")
     except MissingError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 from xcore_evidence.options import SurrogateOptions
@@ -42,7 +43,7 @@ def found(
     told = [f"{a.kind}: {max((e.n for e in a.effects.values()), default=0)} samples" for a in made]
     stronger = []
     for a in made:
-        best = max((e.share for e in a.effects.values() if e.of), default=0.0)
+        best = max((e.share for e in a.effects.values() if e.of and isfinite(e.share)), default=0.0)
         above = sorted((p for p, share in a.beside.items() if share > max(best, 0.0)), key=lambda p: -a.beside[p])
         if above:
             stronger.append(f"{a.kind}: {', '.join(above[:STRONGEST])}")
