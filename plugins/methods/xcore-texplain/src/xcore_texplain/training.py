@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -259,6 +259,15 @@ class PairFeatures:
     texts: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """P and D of the features."""
+        return int(self.z.shape[1]), int(self.z.shape[2])
+
+    def some(self, n: int) -> Tensor:
+        """(up to n, P, D) features of the first pairs, which are in random order."""
+        return torch.from_numpy(np.array(self.z[:n]))
+
     def rows(self, index: NDArray[np.intp]) -> tuple[Tensor, list[str]]:
         """Features and captions of these pairs, in the order of the file, which the disk reads fastest."""
         rows = np.sort(index)
@@ -304,8 +313,35 @@ def compute_features(probe: Probe, load: Callable[[], Pairs], folder: Path, prog
     return PairFeatures(mapped, tuple(known["texts"]), tuple(known["notes"]))
 
 
+class LearnedPairs(Protocol):
+    """What `train` needs of pairs: `PairFeatures`, or features that are computed whenever they are asked for."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """n captions."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out and why, one line each."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """P and D of the features."""
+
+    def some(self, n: int) -> Tensor:
+        """(up to n, P, D) features of some pairs."""
+
+    def rows(self, index: NDArray[np.intp]) -> tuple[Tensor, list[str]]:
+        """Features and captions of these pairs."""
+
+
 def train(
-    pairs: PairFeatures, decoder: TextDecoder, o: TranslatorOptions, folder: Path, progress: Progress
+    pairs: LearnedPairs,
+    decoder: TextDecoder,
+    o: TranslatorOptions,
+    folder: Path,
+    progress: Progress,
+    start: Translator | None = None,
 ) -> tuple[Translator, dict[str, Any]]:
     """Train a translator on the loss of the decoder.
 
@@ -322,6 +358,8 @@ def train(
         translator.
     progress
         Told after each step.
+    start
+        The translator to begin with, such as that of an earlier stage; None = random weights.
 
     Returns
     -------
@@ -336,12 +374,15 @@ def train(
     order = np.random.default_rng([o.seed, 1]).permutation(n)
     held_out = order[: max(1, min(o.validation, n // 5))]
     learned = order[len(held_out) :]
-    _, positions, width = pairs.z.shape
+    positions, width = pairs.shape
     made = Translator(o.mode, positions, width, decoder.tokens, decoder.width, o.hidden, o.seed)
-    some = torch.from_numpy(np.array(pairs.z[: 4 * BATCH])).flatten(0, 1)
-    spread = some.std(0, unbiased=False)
-    made.mean.copy_(some.mean(0))
-    made.scale.copy_(spread.clamp_min(0.01 * float(spread.mean()) + 1e-6))  # a channel that is always off stays finite
+    if start is not None:
+        made.load_state_dict(start.state_dict())
+    else:
+        some = pairs.some(4 * BATCH).flatten(0, 1)
+        spread = some.std(0, unbiased=False)
+        made.mean.copy_(some.mean(0))
+        made.scale.copy_(spread.clamp_min(0.01 * float(spread.mean()) + 1e-6))  # a channel that is off stays finite
     state = _TrainingState(made, o, folder / CHECKPOINT, begun)
     while state.step < o.steps and state.without_improvement < o.patience:
         z, texts = pairs.rows(_batch(learned, o, state.step))
@@ -382,13 +423,13 @@ def _batch(learned: NDArray[np.intp], o: TranslatorOptions, step: int) -> NDArra
 
 @torch.no_grad()
 def _validation_loss(
-    pairs: PairFeatures, held_out: NDArray[np.intp], decoder: TextDecoder, made: Translator, batch: int
+    pairs: LearnedPairs, held_out: NDArray[np.intp], decoder: TextDecoder, made: Translator, batch: int
 ) -> float:
-    total = 0.0
+    total, n = 0.0, 0
     for start in range(0, len(held_out), batch):
         z, texts = pairs.rows(held_out[start : start + batch])
-        total += float(decoder.loss(made(z), texts).sum())
-    return total / len(held_out)
+        total, n = total + float(decoder.loss(made(z), texts).sum()), n + len(texts)
+    return total / n
 
 
 class _TrainingState:
