@@ -172,6 +172,8 @@ def test_an_absence_is_a_tag_too_and_tags_that_say_the_same_are_told():
     assert both.notes[1].startswith("1 of 5 tags are true of all samples or of none")
     wrong = ~tags.has[:, 0]
     assert found(tags, wrong)[0][0].name == "not a"
+    two = Tags(("left", "right"), np.stack([tags.has[:, 0], ~tags.has[:, 0]], 1))
+    assert search.with_absent(two).names == ("left", "right")
 
 
 def test_too_many_tags_are_cut_and_this_is_told(monkeypatch):
@@ -347,3 +349,24 @@ def test_failures_on_texts_are_named_by_words_and_by_phrases(tmp_path):
     assert found.rows[1]["mode"] == "never slow"
     with pytest.raises(UsageError, match="--tags captions needs pictures"):
         xcore.failures(**asked, tags=["captions"])
+
+
+def test_words_of_captions_and_answers_to_questions_are_tags():
+    class Task:
+        target_name = "cow"
+
+        def model(self, role):
+            return self
+
+        def caption(self, samples, seeds):
+            return ["a cow on the grass" if i % 2 else "a cow at the sea" for i in seeds]
+
+        def answer(self, samples, questions):
+            return ["grass " if i % 2 else "sea" for i, _ in enumerate(questions)]
+
+    samples = Samples("image", torch.zeros(10, 3, 2, 2), tuple(map(str, range(10))))
+    captions = tagging.of_captions(Task(), samples)
+    assert captions.names == ("caption: grass", "caption: sea")  # neither function words nor the class
+    answers = tagging.of_answers(Task(), samples, ["where is it?"])
+    assert answers.names == ("where is it: grass", "where is it: sea")
+    assert (answers.has == captions.has).all()

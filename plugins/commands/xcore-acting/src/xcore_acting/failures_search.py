@@ -128,7 +128,9 @@ def with_absent(tags: Tags) -> Tags:
     if fixed := len(tags.names) - len(varied):
         notes = (*notes, f"{fixed} of {len(tags.names)} tags are true of all samples or of none, and cannot matter")
     has, names = tags.has[:, kept], tuple(tags.names[i] for i in kept)
-    return Tags(names + tuple(ABSENT + n for n in names), np.hstack([has, ~has]), notes)
+    # of two values, one is the absence of the other
+    absent = [i for i in range(len(kept)) if all(_overlap(~has[:, i], other) < SAME for other in has.T)]
+    return Tags(names + tuple(ABSENT + names[i] for i in absent), np.hstack([has, ~has[:, absent]]), notes)
 
 
 def strongest(tags: Tags, wrong: Flags, chosen: Flags) -> Tags:

@@ -270,7 +270,7 @@ def _updates(trace: Sequence[Any], prompt: str, taken: int, last: int) -> list[s
     """How many updates were made and kept, and whether the search ended early."""
     made = [row for row in trace if row["updated"]]
     kept = sum(bool(row.get("kept", True)) for row in made)
-    early = f"; the search ended after {taken} of {last} steps" if taken < last else ""
+    early = f"; the search ended after {taken} of {last} steps ({trace[-1]['rule']})" if taken < last else ""
     why = Counter(row["why"] for row in made if row.get("why") and not row.get("kept", True))
     back = f" ({', '.join(f'{why_} in {count}' for why_, count in why.items())})" if why else ""
     return [f"{prompt}: {len(made)} updates were made and {kept} kept{back}{early}"]
