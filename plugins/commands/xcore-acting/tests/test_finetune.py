@@ -307,3 +307,11 @@ def test_a_tuned_classifier_opens_again_and_knows_what_it_came_from(tmp_path: Pa
         make("classifier", Ref(f"tuned:{second}"))
     with pytest.raises(MissingError, match="holds no fine-tuned classifier"):
         make("classifier", Ref(f"tuned:{tmp_path / 'nowhere'}"))
+
+
+def test_a_relative_path_of_what_was_tuned_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.safetensors").touch()
+    finetune_tuned.save(tmp_path / "tuned", {}, Ref("file:net.safetensors", {"batch_size": 2}), CLASSES, {})
+    about = json.loads((tmp_path / "tuned" / "tuned.json").read_text())
+    assert (about["classifier"], about["options"]) == (f"file:{tmp_path / 'net.safetensors'}", {"batch_size": 2})
