@@ -251,9 +251,15 @@ def test_the_command_names_the_planted_failure_first_in_a_table_a_file_and_a_str
 
 
 def ask(plugin, tmp_path, **given):
-    return xcore.failures(
-        data=given.pop("data", "corners"), classes=["bright"], out=tmp_path, plugins=[plugin], **given
-    )
+    asked = {"data": "corners", "classes": ["bright"], "out": tmp_path, "plugins": [plugin], **given}
+    return xcore.failures(**asked)
+
+
+def test_samples_of_other_classes_that_are_mistaken_for_the_class_are_named_too(plugin, tmp_path):
+    (found,) = ask(plugin, tmp_path, classes=["dark"], kinds=["mistaken"])
+    whole, first = found.rows[:2]
+    assert (whole["kind"], whole["n"], whole["failures"]) == ("mistaken", 45, 15)
+    assert (first["mode"], first["shown"], first["confused"]) == ("corner", True, "bright (100%)")
 
 
 def test_what_cannot_be_is_told_in_one_line(plugin, tmp_path):
