@@ -260,8 +260,7 @@ def command(
     it, and the difference with its interval and test; the picture shows what gained and what lost. A and B must have
     the same classes.
 
-    Example: xcore shift minizoo/planted:zebra:background=water:1.0 tuned:finetune --data minizoo/planted
-    --set minizoo/planted.class=zebra --set minizoo/planted.factor=background=water --class zebra
+    Example: xcore shift minizoo/clean minizoo/shortcut --data minizoo --class cow
     """
     if about.pop("classifiers"):
         raise UsageError("--classifier is not used here", "name both classifiers: xcore shift A B")
