@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from xcore_texplain.cloud import draw_changes, draw_cloud
-from xcore_texplain.habits import habits_note, without_habits
+from xcore_texplain.habits import explained_by_images, habits_note, without_habits
 from xcore_texplain.lexicon import Lexicon, is_head
 from xcore_texplain.texplain import few_images_notes, group_difference_note
 from xcore_texplain.words import (
@@ -159,6 +159,11 @@ def test_habits_are_what_is_said_alike_whatever_is_read_and_no_more_about_the_cl
 
     shuffled, mean = count_words(said(200, 0.5, 0.4)), count_words([["stand"] * 5])
     words = compare_with_prior(count_words(said(200, 0.5, 0.4)), shuffled, mean, 200, 0)
+    share = dict(zip(shuffled.words, explained_by_images(shuffled).tolist(), strict=True))
+    assert share["grass"] > 0.99
+    assert share["photo"] < 0.02
+    assert share["stand"] == 0
+    assert explained_by_images(count_words([["grass"]])).tolist() == [1]
     kept, left = without_habits(words, shuffled, lambda word: False)
     assert sorted(w.word for w in left) == ["photo", "stand"]  # grass is as frequent as in the prior, but not alike
     assert [w.word for w in kept] == ["grass"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xcore_texplain.dominant import said_alike
+import numpy as np
+from numpy.typing import NDArray
+
 from xcore_texplain.words import Word, WordCounts
 
 AS_OFTEN = 1.25
 """A word is said as often about the class as in the prior if the interval of its lift lies within 1 / 1.25 to 1.25,
 the usual bounds of equivalence."""
+ALIKE = 0.1
+"""A word is said alike whatever is read if the image explains less than this of whether a sentence contains it."""
 SHOWN = 12
 """Words in the note."""
 
@@ -19,9 +23,9 @@ def without_habits(
 ) -> tuple[list[Word], list[Word]]:
     """Tell the words of a class from the habits of the language model.
 
-    A word is a habit if it is said about all images of the prior alike (see `said_alike`), and about the class as often
-    as in the prior: the 95 % interval of its lift lies within 1 / 1.25 to 1.25. Words of the class itself are none, and
-    over a single image, which has no interval, there are none.
+    A word is a habit if it is said about all images of the prior alike (see `explained_by_images`), and about the class
+    as often as in the prior: the 95 % interval of its lift lies within 1 / 1.25 to 1.25. Words of the class itself are
+    none, and over a single image, which has no interval, there are none.
 
     Parameters
     ----------
@@ -36,10 +40,28 @@ def without_habits(
     -------
     The words without the habits, and the habits, both in the order of `words`.
     """
-    alike = said_alike(shuffled) if len(shuffled.sentences) > 1 else frozenset()
+    shares = zip(shuffled.words, explained_by_images(shuffled).tolist(), strict=True)
+    alike = {word for word, share in shares if share < ALIKE}
     habits = [w for w in words if w.word in alike and _as_often(w) and not is_own(w.word)]
     names = {w.word for w in habits}
     return [w for w in words if w.word not in names], habits
+
+
+def explained_by_images(counts: WordCounts) -> NDArray[np.float64]:
+    """(W,) in [0, 1]: how much of whether a sentence contains a word is explained by the image that it is about.
+
+    It is the variance of the word's share over images, less what drawing so few sentences adds, as a share of the
+    variance over sentences: 0 for a word that is said about every image equally often, 1 for one that is in all
+    sentences about some images and in none about the others. Over a single image it is 1: nothing can be said of it.
+    """
+    shares, n = counts.shares, np.maximum(counts.sentences, 2)[:, None]
+    if len(shares) < 2:
+        return np.ones(len(counts.words))
+    drawn = (shares * (1 - shares) / (n - 1)).mean(0)
+    mean = shares.mean(0)
+    whole = mean * (1 - mean)
+    between = np.clip(shares.var(0, ddof=1) - drawn, 0, None)
+    return np.asarray(np.clip(np.divide(between, whole, out=np.zeros_like(whole), where=whole > 1e-12), 0, 1))
 
 
 def habits_note(habits: Sequence[Word], least: float) -> list[str]:
