@@ -14,6 +14,10 @@ from xcore_acting import ask_chart, ask_rows
 from xcore_acting.ask_concepts import Asked, context
 from xcore_acting.ask_evidence import Question, answers
 
+READ = (
+    "an effect is that of a concept that goes from rarely to often present, in % of the gap of the class; in brackets "
+    "the 95 % interval; + raises the class, - lowers it, * the two of a pair differ"
+)
 STRONGEST = 3
 """Phrases beside the concepts that are named if they raise the class more than all concepts."""
 
@@ -57,6 +61,7 @@ def found(
         columns=ask_rows.columns(question, made),
         rows=tuple(rows),
         notes=(
+            READ,
             "; ".join(told),
             f"{family}, for each kind of evidence and class",
             *missing,

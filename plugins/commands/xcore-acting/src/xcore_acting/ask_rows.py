@@ -41,12 +41,7 @@ def columns(question: Question, answers: Sequence[Answer]) -> tuple[Column, ...]
     for answer in answers:
         kind, head = answer.kind, answer.kind.capitalize()
         made += [
-            Column(
-                f"{kind}_told",
-                f"{head} (% of the gap)",
-                f"{answer.says}, of a concept that goes from rarely to often present; in brackets the 95 % interval; "
-                "+ raises, - lowers the class, * the two of a pair differ",
-            ),
+            Column(f"{kind}_told", f"{head} (% of the gap)", answer.says),
             Column(kind, head, "the same as a share of the gap", shown=False),
             Column(f"{kind}_lo", f"{head} from", "", shown=False),
             Column(f"{kind}_hi", f"{head} to", "", shown=False),
