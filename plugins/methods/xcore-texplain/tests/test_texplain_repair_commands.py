@@ -243,3 +243,18 @@ def test_what_shortcuts_refuse(
 ) -> None:
     with pytest.raises(error, match=says):
         shortcuts("tiny", data="dots", classes=["stripe"], out=tmp_path, plugins=[world[1]], options=options)
+
+
+def test_the_page_names_flags_and_cures_that_there_are() -> None:
+    from typer.main import get_command
+    from xcore_texplain.commands import app
+
+    page = (Path(__file__).parents[4] / "docs" / "repair.md").read_text(encoding="utf-8")
+    known: Any = get_command(app)
+    lines = page.replace("\\\n", " ").splitlines()
+    asked = [line.split() for line in lines if line.startswith("xcore texplain ")]
+    assert len(asked) >= 5
+    for _, _, name, *words in asked:
+        flags = {flag for param in known.commands[name].params for flag in param.opts}
+        assert {word for word in words if word.startswith("--")} <= flags
+    assert all(f"`{cure}`" in page for cure in CURES)
