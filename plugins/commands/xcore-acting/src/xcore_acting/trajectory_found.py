@@ -38,10 +38,10 @@ SHOWN = 8
 
 COLUMNS = (
     Column("prompt", "Prompt", ""),
-    Column("class", "Class", "", shown=False),
-    Column("predicted", "Predicted", "class that most of the drawings are taken for, and their share"),
+    Column("class", "Class", ""),
     Column("step", "t", "steps of the search"),
     Column("updates", "Updates", "that were kept until then"),
+    Column("predicted", "Predicted", "class that most of the drawings are taken for, and their share"),
     Column("probability", "p(class)", "mean probability of the class over the noises, in [0, 1]", 3),
     Column("interval", "95 %", "t interval of the mean over the noises"),
     Column("lo", "lo", "", shown=False),
