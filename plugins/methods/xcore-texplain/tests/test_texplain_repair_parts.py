@@ -269,6 +269,14 @@ def test_even_batches_draw_each_group_equally_often() -> None:
     assert sorted(plain) == sorted(names.index(g) for g in part.groups)
 
 
+def test_no_batch_has_one_image() -> None:
+    part = dots("train", 20)
+    names = sorted(set(part.groups))
+    assert [len(labels) for _, labels, _ in batches_of(part, 13, [0], names)] == [13, 13, 14]
+    assert [len(labels) for _, labels, _ in batches_of(part, 64, [0], names)] == [40]
+    assert [len(labels) for _, labels, _ in batches_of(part.take([3]), 64, [0], names)] == [1]
+
+
 def test_the_weight_of_the_worst_group_grows() -> None:
     loss = cures.WorstGroups(2)
     logits = torch.tensor([[5.0, -5.0], [5.0, -5.0]])

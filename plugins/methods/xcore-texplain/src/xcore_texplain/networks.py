@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -251,9 +252,12 @@ def batches_of(part: Part, size: int, key: Sequence[int], names: Sequence[str], 
         order = rng.choice(len(part), len(part), p=chance / chance.sum())
     else:
         order = rng.permutation(len(part))
+    starts = list(range(0, len(order), size))
+    if len(starts) > 1 and len(order) - starts[-1] == 1:
+        starts.pop()  # normalisation over a batch of one image is not possible: it joins the batch before it
     made = []
-    for start in range(0, len(order), size):
-        rows = order[start : start + size].tolist()
+    for start, end in pairwise([*starts, len(order)]):
+        rows = order[start:end].tolist()
         made.append((part.samples.images[rows], part.labels[rows], torch.from_numpy(numbers[rows])))
     return made
 
