@@ -133,8 +133,8 @@ def test_clouds_colour_the_name_of_the_class(tmp_path: Path) -> None:
     assert draw_cloud(words, "zebras", tmp_path)["cloud.png"].read_bytes() == first
     assert draw_cloud([words[-1]], "zebra", tmp_path) == {}
     bird = [word("bird", 0.9, 0.5), word("water", 0.5, 0.2), word("gull", 0.5, 0.2)]
-    svg = draw_cloud(bird, "water_bird", tmp_path, lexicon=Lexicon({"water_bird": ["gulls", "-water"]}))
-    shown = svg["cloud.svg"].read_text()
+    drawn = draw_cloud(bird, "water_bird", tmp_path, lexicon=Lexicon({"water_bird": ["gulls", "-water"]}))
+    shown = drawn["cloud.svg"].read_text()
     assert {w: shown[: shown.index(f">{w}<")].rsplit("fill:", 1)[1][:7] for w in ("bird", "water", "gull")} == {
         "bird": "#c0392b",
         "water": "#1f4e79",

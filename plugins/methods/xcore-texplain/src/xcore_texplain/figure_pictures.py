@@ -34,7 +34,7 @@ class Row:
 
 def draw_grid(path: Path, clouds: Sequence[tuple[str, WordCloud | None]], columns: int = 3) -> None:
     """Draw clouds side by side, each with its title."""
-    columns = min(columns, len(clouds))
+    columns = 2 if len(clouds) == 4 else min(columns, len(clouds))
     rows = ceil(len(clouds) / columns)
     size = (columns * (WIDE + GAP) + GAP, rows * (HIGH + HEAD + GAP) + GAP)
     picture = Image.new("RGB", size, "white")

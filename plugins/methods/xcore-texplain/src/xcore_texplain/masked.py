@@ -11,6 +11,7 @@ from xcore.contract import MissingError, Samples, UsageError
 MASKS_HINT = "give each image one in a folder masks/ with the same paths, or in the column mask of metadata.csv"
 COVERED = 0.5
 """Value of a mask from which on a pixel is covered."""
+GREY = 0.5
 
 
 def covered(samples: Samples, cls: str) -> tuple[Samples, Tensor, int]:
@@ -44,9 +45,9 @@ def covered(samples: Samples, cls: str) -> tuple[Samples, Tensor, int]:
 
 
 def only_foreground(images: Tensor, masks: Tensor) -> Tensor:
-    """Images (n, 3, H, W) whose uncovered part is the mean colour of all these images."""
+    """Images (n, 3, H, W) whose uncovered part is grey: their mean colour would still say that they were on water."""
     weight = masks[:, None]
-    return images * weight + images.mean((0, 2, 3))[None, :, None, None] * (1 - weight)
+    return images * weight + GREY * (1 - weight)
 
 
 def only_background(images: Tensor, masks: Tensor) -> Tensor:

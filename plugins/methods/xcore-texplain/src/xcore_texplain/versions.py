@@ -47,7 +47,7 @@ def versions(
 ) -> list[Finding]:
     """Describe images of a class, what the masks cover of them, and the rest, and say what each is classified as.
 
-    Only foreground: the rest is of the mean colour. Only background: the box around the object is tiled with what is
+    Only foreground: the rest is grey. Only background: the box around the object is tiled with what is
     beside it. Mixed: the object before the background of an image of another class.
 
     Parameters
