@@ -7,6 +7,10 @@ are those that the planted world holds out, in which the value is as frequent in
     python benchmarks/failures.py zebra:background=water leopard:background=forest --seed 101 [--twins] [--tags phrases]
 
 Classifiers that are not in the cache are trained, about 4 minutes each.
+
+    python benchmarks/failures.py --null
+
+asks how often a mode is shown where failures have nothing to do with twelve random tags, in 400 made worlds.
 """
 
 from __future__ import annotations
@@ -16,17 +20,41 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from xcore_acting import failures_search as search
+from xcore_acting.failures_tags import Tags
+
 import xcore
+
+WORLDS, TAGS = 400, 12
+
+
+def null(n: int, share: float) -> None:
+    """How often a mode is shown in n samples of which a share fails, whatever their tags."""
+    rules, shown = search.Rules(), 0
+    for world in range(WORLDS):
+        rng = np.random.default_rng([world, n])
+        tags = Tags(tuple(map(str, range(TAGS))), rng.random((n, TAGS)) < 0.35)
+        wrong = rng.random(n) < share
+        chosen = search.halves(wrong, world)
+        found, _ = search.modes(search.with_absent(tags), wrong, chosen, rules)
+        shown += bool(search.marked(found, rules))
+    print(f"{n} samples of which {share:.0%} fail: a mode is shown in {shown} of {WORLDS} worlds")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("plantings", nargs="+", metavar="CLASS:FACTOR=VALUE")
+    parser.add_argument("plantings", nargs="*", metavar="CLASS:FACTOR=VALUE")
     parser.add_argument("--seed", type=int, default=101)
     parser.add_argument("--twins", action="store_true", help="ask the twins instead")
     parser.add_argument("--tags", default="metadata", help="metadata or phrases")
     parser.add_argument("--out", default="")
+    parser.add_argument("--null", action="store_true", help="made worlds without a failure mode, instead")
     given = parser.parse_args()
+    if given.null:
+        null(300, 0.3)
+        null(600, 0.1)
+        return
     first = named = 0
     for planting in given.plantings:
         cls, _, factor = planting.partition(":")
