@@ -35,7 +35,7 @@ STEP = 0.01
 """How fast the weights of the groups follow their losses in group DRO (Sagawa et al. use 0.01)."""
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Penalties on the weights of a new head, of which the validation images choose one."""
-ENVIRONMENTS, UNSTABLE = 2, 3
+ENVIRONMENTS, UNSTABLE = 3, 3
 """Clusters of the training images of a class, and concepts of a class that are mixed into other classes."""
 MIXED, MIXED_OWN = 0.5, 0.1
 """Share of the images that a concept of another class is mixed into, and one of their own class."""
