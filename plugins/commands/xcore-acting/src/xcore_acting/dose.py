@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -37,7 +38,10 @@ FROM_EDITS = (
     "margin of edited pictures, half of them of the class, less that of the same pictures edited as strongly without "
     "the concept"
 )
-FROM_WORDS = "margin of texts of the class after the change, less that before"
+FROM_WORDS = (
+    "margin of texts of the class with the phrase put in, less that with their most frequent word put in at the same "
+    "places; or with the phrase taken out, less that before"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +68,8 @@ def dosing(task: Task, beside: Sequence[str], strength: float, at_most: int | No
     0, the asked one; at a dose below 0 away from it (as a negative prompt); with |d| / 2 of the strength. An edit
     changes the margin whatever it is made towards, so the response is the margin beyond that of the same picture edited
     with the same noise and strength towards its description alone. Into texts the phrase is put |d| times at random
-    places; or it is taken out at its first |d| places, where a text has so many.
+    places, and the response is the margin beyond that with the most frequent word there, since any word may part others
+    that belong together; or it is taken out at its first |d| places, where a text has so many.
 
     Parameters
     ----------
@@ -141,6 +146,7 @@ def _descriptions(task: Task, given: Samples, beside: Sequence[str]) -> tuple[li
 def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
     texts = of_the_class(task, SEARCHED)
     _enough(len(texts))
+    common = Counter(word for text in texts.texts for word in words(text)).most_common()
 
     def of(phrase: str) -> Dosed:
         unit = tuple(lemma(word) for word in words(phrase))
@@ -150,8 +156,20 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
         holding = sorted((i for i in range(len(texts)) if often[i]), key=lambda i: -min(often[i], 2))[: at_most // 2]
         others = [i for i in range(len(texts)) if not often[i]][: at_most - len(holding)]
         some, counts = texts.take([*holding, *others]), [often[i] for i in [*holding, *others]]
-        rng = np.random.default_rng([task.seed, 127])
-        before, chance = _asked(task, some)
+        plain = next((w for w, _ in common if lemma(w) not in unit), phrase)
+
+        def changed(dose: float, rows: Sequence[int], put: str) -> Samples:
+            """The texts with a dose of the phrase; what is put in is `put`, at the same places for every `put`."""
+            made = []
+            for i in rows:
+                text, rng = some.texts[i], np.random.default_rng([task.seed, 127, i])
+                if dose < 0:
+                    text = without(text, unit, int(-dose))
+                for _ in range(int(max(dose, 0))):
+                    text = put_in(text, put, rng)
+                made.append(text)
+            return Samples("text", tuple(made), tuple(f"dose/{put}/{dose:g}/{some.ids[i]}" for i in rows))
+
         blank = np.full(len(some), np.nan)
         probability, unchanged, response, shown = _tables()
         for d in WORDED:
@@ -161,23 +179,16 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
                     table.append(blank)
                 shown.append(None)
                 continue
-            made = []
-            for i in have:
-                text = some.texts[i]
-                if d < 0:
-                    text = without(text, unit, int(-d))
-                for _ in range(int(max(d, 0))):
-                    text = put_in(text, phrase, rng)
-                made.append(text)
-            samples = Samples("text", tuple(made), tuple(f"dose/{d:g}/{some.ids[i]}" for i in have))
-            m, p = _asked(task, samples)
-            for table, values in ((probability, p), (unchanged, chance[have]), (response, (m - before[have]) / gap)):
+            samples = changed(d, have, phrase)
+            (m, p), (before, chance) = _asked(task, samples), _asked(task, changed(max(d, 0), have, plain))
+            for table, values in ((probability, p), (unchanged, chance), (response, (m - before) / gap)):
                 full = blank.copy()
                 full[have] = values
                 table.append(full)
             shown.append(samples.take([0]))
         once, twice = (sum(count >= d for count in counts) for d in (1, 2))
-        note = f"{phrase!r} occurs in {once} of {len(counts)} texts, and twice or more in {twice}"
+        note = f"{phrase!r} occurs in {once} of {len(counts)} texts, and twice or more in {twice}; what is put in is "
+        note += f"compared with {plain!r}"
         return _dosed(WORDED, (probability, unchanged, response), shown, FROM_WORDS, note)
 
     return of

@@ -46,7 +46,7 @@ def draw(path: Path, title: str, given: Dosed, response: Curve, likely: Curve, w
         axes.tick_params(labelsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    dashed = "the same edits without the concept" if images else "the texts before"
+    dashed = "the same edits without the concept" if images else "with another word, or before"
     said = f"{title}\nbands hold a whole curve with 95 %; dashed: {dashed}; grey: ±{within:.0%} of the gap"
     figure.suptitle(said, fontsize=9)
     if images:
