@@ -286,26 +286,46 @@ def test_the_weight_of_the_worst_group_grows() -> None:
     assert float(value) > 5
 
 
+class Means(nn.Module):
+    """The means of the colours, and a head that reads blue alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[0.0, 0, 9], [0.0, 0, -9]]))
+            self.head.bias.copy_(torch.tensor([-2.5, 2.5]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.head(x.mean((2, 3)))
+        return made
+
+
 def test_the_last_layer_on_even_groups_mends_a_head_that_uses_the_shortcut(tmp_path: Path) -> None:
-    class Means(nn.Module):
-        """The means of the colours and a head that reads blue alone."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.head = nn.Linear(3, 2)
-            with torch.no_grad():
-                self.head.weight.copy_(torch.tensor([[0.0, 0, 9], [0.0, 0, -9]]))
-                self.head.bias.copy_(torch.tensor([-2.5, 2.5]))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(x.mean((2, 3)))
-
     start, test = TorchClassifier(Means(), DATA.classes, layers=[], default_layer=""), dots("heldout", 100)
     assert accuracies(start, test)["worst"] < 0.1
     made, figures = cures.last_layer(start, setting(tmp_path))
     assert accuracies(made, test)["worst"] > 0.9
     assert accuracies(start, test)["worst"] < 0.1  # the start is as it was
     assert figures["images"] % 4 == 0
+
+
+def test_fine_tuning_on_masked_images_helps_against_the_shortcut_and_on_whole_ones_does_not(tmp_path: Path) -> None:
+    shared, test = setting(tmp_path, epochs=6, lrs=(1.0,)), dots("heldout", 100)
+    start = TorchClassifier(Means(), DATA.classes, layers=[], default_layer="")
+    common = ("red with blue", "green without blue")
+    whole = shared.train.take([i for i, group in enumerate(shared.train.groups) if group in common])
+    masks = torch.zeros(len(whole), 16, 16)
+    masks[:, :8] = 1  # where the blue is
+    images = filled(whole.samples.images, masks, whole.samples.images.mean((0, 2, 3)))
+    masked = replace(whole, samples=replace(whole.samples, data=images))
+    before = accuracies(start, test)["worst"]
+    after, control = (
+        accuracies(cures.on_images(start, part, shared, name)[0], test)["worst"]
+        for name, part in (("masked", masked), ("whole", whole))
+    )
+    assert before < 0.1
+    assert after > max(before, control) + 0.3
 
 
 def test_the_concept_that_goes_with_a_class_in_some_of_its_environments_is_unstable(tmp_path: Path) -> None:
