@@ -71,7 +71,7 @@ def main() -> None:
         judged
         for planting in given.plantings.split(",")
         for rho in (given.rho, 0.0)[: 1 if given.no_twins else 2]
-        for judged in asked(*planting.split(":"), rho, given.seed, kinds, given.run)
+        for judged in asked(planting, rho, given.seed, kinds, given.run)
     ]
     print("| Class | Object | rho | Evidence | Object, % of the gap | Less the other object | Found |")
     print("|---|---|---|---|---|---|---|")
@@ -82,8 +82,9 @@ def main() -> None:
             print(f"\n{sum(r.found for r in first)} of {len(first)} {what} found by {kinds[0]} evidence")
 
 
-def asked(cls: str, planted: str, rho: float, seed: int, kinds: tuple[str, ...], run: Path) -> list[Judged]:
-    """What each kind of evidence says of the object and of the pair."""
+def asked(planting: str, rho: float, seed: int, kinds: tuple[str, ...], run: Path) -> list[Judged]:
+    """What each kind of evidence says of the object of a planting (CLASS:OBJECT), and of the pair."""
+    cls, planted = planting.split(":")
     factor = f"object={planted}"
     own, other = NAMED[planted], next(phrase for name, phrase in NAMED.items() if name != planted)
     finding = xcore.ask(
