@@ -151,7 +151,7 @@ def described(session: Session, options: ClassesOptions, folder: Path) -> Found:
     draw_grid(folder / "clouds.png", clouds[:MOST])
     n = ", ".join(f"{name} {len(images)}" for name, images in parts.items())
     notes = [f"images described: {n}; {o.sentences} sentences about each", reader.about]
-    notes += habits_note(list(left.values()), o.least)
+    notes += [f"{note}; each only in the clouds where this is so" for note in habits_note(list(left.values()), o.least)]
     if few < 10:
         notes.append(f"one class has only {few} images: intervals over so few are too narrow")
     if len(clouds) > MOST:

@@ -150,7 +150,14 @@ def compared(session: Session, cell: Cell, options: VersionsOptions, split: Spli
         title=f"{cell.classifier}, class {cls}: {len(made[WHOLE])} images with and without their background",
         columns=_columns(),
         rows=tuple(rows),
-        notes=(*notes, reader.about, *habits_note(list(left.values()), o.least)),
+        notes=(
+            *notes,
+            reader.about,
+            *(
+                f"{note}; each only in the clouds where this is so"
+                for note in habits_note(list(left.values()), o.least)
+            ),
+        ),
         pictures={"versions.png": f"Versions of images of {cls}: images, the classifier's probabilities, words"},
     )
 
