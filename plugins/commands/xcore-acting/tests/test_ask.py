@@ -275,3 +275,21 @@ def test_phrases_that_drift_are_followed_by_trajectory(tmp_path: Path, monkeypat
     assert called["set"] == {"rlpo": {"n": 4}}
     with pytest.raises(UsageError, match="only a phrase can drift"):
         ask([folder], drift=True, out=tmp_path)
+
+
+def test_the_commands_of_the_page_have_flags_that_are_known() -> None:
+    import re
+    import shlex
+
+    from typer.main import get_command
+    from xcore_acting.ask import app
+
+    page = (Path(__file__).parents[4] / "docs" / "ask.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^xcore ask (.*)$", page, re.MULTILINE)
+    assert len(lines) >= 4
+    for line in lines:
+        given = get_command(app).make_context("ask", shlex.split(line)).params
+        parsed(
+            [text for text in given["concept"] if not text.endswith("/")],
+            [_pair(text) for text in given["pair"]],
+        )
