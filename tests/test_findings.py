@@ -14,7 +14,7 @@ import xcore
 from xcore import findings
 from xcore.cli.main import main
 from xcore.contract import UsageError
-from xcore.session import Column, Found, open_session, write_tables
+from xcore.session import Column, Found, open_session, publish, write_tables
 
 ABOUT = {
     "plugins": [Path(__file__).parent / "plugins" / "toy_plugin.py"],
@@ -91,6 +91,20 @@ def test_the_table_shows_what_is_meant_for_people_and_the_file_everything(tmp_pa
     assert [p.name for p in paths] == ["words.md", "words.csv"]
     assert paths[0].read_text().count("![a bar for each word](findings/words.") == 2
     assert len(paths[1].read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_with_json_only_the_rows_are_on_stdout(tmp_path, capsys, as_json):
+    finding = keep(tmp_path, replace(FOUND, pictures={"bars.png": "a bar for each word"}))
+    publish([finding], tmp_path, as_json)
+    out, err = capsys.readouterr()
+    saved = [f"saved {p}" for p in (tmp_path / "words.md", tmp_path / "words.csv", finding.folder / "bars.png")]
+    if as_json:
+        assert [json.loads(line) for line in out.splitlines()] == [dict(row) for row in finding.rows]
+        assert err.splitlines() == ["a note", *saved]
+    else:
+        assert out.splitlines()[-3:] == saved
+        assert not err
 
 
 def test_a_damaged_finding_is_told(tmp_path):

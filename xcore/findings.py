@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -195,6 +196,24 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def publish(findings: Sequence[Finding], out: Path, as_json: bool) -> None:
+    """Print the findings of a command, or their rows as JSON, one object a line; write their tables; say where all is.
+
+    With JSON only the rows are on stdout; notes and places are on stderr.
+    """
+    from xcore.cli.listing import print_line
+
+    for finding in findings:
+        if as_json:
+            print("\n".join(finding.found.notes), file=sys.stderr)
+            for row in finding.rows:
+                print_line(dict(row))
+        else:
+            finding.show()
+    for path in [*write_tables(out, findings), *(p for finding in findings for p in finding.pictures)]:
+        print(f"saved {path}", file=sys.stderr if as_json else sys.stdout)
 
 
 def csv_text(found: Found) -> str:

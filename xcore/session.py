@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from xcore.findings import Column as Column
     from xcore.findings import Finding as Finding
     from xcore.findings import Found as Found
+    from xcore.findings import publish as publish
     from xcore.findings import write_tables as write_tables
     from xcore.run.progress import Reporter as Reporter
     from xcore.run.workbench import Workbench
@@ -51,7 +52,7 @@ __getattr__, __dir__ = lazy_exports(
         "xcore.base.files": ("read_json", "slug", "write_json", "write_text"),
         "xcore.cli.flags": ("Json", "names", "subject", "takes"),
         "xcore.cli.listing": ("print_line",),
-        "xcore.findings": ("Column", "Finding", "Found", "write_tables"),
+        "xcore.findings": ("Column", "Finding", "Found", "publish", "write_tables"),
         "xcore.run.progress": ("Reporter",),
     },
 )

@@ -200,7 +200,7 @@ def command(
 
     Example: xcore ask --class zebra --concept stripes --concept sand --pair grass,snow
     """
-    from xcore_acting.shift import answer
+    from xcore.session import publish
 
     out = Path(about.pop("out") or "ask")
     found = ask(
@@ -208,7 +208,7 @@ def command(
         dosed=dosed, drift=drift, seed=seed, out=out, **about,
     )  # fmt: skip
     for name in dict.fromkeys(finding.command for finding in found):
-        answer([finding for finding in found if finding.command == name], out, as_json)
+        publish([finding for finding in found if finding.command == name], out, as_json)
 
 
 def _pair(text: str) -> tuple[str, str]:

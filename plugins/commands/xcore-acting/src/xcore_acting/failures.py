@@ -161,7 +161,7 @@ def command(
     Example: xcore failures --classifier timm:resnet50 --data folder:photos --class all
     --model image-text=clip:openai/clip-vit-base-patch32
     """
-    from xcore.session import print_line, write_tables
+    from xcore.session import publish
 
     budget = about.pop("budget") or {}
     out = Path(about.pop("out") or NAME)
@@ -179,13 +179,4 @@ def command(
         rules={"depth": depth, "support": support, "margin": margin},
         **about,
     )
-    written = write_tables(out, found)
-    for finding in found:
-        if as_json:
-            for row in finding.rows:
-                print_line(row)
-            continue
-        finding.show()
-    if not as_json:
-        pictures = [str(path) for finding in found for path in finding.pictures]
-        typer.echo(f"saved {', '.join([*map(str, written), *pictures])}")
+    publish(found, out, as_json)

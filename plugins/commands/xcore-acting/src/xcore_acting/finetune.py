@@ -262,8 +262,7 @@ def command(
 
     Example: xcore finetune --data minizoo --class zebra --generated 'a zebra, striped' --drawings 100
     """
-    from xcore.session import names
-    from xcore_acting.shift import answer
+    from xcore.session import names, publish
 
     classifiers = about.pop("classifiers")
     if len(classifiers) > 1:
@@ -293,5 +292,5 @@ def command(
         out=out,
         **about,
     )
-    answer([found], out, as_json)
+    publish([found], out, as_json)
     typer.echo(f"next: xcore shift {found.about['classifier']} tuned:{out} ...", err=as_json)

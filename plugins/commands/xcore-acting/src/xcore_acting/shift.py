@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xcore.contract import UsageError, unknown
-from xcore.session import Json, names, open_session, subject, takes, write_tables
+from xcore.session import Json, names, open_session, publish, subject, takes
 
 if TYPE_CHECKING:
     from xcore.contract import Cell, Classifier, Task
@@ -268,23 +268,4 @@ def command(
     found = shift(
         a, b, method=method, evidence=evidence, phrases=names(phrases), scale=scale, seed=seed, out=out, **about
     )
-    answer(found, out, as_json)
-
-
-def answer(findings: Sequence[Finding], out: Path, as_json: bool) -> None:
-    """Print findings, or their rows as JSON, write their tables, and say where the pictures are."""
-    from xcore.session import print_line
-
-    for finding in findings:
-        if as_json:
-            typer.echo("\n".join(finding.found.notes), err=True)
-            for row in finding.rows:
-                print_line(_plain(row))
-        else:
-            finding.show()
-    for path in [*write_tables(out, findings), *(p for finding in findings for p in finding.pictures)]:
-        typer.echo(f"saved {path}", err=as_json)
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
+    publish(found, out, as_json)

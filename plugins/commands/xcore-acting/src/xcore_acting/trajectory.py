@@ -113,7 +113,7 @@ def command(
     Example: xcore trajectory --classifier timm:resnet50 --data folder:photos --class tiger --prompt "orange fur"
     --generator hf:stable-diffusion-v1-5/stable-diffusion-v1-5 --model image-text=clip:openai/clip-vit-base-patch32
     """
-    from xcore.session import print_line, write_tables
+    from xcore.session import publish
 
     out = Path(about.pop("out") or NAME)
     found = trajectory(
@@ -126,16 +126,7 @@ def command(
         seed=seed,
         **about,
     )
-    written = write_tables(out, found)
-    for finding in found:
-        if as_json:
-            for row in finding.rows:
-                print_line(row)
-            continue
-        finding.show()
-    if not as_json:
-        pictures = [str(path) for finding in found for path in finding.pictures]
-        typer.echo(f"saved {', '.join([*map(str, written), *pictures])}")
+    publish(found, out, as_json)
 
 
 def _numbers(text: str) -> list[int]:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xcore.contract import UsageError
-from xcore.session import Json, names, slug, subject, takes
+from xcore.session import Json, names, subject, takes
 from xcore_texplain.figure_commands import add_to
 
 if TYPE_CHECKING:
-    from xcore.session import Finding
     from xcore_texplain.sentences import SentenceRow
     from xcore_texplain.words import Change, Word
 
@@ -261,14 +260,13 @@ def shortcuts(
     --captions table:captions.csv --model text-decoder=blip-decoder:Salesforce/blip-image-captioning-base
     --model image-text=clip:openai/clip-vit-base-patch32
     """
-    from xcore.session import write_tables
+    from xcore.session import publish
     from xcore_texplain.shortcuts import ShortcutOptions, found_shortcuts
 
     out = Path(about["out"] or "shortcuts")
     options = ShortcutOptions(lexicon, captions, tuple(names(evidence)), split, minimum)
     findings = found_shortcuts(about, options, out)
-    write_tables(out, findings)
-    _print_findings(findings, out, as_json)
+    publish(findings, out, as_json)
 
 
 @app.command()
@@ -319,7 +317,7 @@ def repair(
     """
     from dataclasses import replace
 
-    from xcore.session import write_tables
+    from xcore.session import publish
     from xcore_texplain.repair import found_repair
     from xcore_texplain.repair_options import RepairOptions
 
@@ -335,8 +333,7 @@ def repair(
         options = replace(options, lrs=_rates(lr))
     out = Path(about["out"] or "repair")
     finding = found_repair(about, options, out)
-    write_tables(out, [finding])
-    _print_findings([finding], out, as_json)
+    publish([finding], out, as_json)
 
 
 def _rows_of_group(rows: list[SentenceRow], group: str) -> list[SentenceRow]:
@@ -433,22 +430,6 @@ def _rates(text: str) -> tuple[float, ...]:
         raise UsageError(f"--lr {text!r} is no list of numbers", "write --lr 1e-5,1e-4") from error
 
 
-def _print_findings(findings: Sequence[Finding], out: Path, as_json: bool) -> None:
-    """Print the tables of findings, or with --json one object for each row, and say where the pictures are."""
-    from xcore.session import print_line
-
-    for finding in findings:
-        if as_json:
-            for row in finding.rows:
-                print_line(dict(row))
-            continue
-        finding.show()
-        for picture in finding.pictures:
-            typer.echo(f"picture: {picture}")
-    if not as_json:
-        typer.echo(f"saved {out / slug(findings[0].command)}.md and .csv")
-
-
 def _print_saved(folder: Path, files: list[str], as_json: bool) -> None:
     if not as_json:
         typer.echo(f"saved {', '.join(str(folder / name) for name in files)}")
@@ -467,12 +448,4 @@ def _mark(lo: float | None, hi: float | None) -> str:
     return "" if lo is None or hi is None or lo > 0 or hi < 0 else "  (interval includes 0)"
 
 
-def _show(findings: list[Any], out: Path, as_json: bool) -> None:
-    """Write the tables of findings, and print them."""
-    from xcore.session import write_tables
-
-    write_tables(out, findings)
-    _print_findings(findings, out, as_json)
-
-
-add_to(app, _show)
+add_to(app)

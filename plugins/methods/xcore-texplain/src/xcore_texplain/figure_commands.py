@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from xcore.session import Json, names, subject, takes
+from xcore.session import Json, names, publish, subject, takes
 
 Lexicon = Annotated[
     str, typer.Option(metavar="FILE", help="JSON file: class -> words that are of it, red in the clouds; * = of all.")
@@ -23,11 +22,10 @@ Sentences = Annotated[int | None, typer.Option(min=1, help="Sentences about each
 SplitFlag = Annotated[
     str, typer.Option(metavar="SPLIT", help="Which images are described: train, explain or heldout (test).")
 ]
-Show = Callable[[list[Any], Path, bool], None]
 
 
-def add_to(app: typer.Typer, show: Show) -> None:
-    """Add the commands to an app; ``show(findings, out, as_json)`` prints what they found."""
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an app."""
 
     @app.command()
     @takes(subject)
@@ -60,7 +58,9 @@ def add_to(app: typer.Typer, show: Show) -> None:
 
         out = Path(about["out"] or "classes")
         _given(about, translator, sentences)
-        show([found_classes(about, ClassesOptions(superclasses, split, lexicon, captions, words), out)], out, as_json)
+        publish(
+            [found_classes(about, ClassesOptions(superclasses, split, lexicon, captions, words), out)], out, as_json
+        )
 
     @app.command()
     @takes(subject)
@@ -89,7 +89,7 @@ def add_to(app: typer.Typer, show: Show) -> None:
 
         out = Path(about["out"] or "versions")
         _given(about, translator, sentences)
-        show(found_versions(about, VersionsOptions(split, group, lexicon, captions), out), out, as_json)
+        publish(found_versions(about, VersionsOptions(split, group, lexicon, captions), out), out, as_json)
 
     @app.command()
     @takes(subject)
@@ -120,7 +120,7 @@ def add_to(app: typer.Typer, show: Show) -> None:
         out = Path(about["out"] or "latents")
         _given(about, translator, sentences)
         options = LatentsOptions(tuple(names(categories)), drawings, captions_each, captions)
-        show([found_latents(about, options, out)], out, as_json)
+        publish([found_latents(about, options, out)], out, as_json)
 
 
 def _given(about: dict[str, Any], translator: str, sentences: int | None) -> None:
