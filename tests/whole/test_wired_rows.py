@@ -26,8 +26,8 @@ def test_a_kept_row_goes_by_all_that_it_depends_on(tmp_path: Path, monkeypatch: 
     spec.loader.exec_module(wired)
     registry = load_registry()
 
-    def key(cell: object, kind: str = "observed") -> str:
-        return wired.identity(Workbench(registry, Store(tmp_path)), cell, kind)
+    def key(cell: object, kind: str = "observed", edits: int = 400) -> str:
+        return wired.identity(Workbench(registry, Store(tmp_path)), cell, kind, edits)
 
     bench = Workbench(registry, Store(tmp_path))
     cell, tcav = (wired.cell_of(bench, "pattern=striped", kind) for kind in ("observed", "tcav"))
@@ -40,7 +40,7 @@ def test_a_kept_row_goes_by_all_that_it_depends_on(tmp_path: Path, monkeypatch: 
         replace(tcav, method=Ref("tcav", {"maps": 1})),
         replace(tcav, generator=Ref(cell.generator.text, {"steps": 11, "batch_size": 12})),
     ]
-    keys = [key(cell), key(cell, "factorial"), *map(key, others)]
+    keys = [key(cell), key(cell, "factorial"), key(cell, "edited"), key(cell, "edited", 100), *map(key, others)]
     assert len(set(keys)) == len(keys)
     assert key(wired.cell_of(bench, "pattern=striped", "observed")) == keys[0]
     monkeypatch.setattr(identities, "_package_digest", lambda name: name)  # the code of another day
