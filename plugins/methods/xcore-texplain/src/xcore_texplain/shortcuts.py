@@ -90,7 +90,7 @@ def shortcuts(
 
 
 def found_shortcuts(about: dict[str, Any], options: ShortcutOptions, out: Path) -> list[Finding]:
-    """The findings of what the shared flags and the settings ask for, one for each class, classifier and seed."""
+    """The findings of what the shared flags and the settings ask for, one for each class and classifier; by the seed 0, unless others are named."""
     from xcore.contract import Ref, file_digest
     from xcore.session import open_session
     from xcore_texplain.lexicon import lexicon_of
@@ -109,6 +109,7 @@ def found_shortcuts(about: dict[str, Any], options: ShortcutOptions, out: Path) 
     for name, value in {"sentences": SENTENCES, "k": WORDS, "context": True}.items():
         given.setdefault(name, value)  # with context=true the plan asks for an image-text model
     refs = {"dataset": [Ref(options.captions)]} if options.captions else {}
+    about.setdefault("seeds", [0])
     with open_session(["texplain"], about, out / ".work") as session:
         findings = []
         for cell in session.cells:
