@@ -90,7 +90,10 @@ def shortcuts(
 
 
 def found_shortcuts(about: dict[str, Any], options: ShortcutOptions, out: Path) -> list[Finding]:
-    """The findings of what the shared flags and the settings ask for, one for each class and classifier; by the seed 0, unless others are named."""
+    """The findings of what the shared flags and the settings ask for: one for each class and classifier, by seed 0.
+
+    Other seeds may be named in `about`; then there is one for each of them.
+    """
     from xcore.contract import Ref, file_digest
     from xcore.session import open_session
     from xcore_texplain.lexicon import lexicon_of
