@@ -53,7 +53,7 @@ SETTINGS: dict[str, Any] = {
     "test_images": 500,
     "start_epochs": 10,
     "epochs": 3,
-    "lrs": (1e-4, 1e-3),
+    "lrs": (1e-5, 1e-4, 1e-3),
 }
 
 

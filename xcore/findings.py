@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RECORD = "record.json"
+KEYS = ("schema", "command", "about", "title", "columns", "rows", "notes", "pictures", "figures", "seconds")
 
 
 @dataclass(frozen=True)
@@ -142,16 +143,19 @@ def keep(
             raise UsageError(f"{command} names a picture that it did not draw: {lacking[0]!r}")
         record = {"schema": SCHEMA, "command": command, "about": about, **_without_nan(asdict(found))}
         write_json(folder / RECORD, {**record, "seconds": time.perf_counter() - start})
-        write_text(folder / "table.csv", csv_text(found))
-        write_text(folder / "table.md", read(folder).to_markdown())
+        kept = read(folder)
+        write_text(folder / "table.csv", csv_text(kept.found))
+        write_text(folder / "table.md", kept.to_markdown())
 
-    folder = Artifacts(root / "findings").get(command, {"about": about, "identity": identity}, write)
+    folder = Artifacts(root / "findings").get(command, {"schema": SCHEMA, "about": about, "identity": identity}, write)
     return read(folder, cached=not made)
 
 
 def read(folder: Path, cached: bool = True) -> Finding:
     """The finding in a folder; raises `UsageError` if there is none, or it is damaged."""
-    plain = read_json(folder / RECORD, ("command", "about", "columns", "rows"))
+    plain = read_json(folder / RECORD, KEYS)
+    if plain["schema"] != SCHEMA:
+        raise UsageError(f"{folder} was written by another version of xcore", "remove it and run the command again")
     found = Found(
         title=plain["title"],
         columns=tuple(Column(**column) for column in plain["columns"]),

@@ -144,6 +144,7 @@ def test_phrases_that_say_the_same_are_not_beside_the_concept(tmp_path: Path, pa
         (["nowhere/to/be"], [], "no folder of pictures of a concept 'nowhere/to/be'"),
         ([], [("face", "face")], "a pair names 'face' twice"),
         (["mask:face", "face"], [], "two concepts are called 'face'"),
+        (["mask:face", "mask:hair"], [], r"2 concepts are masks \(face, hair\), and the data have one mask"),
     ],
 )
 def test_concepts_that_cannot_be_read_are_refused(concepts: Any, pairs: Any, message: str) -> None:

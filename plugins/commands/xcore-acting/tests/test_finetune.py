@@ -214,6 +214,16 @@ def test_words_are_taken_out_of_the_texts_that_have_them(tmp_path: Path) -> None
            if name.endswith("without words")]  # fmt: skip
     assert new
     assert all(text.startswith("a film") for text in new)
+
+    def left(replaced: bool) -> list[str]:
+        made = sets(task_of(Data(texts=True), tmp_path), ["left"], changes, 10, 0.2, replaced)
+        parts = (made.training, made.validation)
+        return [t for p in parts for t, y in zip(p.samples.texts, p.labels.tolist(), strict=True) if y == 0]
+
+    with_originals = left(replaced=False)
+    originals = [text for text in with_originals if "great" in text]
+    assert originals
+    assert sorted(left(replaced=True)) == sorted(text for text in with_originals if text not in originals)
     with pytest.raises(NotApplicable, match="texts are changed by taking words out"):
         sets(task_of(Data(texts=True), tmp_path), ["left"], Changes(augment=("flip",)), 10, 0.2, False)
 

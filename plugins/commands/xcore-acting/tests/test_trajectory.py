@@ -110,7 +110,9 @@ def test_prompts_are_followed_from_the_same_noise_and_kept_each_by_itself(plugin
     assert "p" not in found.rows[0]
     assert found.rows[3]["nearest"].startswith("blue")
     assert set(gray["nearness"]["6"]) == {"blue", "gray"}  # "pale green" names the class
-    assert [p.name for p in found.pictures] == ["gray-strip.png", "gray-chart.png", "blue-strip.png", "blue-chart.png"]
+    assert [p.name for p in found.pictures] == [
+        f"{p}-{what}.png" for p in ("1-gray", "2-blue") for what in ("strip", "chart")
+    ]
     assert sum(note.startswith("gray: ") for note in found.found.notes) == 2  # how predictions turned, and updates
     assert follow(plugin, tmp_path)[0].cached
 

@@ -61,6 +61,11 @@ def parsed(texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[list
         named[text] = one.name
     if not found:
         raise UsageError("no concept is named", HOW)
+    if len(masked := [one.name for one in found.values() if one.kind == "mask"]) > 1:
+        raise UsageError(
+            f"{len(masked)} concepts are masks ({', '.join(masked)}), and the data have one mask for each picture",
+            "ask about one of them",
+        )
     told = [(named[a], named[b]) for a, b in pairs]
     if same := [a for a, b in told if a == b]:
         raise UsageError(f"a pair names {same[0]!r} twice", "name two concepts that should not differ")

@@ -168,7 +168,8 @@ def modes(tags: Tags, wrong: Flags, chosen: Flags, rules: Rules) -> tuple[list[M
     low = (errors / np.maximum(support, 1) >= rate + rules.margin) & (support <= WHOLE * len(failed))
     p = fisher(errors[low], support[low], int(failed.sum()), len(failed))
     rows = [combos[i] for i in np.flatnonzero(low)]
-    order = sorted(range(len(rows)), key=lambda i: (p[i], len(rows[i]), -support[low][i]))
+    counts = support[low]
+    order = sorted(range(len(rows)), key=lambda i: (p[i], len(rows[i]), -counts[i]))
     kept: list[tuple[tuple[int, ...], list[str]]] = []
     for i in order:
         if p[i] > rules.alpha or len(kept) >= rules.most:

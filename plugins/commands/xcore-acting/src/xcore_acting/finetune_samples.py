@@ -87,7 +87,7 @@ def sets(task: Task, classes: Sequence[str], changes: Changes, each: int, valida
     validation
         Share of the samples by which the training is stopped. A changed sample is on the side of what it is made of.
     replaced
-        Leave out the unchanged samples of classes whose samples are changed.
+        Leave out the originals of changed samples.
 
     Raises
     ------
@@ -109,8 +109,10 @@ def sets(task: Task, classes: Sequence[str], changes: Changes, each: int, valida
             )
         side = _side(len(samples), validation, rng)
         made = _changed(task, cls, given, changes, rng) if cls in classes else []
-        if not (replaced and made):
-            parts.append((samples, cls, side))
+        made = [(what, rows, new) for what, rows, new in made if len(new)]
+        changed = {row for _, rows, _ in made for row in rows} if replaced else set()
+        if left := [row for row in range(len(samples)) if row not in changed]:
+            parts.append((samples.take(left), cls, side[left]))
         for what, rows, new in made:
             parts.append((new, cls, side[rows]))
             if len(examples) < 3:

@@ -49,6 +49,8 @@ class Recipe:
                 raise UsageError(f"{name} is {value}", f"--{name} takes a whole number from 1")
         if not 0 < self.lr < 100:
             raise UsageError(f"the learning rate is {self.lr:g}", "--lr takes a number above 0, such as 0.0003")
+        if not self.weight_decay >= 0:
+            raise UsageError(f"the weight decay is {self.weight_decay:g}", "--weight-decay takes a number from 0")
         if self.optimiser not in OPTIMISERS:
             raise unknown("optimiser", self.optimiser, OPTIMISERS)
         if self.batch_norm not in BATCH_NORM:

@@ -44,11 +44,16 @@ def save(
     provider, _, argument = base.text.partition(":")
     if provider.rpartition("/")[2] == PROVIDER:
         base = _base(_about(Path(argument)))
-    elif argument and Path(argument).expanduser().exists():
-        base = Ref(f"{provider}:{Path(argument).expanduser().resolve()}", base.options)
+    elif argument and _is_model(path := Path(argument).expanduser()):
+        base = Ref(f"{provider}:{path.resolve()}", base.options)
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in state.items()}, folder / WEIGHTS)
     about = {"schema": SCHEMA, "classifier": base.text, "options": dict(base.options), "classes": list(classes)}
     write_json(folder / ABOUT, {**about, "trained": dict(trained)})
+
+
+def _is_model(path: Path) -> bool:
+    """Whether there is a file or folder of a model; any other may only have the name of one, as resnet50."""
+    return path.is_file() or any((path / name).is_file() for name in ("config.json", "model.safetensors"))
 
 
 def copy_to(folder: Path, out: Path) -> None:

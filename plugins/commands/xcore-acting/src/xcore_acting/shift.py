@@ -129,7 +129,8 @@ def _found(session: Session, cells: Sequence[Cell], scale: str, out: Path) -> Fi
         )
         return _told(session, before, a, b, task, folder, made)
 
-    return session.finding("shift", asked, before, make, refs={"classifier": [after.classifier]}, out=out)
+    refs = {"classifier": [after.classifier], "explainer": [cell.method for cell in cells]}
+    return session.finding("shift", asked, before, make, refs=refs, out=out)
 
 
 def _refuse_others(a: Classifier, b: Classifier) -> None:

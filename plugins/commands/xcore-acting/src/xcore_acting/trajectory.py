@@ -78,6 +78,8 @@ def trajectory(
             f"steps {', '.join(map(str, steps)) or '(none)'} make no trajectory",
             "begin with 0 and let them rise, e.g. --steps 0,10,20,30",
         )
+    if noises < 2:
+        raise UsageError(f"noises is {noises}", "an interval needs two drawings or more at each step")
     asked = Asked(given, tuple(steps), noises, tuple(phrases), vocabulary)
     about: dict[str, Any] = {**keys, "data": data, "classes": list(classes)}
     about["classifiers"] = [classifier] if classifier else keys.get("classifiers", [])

@@ -113,13 +113,13 @@ def joined(parts: Sequence[Finding], folder: Path) -> Found:
     """All prompts in one table, with the p-values of their last steps corrected together."""
     adjusted = iter(holm([part.rows[-1]["p"] for part in parts]))
     rows, pictures, notes, figures = list[dict[str, Any]](), dict[str, str](), list[str](), dict[str, Any]()
-    for part in parts:
+    for place, part in enumerate(parts, 1):
         own = [dict(row) for row in part.rows]
         own[-1]["p_holm"] = next(adjusted)
         rows += own
         prompt = part.about["one prompt"]
         for file, alt in part.found.pictures.items():
-            name = f"{slug(prompt)}-{file}"
+            name = f"{place}-{slug(prompt)}-{file}"
             shutil.copy(part.folder / file, folder / name)
             pictures[name] = alt
         notes += [note for note in part.found.notes if note not in notes]

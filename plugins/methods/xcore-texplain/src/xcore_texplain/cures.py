@@ -234,10 +234,13 @@ def unstable(
     """
     names = list(bank)
     directions = torch.stack([_concept(bank[name], features) for name in names])
-    found = []
+    found = list[list[str]]()
     for cls in range(classes):
         own, others = environments[labels == cls], features[labels != cls]
         kinds = own.unique().tolist()
+        if not kinds or not len(others):  # a class of the classifier of which the data have no images
+            found.append([])
+            continue
         says = torch.stack([directions @ _head(features[labels == cls][own == e], others) for e in kinds])
         share = torch.tensor([float((own == e).float().mean()) for e in kinds])
         spread, mean = says.var(0, correction=0), (share[:, None] * says).sum(0)

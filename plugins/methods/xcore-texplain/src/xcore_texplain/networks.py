@@ -178,6 +178,8 @@ def fit(
 ) -> dict[str, float]:
     """Train a network with AdamW; it ends with the weights of the epoch with the best average on validation images.
 
+    The weights that it starts from count as epoch 0: a training that only makes the average worse changes nothing.
+
     Parameters
     ----------
     network
@@ -196,7 +198,7 @@ def fit(
 
     Returns
     -------
-    The best epoch, from 1, and its average accuracy on the validation images.
+    The best epoch, 0 = as it was, and its average accuracy on the validation images.
 
     Raises
     ------
@@ -206,10 +208,13 @@ def fit(
     module, loss = network.model.module, loss or Plain()
     weights = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=lr, weight_decay=DECAY)
-    state = {"epoch": 0, "best_epoch": 0, "best": -1.0}
-    best: dict[str, Tensor] = {}
+    state = {"epoch": 0.0, "best_epoch": 0.0, "best": 0.0}
     if file.is_file():
         best = _restore(file, module, loss, optimiser, weights, state)
+    else:
+        module.eval()
+        state["best"] = accuracies(network, validation)["average"]
+        best = {k: v.detach().clone() for k, v in module.state_dict().items()}
     while state["epoch"] < epochs:
         batches = list(epoch(int(state["epoch"]), network))
         module.train(learn_statistics)

@@ -77,8 +77,7 @@ def found_repair(about: dict[str, Any], options: RepairOptions, out: Path) -> Fi
         if options.lexicon:
             from xcore.contract import file_digest
 
-            asked["lexicon"] = (
-                file_digest(Path(options.lexicon).expanduser()) if Path(options.lexicon).is_file() else ""
-            )
+            lexicon = Path(options.lexicon).expanduser()
+            asked["lexicon"] = file_digest(lexicon) if lexicon.is_file() else ""
         repairs = Repairs(session, cell, options, out)
         return session.finding("texplain repair", asked, cell, repairs.found, refs=refs, out=out)

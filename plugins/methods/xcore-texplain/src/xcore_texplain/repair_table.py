@@ -16,9 +16,9 @@ PAIRED = (("erm", "worst"), ("random", "worst"), ("erm", "average"))
 
 
 def paired(values: Sequence[float]) -> tuple[float, float | None, float | None, float | None]:
-    """Mean, the ends of its 95 % t interval, and the two-sided p of its being 0; None with fewer than two values.
+    """Mean, the ends of its 95 % t interval, and the two-sided p of its being 0.
 
-    Differences that are all the same have an interval without width; its p is 0, or 1 if they are 0.
+    With fewer than two values, or values that are all the same, there is no spread to judge by: the others are None.
     """
     x = np.asarray(values, dtype=float)
     mean, n = float(x.mean()), len(x)
@@ -26,7 +26,7 @@ def paired(values: Sequence[float]) -> tuple[float, float | None, float | None, 
         return mean, None, None, None
     error = float(x.std(ddof=1)) / n**0.5
     if error < 1e-12:
-        return mean, mean, mean, float(abs(mean) < 1e-12)
+        return mean, None, None, None
     half = float(stats.t.ppf(0.975, n - 1)) * error
     return mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1))
 

@@ -201,6 +201,7 @@ class Repairs:
             "decoder": decoder.fingerprint,
             "images": samples.digest,
             "sentences": [o.sentences, seed],
+            "code": fingerprints("explainer", [self.cell.method]),
         }
 
         def make(directory: Path) -> None:
