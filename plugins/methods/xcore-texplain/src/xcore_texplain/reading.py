@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from xcore.contract import Dataset, Probe, Progress, Ref, Samples, TextDecoder, digest
+from xcore.contract import Dataset, Probe, Progress, Ref, Samples, TextDecoder
 from xcore.session import Session
 from xcore_texplain.dominant import describe
 from xcore_texplain.features import features
@@ -14,7 +13,6 @@ from xcore_texplain.habits import without_habits
 from xcore_texplain.options import Options
 from xcore_texplain.sentences import combined_seed
 from xcore_texplain.session import translator_recipe
-from xcore_texplain.training import ARTIFACT
 from xcore_texplain.translator import Translator, load_translator, translate
 from xcore_texplain.words import Word, WordCounts, compare_with_prior, count_words, lemmas_of
 
@@ -73,17 +71,7 @@ def open_reader(session: Session, captions: str = "") -> Reader:
         source: Dataset = session.component("dataset", Ref(captions))
         framed = getattr(source, "framed", None)
         recipe = replace(recipe, data=framed(recipe.framing) if framed and recipe.framing else source)
-    if o.translator:
-        folder = Path(o.translator).expanduser()
-    else:
-        key = recipe.key
-
-        def make(directory: Path) -> None:
-            # Beside the artifact and named by its key, so that an interrupted training is found again.
-            recipe.make(directory, directory.parent / f".texplain-{digest(key)}")
-
-        folder = session.artifact(ARTIFACT, key, make)
-    translator, metadata = load_translator(folder)
+    translator, metadata = load_translator(recipe.folder(o.translator, session.artifact))
     about = (
         f"translator at {recipe.layer}: {metadata.get('pairs', '?')} pairs, {metadata.get('steps', '?')} steps, "
         f"validation loss {metadata.get('validation_loss', '?')}"

@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.contract import Cell, Classifier, MissingError, Progress, Ref, Task, UsageError, XcoreError, digest
+from xcore.contract import Cell, Classifier, MissingError, Progress, Ref, Task, UsageError, XcoreError
 from xcore.session import Session, open_session, slug
 from xcore_texplain import sentences
 from xcore_texplain.chosen import chosen, no_other_data, split_of
 from xcore_texplain.features import open_probe
 from xcore_texplain.options import Options
 from xcore_texplain.texplain import TExplain
-from xcore_texplain.training import ARTIFACT, Recipe
+from xcore_texplain.training import Recipe
 from xcore_texplain.translator import load_translator
 
 if TYPE_CHECKING:
@@ -121,15 +121,7 @@ def trained_translator(
         source = source.framed(framing)
     probe, decoder = classifier.open(layer), session.component("model", cell.models[ROLE])
     recipe = Recipe(source, size, probe, layer, decoder, o, progress, framing)
-    if o.translator:
-        return Path(o.translator).expanduser(), recipe
-    key = recipe.key
-
-    def make(directory: Path) -> None:
-        # Beside the artifact and named by its key, so that an interrupted training is found again.
-        recipe.make(directory, directory.parent / f".texplain-{digest(key)}")
-
-    return session.artifact(ARTIFACT, key, make), recipe
+    return recipe.folder(o.translator, session.artifact), recipe
 
 
 def tasks(

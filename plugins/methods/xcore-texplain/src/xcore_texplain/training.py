@@ -66,17 +66,7 @@ def translator_of_task(
     height, width = task.samples.images.shape[-2:]
     framing = getattr(task.classifier, "framing", None)
     recipe = Recipe(task.data, (height, width), probe, task.layer, decoder, o, task.progress, framing)
-    if o.translator:
-        folder = Path(o.translator).expanduser()
-    else:
-        key = recipe.key
-
-        def make(directory: Path) -> None:
-            # Beside the artifact and named by its key, so that an interrupted training is found again.
-            recipe.make(directory, directory.parent / f".texplain-{digest(key)}")
-
-        folder = task.artifact(ARTIFACT, key, make)
-    translator, metadata = load_translator(folder)
+    translator, metadata = load_translator(recipe.folder(o.translator, task.artifact))
     check_fit(translator, metadata, probe, task, decoder)
     return translator, metadata, recipe.features_fingerprint
 
@@ -206,6 +196,18 @@ class Recipe:
             "pairs": self._pairs.identity,
         }
         return {**made_of, **settings}
+
+    def folder(self, given: str, artifact: Callable[[str, dict[str, Any], Callable[[Path], None]], Path]) -> Path:
+        """The given folder of a translator; "" = that of the artifact, which is trained if it does not exist yet."""
+        if given:
+            return Path(given).expanduser()
+        key = self.key
+
+        def make(directory: Path) -> None:
+            # Beside the artifact and named by its key, so that an interrupted training is found again.
+            self.make(directory, directory.parent / f".texplain-{digest(key)}")
+
+        return artifact(ARTIFACT, key, make)
 
     def make(self, folder: Path, work: Path) -> dict[str, Any]:
         """Train the translator, or continue an interrupted training, and save it.
