@@ -194,6 +194,51 @@ def test_the_background_is_swapped_with_that_of_other_classes_and_copies_stay_on
     assert not any(name.startswith("left") and "/background" not in name for name in only.training.samples.ids)
 
 
+class Shades(Data):
+    """Pictures each of which is of one shade, which no other one has."""
+
+    def samples(self, cls: str, split: str, n: int, seed: int) -> Samples:
+        plain = super().samples(cls, split, n, seed)
+        shades = torch.arange(len(plain)) / 100 + CLASSES.index(cls) / 2
+        return replace(plain, data=shades.view(-1, 1, 1, 1).expand(-1, 3, 4, 4).clone())
+
+
+@pytest.mark.parametrize("masked", ["background", "map"])
+def test_no_part_of_a_validation_picture_is_trained_on(tmp_path: Path, masked: str) -> None:
+    task = task_of(Shades(), tmp_path)
+    made = sets(task, list(CLASSES), Changes(masked=masked), 10, 0.4, False)
+
+    def shades(part: Labelled) -> set[float]:
+        return {round(value, 4) for value in part.samples.images.flatten().tolist()}
+
+    assert not shades(made.training) & shades(made.validation)
+    assert len(shades(made.training)) == 12
+    assert len(shades(made.validation)) == 8
+
+
+@pytest.mark.parametrize("n", [17, 9])
+def test_a_last_batch_of_one_sample_joins_the_one_before_where_batch_norms_follow(tmp_path: Path, n: int) -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.head = nn.BatchNorm1d(48), nn.Linear(48, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.norm(x.flatten(1)))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    classifier = TorchClassifier(Flat(), CLASSES, input_size=4)
+    recipe = replace(RECIPE, epochs=1, batch_norm="update")
+    found = train(classifier, labelled(n, 1), labelled(8, 2), recipe, tmp_path / "odd")
+    assert any("the last sample of an epoch is trained on with those before" in note for note in found.notes)
+    even = train(classifier, labelled(n - 1, 1), labelled(8, 2), recipe, tmp_path / "even")
+    assert not any("the last sample" in note for note in even.notes)
+    with pytest.raises(UsageError, match="--batch is 1"):
+        train(classifier, labelled(n, 1), labelled(8, 2), replace(recipe, batch=1), tmp_path / "one")
+    with pytest.raises(UsageError, match="there is 1 sample to train on"):
+        train(classifier, labelled(1, 1), labelled(8, 2), recipe, tmp_path / "few")
+
+
 def test_drawings_are_of_the_class_and_have_noise_of_their_own(tmp_path: Path) -> None:
     changes = Changes(generated=("a coat", "b coat"), drawings=10)
     made = sets(task_of(Data(), tmp_path, generator=Draws()), ["right"], changes, 4, 0.25, False)

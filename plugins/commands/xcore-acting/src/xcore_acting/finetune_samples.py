@@ -85,7 +85,8 @@ def sets(task: Task, classes: Sequence[str], changes: Changes, each: int, valida
     each
         Unchanged samples of each class of the data.
     validation
-        Share of the samples by which the training is stopped. A changed sample is on the side of what it is made of.
+        Share of the samples by which the training is stopped. A changed sample is on the side of what it is made of,
+        and so is the picture whose part it was given.
     replaced
         Leave out the originals of changed samples.
 
@@ -107,8 +108,10 @@ def sets(task: Task, classes: Sequence[str], changes: Changes, each: int, valida
                 f"class {cls!r} has {len(samples)} samples to train on, and at least 2 are needed",
                 "give more pictures or texts of it in the training part of the data",
             )
-        side = _side(len(samples), validation, rng)
-        made = _changed(task, cls, given, changes, rng) if cls in classes else []
+    sides = {cls: _side(len(samples), validation, rng) for cls, samples in given.items()}
+    for cls, samples in given.items():
+        side = sides[cls]
+        made = _changed(task, cls, given, sides, changes, rng) if cls in classes else []
         made = [(what, rows, new) for what, rows, new in made if len(new)]
         changed = {row for _, rows, _ in made for row in rows} if replaced else set()
         if left := [row for row in range(len(samples)) if row not in changed]:
@@ -153,19 +156,19 @@ def _refuse(changes: Changes, is_text: bool, classes: Sequence[str], task: Task)
 
 def _given(data: Dataset, classes: Sequence[str], each: int, seed: int) -> dict[str, Samples]:
     """The unchanged samples of each class that the classifier knows."""
-    found = {}
-    for cls in [c for c in data.classes if c in classes]:
-        try:
-            found[cls] = data.samples(cls, "train", each, seed)
-        except UsageError:
-            found[cls] = data.samples(cls, "explain", 0, seed)
+    found = {cls: data.samples(cls, "train", each, seed) for cls in data.classes if cls in classes}
     if not found:
         raise UsageError("the data have no class of this classifier", "name data with classes that it knows")
     return found
 
 
 def _changed(
-    task: Task, cls: str, given: Mapping[str, Samples], changes: Changes, rng: np.random.Generator
+    task: Task,
+    cls: str,
+    given: Mapping[str, Samples],
+    sides: Mapping[str, Tensor],
+    changes: Changes,
+    rng: np.random.Generator,
 ) -> list[tuple[str, list[int], Samples]]:
     """What was done -> rows of the samples of a class, and the new samples."""
     samples = given[cls]
@@ -178,7 +181,8 @@ def _changed(
         return [(f"taking out {', '.join(changes.concepts)}", [rows[i] for i in filled], new)]
     if changes.masked:
         cover = _cover(task, cls, chosen, changes.masked)
-        givers = _givers(task, cls, given, len(chosen), changes.masked, rng) if changes.fill == "swap" else None
+        swaps = changes.fill == "swap"
+        givers = _givers(task, cls, given, sides, sides[cls][rows].tolist(), changes.masked, rng) if swaps else None
         pictures = filled_in(chosen.images, cover, changes.fill, rng, givers)
         new = Samples("image", pictures, _ids(chosen, changes.masked))
         made.append((f"masking the {changes.masked} ({changes.fill})", rows, new))
@@ -202,17 +206,32 @@ def _concerned(task: Task, samples: Samples, changes: Changes) -> list[int]:
 
 
 def _givers(
-    task: Task, cls: str, given: Mapping[str, Samples], n: int, part: str, rng: np.random.Generator
+    task: Task,
+    cls: str,
+    given: Mapping[str, Samples],
+    sides: Mapping[str, Tensor],
+    validates: Sequence[bool],
+    part: str,
+    rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
     """n pictures of other classes, and the part of each that it gives: a picture of the same class may give the same.
 
     Where a map says what is masked, any part of the other picture may take its place.
+
+    Parameters
+    ----------
+    sides
+        Class -> which of its pictures are on the side of validation.
+    validates
+        For each of the n pictures that are changed, whether it is on that side: what it is given comes from there, too,
+        so that no part of a validation picture is trained on.
     """
     others = [name for name in given if name != cls] or [cls]
     images, covers = list[Tensor](), list[Tensor]()
-    for _ in range(n):
+    for side in validates:
         name = others[int(rng.integers(len(others)))]
-        one = given[name].take([int(rng.integers(len(given[name])))])
+        rows = (sides[name] == side).nonzero().flatten().tolist()
+        one = given[name].take([rows[int(rng.integers(len(rows)))]])
         images.append(one.images)
         covers.append(torch.ones(1, *one.images.shape[-2:]) if part == "map" else _cover(task, name, one, part))
     return torch.cat(images), torch.cat(covers)

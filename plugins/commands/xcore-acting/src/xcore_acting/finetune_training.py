@@ -147,7 +147,11 @@ def train(
         copy.deepcopy(own.module), own.preprocess, device=own.device, batch_size=recipe.batch, reading=own.reading
     )
     learning, notes = _thawed(model.module, recipe.frozen)
-    still, told = _still(model.module, recipe.batch_norm)
+    still, follow, told = _still(model.module, recipe.batch_norm)
+    if follow:
+        _refuse_single(len(training), recipe.batch)
+        if len(training) % recipe.batch == 1:
+            told = [*told, "a batch norm needs two samples: the last sample of an epoch is trained on with those before"]
     optimiser = _optimiser(learning, recipe)
     work.mkdir(parents=True, exist_ok=True)
     key = _key(model.module, training, validation, recipe)
@@ -163,7 +167,7 @@ def train(
             model.module.train()
             for module in still:
                 module.eval()
-            total = _epoch(model, training, optimiser, learning)
+            total = _epoch(model, training, optimiser, learning, at_least=2 if follow else 1)
         loss, accuracy = _measure(model, validation)
         if not (total == total and loss == loss):
             raise UsageError(f"the loss is no number in epoch {epoch}", f"lower --lr, which is {recipe.lr:g}")
@@ -193,16 +197,17 @@ def _thawed(module: nn.Module, patterns: Sequence[str]) -> tuple[list[nn.Paramet
     return learning, [f"{n:,} of {sum(p.numel() for p in named.values()):,} weights were trained"]
 
 
-def _still(module: nn.Module, choice: str) -> tuple[list[nn.Module], list[str]]:
-    """The batch norms whose statistics stay as they are, and a note if there are any."""
+def _still(module: nn.Module, choice: str) -> tuple[list[nn.Module], int, list[str]]:
+    """The batch norms whose statistics stay as they are, how many others follow, and a note if there are any."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     if not norms:
-        return [], []
+        return [], 0, []
     if choice == "keep":
-        return list(norms), [f"the running statistics of {len(norms)} batch norms were kept"]
+        return list(norms), 0, [f"the running statistics of {len(norms)} batch norms were kept"]
     still: list[nn.Module] = [m for m in norms if all(not p.requires_grad for p in m.parameters())]
     kept = f"; those of {len(still)} others, which are frozen, were kept" if still else ""
-    return still, [f"the running statistics of {len(norms) - len(still)} batch norms followed the training{kept}"]
+    follow = len(norms) - len(still)
+    return still, follow, [f"the running statistics of {follow} batch norms followed the training{kept}"]
 
 
 def _optimiser(learning: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
@@ -211,12 +216,40 @@ def _optimiser(learning: list[nn.Parameter], recipe: Recipe) -> torch.optim.Opti
     return torch.optim.AdamW(learning, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
+def _refuse_single(n: int, batch: int) -> None:
+    """Raise `UsageError` if batches have one sample, of which a batch norm that follows them has no variance."""
+    if min(n, batch) < 2:
+        what = f"--batch is {batch}" if batch < 2 else f"there is {n} sample to train on"
+        raise UsageError(
+            f"--batch-norm update measures the means and variances of batches, and {what}",
+            "train on two samples or more in a batch, or keep the statistics: --batch-norm keep",
+        )
+
+
+def _batches(order: Tensor, size: int, at_least: int) -> list[Tensor]:
+    """The order in parts of this size. A last part of fewer than `at_least` samples is part of the one before."""
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) < at_least:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
 def _epoch(
-    model: TorchModel, training: Labelled, optimiser: torch.optim.Optimizer, learning: list[nn.Parameter]
+    model: TorchModel,
+    training: Labelled,
+    optimiser: torch.optim.Optimizer,
+    learning: list[nn.Parameter],
+    at_least: int = 1,
 ) -> float:
-    """One pass over the training samples in a random order; gives their mean loss, in nats."""
+    """One pass over the training samples in a random order; gives their mean loss, in nats.
+
+    Parameters
+    ----------
+    at_least
+        Samples that every batch has.
+    """
     order, total = torch.randperm(len(training)), 0.0
-    for rows in order.split(model.batch_size):
+    for rows in _batches(order, model.batch_size, at_least):
         batch = training.samples.take(rows.tolist())
         loss = nn.functional.cross_entropy(model.forward(batch.data).float(), training.labels[rows].to(model.device))
         optimiser.zero_grad(set_to_none=True)
