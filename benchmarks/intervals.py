@@ -16,6 +16,7 @@ from itertools import product
 
 import numpy as np
 from scipy.stats import t as student
+from xcore_evidence.statistics import wilson
 
 Cases = Mapping[tuple[str, int], float]
 """(class, seed) -> value."""
@@ -54,16 +55,6 @@ def sign_flip_p(differences: Sequence[float]) -> float:
         signs = np.concatenate([np.ones((1, len(x))), signs])
     means = np.abs(signs @ x) / len(x)
     return float(np.mean(means >= np.abs(x.mean()) - 1e-12))
-
-
-def wilson(k: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of k of n independent cases.
-
-    k need not be whole: of eight classes each of which has a share of 1/3, the share is that of 8/3 of 8 cases.
-    """
-    middle = (k + z * z / 2) / (n + z * z)
-    half = z * (k * (n - k) / n + z * z / 4) ** 0.5 / (n + z * z)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def shown(values: Cases) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 
 import xcore
 from xcore import findings
@@ -168,3 +169,30 @@ def test_a_session_keeps_findings_by_cell_components_and_code(tmp_path):
             finding = find(session, session.cells[0], tmp_path)
     assert (made, finding.cached) == (["red"], True)
     assert finding.about["class"] == "red"
+
+
+def test_one_class_that_fails_loses_no_other_and_its_reason_is_told_at_the_end(tmp_path, capsys):
+    kept, warned = keep(tmp_path), []
+
+    def fails(error):
+        raise error
+
+    asked = [("horse", lambda: fails(UsageError("no image", "add\nsome"))), ("zebra", lambda: kept)]
+    found = findings.each([*asked, ("cow", lambda: fails(KeyError("x")))], warned.append)
+    assert list(found) == [kept]
+    assert [f.what for f in found.failed] == ["horse", "cow"]
+    assert warned == [str(f) for f in found.failed]
+    assert warned[1] == "cow failed: KeyError: 'x'"
+    with pytest.raises(typer.Exit) as left:
+        publish(found, tmp_path, as_json=True)
+    assert left.value.exit_code == 1
+    told = capsys.readouterr()
+    assert [json.loads(line)["word"] for line in told.out.splitlines()] == ["stripes | bars", "sand"]
+    assert told.err.splitlines()[-3:] == [*warned, "2 failed; the same command tries what failed again"]
+    with pytest.raises(UsageError, match="no image"):
+        findings.each(asked[:1], warned.append)
+    with pytest.raises(KeyboardInterrupt):
+        findings.each([("zebra", lambda: kept), ("cow", lambda: fails(KeyboardInterrupt()))], warned.append)
+    both = findings.Findings([kept])
+    both.add(found)
+    assert (len(both), len(both.failed)) == (2, 2)

@@ -11,13 +11,13 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.base.errors import UsageError
+from xcore.base.errors import UsageError, XcoreError
 from xcore.base.files import read_json, slug, write_json, write_text
 
 if TYPE_CHECKING:
@@ -115,6 +115,59 @@ class Finding:
         return finding_html(grid(self.found), [(p, self.found.pictures[p.name]) for p in self.pictures])
 
 
+class Findings(list[Finding]):
+    """The findings of a command that asks about several classes, and what went wrong with the others."""
+
+    def __init__(self, found: Iterable[Finding] = (), failed: Iterable[Failed] = ()) -> None:
+        super().__init__(found)
+        self.failed = list(failed)
+
+    def add(self, other: Findings) -> None:
+        """Take the findings and the failures of another command."""
+        self.extend(other)
+        self.failed.extend(other.failed)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A class of which a command found nothing."""
+
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.what} failed: {self.reason}"
+
+
+def each(asked: Iterable[tuple[str, Callable[[], Finding]]], warn: Callable[[str], None]) -> Findings:
+    """What is found of each class: one that fails is told, and the others go on.
+
+    Parameters
+    ----------
+    asked
+        What a class is called, and what finds it.
+    warn
+        Shows a line.
+
+    Raises
+    ------
+    Exception
+        That of the first class, if nothing is found of any.
+    """
+    found, first = Findings(), None
+    for what, find in asked:
+        try:
+            found.append(find())
+        except Exception as error:  # of one class, which must not lose the others
+            first = first or error
+            reason = str(error) if isinstance(error, XcoreError) else f"{type(error).__name__}: {error}"
+            found.failed.append(Failed(what, " ".join(reason.split())))
+            warn(str(found.failed[-1]))
+    if first is not None and not found:
+        raise first
+    return found
+
+
 def keep(
     root: Path,
     command: str,
@@ -205,7 +258,8 @@ def _without_nan(value: Any) -> Any:
 def publish(findings: Sequence[Finding], out: Path, as_json: bool) -> None:
     """Print the findings of a command, or their rows as JSON, one object a line; write their tables; say where all is.
 
-    With JSON only the rows are on stdout; notes and places are on stderr.
+    With JSON only the rows are on stdout; notes and places are on stderr. It ends with the exit code 1 if the command
+    failed for some classes (`Findings.failed`), after it has said why.
     """
     from xcore.cli.listing import print_line
 
@@ -218,6 +272,20 @@ def publish(findings: Sequence[Finding], out: Path, as_json: bool) -> None:
             finding.show()
     for path in [*write_tables(out, findings), *(p for finding in findings for p in finding.pictures)]:
         print(f"saved {path}", file=sys.stderr if as_json else sys.stdout)
+    if isinstance(findings, Findings):
+        tell_failures(findings)
+
+
+def tell_failures(findings: Findings) -> None:
+    """Say on stderr for which classes a command failed, and leave with the exit code 1 if there are any."""
+    if not findings.failed:
+        return
+    import typer
+
+    for failed in findings.failed:
+        print(failed, file=sys.stderr)
+    print(f"{len(findings.failed)} failed; the same command tries what failed again", file=sys.stderr)
+    raise typer.Exit(1)
 
 
 def csv_text(found: Found) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from xcore.contract.types import Cell, Ref
     from xcore.findings import Column as Column
     from xcore.findings import Finding as Finding
+    from xcore.findings import Findings as Findings
     from xcore.findings import Found as Found
     from xcore.findings import publish as publish
+    from xcore.findings import tell_failures as tell_failures
     from xcore.findings import write_tables as write_tables
     from xcore.run.progress import Reporter as Reporter
     from xcore.run.workbench import Workbench
@@ -52,7 +55,7 @@ __getattr__, __dir__ = lazy_exports(
         "xcore.base.files": ("read_json", "slug", "write_json", "write_text"),
         "xcore.cli.flags": ("Json", "names", "subject", "takes"),
         "xcore.cli.listing": ("print_line",),
-        "xcore.findings": ("Column", "Finding", "Found", "publish", "write_tables"),
+        "xcore.findings": ("Column", "Finding", "Findings", "Found", "publish", "tell_failures", "write_tables"),
         "xcore.run.progress": ("Reporter",),
     },
 )
@@ -152,6 +155,35 @@ class Session:
 
         asked = {"classifier": cell.classifier.text, "data": cell.data.text, "class": cell.cls, "seed": cell.seed}
         return keep(out, command, {**asked, **about}, self._workbench.depends(command, cell, refs or {}), seeded_make)
+
+    def each(
+        self, *finds: Callable[[Sequence[Cell]], Finding], groups: Iterable[Sequence[Cell]] | None = None
+    ) -> Findings:
+        """What is found of each cell. One that fails is told, the others go on, and `Findings.failed` says why.
+
+        Parameters
+        ----------
+        *finds
+            Each: cells that belong together -> what is found of them.
+        groups
+            These cells; None = each cell by itself.
+
+        Raises
+        ------
+        Exception
+            That of the first cell, if nothing is found of any.
+        """
+        from xcore.findings import each
+
+        several = len({c.classifier.text for c in self.cells}) > 1
+
+        def name(cell: Cell) -> str:
+            return f"{cell.cls} of {cell.classifier}" if groups is None and several else cell.cls
+
+        asked = [
+            (name(cells[0]), partial(find, cells)) for cells in groups or [[c] for c in self.cells] for find in finds
+        ]
+        return each(asked, self.reporter.warn)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from xcore_acting.ask_found import found
 from xcore_evidence.options import SurrogateOptions
 
 from xcore.contract import MissingError, NotApplicable, Samples, Task, UsageError
-from xcore.session import Found
+from xcore.session import Findings, Found
 
 OPTIONS = SurrogateOptions(pool=160, samples=120, drawings=120, edits=120, permutations=199)
 
@@ -162,6 +162,10 @@ def test_requests_that_make_no_sense_are_refused_before_anything_is_loaded(tmp_p
         ask(["face"], within=0, out=tmp_path)
     with pytest.raises(UsageError, match=r"surrogate\.phrases is not used here"):
         ask(["face"], set={"surrogate": {"phrases": ["a"]}}, out=tmp_path)
+    for option, value in {"alpha": 0.01, "minimum": 0.1, "shown": 4, "vocabulary": "a.txt"}.items():
+        with pytest.raises(UsageError, match=rf"surrogate\.{option} is not used here") as unused:
+            ask(["face"], set={"surrogate": {option: value}}, out=tmp_path)
+        assert unused.value.hint
     with pytest.raises(UsageError, match="does not name two concepts"):
         _pair("one face")
 
@@ -250,6 +254,43 @@ def test_the_command_asks_about_words_of_texts_and_finds_its_answer_again(
     assert doses == {"fine": "rises", "long": "flat within ±10%", "short": "flat within ±10%"}
 
 
+COLOURS = """
+import torch
+from xcore import hookimpl
+from xcore.contract import Samples
+from xcore.models.classifiers import TorchClassifier
+from xcore_rlpo.testing import Painter, Reader
+
+
+class Data:
+    modality, classes, concepts, vocabulary = "image", ("red", "green"), (), ("blue", "gray")
+    defaults = {"classifier": "reader"}
+    skipped = notes = ()
+
+    def samples(self, cls, split, n, seed):
+        drawn = Painter().generate([cls or "red"] * n, [seed * 1000 + i for i in range(n)])
+        return Samples("image", drawn.images, tuple(f"{split}/{cls}/{i}" for i in range(n)))
+
+    def truth(self, classifier):
+        return None
+
+
+@hookimpl
+def register_datasets(register):
+    register("fields", lambda options: Data(), summary="x")
+
+
+@hookimpl
+def register_classifiers(register):
+    register("reader", lambda options: TorchClassifier(Reader(), ("red", "green")), summary="x")
+
+
+@hookimpl
+def register_generators(register):
+    register("painter", lambda options: Painter(), summary="x")
+"""
+
+
 def test_too_few_pictures_of_the_class_to_change_are_told(tmp_path: Path, painted: Any) -> None:
     folder = a_folder(tmp_path, "bars", 2)
     task = painted.task(samples=painted.pictures(2, 3, 0.3))
@@ -265,17 +306,44 @@ def test_phrases_that_drift_are_followed_by_trajectory(tmp_path: Path, monkeypat
     import xcore_acting.trajectory as other
 
     called: dict[str, Any] = {}
-    monkeypatch.setattr(module, "open_session", lambda *given, **keys: nullcontext(SimpleNamespace(cells=())))
-    monkeypatch.setattr(other, "trajectory", lambda prompts, **given: called.update(given, prompts=prompts) or ["f"])
+    session = SimpleNamespace(cells=(), each=lambda *finds: Findings())
+    monkeypatch.setattr(module, "open_session", lambda *given, **keys: nullcontext(session))
+    monkeypatch.setattr(other, "refuse", lambda about, out, seed: called.update(refused=about["set"]))
+    followed = Findings(["f"])
+    monkeypatch.setattr(other, "trajectory", lambda prompts, **given: called.update(given, prompts=prompts) or followed)
     folder = a_folder(tmp_path, "bars", 2)
     found = ask(["fur", folder], drift=True, out=tmp_path, classes=["cat"], set={"rlpo": {"n": 4}, "surrogate": {}})
     assert found == ["f"]
     assert called["prompts"] == ["fur"]
     assert called["steps"] == (0, 10, 20)
     assert called["classes"] == ["cat"]
-    assert called["set"] == {"rlpo": {"n": 4}}
+    assert called["set"] == called["refused"] == {"rlpo": {"n": 4}}
     with pytest.raises(UsageError, match="only a phrase can drift"):
         ask([folder], drift=True, out=tmp_path)
+
+
+def test_what_doses_and_drift_lack_is_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import xcore_acting.ask as module
+
+    file = tmp_path / "colours_plugin.py"
+    file.write_text(COLOURS)
+    monkeypatch.setattr(module, "_found", lambda *given: pytest.fail("the table was computed"))
+    given: dict[str, Any] = {"data": "fields", "classes": ["red"], "plugins": [file], "out": tmp_path / "out"}
+    with pytest.raises(MissingError, match="rlpo needs a generator"):
+        ask(["gray"], drift=True, **given)
+    with pytest.raises(MissingError, match="a dose-response of pictures needs a generator that edits"):
+        ask(["gray"], dose=True, **given)
+    for few in (1, 5, 9):
+        with pytest.raises(UsageError, match=f"doses are given to {few} images") as caught:
+            ask(["gray"], dose=True, dosed=few, generator="painter", **given)
+        assert caught.value.hint == "--dosed takes 10 or more, half of them of the class"
+    with pytest.raises(NotApplicable, match="edit"):
+        ask(["gray"], dose=True, generator="painter", **given)
+    a_folder(tmp_path, "bars", 2)
+    with pytest.raises(UsageError, match="a dose-response is of phrases"):
+        ask([str(tmp_path / "bars")], dose=True, generator="painter", **given)
 
 
 def test_the_commands_of_the_page_have_flags_that_are_known() -> None:

@@ -131,6 +131,12 @@ def test_words_are_put_in_and_taken_out(tmp_path: Path, painted: Any) -> None:
     assert moved == pytest.approx(moved[3] * np.array([-2, -1, 0, 1, 2]))
     assert "occurs in 10 of 20 texts, and twice or more in 5" in d.notes[0]
     assert np.nanmax(np.abs(dosing(task, (), 0.6, 20)("story").response)) == 0
+    (row,) = found(task, OPTIONS, [Asked("fine", "phrase")], within=0.1, samples=20, folder=tmp_path).rows
+    twice = ~np.isnan(d.probability[:, 0])
+    assert row["probability_n"] == twice.sum() == 5
+    told = [row[f"probability_{which}"] for which in ("low", "zero", "high")]
+    assert told == pytest.approx([d.probability[twice, i].mean() for i in (0, 2, 4)]), "of the same texts"
+    assert told[1] != pytest.approx(d.probability[:, 2].mean())
 
 
 def test_what_doses_need_is_said(tmp_path: Path, painted: Any) -> None:

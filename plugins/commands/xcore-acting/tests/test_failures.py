@@ -176,6 +176,22 @@ def test_an_absence_is_a_tag_too_and_tags_that_say_the_same_are_told():
     assert search.with_absent(two).names == ("left", "right")
 
 
+def test_a_phrase_that_begins_with_not_is_no_absence():
+    rng = np.random.default_rng(0)
+    has = rng.random((600, 2)) < 0.5
+    wrong = rng.random(600) < np.where(has.any(1), 0.05, 0.9)  # a picture fails that has neither
+    tags = Tags(("not striped", "wet"), has)
+    both = search.with_absent(tags)
+    assert both.is_absent.tolist() == [False, False, True, True]
+    seen = Tags(("not striped", "not wet"), ~has)
+    assert search.with_absent(seen).names == ("not striped", "not wet", "not not striped", "not not wet")
+    assert found(seen, wrong)[0][0].name == "not striped & not wet", "both are seen, so they are combined"
+    assert not any(m.name.count("not") > 1 for m in found(tags, wrong)[0] if m.name.startswith("not striped & not"))
+    named = search.with_absent(Tags(("wet", "not wet"), np.stack([has[:, 0], has[:, 1]], 1)))
+    assert named.names == ("wet", "not wet", "not (wet)", "not not wet")
+    assert search.strongest(named, wrong, np.ones(600, dtype=bool)).is_absent.tolist() == [False, False, True, True]
+
+
 def test_too_many_tags_are_cut_and_this_is_told(monkeypatch):
     monkeypatch.setattr(search, "MOST_TAGS", 2)
     tags, wrong = made()
@@ -262,6 +278,36 @@ def test_samples_of_other_classes_that_are_mistaken_for_the_class_are_named_too(
     assert (first["mode"], first["shown"], first["confused"]) == ("corner", True, "bright (100%)")
 
 
+def test_a_class_that_fails_is_told_at_the_end_and_loses_no_other(plugin, tmp_path, monkeypatch, capsys):
+    from xcore_acting import failures_found
+
+    real = failures_found.found_of
+
+    def broken(task, *rest):
+        if task.target_name == "bright":
+            raise ValueError("a bug\nin a reader")
+        return real(task, *rest)
+
+    monkeypatch.setattr(failures_found, "found_of", broken)
+    made = ask(plugin, tmp_path, classes=["all"])
+    assert [f.about["class"] for f in made] == ["dark"]
+    assert [str(f) for f in made.failed] == ["bright failed: ValueError: a bug in a reader"]
+    command = ["xcore", "failures", "--data", "corners", "--class", "all", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*command, "--plugin", str(plugin)])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    told = capsys.readouterr()
+    assert "dark: where the classifier fails" in told.out
+    assert told.err.splitlines()[-2:] == [
+        "bright failed: ValueError: a bug in a reader",
+        "1 failed; the same command tries what failed again",
+    ]
+    with pytest.raises(ValueError, match="a bug"):
+        ask(plugin, tmp_path, classes=["bright"])
+
+
 def test_what_cannot_be_is_told_in_one_line(plugin, tmp_path):
     with pytest.raises(UsageError, match=r"corners has no train samples of the class") as error:
         ask(plugin, tmp_path, split=["train"])
@@ -282,6 +328,11 @@ def test_what_cannot_be_is_told_in_one_line(plugin, tmp_path):
         ask(plugin, tmp_path, tags=["phrases"])
     with pytest.raises(UsageError, match="looked for in one data set"):
         ask(plugin, tmp_path, heldout="bare")
+    with pytest.raises(UsageError, match="failures takes no budget") as budget:
+        ask(plugin, tmp_path, budget={"samples": 40})
+    assert "samples=N" in budget.value.hint
+    with pytest.raises(UsageError, match=r"surrogate\.pool is not used here"):
+        ask(plugin, tmp_path, set={"surrogate": {"pool": 40}})
     with pytest.raises(UsageError, match="'dept'"):
         ask(plugin, tmp_path, rules={"dept": 2})
 

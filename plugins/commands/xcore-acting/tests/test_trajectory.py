@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 from xcore_acting import trajectory_found
-from xcore_acting.trajectory_found import Point, sign_flips, t_interval, turned_at
+from xcore_acting.trajectory_found import Point, sign_flips, t_interval, turned_at, updates_in
 
 import xcore
 from xcore.cli.main import main
@@ -151,6 +151,24 @@ def points(*predicted):
 def test_a_prediction_turned_at_the_step_from_which_on_it_stayed():
     followed = points(("a", "a", "c", "a"), ("c", "c", "c", "a"), ("a", "c", "c", "a"), ("c", "c", "c", "a"))
     assert turned_at(followed, "c") == [30, 10]
+
+
+def test_an_update_counts_from_the_step_on_in_which_the_adapter_has_it():
+    trace = [{"step": 1, "updated": True, "kept": True}, {"step": 2, "updated": False}]
+    trace += [{"step": 3, "updated": True, "kept": False}, {"step": 4, "updated": True, "kept": True}]
+    trace += [{"step": 5, "updated": True, "kept": True}]
+    assert [updates_in(trace, at, judged=True) for at in range(6)] == [0, 0, 1, 1, 1, 3]
+    assert [updates_in(trace, at, judged=False) for at in range(6)] == [0, 1, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("keep", ["gain", "all"])
+def test_drawings_differ_where_and_only_where_updates_are_counted(plugin, tmp_path, keep):
+    options = {**OPTIONS, "keep": keep, "adapt": {"lr": 0.5}}
+    (found,) = follow(plugin, tmp_path, prompts=["gray"], steps=tuple(range(7)), set={"rlpo": options})
+    counts = [row["updates"] for row in found.rows]
+    drawn = [found.found.figures["gray"]["probability"][str(t)] for t in range(7)]
+    assert [a == b for a, b in pairwise(drawn)] == [a == b for a, b in pairwise(counts)]
+    assert counts[-1] > 0
 
 
 def test_sign_flips_are_all_tried_and_intervals_are_those_of_t():

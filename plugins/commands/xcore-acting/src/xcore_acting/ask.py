@@ -16,13 +16,15 @@ from xcore.session import Json, names, open_session, subject, takes
 
 if TYPE_CHECKING:
     from xcore.contract import Cell
-    from xcore.session import Finding, Found, Session
+    from xcore.session import Finding, Findings, Found, Session
     from xcore_acting.ask_concepts import Asked
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 METHOD = "surrogate"
 """The method whose options say how evidence is asked for."""
 KINDS = ("observed", "factorial", "edited")
+UNUSED = {"evidence": "use --evidence", "phrases": "use --concept", "vocabulary": "use --concept and --alone"}
+"""Options of the method that flags of the command take the place of -> the flags."""
 DRIFT = (0, 10, 20)
 """Steps of tuning after which a phrase is drawn."""
 WITHIN = 0.1
@@ -44,7 +46,7 @@ def ask(
     seed: int = 0,
     out: str | Path = "",
     **keys: Any,
-) -> list[Finding]:
+) -> Findings:
     """Find out whether a classifier uses concepts that one names, by all kinds of evidence that the inputs allow.
 
     Parameters
@@ -68,7 +70,8 @@ def ask(
     dose
         Whether to find out how the class answers to the phrases at strengths from -2 to +2, too.
     dosed
-        Pictures or texts of the class that doses are given to; None = 40 pictures or 100 texts.
+        Pictures or texts that doses are given to; None = 40 pictures, half of them of the class, or 100 texts of it.
+        The least number is 10 pictures or 5 texts.
     drift
         Whether to find out, too, what the phrases draw while the generator is tuned to them by rlpo, after 0, 10 and 20
         steps (see `xcore_acting.trajectory.trajectory`).
@@ -83,6 +86,7 @@ def ask(
     Returns
     -------
     One finding for each class; with `dose` a second one with the curves, and with `drift` those of ``trajectory``, too.
+    Where one fails the others are found, and ``failed`` says why.
 
     Raises
     ------
@@ -92,6 +96,8 @@ def ask(
         No kind of evidence can be asked, or one that must be, or masks are missing.
     """
     from xcore_acting.ask_concepts import parsed
+    from xcore_acting.options import refuse_unused
+    from xcore_acting.trajectory import refuse, trajectory
 
     for kind in evidence:
         if kind not in KINDS:
@@ -104,24 +110,39 @@ def ask(
         raise UsageError("only a phrase can drift, and none is asked about", "name one with --concept TEXT")
     settings = {name: dict(values) for name, values in keys.pop("set", {}).items()}
     own = settings.setdefault(METHOD, {})
-    if wrong := next((o for o in ("evidence", "phrases", "vocabulary") if o in own), ""):
-        raise UsageError(f"{METHOD}.{wrong} is not used here", "use --evidence, --concept and --alone")
+    refuse_unused(own, UNUSED)
     own["evidence"] = "factorial"  # whose cells have a generator and a model image-text where there are any
     out = Path(out or "ask")
     about = {"data": data, "classes": list(classes), "set": settings, **keys}
     question = {"pairs": told, "evidence": list(evidence), "alone": alone, "within": within}
-    with open_session([METHOD], about, out / ".work", seeds=[seed]) as session:
-        found = []
-        for cell in session.cells:
-            found.append(_found(session, cell, asked, question, out))
-            if dose:
-                found.append(_dosed(session, cell, asked, {"within": within, "samples": dosed}, out))
+    drifting = {**about, "set": {name: values for name, values in settings.items() if name != METHOD}}
     if drift:
-        from xcore_acting.trajectory import trajectory
-
-        about["set"] = {name: values for name, values in settings.items() if name != METHOD}
-        found += trajectory(phrases, steps=DRIFT, out=out, seed=seed, **about)
+        refuse(drifting, out, seed)
+    with open_session([METHOD], about, out / ".work", seeds=[seed]) as session:
+        if dose:
+            _refuse_doses(session, phrases, dosed)
+        finds = [lambda cells: _found(session, cells[0], asked, question, out)]
+        if dose:
+            finds.append(lambda cells: _dosed(session, cells[0], asked, {"within": within, "samples": dosed}, out))
+        found = session.each(*finds)
+    if drift:
+        found.add(trajectory(phrases, steps=DRIFT, out=out, seed=seed, **drifting))
     return found
+
+
+def _refuse_doses(session: Session, phrases: Sequence[str], dosed: int | None) -> None:
+    """Raise what keeps doses from being given, before anything is computed."""
+    from xcore_acting.dose import check_generator, least
+
+    if not phrases:
+        raise UsageError("a dose-response is of phrases, and none is asked about", "name one with --concept TEXT")
+    cell = session.cells[0]
+    modality = session.dataset(cell).modality
+    if dosed is not None and dosed < least(modality):
+        half = ", half of them of the class" if modality == "image" else " of the class"
+        raise UsageError(f"doses are given to {dosed} {modality}s", f"--dosed takes {least(modality)} or more{half}")
+    if modality == "image":
+        check_generator(session.component("generator", cell.generator) if cell.generator else None)
 
 
 def _found(session: Session, cell: Cell, asked: Sequence[Asked], question: dict[str, Any], out: Path) -> Finding:
@@ -182,7 +203,7 @@ def command(
     ] = False,
     dosed: Annotated[
         int | None,
-        typer.Option(min=5, metavar="N", help="With --dose: samples of the class; default: 40 pictures, 100 texts."),
+        typer.Option(metavar="N", help="With --dose: how many pictures (from 10) or texts (from 5); default: 40, 100."),
     ] = None,
     drift: Annotated[
         bool,
@@ -200,7 +221,7 @@ def command(
 
     Example: xcore ask --class zebra --concept stripes --concept sand --pair grass,snow
     """
-    from xcore.session import publish
+    from xcore.session import publish, tell_failures
 
     out = Path(about.pop("out") or "ask")
     found = ask(
@@ -209,6 +230,7 @@ def command(
     )  # fmt: skip
     for name in dict.fromkeys(finding.command for finding in found):
         publish([finding for finding in found if finding.command == name], out, as_json)
+    tell_failures(found)
 
 
 def _pair(text: str) -> tuple[str, str]:

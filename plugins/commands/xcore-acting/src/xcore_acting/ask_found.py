@@ -53,9 +53,14 @@ def found(
             stronger.append(f"{a.kind}: {', '.join(above[:STRONGEST])}")
     title = f"{task.target_name}: does the classifier use these concepts?"
     ask_chart.draw(folder / "ask.png", title, rows, [a.kind for a in made], within)
-    family = f"marks are one-sided, Holm at {ask_rows.ALPHA:g} over {len(asked)} concepts"
+    judged = ", ".join(f"{len(a.effects)} {a.kind}" for a in made)
+    family = (
+        f"marks are one-sided, Holm at {ask_rows.ALPHA:g}: a family is the concepts that one kind of evidence judges "
+        f"in this class ({judged}), by side (raises, lowers)"
+    )
     if pairs:
-        family += f", and two-sided over {len(pairs)} {'pairs' if len(pairs) > 1 else 'pair'}"
+        judged = ", ".join(f"{len(a.pairs)} {a.kind}" for a in made)
+        family += f"; the pairs ({judged}) are a family of their own for each kind, two-sided"
     return Found(
         title=title,
         columns=ask_rows.columns(question, made),
@@ -63,7 +68,7 @@ def found(
         notes=(
             READ,
             "; ".join(told),
-            f"{family}, for each kind of evidence and class",
+            family,
             *missing,
             *notes,
             *([f"beside them raise the class more: {'; '.join(stronger)}"] if stronger else []),

@@ -16,7 +16,7 @@ from xcore_evidence.margins import margin
 from xcore_evidence.readings import gap_of, of_the_class, presence
 from xcore_evidence.ridge import standardised
 
-from xcore.contract import MissingError, NotApplicable, Samples, Task
+from xcore.contract import Generator, MissingError, NotApplicable, Samples, Task
 from xcore.inputs.words import lemma, words
 from xcore.models.outputs import probabilities, scores_of
 from xcore.pretrained.drawing import check_can
@@ -94,9 +94,7 @@ def dosing(task: Task, beside: Sequence[str], strength: float, at_most: int | No
 
 
 def _edited(task: Task, beside: Sequence[str], gap: float, strength: float, at_most: int) -> Callable[[str], Dosed]:
-    if task.generator is None:
-        raise MissingError("a dose-response of pictures needs a generator that edits", "name one with --generator REF")
-    check_can(task.generator, "edit", "a dose-response", "name a diffusion pipeline with --generator REF")
+    generator = check_generator(task.generator)
     own = of_the_class(task, at_most // 2)
     own = own.take(slice(at_most // 2))
     _enough(len(own))
@@ -110,7 +108,7 @@ def _edited(task: Task, beside: Sequence[str], gap: float, strength: float, at_m
             return given
         amount = strength * abs(dose) / max(EDITED)
         prompts = [", ".join(part for part in (text, towards) if part) for text in described]
-        return kept.edited(task, task.generator, given, prompts, seeds, amount, [away] * n if away else None)
+        return kept.edited(task, generator, given, prompts, seeds, amount, [away] * n if away else None)
 
     plain = {abs(d): _asked(task, changed("", "", abs(d))) for d in EDITED}
 
@@ -127,6 +125,27 @@ def _edited(task: Task, beside: Sequence[str], gap: float, strength: float, at_m
         return _dosed(EDITED, (probability, unchanged, response), shown, FROM_EDITS, note)
 
     return of
+
+
+def least(modality: str) -> int:
+    """The least number of samples that doses are given to: half of the pictures are of the class, and all texts."""
+    return 2 * LEAST if modality == "image" else LEAST
+
+
+def check_generator(generator: Generator | None) -> Generator:
+    """The generator, if it can edit pictures.
+
+    Raises
+    ------
+    MissingError
+        There is none.
+    NotApplicable
+        It cannot edit.
+    """
+    if generator is None:
+        raise MissingError("a dose-response of pictures needs a generator that edits", "name one with --generator REF")
+    check_can(generator, "edit", "a dose-response", "name a diffusion pipeline with --generator REF")
+    return generator
 
 
 def _descriptions(task: Task, given: Samples, beside: Sequence[str]) -> tuple[list[str], str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from xcore_evidence.options import SurrogateOptions
 from xcore_evidence.statistics import holm
 
@@ -52,7 +53,7 @@ def found(
     likely = {phrase: curve(d.doses, d.probability, task.seed) for phrase, d in answered.items()}
     adjusted = holm([curves[phrase].p for phrase in phrases])
     rows = [
-        _row(task.target_name, phrase, curves[phrase], likely[phrase], q, within)
+        _row(task.target_name, answered[phrase], phrase, curves[phrase], q, within)
         for phrase, q in zip(phrases, adjusted, strict=True)
     ]
     pictures = {}
@@ -66,9 +67,9 @@ def found(
     notes = [
         f"response: {first.says}",
         "p: the larger one of Page's test of a trend within each sample and of the t test of the slope, two-sided, "
-        f"Holm over {len(phrases)} phrases; rises or falls: p is at most {ALPHA:g}, and a monotone curve fits into the "
-        f"band; flat: the whole band is within ±{within:.0%} of the gap; the band holds the whole curve with 95 % "
-        "(bootstrap of samples, max t)",
+        f"Holm over the {len(phrases)} phrases of this class; rises or falls: p is at most {ALPHA:g}, and a monotone "
+        f"curve fits into the band; flat: the whole band is within ±{within:.0%} of the gap; the band holds the whole "
+        "curve with 95 % (bootstrap of samples, max t)",
         *dict.fromkeys(note for d in answered.values() for note in d.notes),
         *([f"doses are given of phrases only, not of {', '.join(map(repr, left_out))}"] if left_out else []),
     ]
@@ -87,9 +88,16 @@ def found(
 COLUMNS = (
     Column("concept", "Concept", ""),
     Column("class", "Class", ""),
-    Column("probability_low", "P at -2", "mean probability of the class at the least dose that was given", 3),
+    Column(
+        "probability_low",
+        "P at -2",
+        "mean probability of the class at the least dose of the curve; the three P are of the same samples, those that "
+        "were given every dose",
+        3,
+    ),
     Column("probability_zero", "P at 0", "without a change", 3),
     Column("probability_high", "P at +2", "at the greatest dose", 3),
+    Column("probability_n", "n of P", "these samples"),
     Column("slope", "Slope", "of the response, as a share of the gap of the class for one unit of dose", 3),
     Column("slope_lo", "from", "95 % interval of the slope", 3),
     Column("slope_hi", "to", "", 3),
@@ -103,22 +111,24 @@ COLUMNS = (
 )
 
 
-def _row(cls: str, phrase: str, response: Curve, likely: Curve, p_holm: float, within: float) -> dict[str, Any]:
+def _row(cls: str, given: Dosed, phrase: str, response: Curve, p_holm: float, within: float) -> dict[str, Any]:
     known = [i for i, mean in enumerate(response.mean) if isfinite(mean)]
-    zero = response.doses.index(0)
+    every = given.probability[~np.isnan(given.probability[:, known]).any(1)]  # a text may lack what would be taken out
+    low, zero, high = (float(every[:, i].mean()) for i in (known[0], response.doses.index(0), known[-1]))
     return {
         "concept": phrase,
         "class": cls,
-        "probability_low": float(likely.mean[known[0]]) if known else nan,
-        "probability_zero": float(likely.mean[zero]),
-        "probability_high": float(likely.mean[known[-1]]) if known else nan,
+        "probability_low": low,
+        "probability_zero": zero,
+        "probability_high": high,
+        "probability_n": len(every),
         "slope": response.slope,
         "slope_lo": response.slope_lo,
         "slope_hi": response.slope_hi,
         "p": response.p,
         "p_holm": p_holm,
-        "band_lo": min((float(response.lo[i]) for i in known), default=nan),
-        "band_hi": max((float(response.hi[i]) for i in known), default=nan),
+        "band_lo": min(float(response.lo[i]) for i in known),
+        "band_hi": max(float(response.hi[i]) for i in known),
         "reversal": response.reversal,
         "verdict": verdict(response, p_holm, within),
         "n": max(response.counts),

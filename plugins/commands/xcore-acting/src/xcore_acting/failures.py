@@ -15,7 +15,7 @@ from xcore.contract import UsageError, unknown
 from xcore.session import Json, names, open_session, subject, takes
 
 if TYPE_CHECKING:
-    from xcore.session import Finding
+    from xcore.session import Findings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 NAME = "failures"
@@ -43,7 +43,7 @@ def failures(
     seed: int = 0,
     rules: Mapping[str, Any] | None = None,
     **keys: Any,
-) -> list[Finding]:
+) -> Findings:
     """Name the combinations of tags under which a classifier fails most, for each class.
 
     Parameters
@@ -73,7 +73,7 @@ def failures(
 
     Returns
     -------
-    One finding for each class and classifier.
+    One finding for each class and classifier. Where one fails the others are found, and ``failed`` says why.
 
     Raises
     ------
@@ -90,6 +90,10 @@ def failures(
 
     if wrong := [item for item in tags if item not in SOURCES]:
         raise unknown("source of tags:", wrong[0], SOURCES)
+    if keys.get("budget"):
+        raise UsageError("failures takes no budget", "samples=N says how many samples of the class are looked at")
+    if wrong := sorted((keys.get("set") or {}).get("surrogate", {})):
+        raise UsageError(f"surrogate.{wrong[0]} is not used here", "failures computes no evidence: leave it out")
     if keys.get("heldout") or keys.get("contrast"):
         raise UsageError("failures are looked for in one data set", "name it with --data, and its splits with --split")
     if wrong := [key for key in rules or {} if key not in Rules.__dataclass_fields__]:
@@ -109,10 +113,10 @@ def failures(
     about["classifiers"] = [classifier] if classifier else keys.get("classifiers", [])
     # evidence that needs no model, so that samples with metadata can do without one; it is not computed
     options = about.get("set") or {}
-    about["set"] = {**options, "surrogate": {**options.get("surrogate", {}), "evidence": "factorial"}}
+    about["set"] = {**options, "surrogate": {"evidence": "factorial"}}
     folder = Path(out or NAME)
     with open_session(["surrogate"], about, folder / ".work", seeds=[seed]) as session:
-        return [find(session, cell, asked, folder) for cell in session.cells]
+        return session.each(lambda cells: find(session, cells[0], asked, folder))
 
 
 @app.command()

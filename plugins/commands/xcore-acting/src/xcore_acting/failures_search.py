@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from xcore_evidence.statistics import holm
+from xcore_evidence.statistics import holm, wilson
 
 from xcore_acting.failures_tags import Flags, Tags
 
@@ -107,7 +107,7 @@ def halves(wrong: Flags, seed: int) -> Flags:
 
 
 ABSENT = "not "
-"""Begins the name of the absence of a tag. A combination has at most one of them, so that it can be pictured."""
+"""Begins the name of the absence of a tag. A combination has at most one absence, so that it can be pictured."""
 SAME = 0.95
 """Overlap (Jaccard) of two tags above which the second is left out."""
 
@@ -130,7 +130,9 @@ def with_absent(tags: Tags) -> Tags:
     has, names = tags.has[:, kept], tuple(tags.names[i] for i in kept)
     # of two values, one is the absence of the other
     absent = [i for i in range(len(kept)) if all(_overlap(~has[:, i], other) < SAME for other in has.T)]
-    return Tags(names + tuple(ABSENT + names[i] for i in absent), np.hstack([has, ~has[:, absent]]), notes)
+    said = tuple(f"{ABSENT}({names[i]})" if ABSENT + names[i] in names else ABSENT + names[i] for i in absent)
+    flags = (False,) * len(names) + (True,) * len(said)
+    return Tags(names + said, np.hstack([has, ~has[:, absent]]), notes, flags)
 
 
 def strongest(tags: Tags, wrong: Flags, chosen: Flags) -> Tags:
@@ -142,7 +144,8 @@ def strongest(tags: Tags, wrong: Flags, chosen: Flags) -> Tags:
     p = fisher(errors.astype(np.int64), support.astype(np.int64), int(failed.sum()), len(failed))
     kept = np.sort(np.argsort(p, kind="stable")[:MOST_TAGS])
     note = f"of {len(tags.names)} tags and their absences the {MOST_TAGS} that go most with failures are combined"
-    return Tags(tuple(tags.names[i] for i in kept), tags.has[:, kept], (*tags.notes, note))
+    names, absent = tuple(tags.names[i] for i in kept), tuple(bool(tags.is_absent[i]) for i in kept)
+    return Tags(names, tags.has[:, kept], (*tags.notes, note), absent)
 
 
 def modes(tags: Tags, wrong: Flags, chosen: Flags, rules: Rules) -> tuple[list[Mode], int]:
@@ -162,8 +165,7 @@ def modes(tags: Tags, wrong: Flags, chosen: Flags, rules: Rules) -> tuple[list[M
     Those that were tested, the surest of the chosen half first.
     """
     has, failed = tags.has[chosen], wrong[chosen]
-    absent = np.array([name.startswith(ABSENT) for name in tags.names], dtype=bool)
-    combos, support, errors = supported(has, failed, absent, rules)
+    combos, support, errors = supported(has, failed, tags.is_absent, rules)
     rate = failed.mean() if len(failed) else 0.0
     low = (errors / np.maximum(support, 1) >= rate + rules.margin) & (support <= WHOLE * len(failed))
     p = fisher(errors[low], support[low], int(failed.sum()), len(failed))
@@ -339,18 +341,11 @@ def newcombe(k: int, n: int, k_other: int, n_other: int) -> tuple[float, float]:
     """
     if not n or not n_other:
         return -1.0, 1.0
-    (a, a_lo, a_hi), (b, b_lo, b_hi) = wilson(k, n), wilson(k_other, n_other)
+    a, b = k / n, k_other / n_other
+    (a_lo, a_hi), (b_lo, b_hi) = wilson(k, n), wilson(k_other, n_other)
     lo = a - b - ((a - a_lo) ** 2 + (b_hi - b) ** 2) ** 0.5
     hi = a - b + ((a_hi - a) ** 2 + (b - b_lo) ** 2) ** 0.5
     return lo, hi
-
-
-def wilson(k: int, n: int) -> tuple[float, float, float]:
-    """A share k of n > 0, and Wilson's 95 % interval of it."""
-    z, share = 1.959963984540054, k / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    return share, max(0.0, middle - half), min(1.0, middle + half)
 
 
 def marked(found: Sequence[Mode], rules: Rules) -> list[Mode]:

@@ -39,9 +39,16 @@ class Tags:
     has: Flags
     """(n, k) whether a tag is true of a sample."""
     notes: tuple[str, ...] = ()
+    absent: tuple[bool, ...] = ()
+    """(k,) which tags are the absence of another one; empty = none. A phrase may begin with "not" and be none."""
 
     def __add__(self, other: Tags) -> Tags:
         return Tags(self.names + other.names, np.hstack([self.has, other.has]), self.notes + other.notes)
+
+    @property
+    def is_absent(self) -> Flags:
+        """(k,) which tags are the absence of another one."""
+        return np.array(self.absent or (False,) * len(self.names), dtype=bool)
 
 
 def nothing(n: int) -> Tags:

@@ -124,7 +124,9 @@ def finetune(
         raise UsageError(f"each is {each}", "--each takes a whole number from 2")
     # The method is only asked for its cells. With drawn scenes it needs no helper model, and may use a generator.
     settings = {**keys.pop("set", {})}
-    settings["surrogate"] = {**settings.get("surrogate", {}), "evidence": "factorial"}
+    if wrong := sorted(settings.get("surrogate", {})):
+        raise UsageError(f"surrogate.{wrong[0]} is not used here", "finetune computes no evidence: leave it out")
+    settings["surrogate"] = {"evidence": "factorial"}
     about = {"classifiers": [classifier] if classifier else [], "data": data, "classes": list(classes), "set": settings}
     asked = {
         "changes": {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(changes).items()},

@@ -151,7 +151,10 @@ def train(
     if follow:
         _refuse_single(len(training), recipe.batch)
         if len(training) % recipe.batch == 1:
-            told = [*told, "a batch norm needs two samples: the last sample of an epoch is trained on with those before"]
+            told = [
+                *told,
+                "a batch norm needs two samples: the last sample of an epoch is trained on with those before",
+            ]
     optimiser = _optimiser(learning, recipe)
     work.mkdir(parents=True, exist_ok=True)
     key = _key(model.module, training, validation, recipe)

@@ -13,7 +13,7 @@ from xcore.session import Json, names, open_session, publish, subject, takes
 
 if TYPE_CHECKING:
     from xcore.contract import Cell, Classifier, Task
-    from xcore.session import Finding, Found, Session
+    from xcore.session import Finding, Findings, Found, Session
     from xcore_acting.shift_rows import Shift
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -37,7 +37,7 @@ def shift(
     seed: int = 0,
     out: str | Path = "",
     **keys: Any,
-) -> list[Finding]:
+) -> Findings:
     """Find out which concepts a classifier uses more or less than another version of it.
 
     Both are asked about the same samples, phrases and noise, so that the interval and the test of a difference are
@@ -73,6 +73,7 @@ def shift(
     Returns
     -------
     One finding for each class. The columns ``difference``, ``difference_lo`` and ``difference_hi`` hold B less A.
+    Where one fails the others are found, and ``failed`` says why.
 
     Raises
     ------
@@ -85,9 +86,12 @@ def shift(
         raise UsageError(f"A and B are the same classifier: {a}", "name two versions of a classifier")
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
+    from xcore_acting.options import refuse_unused
+
     out = Path(out or "shift")
     settings = {name: dict(values) for name, values in keys.pop("set", {}).items()}
     given = {"evidence": evidence, "phrases": list(phrases)}
+    refuse_unused(settings.get(METHOD, {}))
     if method == METHOD:
         settings[METHOD] = settings.get(METHOD, {}) | {name: value for name, value in given.items() if value}
     elif wrong := next((name for name, value in given.items() if value), ""):
@@ -95,7 +99,10 @@ def shift(
     methods = [method] if method in (METHOD, NAMED) else [method, NAMED]
     about = {"classifiers": [a, b], "data": data, "classes": list(classes), "set": settings, **keys}
     with open_session(methods, about, out / ".work", seeds=[seed]) as session:
-        return [_found(session, cells, scale, out) for cells in _by_class(session.cells)]
+        groups = _by_class(session.cells)
+        before, after = groups[0][0], groups[0][len(groups[0]) // 2]
+        _refuse_others(session.classifier(before), session.classifier(after))
+        return session.each(lambda cells: _found(session, cells, scale, out), groups=groups)
 
 
 def _by_class(cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -109,7 +116,6 @@ def _by_class(cells: Sequence[Cell]) -> list[list[Cell]]:
 def _found(session: Session, cells: Sequence[Cell], scale: str, out: Path) -> Finding:
     before, after = cells[0], cells[len(cells) // 2]
     a, b = session.classifier(before), session.classifier(after)
-    _refuse_others(a, b)
     for cell in cells:
         session.check(cell)
     asked = {"b": after.classifier.text, "method": before.method.text, "options": dict(before.method.options)}

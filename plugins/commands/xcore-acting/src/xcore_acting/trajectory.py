@@ -5,7 +5,7 @@ After Taparia et al., arXiv:2408.13438 (levels of abstraction). Light; it comput
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ from xcore.contract import UsageError
 from xcore.session import Json, open_session, subject, takes
 
 if TYPE_CHECKING:
-    from xcore.session import Finding
+    from xcore.session import Findings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 NAME = "trajectory"
@@ -37,7 +37,7 @@ def trajectory(
     vocabulary: str = "",
     seed: int = 0,
     **keys: Any,
-) -> list[Finding]:
+) -> Findings:
     """Follow what prompts draw while the generator is tuned to each of them, for each class.
 
     Parameters
@@ -59,7 +59,8 @@ def trajectory(
 
     Returns
     -------
-    One finding for each class and classifier, with all prompts.
+    One finding for each class and classifier, with all prompts. Where one fails the others are found, and ``failed``
+    says why.
 
     Raises
     ------
@@ -85,7 +86,22 @@ def trajectory(
     about["classifiers"] = [classifier] if classifier else keys.get("classifiers", [])
     folder = Path(out or NAME)
     with open_session(["rlpo"], about, folder / ".work", seeds=[seed]) as session:
-        return [find(session, cell, asked, folder) for cell in session.cells]
+        return session.each(lambda cells: find(session, cells[0], asked, folder))
+
+
+def refuse(about: Mapping[str, Any], out: Path, seed: int) -> None:
+    """Raise what keeps prompts from being followed, such as a lacking generator, before other work is done.
+
+    Parameters
+    ----------
+    about
+        Keys of a suite, as `trajectory` takes them.
+    """
+    from xcore_rlpo.rlpo import usable_generator
+
+    with open_session(["rlpo"], about, out / ".work", seeds=[seed]) as session:
+        cell = session.cells[0]
+        usable_generator(session.task(cell, out), session.explainer(cell).options)
 
 
 @app.command()

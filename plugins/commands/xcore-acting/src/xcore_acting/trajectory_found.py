@@ -147,7 +147,7 @@ def followed(session: Session, cell: Cell, task: Task, prompt: str, asked: Asked
         logits = task.classifier.logits(drawn)
         share = probabilities(logits.double(), scores_of(task.classifier))[:, task.target].cpu().numpy()
         said = tuple(task.classifier.classes[i] for i in logits.argmax(1).tolist())
-        kept = sum(bool(row.get("kept", row["updated"])) for row in search.trace if row["updated"] and row["step"] <= t)
+        kept = updates_in(search.trace, at, judged=options.keep == "gain")
         points.append(Point(t, kept, drawn, said, share, near(drawn)))
     pictures = _draw(points, prompt, task.target_name, folder)
     figures = {
@@ -162,6 +162,18 @@ def followed(session: Session, cell: Cell, task: Task, prompt: str, asked: Asked
     said_notes = [_turning(points, prompt, task.target_name), *_updates(search.trace, prompt, len(search.trace), last)]
     title = f"{task.target_name}: what prompts draw while the generator is tuned to them"
     return Found(title, COLUMNS, rows, (*said_notes, *notes), pictures, figures)
+
+
+def updates_in(trace: Sequence[Any], at: int, judged: bool) -> int:
+    """How many updates are in the adapter that draws after step `at`.
+
+    An update that is judged is in it from the next step on, which judges it, or from the end of the search: until then
+    the prompt is drawn by the adapter of before (`Search.keep_snapshot`).
+    """
+    counted = [row for row in trace if row["updated"] and row.get("kept", True)]
+    if not judged or at >= len(trace):
+        return sum(row["step"] <= at for row in counted)
+    return sum(row["step"] < at for row in counted)
 
 
 def _nearness(task: Task, asked: Asked) -> tuple[Any, list[str]]:

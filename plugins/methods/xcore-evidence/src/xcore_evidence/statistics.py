@@ -1,4 +1,4 @@
-"""Tests of many effects at once: one-sided p-values, Holm's correction, and signed marks."""
+"""Tests of many effects at once: one-sided p-values, Holm's correction, signed marks; and intervals."""
 
 from __future__ import annotations
 
@@ -70,6 +70,22 @@ def unskewed(t: float, skew: float) -> float:
     Hall, On the removal of skewness by transformation, Journal of the Royal Statistical Society B 1992.
     """
     return t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
+
+
+def wilson(k: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of k of n > 0 independent cases.
+
+    k need not be whole: of eight classes each of which has a share of 1/3, the share is that of 8/3 of 8 cases.
+
+    Examples
+    --------
+    >>> [round(end, 3) for end in wilson(8, 10)]
+    [0.49, 0.943]
+    """
+    z = 1.959963984540054
+    middle = (k + z * z / 2) / (n + z * z)
+    half = z * (k * (n - k) / n + z * z / 4) ** 0.5 / (n + z * z)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def half_width(error: float, degrees: float, level: float = 0.95) -> float:

@@ -217,6 +217,7 @@ def prediction_rows(
 ) -> list[dict[str, Any]]:
     """The ten classes of the highest mean probability, with the share of the images that are predicted as each."""
     import numpy as np
+    from xcore_evidence.statistics import wilson
 
     order = sorted(range(len(classes)), key=lambda c: (-found[:, c].mean(), c))[:FIRST]
     is_first = (found.argmax(1)[:, None] == np.arange(len(classes))).astype(float)
@@ -228,13 +229,6 @@ def prediction_rows(
         row = {"version": version, "what": "prediction", "name": classes[c], "own": None, "lo": lo, "hi": hi}
         rows.append({**row, "share": float(is_first[:, c].mean()), "probability": float(found[:, c].mean()), **change})
     return rows
-
-
-def wilson(k: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of k in n."""
-    z = 1.959964
-    middle, half = (k + z * z / 2) / (n + z * z), z / (n + z * z) * (k * (n - k) / n + z * z / 4) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _difference(
