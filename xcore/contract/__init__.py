@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xcore.contract.protocols import Engine as Engine
     from xcore.contract.protocols import Explainer as Explainer
     from xcore.contract.protocols import Generator as Generator
+    from xcore.contract.protocols import Limits as Limits
     from xcore.contract.protocols import Metric as Metric
     from xcore.contract.protocols import Probe as Probe
     from xcore.contract.protocols import Progress as Progress
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from xcore.contract.protocols import RandomSet as RandomSet
     from xcore.contract.protocols import Run as Run
     from xcore.contract.protocols import Task as Task
+    from xcore.contract.protocols import Work as Work
     from xcore.contract.roles import Captioner as Captioner
     from xcore.contract.roles import Embedder as Embedder
     from xcore.contract.roles import FactorOracle as FactorOracle
@@ -70,8 +72,8 @@ _HOMES = {
     "xcore.contract.hooks": ("Fingerprint", "Register", "hookimpl"),
     "xcore.contract.options": ("Options", "split", "split_numbers", "validate"),
     "xcore.contract.protocols": (
-        *("Classifier", "Dataset", "Engine", "Explainer", "Generator", "Metric", "Probe", "Progress", "Purpose"),
-        *("RandomSet", "Run", "Task"),
+        *("Classifier", "Dataset", "Engine", "Explainer", "Generator", "Limits", "Metric", "Probe", "Progress"),
+        *("Purpose", "RandomSet", "Run", "Task", "Work"),
     ),
     "xcore.contract.roles": (
         *("Captioner", "Embedder", "FactorOracle", "ImageText", "Localiser", "Segmenter", "TextDecoder"),

@@ -307,8 +307,43 @@ class Metric(Protocol):
         """Scores of one explanation and its concepts, or of all explanations of a group if the card has ``across``."""
 
 
-class Engine(Protocol):
-    """Runs cells, e.g. in this process or in several."""
+@dataclass(frozen=True)
+class Limits:
+    """What one cell may take, with its scores; None = as much as it likes."""
 
-    def run(self, cells: Iterable[Cell], work: Callable[[Cell], Outcome]) -> Iterator[Outcome]:
-        """Call `work` for every cell and yield the outcomes as they come, in any order."""
+    seconds: float | None = None
+    """Wall seconds, in which also what the cell needs is loaded, if its process has not loaded it yet."""
+    memory_mb: int | None = None
+    """Resident memory of the process that runs it, in MB (2**20 bytes), with all that is loaded there."""
+
+
+class Work(Protocol):
+    """What an engine calls with a cell. It is plain data that can be pickled, so any process can call it.
+
+    A process that is not the engine's own makes what it needs from this description when it is first called, and keeps
+    it for its next cell. It has to see the run directory.
+    """
+
+    limits: Limits
+    threads: int
+    """torch threads inside a cell, the same in every engine; 0 = as torch has it in the engine's own process."""
+
+    def __call__(self, cell: Cell) -> Outcome:
+        """Explain a cell and score it; what is finished already is left as it is. Raises no error of the cell."""
+
+    def lost(self, cell: Cell, reason: str, seconds: float = 0.0) -> Outcome:
+        """Record that a cell ended its process, and why; to be called in the engine's own process."""
+
+
+class Engine(Protocol):
+    """Runs cells, e.g. in this process or in several.
+
+    It may have ``enforces``, a set of names of `Limits` that it keeps; the user is told of the others.
+    """
+
+    def run(self, cells: Iterable[Cell], work: Work) -> Iterator[Outcome]:
+        """Call `work` for every cell and yield the outcomes as they come, in any order.
+
+        Where the caller closes the iterator, or an error such as an interrupt passes through it, the cells that are
+        running end at once.
+        """

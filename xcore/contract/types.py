@@ -37,7 +37,8 @@ __all__ = [
 Split = Literal["train", "explain", "heldout"]
 """A part of a data set: "train" for what a method trains and compares with, "explain" for the samples that it explains,
 "heldout" for metrics only."""
-Status = Literal["ok", "failed", "skipped"]
+Status = Literal["ok", "failed", "skipped", "pending"]
+"""How a cell ended; "pending" = it is not done yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,3 +302,7 @@ class Outcome:
     seconds: float = 0.0
     cached: bool = False
     """Whether the record was there before."""
+    unscored: tuple[str, ...] = ()
+    """The metrics that failed on the explanation, and why, one line each."""
+    notes: tuple[str, ...] = ()
+    """Lines that the user must see, from a process elsewhere."""

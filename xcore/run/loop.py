@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from xcore.base.digests import digest
-from xcore.base.errors import MissingError, NotApplicable, XcoreError
-from xcore.base.files import read_json, write_json
-from xcore.base.memory import out_of_memory, peak_mb
-from xcore.base.seeding import seeded
-from xcore.contract.protocols import Engine, Metric, Run
-from xcore.contract.samples import Samples
-from xcore.contract.types import Cell, Explanation, Outcome, Ref, Score
+from xcore.base.errors import NotApplicable
+from xcore.contract.protocols import Engine, Limits
+from xcore.contract.types import Cell, Outcome, Ref
+from xcore.models import batches, device
 from xcore.registry import Registry
-from xcore.run.checks import check_target, checked, checked_scores, not_applicable
 from xcore.run.engines import InProcess
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter, describe
-from xcore.run.workbench import Workbench, completed
+from xcore.run.workbench import Workbench
+from xcore.run.worker import Draw, Work, Worker, lent, reason_of
 from xcore.store.environment import differences, numerics
+from xcore.store.records import Damaged, read_record, write_record
 from xcore.store.run_directory import Store
 
 IDENTITIES = "identities.json"
+LIMITS = {"seconds": "--cell-timeout", "memory_mb": "--cell-memory"}
+"""Names of `Limits` -> the flags that set them."""
 
-Draw = Callable[[Explanation, Samples, Path], None]
-"""(explanation, explained samples, directory) -> pictures in the directory."""
+
+def known_identities(root: Path, warn: Callable[[str], None]) -> dict[str, str]:
+    """What the cells and scores of a run were identified by; nothing, after a warning, if the file is damaged."""
+    if not (root / IDENTITIES).is_file():
+        return {}
+    try:
+        kept = read_record(root / IDENTITIES)
+    except Damaged as error:
+        warn(error.message)
+        return {}
+    return {key: value for key, value in kept.items() if key != "schema" and isinstance(value, str)}
 
 
 @dataclass
@@ -78,13 +83,34 @@ class Bench:
         strict: bool = False,
         identities: Mapping[str, str] | None = None,
     ) -> None:
-        self.plan, self.store, self.reporter, self.draw, self.strict = plan, store, reporter, draw, strict
-        self.workbench = Workbench(registry, store)
-        self.identities = dict(identities or {})
+        self.plan, self.store, self.reporter = plan, store, reporter
+        store.tell = reporter.warn
+        self.worker = Worker(
+            registry,
+            store,
+            reporter,
+            threads=plan.threads,
+            strict=strict,
+            draw=draw,
+            identities=identities,
+            cells=plan.cells,
+        )
         self._loading = ""
-        # Digests of plain data, made once: every cell is asked for its identity by every metric.
-        self._cell_keys = {id(cell): digest(asdict(cell)) for cell in plan.cells}
-        self._score_keys: dict[tuple[str, tuple[str, ...], int, str], str] = {}
+
+    @property
+    def workbench(self) -> Workbench:
+        """The live objects of this process."""
+        return self.worker.workbench
+
+    @property
+    def identities(self) -> dict[str, str]:
+        """Digests of cells and scores -> what they are identified by, as far as somebody asked."""
+        return self.worker.identities
+
+    @property
+    def _alone(self) -> list[Ref]:
+        """The metrics that judge one explanation alone: they run where it is made."""
+        return [metric for metric in self.plan.metrics if not self.across(metric)]
 
     def run(self, engine: Engine | None = None, begin: Callable[[], None] = lambda: None) -> Result:
         """Compute the explanations that are missing, then the scores that are missing.
@@ -110,19 +136,20 @@ class Bench:
         begin()
         self._keep_identities()
         self.reporter.begin(len(self.plan.cells), len(finished))
-        alone = [metric for metric in self.plan.metrics if not self.across(metric)]
-        for cell in finished:
-            self._score([cell], alone, result)
         ran: dict[str, Outcome] = {}
-        for outcome in (engine or InProcess()).run(pending, self._work):
-            ran[self.identity(outcome.cell)] = outcome
-            self.reporter.end_cell(outcome)
-            if outcome.status == "ok":
-                self._score([outcome.cell], alone, result)
-        joint = [metric for metric in self.plan.metrics if self.across(metric)]
-        for across in dict.fromkeys(map(self.across, joint)):
-            for cells in self.groups(across):
-                self._score(cells, [metric for metric in joint if self.across(metric) == across], result)
+        stopped = False
+        unscored = [cell for cell in self._once(finished) if self._lacks_scores(cell, self._alone)]
+        with contextlib.closing(self._outcomes([*unscored, *pending], engine or InProcess())) as outcomes:
+            for outcome in outcomes:
+                self._tell_of_failed_scores(outcome.unscored, result)
+                if not outcome.cached:
+                    ran[self.identity(outcome.cell)] = outcome
+                    self.reporter.end_cell(outcome)
+                if outcome.status == "failed" and self.plan.suite.get("fail_fast"):
+                    stopped = True
+                    break
+        for cells, metrics in [] if stopped else self._joint_scores():
+            self._tell_of_failed_scores(self.worker.score(cells, metrics), result)
         self._keep_identities()
         if pending:
             self._tell_of_data()
@@ -130,6 +157,105 @@ class Bench:
             known = self.outcome(cell, cached=cell in finished)
             unwritten = ran.get(self.identity(cell)) if not known.record else None
             result.outcomes.append(replace(unwritten, cell=cell) if unwritten else known)
+        if stopped:
+            self.reporter.warn(
+                f"stopped at the first failure (--fail-fast): {result.count('pending')} cells are not done"
+            )
+        result.seconds = time.perf_counter() - start
+        return result
+
+    def _outcomes(self, cells: Sequence[Cell], engine: Engine) -> Iterator[Outcome]:
+        """Run cells by an engine; those that fail are run again as often as was asked for."""
+        if not cells:
+            return
+        work, own = self._work(engine), {self.identity(cell): cell for cell in cells}
+        with lent(work, self.worker):
+            for left in reversed(range(self.plan.suite.get("retries", 0) + 1)):
+                again: list[Cell] = []
+                with contextlib.closing(_closable(engine.run(cells, work))) as outcomes:
+                    for outcome in outcomes:
+                        for note in outcome.notes:
+                            self.reporter.warn(note)
+                        outcome = self._as_planned(outcome, own)
+                        if outcome.status == "failed" and left:
+                            times = f"{left} time{'' if left == 1 else 's'}"
+                            about = f"{describe(outcome.cell)}  failed: {outcome.reason}"
+                            self.reporter.warn(f"{about}; it will be tried again, at most {times}")
+                            again.append(outcome.cell)
+                        else:
+                            yield outcome
+                cells = again
+                if not cells:
+                    return
+
+    def _work(self, engine: Engine) -> Work:
+        """What an engine calls; the user is told of limits that it does not keep."""
+        suite = self.plan.suite
+        limits = Limits(suite.get("cell_timeout"), suite.get("cell_memory"))
+        kept = getattr(engine, "enforces", ())
+        for name, flag in LIMITS.items():
+            if getattr(limits, name) is not None and name not in kept:
+                where = f"the engine {self.plan.engine}" if self.plan.engine else "a run in this process"
+                self.reporter.warn(f"{flag} is not kept: {where} cannot end a cell; use --engine processes")
+        threads = self.plan.threads
+        if not threads and not isinstance(engine, InProcess):
+            import torch
+
+            threads = torch.get_num_threads()  # what a cell would have here
+        return Work(
+            token=uuid.uuid4().hex,
+            root=str(self.store.root.absolute()),
+            folder=str(Path.cwd()),
+            metrics=tuple(self._alone),
+            threads=threads,
+            numerics={"threads": numerics(self.plan.threads)["threads"]},
+            plugins=tuple(self.workbench.registry.files),
+            device=device.current(),
+            batch_size=batches.current(),
+            strict=self.worker.strict,
+            draw=self.worker.draw,
+            limits=limits,
+        )
+
+    def _as_planned(self, outcome: Outcome, own: Mapping[str, Cell]) -> Outcome:
+        """An outcome of another process with our own cell; a failure if it was made with other code or files."""
+        wanted = self.identity(outcome.cell)
+        outcome = replace(outcome, cell=own.get(wanted, outcome.cell))
+        if outcome.record and outcome.record.rpartition(".")[2] != wanted:
+            reason = "its process found other code or other files than this one (run the same command again)"
+            return replace(outcome, status="failed", record="", reason=reason)
+        return outcome
+
+    def _tell_of_failed_scores(self, lines: Sequence[str], result: Result) -> None:
+        for line in lines:
+            result.score_failures.append(line)
+            self.reporter.warn(line)
+
+    def _joint_scores(self) -> Iterator[tuple[list[Cell], list[Ref]]]:
+        """Groups of finished cells with the metrics that judge them together."""
+        joint = [metric for metric in self.plan.metrics if self.across(metric)]
+        for across in dict.fromkeys(map(self.across, joint)):
+            for cells in self.groups(across):
+                yield cells, [metric for metric in joint if self.across(metric) == across]
+
+    def score(self, metrics: Sequence[Ref], begin: Callable[[], None] = lambda: None) -> Result:
+        """Score the explanations that are there by these metrics, as far as they are not scored; make none.
+
+        `begin` is called before anything is written.
+        """
+        start = time.perf_counter()
+        self.store.clean()
+        groups = {across: self.groups(across) for across in map(self.across, metrics)}
+        for metric in metrics:
+            for cells in groups[self.across(metric)]:
+                self.score_identity(metric, cells)  # a helper model that is not there is found before any is loaded
+        begin()
+        result = Result()
+        for across, found in groups.items():
+            for cells in found:
+                own = [metric for metric in metrics if self.across(metric) == across]
+                self._tell_of_failed_scores(self.worker.score(cells, own), result)
+        self._keep_identities()
         result.seconds = time.perf_counter() - start
         return result
 
@@ -155,32 +281,20 @@ class Bench:
     # -- identities --------------------------------------------------------------------------------------------------
     def identity(self, cell: Cell) -> str:
         """Identity of the explanation of a cell."""
-        key = self._cell_keys.get(id(cell)) or digest(asdict(cell))
-        if key not in self.identities:
-            self.identities[key] = self.workbench.identity.explanation(cell)
-        return self.identities[key]
+        return self.worker.identity(cell)
 
     def score_identity(self, metric: Ref, cells: Sequence[Cell]) -> str:
         """Identity of the scores of a metric over these cells' explanations."""
-        explanations = tuple(sorted(self.identity(c) for c in cells))
-        first = cells[0]
-        about = (metric.text, explanations, first.budget.heldout, first.heldout.text if first.heldout else "")
-        if about not in self._score_keys:
-            heldout = asdict(first.heldout) if first.heldout else None
-            self._score_keys[about] = digest([asdict(metric), asdict(first.budget), heldout, list(explanations)])
-        key = self._score_keys[about]
-        if key not in self.identities:
-            self.identities[key] = self.workbench.identity.score(metric, explanations, first)
-        return self.identities[key]
+        return self.worker.score_identity(metric, cells)
 
     def _keep_identities(self) -> None:
         """Add what this run was identified by; an interrupted run must not forget what the one before it had scored."""
         path = self.store.root / IDENTITIES
         try:
-            before = read_json(path) if path.exists() else {}
-            write_json(path, {**before, **self.identities})
+            before = known_identities(self.store.root, self.reporter.warn)
+            write_record(path, {**before, **self.identities})
         except OSError as error:  # a full disk fails cells one by one, not the run
-            self.reporter.warn(f"cannot write {IDENTITIES}: {_reason(error)}")
+            self.reporter.warn(f"cannot write {IDENTITIES}: {reason_of(error)}")
 
     def _split(self) -> tuple[list[Cell], list[Cell]]:
         """Cells whose record is there, and those to run; two cells of one identity (two labels) run once."""
@@ -188,78 +302,37 @@ class Bench:
         now, changed = numerics(self.plan.threads), dict[str, None]()
         for cell in self.plan.cells:
             identity = self.identity(cell)
-            record = self.store.read(identity)
+            record = self.store.whole(identity, every=self._lacks_scores(cell, self.plan.metrics))
             done = record is not None and record["status"] == "ok"
             other = differences(record.get("numerics", now), now) if record is not None and done else []
             changed.update(dict.fromkeys(other))
-            if done and not (other and self.strict):
+            if done and not (other and self.worker.strict):
                 finished.append(cell)
             elif identity not in seen:
                 pending.append(cell)
             seen.add(identity)
         if changed:
-            what = "they are recomputed" if self.strict else "they are kept (--strict recomputes them)"
+            what = "they are recomputed" if self.worker.strict else "they are kept (--strict recomputes them)"
             self.reporter.warn(f"finished cells were made with {'; '.join(changed)}; {what}")
         return finished, pending
 
+    def _lacks_scores(self, cell: Cell, metrics: Sequence[Ref]) -> bool:
+        """Whether one of these metrics is still to read this explanation, so that its files must be what was written.
+
+        Of metrics that judge several explanations together, it is not looked up.
+        """
+        return any(
+            self.across(metric) or self.store.whole_scores(self.score_identity(metric, [cell])) is None
+            for metric in metrics
+        )
+
+    def _once(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells without those that have the explanation of an earlier one."""
+        return list({self.identity(cell): cell for cell in reversed(cells)}.values())[::-1]
+
     def outcome(self, cell: Cell, cached: bool) -> Outcome:
         """What the store knows of a cell."""
-        record = self.store.read(self.identity(cell))
-        if record is None:
-            return Outcome(cell, "failed", "", "no record was written")
-        name = self.store.record_name(cell, self.identity(cell))
-        return Outcome(cell, record["status"], name, record["reason"], record["seconds"], cached)
-
-    # -- explaining --------------------------------------------------------------------------------------------------
-    def _work(self, cell: Cell) -> Outcome:
-        identity = self.identity(cell)
-        name = self.store.record_name(cell, identity)
-        self.reporter.begin_cell(cell)
-        start = time.perf_counter()
-        status, reason, trace = "ok", "", ""
-        with tempfile.TemporaryDirectory(prefix="xcore-") as workdir:
-            try:
-                explanation = self._explain(cell, Path(workdir))
-                self._write(name, cell, "ok", "", "", time.perf_counter() - start, explanation)
-            except NotApplicable as error:
-                status, reason = "skipped", str(error)
-            except (Exception, SystemExit) as error:
-                status, reason, trace = "failed", _reason(error), traceback.format_exc()
-            seconds = time.perf_counter() - start
-            if status != "ok":
-                try:
-                    self._write(name, cell, status, reason, trace, seconds, None)
-                except OSError as error:  # a full disk: the reason is still told, and the others go on
-                    name = ""
-                    self.reporter.warn(f"the record of {describe(cell)} cannot be written: {_reason(error)}")
-        return Outcome(cell, status, name, reason, seconds)  # type: ignore[arg-type]
-
-    def _explain(self, cell: Cell, workdir: Path) -> Explanation:
-        card, _ = self.workbench.registry.find("explainer", cell.method)
-        modality = self.workbench.dataset(cell.data).modality
-        if modality not in card.modalities:
-            raise NotApplicable(
-                f"{cell.method} explains {' and '.join(card.modalities)}, and {cell.data} is {modality}"
-            )
-        method = self.workbench.component("explainer", cell.method)
-        task = self.workbench.task(cell, workdir, self.reporter.step)
-        start = time.perf_counter()
-        with seeded(cell.seed, self.plan.threads):
-            check_target(task)
-            explanation: Explanation = checked(method.explain(task), cell.label, task.samples)
-        seconds = time.perf_counter() - start - explanation.cost.shared_seconds
-        cost = replace(explanation.cost, seconds=seconds, peak_mb=peak_mb())
-        return replace(completed(explanation, task), cost=cost)
-
-    def _write(
-        self, name: str, cell: Cell, status: str, reason: str, trace: str, seconds: float, made: Explanation | None
-    ) -> None:
-        record = {"cell": asdict(cell), "status": status, "reason": reason, "traceback": trace, "seconds": seconds}
-        record |= {"skipped_inputs": self.workbench.skipped(cell), "data_notes": self.workbench.notes(cell)}
-        pictures = None
-        if made is not None and self.draw is not None:
-            pictures = partial(self.draw, made, self.workbench.explained(cell))
-        self.store.write(name, record | {"numerics": numerics(self.plan.threads)}, made, pictures)
+        return self.worker.outcome(cell, cached)
 
     # -- scoring -----------------------------------------------------------------------------------------------------
     def across(self, metric: Ref) -> tuple[str, ...]:
@@ -271,8 +344,8 @@ class Bench:
         """The finished cells that are judged together, in an order that is not the plan's: it changes no score."""
         groups: dict[str, list[Cell]] = {}
         for cell in self.plan.cells:
-            if (self.store.read(self.identity(cell)) or {}).get("status") == "ok":
-                key = self._cell_keys[id(cell)]
+            if (self.store.whole(self.identity(cell)) or {}).get("status") == "ok":
+                key = self.worker.cell_keys[id(cell)]
                 if across:
                     differ = {*across, *(["data_seed"] if "seed" in across else [])}  # it may follow the seed
                     key = digest({k: v for k, v in asdict(cell).items() if k not in differ})
@@ -285,54 +358,15 @@ class Bench:
         return [
             f"{metric} on {cells[0].label} {cells[0].cls}: no score was written"
             for metric, cells in groups
-            if self.store.read_scores(self.score_identity(metric, cells)) is None
+            if self.store.whole_scores(self.score_identity(metric, cells)) is None
         ]
 
-    def _score(self, cells: Sequence[Cell], metrics: Sequence[Ref], result: Result) -> None:
-        """Score a group of explanations by these metrics; each explanation is read once, and only if it must be.
 
-        Every metric gets a copy, so that none can change what the next one judges.
-        """
-        explanations: list[Explanation] = []
-        for metric in metrics:
-            identity = self.score_identity(metric, cells)
-            if self.store.read_scores(identity) is not None:
-                continue
-            first = cells[0]
-            self.reporter.note(f"scoring {metric} on {first.label} {first.cls} seed {first.seed}")
-            try:
-                judge: Metric = self.workbench.component("metric", metric)
-                about: dict[str, Any] = {
-                    "metric": metric.text,
-                    "direction": judge.direction,
-                    "label": first.label,
-                    "class": first.cls,
-                }
-                try:
-                    explanations = explanations or [self.store.load(self.identity(c)) for c in cells]
-                    runs = [self.workbench.run(c, deepcopy(e)) for c, e in zip(cells, explanations, strict=True)]
-                    about["heldout"] = len(runs[0].heldout)
-                    scores = self._judge(judge, metric, runs)
-                except (NotApplicable, MissingError) as error:
-                    scores = [Score(metric.text, reason=str(error))]
-                self.store.write_scores(identity, scores, about)
-            except (Exception, SystemExit) as error:  # one metric failing on one explanation must not lose the run
-                result.score_failures.append(f"{metric} on {first.label} {first.cls}: {_reason(error)}")
-                self.reporter.warn(result.score_failures[-1])
-
-    def _judge(self, judge: Metric, metric: Ref, runs: list[Run]) -> list[Score]:
-        if "truth" in judge.needs:
-            runs = [replace(run, truth=self.workbench.truth(run.cell)) for run in runs]
-        if reason := not_applicable(judge, runs[0], self.workbench.registry.find("metric", metric)[0].modalities):
-            return [Score(metric.text, reason=reason)]
-        with seeded(0, self.plan.threads):
-            return checked_scores(judge.score(runs))
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, XcoreError):
-        return str(error)
-    if reason := out_of_memory(error):
-        return reason
-    first = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
+def _closable(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """The outcomes of an engine as a generator, which can be closed, and closes the engine's own if that can be."""
+    try:
+        yield from outcomes
+    finally:
+        close = getattr(outcomes, "close", None)
+        if close:
+            close()

@@ -28,7 +28,7 @@ from xcore.contract.samples import Samples
 from xcore.contract.types import Adapter, Cell, Ref, Split
 from xcore.registry import Registry
 from xcore.run.forecast import STEPS, Amount, Kind, Seen, Tick, rest, whole
-from xcore.run.loop import Bench, Draw, Result
+from xcore.run.loop import Bench, Draw
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter
 from xcore.run.random_sets import Pool, RandomSets
@@ -248,7 +248,7 @@ class _Reader(Bench):
         cells = [cell]
         if across:
             cells = next((group for group in self.groups(across) if any(c is cell for c in group)), [])
-        return bool(cells) and self.store.read_scores(self.score_identity(metric, cells)) is not None
+        return bool(cells) and self.store.whole_scores(self.score_identity(metric, cells)) is not None
 
 
 class Probe(Bench):
@@ -274,7 +274,7 @@ class Probe(Bench):
         super().__init__(plan, registry, store, self.watch, draw=draw)
         self._clocked = _Workbench(registry, store, self.clock)
         self._clocked.has_artifacts = any((folder / "artifacts").iterdir())
-        self.workbench = self._clocked
+        self.worker.workbench = self._clocked
         self.tell = tell
 
     def measure(self, kinds: Sequence[Kind]) -> dict[str, Any]:
@@ -356,7 +356,7 @@ class Probe(Bench):
         self.watch.start(patience)
         start, outcome, stopped = self.clock.own(), None, False
         try:
-            outcome = self._work(cell)
+            outcome = self.worker.explain(cell)
         except _Enough:
             stopped = True
         return Seen(self.clock.own() - start, tuple(self.watch.ticks), stopped, outcome)
@@ -366,7 +366,7 @@ class Probe(Bench):
         found = {}
         for metric in self.plan.metrics:
             start = self.clock.own()
-            self._score([cell], [metric], Result())
+            self.worker.score([cell], [metric])
             found[metric.text] = self.clock.own() - start
         return found
 
