@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xcore.interactive import data as data
     from xcore.interactive import explain as explain
     from xcore.interactive import open as open
+    from xcore.report.comparison import compare as compare
     from xcore.report.highlighted import highlight as highlight
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __getattr__, __dir__ = lazy_exports(
         "xcore.contract.hooks": ("hookimpl",),
         "xcore.explained": ("Explained", "load"),
         "xcore.interactive": ("data", "explain", "open"),
+        "xcore.report.comparison": ("compare",),
         "xcore.report.highlighted": ("highlight",),
     },
     _command,
