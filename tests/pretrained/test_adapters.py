@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from xcore.contract import Adapter, MissingError
-from xcore.pretrained.adapters import adapter, load_adapter, save_adapter
+from xcore.pretrained.adapters import adapter, load_adapter, save_adapter, scaled
 
 
 @pytest.fixture
@@ -50,6 +50,17 @@ def test_the_digest_is_of_names_types_shapes_and_values(value: Adapter) -> None:
     ]
     assert len({v.digest for v in variants}) == len(variants)
     assert adapter({"a": weights, "b": weights}, {}).digest == adapter({"b": weights, "a": weights}, {}).digest
+
+
+def test_scaling_multiplies_the_change_that_an_adapter_makes() -> None:
+    a, b = torch.randn(2, 3), torch.randn(4, 2)
+    lora = adapter({"unet.q.lora_A.weight": a, "unet.q.lora_B.weight": b}, {"lora_steps": torch.tensor(3)})
+    twice = scaled(lora, -2)
+    change = twice.state["unet.q.lora_B.weight"] @ twice.state["unet.q.lora_A.weight"]
+    assert torch.allclose(change, -2 * (b @ a))
+    assert not twice.optimiser
+    assert twice.digest != lora.digest
+    assert torch.equal(scaled(adapter({"red": torch.ones(3)}, {}), 0.5).state["red"], torch.full((3,), 0.5))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

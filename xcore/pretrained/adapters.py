@@ -13,6 +13,8 @@ from xcore.contract.types import Adapter
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LORA_B = ".lora_B."
+"""In the names of the second matrices of a LoRA, by peft."""
 _OPTIMISER = "optimiser."
 """Prefix of the optimiser's tensors in a file."""
 
@@ -26,6 +28,17 @@ def adapter(state: Mapping[str, Tensor], optimiser: Mapping[str, Tensor]) -> Ada
             h.update(f"{kind}\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
             h.update(tensor.numpy().tobytes())
     return Adapter(dict(state), dict(optimiser), h.hexdigest()[:24])
+
+
+def scaled(value: Adapter, factor: float) -> Adapter:
+    """An adapter that changes its generator `factor` times as much; below 0 in the opposite direction.
+
+    The change of a LoRA is B A, so that only its B is multiplied; of other adapters all weights are. It has no state of
+    an optimiser: it is for drawing, not for further updates.
+    """
+    lora = any(_LORA_B in name for name in value.state)
+    state = {name: t * factor if _LORA_B in name or not lora else t for name, t in value.state.items()}
+    return adapter(state, {})
 
 
 def save_adapter(value: Adapter, path: Path) -> None:

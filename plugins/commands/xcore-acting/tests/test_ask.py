@@ -341,6 +341,17 @@ def test_what_doses_and_drift_lack_is_told_before_anything_is_computed(
         assert caught.value.hint == "--dosed takes 10 or more, half of them of the class"
     with pytest.raises(NotApplicable, match="edit"):
         ask(["gray"], dose=True, generator="painter", **given)
+    with pytest.raises(UsageError, match="doses are given to 4 images") as caught:
+        ask(["gray"], dose=True, dose_by="adapter", dosed=4, generator="painter", **given)
+    assert caught.value.hint == "--dosed takes 5 or more"
+    with pytest.raises(MissingError, match="doses by an adapter need a generator"):
+        ask(["gray"], dose=True, dose_by="adapter", **given)
+    with pytest.raises(UsageError, match="doses by words are not of images"):
+        ask(["gray"], dose=True, dose_by="words", generator="painter", **given)
+    with pytest.raises(UsageError, match="unknown way to give doses"):
+        ask(["gray"], dose=True, dose_by="edits", **given)
+    with pytest.raises(UsageError, match="without --dose"):
+        ask(["gray"], dose_by="edit", **given)
     a_folder(tmp_path, "bars", 2)
     with pytest.raises(UsageError, match="a dose-response is of phrases"):
         ask([str(tmp_path / "bars")], dose=True, generator="painter", **given)

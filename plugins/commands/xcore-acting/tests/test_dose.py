@@ -139,6 +139,47 @@ def test_words_are_put_in_and_taken_out(tmp_path: Path, painted: Any) -> None:
     assert told[1] != pytest.approx(d.probability[:, 2].mean())
 
 
+def test_a_slider_gives_doses_by_a_scaled_change_of_the_generator(tmp_path: Path, painted: Any) -> None:
+    from xcore_acting.dose_adapter import SCALES, sliding
+    from xcore_rlpo.testing import Painter, Reader
+
+    from xcore.models.classifiers import TorchClassifier
+
+    class Fields:
+        modality, classes = "image", ("red", "green")
+
+        def samples(self, cls: str, split: str, n: int, seed: int) -> Samples:
+            return Painter().generate([cls] * n, [1000 * seed + i for i in range(n)])
+
+    painter, data = Painter(), Fields()
+    task = painted.task(
+        classifier=TorchClassifier(Reader(), data.classes), data=data, generator=painter,
+        samples=data.samples("red", "explain", 12, 0),
+    )  # fmt: skip
+    task = replace(task, random_set=lambda n, index, *rest: data.samples("green", "train", n, 50 + index))
+    give = sliding(task, 8, {"lr": 0.05})
+    towards, same = give("green"), give("red")
+    falls = curve(SCALES, towards.response)
+    assert verdict(falls, falls.p, 0.1) == "falls"
+    assert falls.mean[4] == pytest.approx(2 * falls.mean[3], abs=0.05), "the change is scaled"
+    assert falls.mean[0] > falls.mean[1] > 0 == falls.mean[2], "away from it below 0"
+    assert curve(SCALES, same.response).within(0.1), "red and more red are the same prompt to this generator"
+    adapted = painter.adapted
+    assert adapted == 40, "two sliders for each of two phrases"
+    assert np.allclose(sliding(task, 8, {"lr": 0.05})("green").response, towards.response)
+    assert painter.adapted == adapted, "a slider is tuned once"
+    again = found(
+        task, OPTIONS, [Asked("green", "phrase")], within=0.1, samples=8, folder=tmp_path, by="adapter",
+        adapt={"lr": 0.05},
+    )  # fmt: skip
+    assert again.rows[0]["verdict"] == "falls"
+    assert any("drawn is 'red'" in note for note in again.notes)
+    with pytest.raises(NotApplicable, match="adapt"):
+        sliding(painted.task(), 8)
+    with pytest.raises(MissingError, match="can be adapted"):
+        sliding(painted.task(generator=None), 8)
+
+
 def test_what_doses_need_is_said(tmp_path: Path, painted: Any) -> None:
     with pytest.raises(MissingError, match="needs a generator that edits"):
         dosing(painted.task(generator=None), (), 0.6)

@@ -27,6 +27,8 @@ UNUSED = {"evidence": "use --evidence", "phrases": "use --concept", "vocabulary"
 """Options of the method that flags of the command take the place of -> the flags."""
 DRIFT = (0, 10, 20)
 """Steps of tuning after which a phrase is drawn."""
+WAYS = ("edit", "adapter", "words")
+"""How doses of a phrase are given."""
 WITHIN = 0.1
 """Share of the gap of the class within which the effects of a pair count as equal."""
 
@@ -42,6 +44,7 @@ def ask(
     within: float = WITHIN,
     dose: bool = False,
     dosed: int | None = None,
+    dose_by: str = "",
     drift: bool = False,
     seed: int = 0,
     out: str | Path = "",
@@ -72,6 +75,10 @@ def ask(
     dosed
         Pictures or texts that doses are given to; None = 40 pictures, half of them of the class, or 100 texts of it.
         The least number is 10 pictures or 5 texts.
+    dose_by
+        "edit" = pictures of the data are edited, "adapter" = pictures are drawn by a slider, a change of the generator
+        that is tuned towards the phrase and scaled (options of its updates: those of ``rlpo.adapt``), "words" = words
+        are put into texts and taken out; "" = edit or words.
     drift
         Whether to find out, too, what the phrases draw while the generator is tuned to them by rlpo, after 0, 10 and 20
         steps (see `xcore_acting.trajectory.trajectory`).
@@ -104,6 +111,10 @@ def ask(
             raise unknown("kind of evidence", kind, KINDS)
     if not within > 0:
         raise UsageError(f"the bound {within:g} within which pairs are equal is not above 0", "0.1 is 10 % of the gap")
+    if dose_by and dose_by not in WAYS:
+        raise unknown("way to give doses:", dose_by, WAYS)
+    if dose_by and not dose:
+        raise UsageError(f"--dose-by {dose_by} without --dose", "add --dose")
     asked, told = parsed(concepts, pairs)
     phrases = [a.name for a in asked if a.kind == "phrase"]
     if drift and not phrases:
@@ -120,29 +131,38 @@ def ask(
         refuse(drifting, out, seed)
     with open_session([METHOD], about, out / ".work", seeds=[seed]) as session:
         if dose:
-            _refuse_doses(session, phrases, dosed)
+            _refuse_doses(session, phrases, dosed, dose_by)
         finds = [lambda cells: _found(session, cells[0], asked, question, out)]
         if dose:
-            finds.append(lambda cells: _dosed(session, cells[0], asked, {"within": within, "samples": dosed}, out))
+            given: dict[str, Any] = {"within": within, "samples": dosed}
+            if dose_by == "adapter":
+                given |= {"by": dose_by, "adapt": settings.get("rlpo", {}).get("adapt", {})}
+            finds.append(lambda cells: _dosed(session, cells[0], asked, given, out))
         found = session.each(*finds)
     if drift:
         found.add(trajectory(phrases, steps=DRIFT, out=out, seed=seed, **drifting))
     return found
 
 
-def _refuse_doses(session: Session, phrases: Sequence[str], dosed: int | None) -> None:
+def _refuse_doses(session: Session, phrases: Sequence[str], dosed: int | None, by: str) -> None:
     """Raise what keeps doses from being given, before anything is computed."""
-    from xcore_acting.dose import check_generator, least
+    from xcore_acting import dose_adapter
+    from xcore_acting.dose import LEAST, check_generator, least
 
     if not phrases:
         raise UsageError("a dose-response is of phrases, and none is asked about", "name one with --concept TEXT")
     cell = session.cells[0]
     modality = session.dataset(cell).modality
-    if dosed is not None and dosed < least(modality):
-        half = ", half of them of the class" if modality == "image" else " of the class"
-        raise UsageError(f"doses are given to {dosed} {modality}s", f"--dosed takes {least(modality)} or more{half}")
+    if by and (modality == "text") != (by == "words"):
+        fitting = "words are put into texts: leave --dose-by out" if modality == "text" else "use edit or adapter"
+        raise UsageError(f"doses by {by} are not of {modality}s", fitting)
+    fewest = LEAST if by == "adapter" else least(modality)
+    if dosed is not None and dosed < fewest:
+        half = ", half of them of the class" if fewest > LEAST else ""
+        raise UsageError(f"doses are given to {dosed} {modality}s", f"--dosed takes {fewest} or more{half}")
     if modality == "image":
-        check_generator(session.component("generator", cell.generator) if cell.generator else None)
+        check = dose_adapter.check_generator if by == "adapter" else check_generator
+        check(session.component("generator", cell.generator) if cell.generator else None)
 
 
 def _found(session: Session, cell: Cell, asked: Sequence[Asked], question: dict[str, Any], out: Path) -> Finding:
@@ -205,6 +225,13 @@ def command(
         int | None,
         typer.Option(metavar="N", help="With --dose: how many pictures (from 10) or texts (from 5); default: 40, 100."),
     ] = None,
+    dose_by: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="With --dose, of pictures: edit, or adapter (a slider of the generator's weights); of texts words.",
+        ),
+    ] = "",
     drift: Annotated[
         bool,
         typer.Option("--drift", help="Show what the phrases draw while the generator is tuned to them, as trajectory."),
@@ -226,7 +253,7 @@ def command(
     out = Path(about.pop("out") or "ask")
     found = ask(
         concept, pairs=[_pair(text) for text in pair], evidence=names(evidence), alone=alone, within=within, dose=dose,
-        dosed=dosed, drift=drift, seed=seed, out=out, **about,
+        dosed=dosed, dose_by=dose_by, drift=drift, seed=seed, out=out, **about,
     )  # fmt: skip
     for name in dict.fromkeys(finding.command for finding in found):
         publish([finding for finding in found if finding.command == name], out, as_json)

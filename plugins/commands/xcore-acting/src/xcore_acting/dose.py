@@ -58,6 +58,8 @@ class Dosed:
     shown: tuple[Samples | None, ...]
     """One sample at each dose; of texts one that has it."""
     says: str
+    against: str
+    """What the response is measured against, for the picture."""
     notes: tuple[str, ...] = ()
 
 
@@ -87,7 +89,7 @@ def dosing(task: Task, beside: Sequence[str], strength: float, at_most: int | No
     NotApplicable
         The generator cannot edit, or there are fewer than `LEAST` samples of the class.
     """
-    gap = abs(gap_of(task))
+    gap = gap_size(task)
     if task.samples.modality == "text":
         return _worded(task, gap, at_most or TEXTS)
     return _edited(task, beside, gap, strength, at_most or PICTURES)
@@ -110,19 +112,20 @@ def _edited(task: Task, beside: Sequence[str], gap: float, strength: float, at_m
         prompts = [", ".join(part for part in (text, towards) if part) for text in described]
         return kept.edited(task, generator, given, prompts, seeds, amount, [away] * n if away else None)
 
-    plain = {abs(d): _asked(task, changed("", "", abs(d))) for d in EDITED}
+    plain = {abs(d): answered(task, changed("", "", abs(d))) for d in EDITED}
 
     def of(phrase: str) -> Dosed:
-        probability, unchanged, response, shown = _tables()
+        columns, shown = tables()
+        probability, unchanged, response = columns
         for i, d in enumerate(EDITED):
             task.progress(i, len(EDITED), f"{phrase!r} at strength {d:g}")
             samples = changed(phrase if d > 0 else "", phrase if d < 0 else "", d)
-            (m, p), (before, chance) = _asked(task, samples), plain[abs(d)]
+            (m, p), (before, chance) = answered(task, samples), plain[abs(d)]
             probability.append(p)
             unchanged.append(chance)
             response.append((m - before) / gap)
             shown.append(samples.take([0, len(own)]))
-        return _dosed(EDITED, (probability, unchanged, response), shown, FROM_EDITS, note)
+        return dosed(EDITED, columns, shown, FROM_EDITS, "the same edits without the concept", note)
 
     return of
 
@@ -190,7 +193,8 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
             return Samples("text", tuple(made), tuple(f"dose/{put}/{dose:g}/{some.ids[i]}" for i in rows))
 
         blank = np.full(len(some), np.nan)
-        probability, unchanged, response, shown = _tables()
+        columns, shown = tables()
+        probability, unchanged, response = columns
         for d in WORDED:
             have = [i for i, count in enumerate(counts) if count >= -d]
             if not have:
@@ -199,7 +203,7 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
                 shown.append(None)
                 continue
             samples = changed(d, have, phrase)
-            (m, p), (before, chance) = _asked(task, samples), _asked(task, changed(max(d, 0), have, plain))
+            (m, p), (before, chance) = answered(task, samples), answered(task, changed(max(d, 0), have, plain))
             for table, values in ((probability, p), (unchanged, chance), (response, (m - before) / gap)):
                 full = blank.copy()
                 full[have] = values
@@ -208,32 +212,43 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
         once, twice = (sum(count >= d for count in counts) for d in (1, 2))
         note = f"{phrase!r} occurs in {once} of {len(counts)} texts, and twice or more in {twice}; what is put in is "
         note += f"compared with {plain!r}"
-        return _dosed(WORDED, (probability, unchanged, response), shown, FROM_WORDS, note)
+        return dosed(WORDED, columns, shown, FROM_WORDS, "with another word, or before", note)
 
     return of
 
 
-def _asked(task: Task, samples: Samples) -> tuple[Array, Array]:
+def gap_size(task: Task) -> float:
+    """What responses are shares of: the size of the gap of the class."""
+    return abs(gap_of(task))
+
+
+def answered(task: Task, samples: Samples) -> tuple[Array, Array]:
     """(n,) margin and probability of the class."""
     logits: Tensor = task.classifier.logits(samples)
     share = probabilities(logits.double(), scores_of(task.classifier))[:, task.target]
     return margin(logits, task.target).numpy(), share.numpy()
 
 
-def _tables() -> tuple[list[Array], list[Array], list[Array], list[Samples | None]]:
-    """Empty columns of the probability, of that without the change, and of the response; and the samples shown."""
-    return [], [], [], []
+Columns = tuple[list[Array], list[Array], list[Array]]
+"""For each dose (n,) the probability of the class, that without the change, and the response."""
 
 
-def _dosed(
+def tables() -> tuple[Columns, list[Samples | None]]:
+    """Empty columns, and an empty list of the samples that are shown."""
+    return ([], [], []), []
+
+
+def dosed(
     doses: tuple[float, ...],
-    columns: tuple[list[Array], list[Array], list[Array]],
+    columns: Columns,
     shown: Sequence[Samples | None],
     says: str,
+    against: str,
     note: str,
 ) -> Dosed:
+    """The answers from their columns."""
     probability, unchanged, response = (np.stack(table, 1) for table in columns)
-    return Dosed(doses, probability, unchanged, response, tuple(shown), says, (note,))
+    return Dosed(doses, probability, unchanged, response, tuple(shown), says, against, (note,))
 
 
 def _enough(n: int) -> None:

@@ -46,8 +46,7 @@ def draw(path: Path, title: str, given: Dosed, response: Curve, likely: Curve, w
         axes.tick_params(labelsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    dashed = "the same edits without the concept" if images else "with another word, or before"
-    said = f"{title}\nbands hold a whole curve with 95 %; dashed: {dashed}; grey: ±{within:.0%} of the gap"
+    said = f"{title}\nbands hold a whole curve with 95 %; dashed: {given.against}; grey: ±{within:.0%} of the gap"
     figure.suptitle(said, fontsize=9)
     if images:
         m = max(len(s) for s in given.shown if s is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from xcore_acting.ask_concepts import Asked, context
 from xcore_acting.dose import Dosed, dosing
 from xcore_acting.dose_curve import Curve, curve
 
+ADAPTER = "adapter"
 ALPHA = 0.05
 
 
@@ -29,6 +30,8 @@ def found(
     within: float,
     samples: int | None,
     folder: Path,
+    by: str = "",
+    adapt: Mapping[str, Any] | None = None,
 ) -> Found:
     """Give doses of each phrase, and draw its curve into a folder.
 
@@ -38,6 +41,8 @@ def found(
         A curve is flat if its whole band is within ± this share of the gap of the class.
     samples
         Pictures or texts of the class; None = `dose.PICTURES` or `dose.TEXTS`.
+    by, adapt
+        "adapter" = pictures are drawn by a slider, which is tuned with these options; "" = they are edited.
 
     Raises
     ------
@@ -47,7 +52,12 @@ def found(
     phrases = [a.name for a in asked if a.kind == "phrase"]
     if not phrases:
         raise UsageError("a dose-response is of phrases, and none is asked about", "name one with --concept TEXT")
-    give = dosing(task, context(task, asked)[0], options.strength, samples)
+    if by == ADAPTER:
+        from xcore_acting.dose_adapter import sliding
+
+        give = sliding(task, samples, adapt)
+    else:
+        give = dosing(task, context(task, asked)[0], options.strength, samples)
     answered = {phrase: give(phrase) for phrase in phrases}
     curves = {phrase: curve(d.doses, d.response, task.seed) for phrase, d in answered.items()}
     likely = {phrase: curve(d.doses, d.probability, task.seed) for phrase, d in answered.items()}
