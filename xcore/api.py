@@ -1,18 +1,19 @@
-"""`bench` and `report`: what the command line and a notebook both call."""
+"""`bench`, `score` and `report`: what the command line and a notebook both call."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.base.errors import MissingError, UsageError, XcoreError
-from xcore.base.files import read_json, slug, write_json
+from xcore.base.digests import digest
+from xcore.base.errors import UsageError
+from xcore.base.files import slug
 from xcore.base.threads import let_waiting_threads_sleep
 from xcore.ci import gates as gate
 from xcore.ci.baseline import Baseline, Comparison
@@ -22,14 +23,27 @@ from xcore.contract.types import Ref
 from xcore.registry import Registry, load_registry
 from xcore.report import MetricInfo, Table, build, draw, render, to_pandas, write_all
 from xcore.report.notebook import table_html
-from xcore.report.picture_paths import check_free, write_pictures
+from xcore.report.picture_paths import check_free, kept_pictures, write_pictures
 from xcore.report.rows import ResultRow, metric_infos, name_pictures, plan_infos, rows
-from xcore.run.loop import IDENTITIES, Bench, Result
+from xcore.report.site.run_page import write_page
+from xcore.run.about import (
+    amend,
+    changes,
+    environment,
+    files_of,
+    from_folder,
+    load_files,
+    open_run,
+    read_about,
+    refuse_other_files,
+)
+from xcore.run.amend import check_kept, joined, moved_identities, with_metrics
+from xcore.run.loop import Bench, Result, known_identities
 from xcore.run.plan import Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
 from xcore.run.progress import Reporter
-from xcore.store.environment import differences, record
-from xcore.store.identity import codes
-from xcore.store.run_directory import SCHEMA, Store
+from xcore.run.tracking import followed
+from xcore.store.records import Damaged, read_record
+from xcore.store.run_directory import RUN, Store, tell_on_stderr
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -56,9 +70,10 @@ class BenchResult:
 
     @property
     def broken(self) -> str:
-        """How many cells and scores failed, as a sentence; empty if none did."""
-        cells, scores = self.result.count("failed"), len(self.result.score_failures)
-        return f"{cells} cell(s) failed, {scores} score(s) failed" if cells or scores else ""
+        """How many cells and scores failed or are not done yet, as a sentence; empty if the run is whole."""
+        cells, scores, left = self.result.count("failed"), len(self.result.score_failures), self.result.count("pending")
+        failed = [f"{cells} cell(s) failed, {scores} score(s) failed"] if cells or scores else []
+        return "; ".join([*failed, *([f"{left} cell{'' if left == 1 else 's'} not done yet"] if left else [])])
 
     def to_pandas(self) -> pd.DataFrame:
         """The table as a long frame: one row for each section, row of the table and metric.
@@ -86,7 +101,7 @@ class BenchResult:
         sections = self.table.sections
         classes = len({section.cls for section in sections})
         methods = len({row.label for section in sections for row in section.rows})
-        done = len(self.result.outcomes) - self.result.count("failed") - self.result.count("skipped")
+        done = self.result.count("ok")
         of = f"{methods} method{'' if methods == 1 else 's'}, {classes} class{'' if classes == 1 else 'es'}"
         said = f"{of}, {done} of {len(self.result.outcomes)} cells done"
         return f"<bench {self.suite!r}: {said}, in {self.path}>"
@@ -108,6 +123,7 @@ def bench(
     registry: Registry | None = None,
     strict: bool = False,
     compare: Comparison | None = None,
+    add_to: str | Path = "",
     **keys: Any,
 ) -> BenchResult:
     """Compare methods: run what is not finished yet, score it, and return the table.
@@ -126,6 +142,9 @@ def bench(
         Recompute results that were made with other library versions, thread counts or devices.
     compare
         A baseline to compare the table with, or to write.
+    add_to
+        A run to which the methods, classes, seeds and metrics are added, instead of a new one; without any, what is
+        not done of it is done.
     **keys
         The keys of a suite file (see `xcore.run.plan.Suite`), which win over it: data, classifiers, classes, seeds;
         `gates` are judged beside those of the suite. ``metrics=[]`` and ``controls=[]`` ask for none.
@@ -140,21 +159,87 @@ def bench(
         Before anything runs, for the first thing that is wrong with the request.
     """
     let_waiting_threads_sleep()
-    registry = registry or load_registry(plugins)
-    wanted = request(methods, suite, keys, registry)
+    registry = registry or load_registry([*plugins, *(read_about(Path(add_to))["plugins"] if add_to else ())])
     reporter = reporter or Reporter()
     # What plugins print must not end up between our results.
     with contextlib.redirect_stdout(sys.stderr), reporter:
         if reporter.live:
             reporter.note("reading the request")
-        plan, path = planned(wanted, out, registry)
+        _, plan, path, before = resolved(methods, suite, out, add_to, keys, registry)
         judging = _Judging(plan, registry, keys.get("gates") or (), compare)
         engine = registry.create("engine", plan.engine) if plan.engine else None
         store = Store(path)
-        with store.locked():
-            loop = Bench(plan, registry, store, reporter, draw=draw, strict=strict)
-            result = loop.run(engine, partial(_open_run, plan, registry, store))
-    return _report(loop, result, judging)
+        with store.locked(), followed(plan, registry, reporter, path) as following:
+            if before is not None:
+                _tell_of_changes(before, path, plan, registry, reporter)
+            loop = Bench(plan, registry, store, following, draw=draw, strict=strict)
+            result = loop.run(engine, partial(open_run, loop))
+            done = _report(loop, result, judging)
+            following.table_ready(done.rows)
+    return done
+
+
+def score(
+    run: str | Path,
+    metrics: Sequence[str],
+    reporter: Reporter | None = None,
+    *,
+    plugins: Sequence[str | Path] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    models: Mapping[str, str] | None = None,
+    gates: Sequence[str] = (),
+    compare: Comparison | None = None,
+) -> BenchResult:
+    """Add metrics to a run: its explanations are scored by them, and none is made again.
+
+    Of metrics that the run has, the scores that are missing are computed.
+
+    Parameters
+    ----------
+    run
+        A directory that `bench` wrote.
+    metrics
+        References of metrics.
+    settings
+        Options of these metrics and of their helper models: name -> option -> value.
+    models
+        Helper models by role, beside those of the run.
+
+    Raises
+    ------
+    UsageError, MissingError
+        Before anything is computed: a metric does not exist or is in the run with other options, or the run was made
+        from other files than there are now.
+    """
+    let_waiting_threads_sleep()
+    path, reporter = Path(run), reporter or Reporter()
+    if not metrics:
+        raise UsageError("no metric is named", "name one with --metrics, e.g. --metrics TS; see `xcore list metrics`")
+    with contextlib.redirect_stdout(sys.stderr), reporter:
+        about = read_about(path)
+        registry = load_registry(plugins)
+        load_files(about["plugins"], registry, reporter)
+        store = Store(path)
+        with store.locked(), from_folder(about):
+            about = read_about(path)  # as it is now that nobody else works there
+            before = plan_from_record(about["plan"])
+            plan, wanted = with_metrics(before, metrics, settings or {}, models or {}, registry, path)
+            gate.check_labels(gates, (cell.label for cell in plan.cells))
+            plan = replace(plan, suite={**plan.suite, "gates": gate.merge(plan.suite.get("gates", []), gates)})
+            judging = _Judging(plan, registry, gates, compare)
+            kept = known_identities(path, reporter.warn)
+            loop = Bench(plan, registry, store, reporter, identities=_to_score(before, plan, kept, store))
+            now = {**environment(plan, registry), "files": files_of(loop)}
+            refuse_other_files(about, now, path)
+            if changed := changes(about, now):
+                reporter.warn(
+                    f"{path} was made with {'; '.join(changed)}; its explanations stay as they are, and the new scores "
+                    "are computed with what is installed now"
+                )
+            result = loop.score(wanted, partial(amend, loop, about, now))
+            outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
+            failures = list(dict.fromkeys([*result.score_failures, *loop.unscored()]))
+            return _report(loop, replace(result, outcomes=outcomes, score_failures=failures), judging)
 
 
 def report(
@@ -169,31 +254,63 @@ def report(
     The run is shown as it was made: what was installed or edited since changes nothing in it, and is named.
     """
     path = Path(run)
-    if not (path / "run.json").is_file():
-        raise UsageError(f"{path} is not a run directory: it has no run.json", "name a folder that `xcore bench` wrote")
-    about = read_json(path / "run.json", ("plugins", "plan"))
+    about = read_about(path)
     reporter = reporter or Reporter()
     registry = load_registry()
-    for file in about["plugins"]:
-        try:
-            registry.load_file(Path(file))
-        except UsageError as error:  # the run is shown all the same
-            reporter.warn(str(error))
+    load_files(about["plugins"], registry, reporter)
     plan = plan_from_record(about["plan"])
     gate.check_labels(gates, (cell.label for cell in plan.cells))
     plan = replace(plan, suite={**plan.suite, "gates": gate.merge(plan.suite.get("gates", []), gates)})
     judging = _Judging(plan, registry, gates, compare)
-    known = read_json(path / IDENTITIES) if (path / IDENTITIES).is_file() else {}
-    if changed := _changes(about, _environment(plan, registry)):
+    known = known_identities(path, reporter.warn)
+    loop = Bench(plan, registry, Store(path, reading=True), reporter, identities=known)
+    if changed := changes(about, environment(plan, registry)):
         reporter.warn(f"{path} was made with {'; '.join(changed)}; it is shown as it was made")
-    loop = Bench(plan, registry, Store(path), reporter, identities=known)
-    try:
+    with from_folder(about):
         outcomes = [loop.outcome(cell, cached=True) for cell in plan.cells]
         return _report(loop, Result(outcomes, loop.unscored()), judging)
-    except (UsageError, MissingError) as error:  # without kept identities, relative paths may lead nowhere from here
-        if error.hint or not (began := about.get("folder")) or Path(began) == Path.cwd():
-            raise
-        raise type(error)(error.message, f"run it in {began}, where the run was started") from error
+
+
+def resolved(
+    methods: Sequence[str],
+    suite: str,
+    out: str | Path,
+    add_to: str | Path,
+    keys: Mapping[str, Any],
+    registry: Registry,
+) -> tuple[Suite, Plan, Path, Plan | None]:
+    """What a request asks for: the suite, its plan, the run directory, and the plan of the run that is added to.
+
+    Nothing is written. See `bench` for the parameters.
+
+    Raises
+    ------
+    UsageError, MissingError
+        For the first thing that is wrong with the request, or that is in the way in the directory.
+    """
+    if not add_to:
+        wanted = request(methods, suite, keys, registry)
+        return wanted, *planned(wanted, out, registry), None
+    if out:
+        raise UsageError("--out and --add-to both name a run", "leave out --out: what is new goes to the run itself")
+    path = Path(add_to)
+    about = read_about(path)
+    before = plan_from_record(about["plan"])
+    given = {key: value for key, value in keys.items() if value not in (None, "", [], {}, ())}
+    if suite:
+        given = {**load_suite(suite).model_dump(mode="json", exclude_unset=True), **given}
+        given["gates"] = gate.merge(given.get("gates", []), keys.get("gates") or [])
+    if methods:
+        arms = {arm["label"]: arm for arm in given.get("arms", [])}
+        given["methods"] = [m for m in methods if m not in arms]
+        given["arms"] = [arms[m] for m in methods if m in arms]
+    with from_folder(about):
+        wanted = joined(before, given, registry, path)
+        gate.check_labels(wanted.gates, wanted.labels)
+        plan = make_plan(wanted, registry, before.facts)
+        check_kept(before, plan, registry, path)
+    check_free(path, plan.cells)
+    return wanted, plan, path, before
 
 
 def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registry: Registry | None = None) -> Suite:
@@ -238,7 +355,7 @@ def planned(wanted: Suite, out: str | Path, registry: Registry) -> tuple[Plan, P
     """
     path = Path(out or Path("runs") / slug(wanted.name))
     before = path / "run.json"  # an earlier plan there knows the data set
-    known = read_json(before, ("plan",))["plan"].get("facts", {}) if before.is_file() else {}
+    known = _facts_of(before)
     plan = make_plan(wanted, registry, known)
     check_free(path, plan.cells)
     return plan, path
@@ -255,45 +372,29 @@ def _offered(registry: Registry) -> dict[str, MetricInfo]:
     return metric_infos((Ref(card.full_name) for card in registry.cards("metric")), registry)
 
 
-def _open_run(plan: Plan, registry: Registry, store: Store) -> None:
-    """Write run.json."""
-    about = {"schema": SCHEMA, "plan": plan.as_plain(), "plugins": registry.files, "folder": str(Path.cwd())}
-    write_json(store.root / "run.json", about | {"written": time.time(), **_environment(plan, registry)})
+def _facts_of(run: Path) -> Mapping[str, Any]:
+    """What the plan of a run knows of its data set; nothing where there is no run, or its plan is damaged."""
+    try:
+        return plan_from_record(read_record(run, RUN)["plan"]).facts if run.is_file() else {}
+    except Damaged as error:
+        tell_on_stderr(f"{error.message}; it is written anew")
+        return {}
 
 
-def _environment(plan: Plan, registry: Registry) -> dict[str, Any]:
-    """Versions, machine and code that a plan is run with now."""
-    distributions = [card.distribution for card in registry.cards()]
-    return {**record(plan.threads, distributions), "code": codes(registry, _used(plan, registry))}
+def _to_score(before: Plan, plan: Plan, kept: Mapping[str, str], store: Store) -> dict[str, str]:
+    """What a run was identified by, without the scores that are missing: they are computed by the code of now."""
+    moved = moved_identities(before, plan, kept)
+    cells = {digest(asdict(cell)) for cell in plan.cells}
+    return {key: name for key, name in moved.items() if key in cells or store.whole_scores(name) is not None}
 
 
-def _used(plan: Plan, registry: Registry) -> set[str]:
-    """Distributions of the components of a plan, as far as they are installed."""
-    refs = {("metric", metric) for metric in map(str, plan.metrics)}
-    for cell in plan.cells:
-        refs |= {("explainer", str(cell.method)), ("classifier", str(cell.classifier)), ("dataset", str(cell.data))}
-        refs |= {("model", str(model)) for model in cell.models.values()}
-        refs |= {(kind, str(ref)) for kind, ref in (("generator", cell.generator), ("dataset", cell.contrast)) if ref}
-    found = set()
-    for kind, ref in refs:
-        with contextlib.suppress(XcoreError):  # gone since
-            found.add(registry.find(kind, ref)[0].distribution)
-    return found
-
-
-def _changes(about: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what the versions and the code that made a run differ from those of now."""
-    then = {"versions": about.get("numerics", {}).get("versions", {})}
-    changed = differences(then, {"versions": now["numerics"]["versions"]})
-    old, new = about.get("distributions", {}), now["distributions"]
-    for name, code in about.get("code", {}).items():  # of what the run used; older runs do not say
-        if name not in now["code"]:
-            changed.append(f"{name}, which is not installed now")
-        elif old.get(name) != new.get(name):
-            changed.append(f"{name} {old[name]} instead of {new[name]}")
-        elif code != now["code"][name]:
-            changed.append(f"other code of {name}")
-    return changed
+def _tell_of_changes(before: Plan, path: Path, plan: Plan, registry: Registry, reporter: Reporter) -> None:
+    """Warn of what a run was made with that is another now; refuse if another process has amended it meanwhile."""
+    about = read_about(path)
+    if plan_from_record(about["plan"]) != before:
+        raise UsageError(f"another process has changed {path} meanwhile", "run the command again")
+    if changed := changes(about, environment(plan, registry)):
+        reporter.warn(f"{path} was made with {'; '.join(changed)}; what depends on this is made again")
 
 
 class _Judging:
@@ -313,13 +414,30 @@ class _Judging:
         return [*gate.judge(table, self.gates, self.infos), *compared]
 
 
+@contextlib.contextmanager
+def _where_it_may_be_written(loop: Bench) -> Iterator[None]:
+    """Leave tables, pages and pictures of a run that can only be read as they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        loop.store.tell_once(f"{loop.store.root} cannot be written ({error.strerror}): its files stay as they are")
+
+
 def _report(loop: Bench, result: Result, judging: _Judging) -> BenchResult:
     made, metrics = rows(loop, result.outcomes, judging.infos)
     records = [loop.store.find(loop.identity(cell)) for cell in loop.plan.cells]
-    pictures = write_pictures(loop.store.root, loop.plan.cells, records)
+    with _where_it_may_be_written(loop):
+        write_pictures(loop.store.root, loop.plan.cells, records)
+    pictures = kept_pictures(loop.store.root, loop.plan.cells, records)
     name_pictures(made, loop.plan.cells, pictures, loop.store.root)
     table = build(made, metrics, header={"run": str(loop.store.root)}, notes=loop.plan.notes)
-    write_all(table, loop.store.root)
+    with _where_it_may_be_written(loop):
+        write_all(table, loop.store.root)
     every = [path for own in pictures for path in own]
     done = BenchResult(table, made, loop.store.root, result, suite=loop.plan.name, pictures=every)
-    return replace(done, verdicts=judging.verdicts(table, done.broken))
+    verdicts = judging.verdicts(table, done.broken)
+    with _where_it_may_be_written(loop):
+        write_page(loop, result.outcomes, table, made, [verdict.text for verdict in verdicts])
+    return replace(done, verdicts=verdicts)

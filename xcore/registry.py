@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from xcore import __version__
 from xcore.base.errors import MissingError, PluginError, UsageError, XcoreError, unknown
 from xcore.cards import Card, PluginReport, environment, keep_cards, kept_cards
 
@@ -31,10 +32,31 @@ FILE_MODULE = "xcore_file_"
 """What the name of the module of a plugin file begins with."""
 RENDERINGS = ("as-is", "crop", "segment", "generated")
 """Renderings of random sets that are built in; see `xcore.run.random_sets`."""
-KINDS = ("explainer", "generator", "classifier", "metric", "dataset", "model", "rendering", "engine", "command")
+KINDS = (
+    "explainer",
+    "generator",
+    "classifier",
+    "metric",
+    "dataset",
+    "model",
+    "rendering",
+    "engine",
+    "tracker",
+    "command",
+)
 TITLES = {"explainer": "method", "dataset": "data set"}
+CORE = ("xcore-xai", __version__)
 OPTIONAL = "?"
 """What follows a role on the card of a component that does without it where no model is named."""
+
+ENGINES = (
+    Card("engine", "local", "xcore.run.engines:InProcess", "one cell after another in this process", *CORE),
+    Card(
+        *("engine", "processes", "xcore.run.processes:Processes", "cells in several processes of this machine", *CORE),
+        options="xcore.run.engine_options:ProcessesOptions",
+    ),
+)
+"""The engines of the core, which is no plugin."""
 
 
 class Registry:
@@ -45,6 +67,8 @@ class Registry:
         self.files: list[str] = []
         self._cards: dict[tuple[str, str], list[Card]] = {}
         self._pluggy: pluggy.PluginManager | None = None
+        for card in ENGINES:
+            self._cards["engine", card.name] = [card]
 
     @property
     def _manager(self) -> pluggy.PluginManager:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xcore import hookimpl
+from xcore.contract import Options
 
 COLOURS = ("red", "green", "blue")
 
@@ -43,6 +44,15 @@ def make_data(options: object) -> object:
             return None
 
     return Data()
+
+
+def make_data_from_file(options: object) -> object:
+    """The same colours, read from a file in a manner of speaking: the card has the file's content as fingerprint."""
+    return make_data(options)
+
+
+def file_fingerprint(options: object, argument: str | None) -> str:
+    return Path(os.environ["TOY_FILE"]).read_text()
 
 
 def make_net(options: object) -> object:
@@ -138,6 +148,38 @@ class Rude(Crops):
         return replace(made, concepts=(replace(made.concepts[0], importance=draw),))
 
 
+class ToyOptions(Options):
+    k: int = 1
+
+
+class Tuned(Crops):
+    """Takes an option, which changes nothing."""
+
+
+class Shade:
+    """Takes an option, which changes nothing."""
+
+    direction = "none"
+    needs = frozenset({"samples"})
+
+    def __init__(self, options: object) -> None:
+        pass
+
+    def score(self, runs: object) -> list[object]:
+        from xcore.contract import Score
+
+        return [Score("shade", None, 0.5)]
+
+
+class Judged(Shade):
+    """Asks a helper model."""
+
+    def score(self, runs: object) -> list[object]:
+        from xcore.contract import Score
+
+        return [Score("judged", None, runs[0].task.model("judge"))]
+
+
 class Brightness:
     direction = "higher"
     needs = frozenset({"samples:image"})
@@ -191,6 +233,13 @@ def register_engines(register: object) -> None:
 @hookimpl
 def register_datasets(register: object) -> None:
     register("toy", make_data, summary="three colours")
+    register("toy-file", make_data_from_file, summary="three colours of a file", fingerprint=file_fingerprint)
+
+
+@hookimpl
+def register_models(register: object) -> None:
+    register("strict", lambda options: 1.0, summary="a judge", role="judge")
+    register("mild", lambda options: 0.5, summary="another judge", role="judge")
 
 
 @hookimpl
@@ -209,10 +258,14 @@ def register_explainers(register: object) -> None:
         ("rude", Rude),
     ):
         register(name, method, summary=f"{name}: a method for tests")
+    register("tuned", Tuned, summary="a method with an option", options="xcore_file_toy_plugin:ToyOptions")
+    register("asks", Crops, summary="a method that asks a model if there is one", uses=("judge?",))
     register("reader", Crops, summary="a method for texts", modalities=("text",))
 
 
 @hookimpl
 def register_metrics(register: object) -> None:
     register("brightness", Brightness, summary="mean brightness")
+    register("shade", Shade, summary="a metric with an option", options="xcore_file_toy_plugin:ToyOptions")
+    register("judged", Judged, summary="what a model says", uses=("judge",))
     register("spread", Spread, summary="range over seeds", across=("seed",))

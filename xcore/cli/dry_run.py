@@ -71,6 +71,7 @@ def forecast(
     plugins: Sequence[str | Path] = (),
     reporter: Reporter | None = None,
     strict: bool = False,
+    add_to: str | Path = "",
     **keys: Any,
 ) -> Forecast:
     """What `xcore.api.bench` with these arguments would take.
@@ -80,17 +81,17 @@ def forecast(
     XcoreError
         As `bench` does for a request that is wrong; or the probe failed.
     """
-    from xcore.api import planned, request
+    from xcore.api import resolved
     from xcore.pretrained.hub import looking_only
     from xcore.registry import load_registry
+    from xcore.run.about import read_about
     from xcore.run.forecast import Amount, assemble
     from xcore.run.probe import finished_and_kinds
 
     start = time.perf_counter()
-    registry = load_registry(plugins)
+    registry = load_registry([*plugins, *(read_about(Path(add_to))["plugins"] if add_to else ())])
     with contextlib.redirect_stdout(sys.stderr), looking_only():
-        wanted = request(methods, suite, keys, registry)
-        plan, path = planned(wanted, out, registry)
+        wanted, plan, path, _ = resolved(methods, suite, out, add_to, keys, registry)
         found = needs(wanted, registry)
         if any(need.problem for need in found):
             return Forecast(plan, path, 0, (), found)
@@ -182,7 +183,7 @@ def _probe(request: Path, answer: Path) -> None:
     from xcore.run.forecast import Kind
     from xcore.run.plan import plan_from_record
     from xcore.run.probe import Probe
-    from xcore.store.run_directory import SCHEMA
+    from xcore.store.records import write_record
 
     asked = json.loads(request.read_text(encoding="utf-8"))
     folder = request.parent / "run"
@@ -201,8 +202,8 @@ def _probe(request: Path, answer: Path) -> None:
     found = probe.measure(kinds)
     began, before = time.perf_counter(), time.process_time()
     cells = tuple(probe.plan.cells[kind.probe] for kind in kinds)
-    about = {"schema": SCHEMA, "plan": replace(plan, cells=cells).as_plain(), "plugins": registry.files}
-    write_json(folder / "run.json", {**about, "folder": str(Path.cwd())})
+    about = {"plan": replace(plan, cells=cells).as_plain(), "plugins": registry.files}
+    write_record(folder / "run.json", {**about, "folder": str(Path.cwd())})
     with contextlib.suppress(Exception):  # it is shown for its time only
         report(folder)
     table, of_processor = time.perf_counter() - began, time.process_time() - before

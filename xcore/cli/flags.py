@@ -38,6 +38,12 @@ DataSeed = Annotated[
         help="Seed by which samples are drawn from the data; default: the seed of each explanation.",
     ),
 ]
+SplitName = Annotated[
+    str, typer.Option("--split", metavar="NAME", help="Part of the data to explain: train, explain (default) or test.")
+]
+Group = Annotated[
+    str, typer.Option(metavar="NAME", help="Explain samples of this group only, as the column group names it.")
+]
 Out = Annotated[str, typer.Option(metavar="DIR", help="Folder to write to.")]
 Plugin = Annotated[list[str], typer.Option(metavar="FILE", help="Python file with a plugin; may be repeated.")]
 Device = Annotated[str, typer.Option(metavar="D", help="torch device of the models.")]
@@ -56,6 +62,17 @@ DryRun = Annotated[
         "--dry-run",
         help="Measure a small probe and say what the run would take, without running it or writing anything.",
     ),
+]
+AddTo = Annotated[
+    str,
+    typer.Option(
+        metavar="RUN",
+        help="Add the methods, classes, seeds and metrics to this run; without any, do what is not done of it.",
+    ),
+]
+Trackers = Annotated[
+    list[str],
+    typer.Option("--tracker", metavar="REF", help="What follows the run, e.g. trackio; may be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only, one object a line.")]
 
@@ -136,12 +153,41 @@ def subject(
         "generator": generator,
         "contrast": contrast,
         "heldout": heldout,
-        "models": _roles(model),
+        "models": roles(model),
         "set": parse_settings(set_),
         "budget": {"samples": samples} if samples else None,
         "data_seed": data_seed,
         "out": out,
         "plugins": plugin,
+    }
+
+
+def running(
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="REF",
+            help="Engine that runs the cells, e.g. processes; default: local, one after another in this process.",
+        ),
+    ] = "",
+    cell_timeout: Annotated[
+        float | None, typer.Option(min=0.001, metavar="S", help="Seconds that a cell may take; then it fails.")
+    ] = None,
+    cell_memory: Annotated[
+        int | None, typer.Option(min=1, metavar="MB", help="Memory that the process of a cell may hold; then it fails.")
+    ] = None,
+    retries: Annotated[
+        int | None, typer.Option(min=0, max=100, metavar="N", help="How often a cell that failed is tried again.")
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first cell that failed.")] = False,
+) -> dict[str, Any]:
+    """The flags that say where cells run and what they may take, as keys of a suite."""
+    return {
+        "engine": engine,
+        "cell_timeout": cell_timeout,
+        "cell_memory": cell_memory,
+        "retries": retries,
+        "fail_fast": fail_fast or None,
     }
 
 
@@ -226,14 +272,15 @@ def references(text: str) -> list[str]:
     return found
 
 
-def _roles(pairs: list[str]) -> dict[str, str]:
-    roles = {}
+def roles(pairs: list[str]) -> dict[str, str]:
+    """``["vqa=blip"]`` -> {"vqa": "blip"}."""
+    found = {}
     for pair in pairs:
         role, equals, ref = pair.partition("=")
         if not equals or not role or not ref:
             raise UsageError(f"--model {pair!r} is not of the form ROLE=REF", "e.g. --model image-text=minizoo/clip")
-        roles[role] = ref
-    return roles
+        found[role] = ref
+    return found
 
 
 MANY_SEEDS = 1000

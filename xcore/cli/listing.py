@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from xcore.base.errors import UsageError, unknown
-from xcore.base.streams import holds_all
+from xcore.base.streams import harmless_json, holds_all
 from xcore.cards import Card
 from xcore.registry import KINDS, OPTIONAL, Registry, load_registry, resolve
 
@@ -103,7 +103,7 @@ def _options(c: Card) -> Mapping[str, dict[str, Any]]:
 def _print_card(c: Card, helpers: str) -> None:
     typer.echo(f"{c.kind} {c.shown}: {c.summary}\n  from {c.distribution} {c.version}")
     facts = {
-        "reads": ", ".join(c.modalities) if c.kind not in ("command", "engine", "rendering") else "",
+        "reads": ", ".join(c.modalities) if c.kind not in ("command", "engine", "rendering", "tracker") else "",
         "needs": ", ".join(c.needs),
         "uses": helpers,
         "role": ", ".join(c.roles),
@@ -150,4 +150,4 @@ def list_plugins(as_json: bool) -> None:
 def print_line(value: Any) -> None:
     """Print one JSON object on one line of stdout."""
     escaped = not holds_all(sys.stdout.encoding)  # as JSON has it, so that what reads it gets every character
-    typer.echo(json.dumps(value, allow_nan=False, default=dict, ensure_ascii=escaped))
+    typer.echo(harmless_json(json.dumps(value, allow_nan=False, default=dict, ensure_ascii=escaped)))

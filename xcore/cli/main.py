@@ -13,26 +13,35 @@ import typer
 from xcore import __version__
 from xcore.base.errors import UsageError, XcoreError
 from xcore.base.memory import out_of_memory
-from xcore.base.streams import printable_output
+from xcore.base.streams import printable_output, results_apart
 from xcore.base.threads import let_waiting_threads_sleep
+from xcore.cli import compare as comparing
+from xcore.cli import watch as watching
 from xcore.cli.flags import (
+    AddTo,
     BatchSize,
     Data,
     Device,
     DryRun,
+    Group,
     Json,
     Judging,
     Plugin,
     Set,
+    SplitName,
+    Trackers,
     judging,
     names,
     parse_seeds,
     parse_settings,
+    running,
     subject,
     takes,
     use_batch_size,
     use_device,
 )
+from xcore.cli.score import Scoring, remedy, scoring
+from xcore.cli.signals import INTERRUPTED, by_signal, ending_like_an_interrupt, exit_code
 
 if TYPE_CHECKING:
     from xcore.api import BenchResult
@@ -44,14 +53,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-INTERRUPTED = 130
 
 
 @app.command()
-@takes(subject, judging)
+@takes(subject, judging, running)
 def bench(
     about: dict[str, Any],
     asked: Judging,
+    where: dict[str, Any],
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="Methods to compare, comma-separated.")] = None,
     suite: Annotated[
         str,
@@ -70,13 +79,12 @@ def bench(
     ] = None,
     seeds: Annotated[str, typer.Option(metavar="N|LIST", help="Number of seeds, or a list: 0,1,2.")] = "",
     threads: Annotated[int, typer.Option(min=0, max=512, help="torch threads inside a cell; 0 = all cores.")] = 0,
-    engine: Annotated[
-        str, typer.Option(metavar="REF", help="Engine that runs the cells; default: one after another in this process.")
-    ] = "",
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Recompute results made with other library versions, thread counts or devices."),
     ] = False,
+    add_to: AddTo = "",
+    tracker: Trackers = [],  # noqa: B006 (typer reads the default)
     dry_run: DryRun = False,
     as_json: Json = False,
     baselines: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -96,8 +104,10 @@ def bench(
         controls=None if controls is None else names(controls),
         seeds=parse_seeds(seeds) if seeds else None,
         threads=threads or None,
-        engine=engine,
         gates=asked.gates,
+        add_to=add_to,
+        trackers=tracker,
+        **where,
         **about,
     )
     if dry_run:
@@ -115,6 +125,8 @@ def explain(
     metrics: Annotated[
         str, typer.Option(metavar="A,B", help="Metrics to score the explanation by, e.g. TS,RCS; default: none.")
     ] = "",
+    split: SplitName = "",
+    group: Group = "",
     texts: Annotated[
         int, typer.Option(min=0, max=20, help="How many explained texts to print, with highlighted words.")
     ] = 3,
@@ -128,7 +140,7 @@ def explain(
 
     about["out"] = about["out"] or slug(f"{''.join(about['classes']) or 'explain'}-{method}")
     suite = "" if about["data"] else "default"
-    request = dict(suite=suite, metrics=names(metrics), seeds=[seed], controls=[], **about)
+    request = dict(suite=suite, metrics=names(metrics), seeds=[seed], controls=[], split=split, group=group, **about)
     if dry_run:
         _show_forecast([method], request, as_json)
     else:
@@ -223,6 +235,18 @@ def report(
     _show(result, as_json, asked, "run the command that made it again", table)
 
 
+@app.command()
+@takes(scoring, judging)
+def score(about: Scoring, asked: Judging, as_json: Json = False) -> None:
+    """Add metrics to a finished run: only scores are computed, and no explanation is made again."""
+    result = about.add(asked)
+    _show(result, as_json, asked, remedy(result, _command()))
+
+
+app.command()(comparing.compare)
+app.command()(watching.watch)
+
+
 def _show(
     result: BenchResult,
     as_json: bool,
@@ -249,6 +273,8 @@ def _show(
         for row in result.rows:
             print_line(row | _pictures_of(row, result.path))
         counts = {s: done.count(s) for s in ("ok", "failed", "skipped")} | {"cached": done.cached}
+        if left := done.count("pending"):
+            counts["pending"] = left
         from dataclasses import asdict
 
         judged = {"verdicts": [asdict(v) for v in result.verdicts]} if result.verdicts else {}
@@ -267,7 +293,8 @@ def _show(
         more = f"; to see more: xcore report {result.path}" if missed else ""
         typer.echo(f"{judged_in_all}{more}", err=True)
     if result.broken:
-        typer.echo(f"{result.broken}; to try them again: {remedy or _command()}", err=True)
+        again = "to go on" if done.count("pending") else "to try them again"
+        typer.echo(f"{result.broken}; {again}: {remedy or _command()}", err=True)
     asked.write(result)  # last: a file that cannot be written hides nothing of the above
     if missed or result.broken:
         raise typer.Exit(1)
@@ -358,14 +385,19 @@ def _root(
 def main() -> None:
     """Run the command line; an error that a user can act on is one line and an exit code."""
     let_waiting_threads_sleep()  # before anything imports torch
-    with printable_output():  # what is printed may hold any character, such as a byte of a file name that is none
+    # What is printed may hold any character, such as a byte of a file name that is none; and only results go to stdout.
+    with ending_like_an_interrupt(), results_apart(), printable_output():
         _run()
 
 
 def _run() -> None:
     try:
-        _add_plugin_commands(sys.argv[1] if len(sys.argv) > 1 else "")
-        app()
+        try:
+            _add_plugin_commands(sys.argv[1] if len(sys.argv) > 1 else "")
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a full disk is one line
     except XcoreError as error:
         typer.echo(f"xcore: {error}", err=True)
         raise SystemExit(error.exit_code) from None
@@ -380,12 +412,13 @@ def _run() -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         _tell_interrupted()
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(exit_code()) from None
     except SystemExit as left:  # typer turns Ctrl-C into this
-        if left.code == INTERRUPTED:
-            _tell_interrupted()
-        raise
+        if left.code != INTERRUPTED:
+            raise
+        _tell_interrupted()
+        raise SystemExit(exit_code()) from None
 
 
 def _tell_interrupted() -> None:
-    typer.echo(f"interrupted; to go on: {_command()}", err=True)
+    typer.echo(f"interrupted{by_signal()}; to go on: {_command()}", err=True)

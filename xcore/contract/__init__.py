@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from xcore.contract.protocols import RandomSet as RandomSet
     from xcore.contract.protocols import Run as Run
     from xcore.contract.protocols import Task as Task
+    from xcore.contract.protocols import Tracker as Tracker
     from xcore.contract.protocols import Work as Work
     from xcore.contract.roles import Captioner as Captioner
     from xcore.contract.roles import Embedder as Embedder
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from xcore.contract.types import Ref as Ref
     from xcore.contract.types import Score as Score
     from xcore.contract.types import Split as Split
+    from xcore.contract.types import StartedRun as StartedRun
     from xcore.contract.types import Status as Status
     from xcore.contract.types import Truth as Truth
 
@@ -73,7 +75,7 @@ _HOMES = {
     "xcore.contract.options": ("Options", "split", "split_numbers", "validate"),
     "xcore.contract.protocols": (
         *("Classifier", "Dataset", "Engine", "Explainer", "Generator", "Limits", "Metric", "Probe", "Progress"),
-        *("Purpose", "RandomSet", "Run", "Task", "Work"),
+        *("Purpose", "RandomSet", "Run", "Task", "Tracker", "Work"),
     ),
     "xcore.contract.roles": (
         *("Captioner", "Embedder", "FactorOracle", "ImageText", "Localiser", "Segmenter", "TextDecoder"),
@@ -82,7 +84,7 @@ _HOMES = {
     "xcore.contract.samples": ("Modality", "Samples"),
     "xcore.contract.types": (
         *("Adapter", "Budget", "Cell", "Concept", "Cost", "Dictionary", "Explanation", "Outcome", "Presence"),
-        *("Ref", "Score", "Split", "Status", "Truth"),
+        *("Ref", "Score", "Split", "StartedRun", "Status", "Truth"),
     ),
 }
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -107,5 +107,10 @@ def register_engines(register: Register) -> None:
 
 
 @hookspec
+def register_trackers(register: Register) -> None:
+    """What follows a run as it goes on, such as a dashboard; see `xcore.contract.Tracker`."""
+
+
+@hookspec
 def register_commands(register: Register) -> None:
     """Subcommands of `xcore`: the factory is a typer app. One with a single command is that command."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from xcore.base.errors import MissingError
 from xcore.contract.samples import Modality, Samples
-from xcore.contract.types import Adapter, Budget, Cell, Explanation, Outcome, Score, Split, Truth
+from xcore.contract.types import Adapter, Budget, Cell, Explanation, Outcome, Score, Split, StartedRun, Truth
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -338,7 +338,8 @@ class Work(Protocol):
 class Engine(Protocol):
     """Runs cells, e.g. in this process or in several.
 
-    It may have ``enforces``, a set of names of `Limits` that it keeps; the user is told of the others.
+    It may have ``enforces``, a set of names of `Limits` that it keeps; the user is told of the others. It may have
+    ``check(work)``, which raises `UsageError` before anything is written if it cannot run the cells as asked.
     """
 
     def run(self, cells: Iterable[Cell], work: Work) -> Iterator[Outcome]:
@@ -347,3 +348,24 @@ class Engine(Protocol):
         Where the caller closes the iterator, or an error such as an interrupt passes through it, the cells that are
         running end at once.
         """
+
+
+class Tracker(Protocol):
+    """Follows a run, e.g. on a dashboard.
+
+    It is called in the process in which the run was started, never two calls at once: `run_started` once; `cell_ended`
+    for each cell that was run; `table_ready` if the run comes to its end; and `close` last, whatever happened. What it
+    raises is told to the user, and it is not called again but for `close`; the run goes on.
+    """
+
+    def run_started(self, run: StartedRun) -> None:
+        """A run begins, or goes on: then some cells are finished already, and their ends are not told again."""
+
+    def cell_ended(self, outcome: Outcome) -> None:
+        """A cell is done, failed or was skipped. Its scores come with the table."""
+
+    def table_ready(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The run is done. The rows are those of ``xcore bench --json``: one a concept, of all cells of the run."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""

@@ -30,6 +30,7 @@ __all__ = [
     "Ref",
     "Score",
     "Split",
+    "StartedRun",
     "Status",
     "Truth",
 ]
@@ -287,6 +288,10 @@ class Cell:
     models: Mapping[str, Ref] = field(default_factory=dict)
     """Role -> helper model."""
     budget: Budget = Budget()
+    split: Split = "explain"
+    """Part of the data whose samples are explained."""
+    group: str = ""
+    """Only samples of this group of the class are explained, as ``Samples.meta["group"]`` names it; "" = all."""
 
 
 @dataclass(frozen=True)
@@ -306,3 +311,19 @@ class Outcome:
     """The metrics that failed on the explanation, and why, one line each."""
     notes: tuple[str, ...] = ()
     """Lines that the user must see, from a process elsewhere."""
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """What a tracker is told of a run. Plain data."""
+
+    name: str
+    """Name of the suite."""
+    folder: Path
+    """The run directory, which also tells two runs of one suite apart."""
+    plan: Mapping[str, Any]
+    """The plan as ``run.json`` has it: ``cells``, ``metrics``, ``suite``, ..."""
+    cells: int
+    """How many cells the run has."""
+    finished: int
+    """How many of them were finished before."""

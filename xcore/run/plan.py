@@ -12,9 +12,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from xcore.base.errors import MissingError, UsageError, unknown
+from xcore.base.shapes import ShapeError, check_shape
 from xcore.cards import Card
 from xcore.contract.options import Options, validate
-from xcore.contract.types import Budget, Cell, Ref
+from xcore.contract.types import Budget, Cell, Ref, Split
+from xcore.inputs.splits import split_of
 from xcore.registry import Registry, resolve
 from xcore.run.classes import left_out, refuse_doubles, renaming, to_explain
 from xcore.store.identity import Identity
@@ -62,6 +64,10 @@ class Suite(Options):
     heldout: str = ""
     generator: str = ""
     classes: list[str] = Field(default_factory=list)
+    split: str = "explain"
+    """Part of the data whose samples are explained: train, explain or heldout, or a name that data sets give to it."""
+    group: str = ""
+    """Only samples of this group are explained; "" = all."""
     leave_out: dict[str, list[str]] = Field(default_factory=dict)
     """Classifier -> classes that it is not explained for, such as those that options were chosen on."""
     layer: str = ""
@@ -76,6 +82,16 @@ class Suite(Options):
     """torch threads inside a cell; 0 = all cores."""
     engine: str = ""
     """Where cells are run; "" = here, one after another."""
+    cell_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Seconds that a cell may take with its scores; the engine has to keep it."""
+    cell_memory: Annotated[int, Field(ge=1)] | None = None
+    """MB of memory that the process of a cell may hold; the engine has to keep it."""
+    retries: int = Field(default=0, ge=0, le=100)
+    """How often a cell that failed is tried again before the run goes on to its end."""
+    fail_fast: bool = False
+    """Whether the run stops at the first cell that failed."""
+    trackers: list[str] = Field(default_factory=list)
+    """What follows the run, such as a dashboard; see `xcore.contract.protocols.Tracker`."""
     gates: list[str] = Field(default_factory=list)
     """What the results have to keep, such as ``craft.TS >= 0.9``; see `xcore.ci.gates`."""
 
@@ -103,6 +119,8 @@ class Plan:
     """Identity of the data set -> its modality, classes and defaults: what a plan needs to know of it."""
     notes: tuple[str, ...] = ()
     """What a reader of the table must know of the helper models, and of classes that were not left out."""
+    trackers: tuple[Ref, ...] = ()
+    """What follows the run."""
 
     def as_plain(self) -> dict[str, Any]:
         """The plan as JSON knows it."""
@@ -133,14 +151,28 @@ def plan_from_record(plain: Mapping[str, Any]) -> Plan:
     """
     try:
         return _plan(plain)
-    except (KeyError, TypeError, AttributeError) as error:
-        message = f"run.json does not hold a plan that this xcore can read: {type(error).__name__}: {error}"
+    except (KeyError, TypeError, AttributeError, ShapeError) as error:
+        what = error if isinstance(error, ShapeError) else f"{type(error).__name__}: {error}"
+        message = f"run.json does not hold a plan that this xcore can read: {what}"
         raise UsageError(message, "install the xcore that made the run, or a newer one") from None
 
 
+METRIC_CARD = {"across": list[str], "caveat": str, "column": bool, "details": list[str]}
+
+
+def _check_parts(plain: Mapping[str, Any]) -> None:
+    check_shape(plain, Plan, "plan")
+    check_shape({"suite": {"gates": []} | dict(plain.get("suite", {}))}, {"suite": {"gates": list[str]}}, "plan")
+    for name, card in plain.get("metric_cards", {}).items():
+        check_shape(card, METRIC_CARD, f"plan.metric_cards.{name}")
+    for name, facts in plain.get("facts", {}).items():
+        check_shape(facts, {"classes": list[str]}, f"plan.facts.{name}")
+
+
 def _plan(plain: Mapping[str, Any]) -> Plan:
+    _check_parts(plain)
     cells = tuple(_cell(cell) for cell in plain["cells"])
-    suite = {RENAMED.get(key, key): value for key, value in plain.get("suite", {}).items()}
+    suite = {"gates": [], **{RENAMED.get(key, key): value for key, value in plain.get("suite", {}).items()}}
     metrics = tuple(Ref(**metric) for metric in plain["metrics"])
     engine = Ref(**plain["engine"]) if plain.get("engine") else None
     return Plan(
@@ -153,10 +185,12 @@ def _plan(plain: Mapping[str, Any]) -> Plan:
         metric_cards=plain.get("metric_cards", {}),
         facts=plain.get("facts", {}),
         notes=tuple(plain.get("notes", ())),
+        trackers=tuple(Ref(**tracker) for tracker in plain.get("trackers", ())),
     )
 
 
-def _metric_card(registry: Registry, metric: Ref) -> dict[str, Any]:
+def metric_card(registry: Registry, metric: Ref) -> dict[str, Any]:
+    """What the card of a metric says that a report must know."""
     card, _ = registry.find("metric", metric)
     return {"across": list(card.across), "caveat": card.caveat, "column": card.column, "details": list(card.details)}
 
@@ -227,6 +261,12 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     refuse_doubles("metric", suite.metrics)
     refuse_doubles("classifier", suite.classifiers)
 
+    split = split_of(suite.split)
+    if split == "heldout" and suite.metrics and not suite.heldout:
+        raise UsageError(
+            "metrics judge by held-out samples, and these are to be explained",
+            "leave --metrics out, or name data that no method sees with --heldout REF",
+        )
     settings = Settings(suite.set, registry)
     checked = settings.ref
     data = checked("dataset", suite.data)
@@ -281,11 +321,15 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
                             heldout=checked("dataset", suite.heldout) if suite.heldout else None,
                             models=helpers,
                             budget=Budget(**suite.budget.model_dump()),
+                            split=split,
+                            group=suite.group,
                         )
                     )
     if not cells:
         raise UsageError("no class to explain: the suite leaves out every one", "name one with --class")
     engine = checked("engine", suite.engine) if suite.engine else None
+    refuse_doubles("tracker", suite.trackers)
+    trackers = tuple(checked("tracker", tracker) for tracker in suite.trackers)
     settings.refuse_unused()
     return Plan(
         name=suite.name,
@@ -294,13 +338,23 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         threads=suite.threads,
         engine=engine,
         suite=suite.model_dump(mode="json"),
-        metric_cards={metric.text: _metric_card(registry, metric) for metric in metrics},
+        metric_cards={metric.text: metric_card(registry, metric) for metric in metrics},
         facts={facts["id"]: facts},
         notes=(
-            *_foreign(registry, data, helpers, drawing, [ref for _, ref in methods], metrics, facts["modality"]),
+            *helper_notes(registry, data, helpers, drawing, [ref for _, ref in methods], metrics, facts["modality"]),
             *not_found,
+            *_chosen(split, suite.group),
         ),
+        trackers=trackers,
     )
+
+
+def _chosen(split: Split, group: str) -> tuple[str, ...]:
+    """A note of which samples are explained, unless it is those that always are."""
+    if (split, group) == ("explain", ""):
+        return ()
+    of = f" of the group {group!r}" if group else ""
+    return (f"the explained samples are those of the split {split!r}{of}",)
 
 
 def _refuse_lacking(registry: Registry, method: Ref, named: Iterable[str], modality: str) -> None:
@@ -316,7 +370,7 @@ def naming(registry: Registry, helper: str, modality: str) -> str:
     return f"{flag}{registry.played_by(helper, modality)}"
 
 
-def _foreign(
+def helper_notes(
     registry: Registry,
     data: Ref,
     helpers: Mapping[str, Ref],
@@ -389,7 +443,10 @@ class Settings:
         same_name = (c for c in self._registry.cards() if name in (c.name, c.full_name) and c.kind != card.kind)
         return any(_takes(c, option) for c in same_name)
 
-    def refuse_unused(self) -> None:
+    def refuse_unused(self, own: Iterable[str] = ()) -> None:
+        """Raise `UsageError` for options that nothing takes, and for those of a name of `own` that nothing has."""
+        if strangers := [name for name in own if name not in self._used]:
+            raise unknown("component in --set", strangers[0], self._used)
         known = {*(c.name for c in self._registry.cards()), *self._registry.known_roles()}
         for name, options in self._settings.items():
             if name not in self._used and name not in known:

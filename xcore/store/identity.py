@@ -168,10 +168,19 @@ class Identity:
         if key not in self._known:  # made once: a fingerprint may list a large folder, and every cell and score asks
             card, argument = self.registry.find(kind, ref)
             options = self.registry.options(kind, ref)
-            with plugin_errors(card):
-                files = resolve(card.fingerprint)(options, argument) if card.fingerprint else ""
             code = [code_digest(card), *(_shipped_digest(card, name) for name in card.files)]
-            self._known[key] = digest([kind, card.full_name, argument, plain_options(options), code, files])
+            about = [kind, card.full_name, argument, plain_options(options), code, self.files(kind, ref)]
+            self._known[key] = digest(about)
+        return self._known[key]
+
+    def files(self, kind: str, ref: Ref) -> str:
+        """Digest of the files behind a component, as the fingerprint on its card has it; "" if it reads none."""
+        key = digest(["files", kind, ref.text, dict(ref.options)])
+        if key not in self._known:
+            card, argument = self.registry.find(kind, ref)
+            with plugin_errors(card):
+                found = resolve(card.fingerprint) if card.fingerprint else None
+                self._known[key] = found(self.registry.options(kind, ref), argument) if found else ""
         return self._known[key]
 
     def explanation(self, cell: Cell) -> str:
@@ -197,6 +206,9 @@ class Identity:
                 "models": {r: self.component("model", cell.models[r]) for r in roles if r in cell.models},
                 "samples": cell.budget.samples,
                 "steps": cell.budget.steps,
+                # only where they are given, so that explanations keep the identities that they had before
+                **({"split": cell.split} if cell.split != "explain" else {}),
+                **({"group": cell.group} if cell.group else {}),
             }
         )
 
