@@ -3,6 +3,8 @@ to do."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -36,3 +38,15 @@ def peak_mb() -> float:
     import resource  # Windows has none
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def resident_mb(pid: int) -> float:
+    """The memory that a process holds now, in MB (2**20 bytes); 0 if it has ended, or if nobody can tell."""
+    with suppress(OSError):
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    if sys.platform == "darwin":
+        with suppress(OSError, ValueError):
+            told = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)
+            return int(told.stdout) / 1024
+    return 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from xcore.registry import Registry
 from xcore.run.engines import InProcess
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter, describe
+from xcore.run.progress_files import RunFile, Tells, told
 from xcore.run.workbench import Workbench
 from xcore.run.worker import Draw, Work, Worker, lent, reason_of
 from xcore.store.environment import differences, numerics
@@ -83,12 +85,13 @@ class Bench:
         strict: bool = False,
         identities: Mapping[str, str] | None = None,
     ) -> None:
-        self.plan, self.store, self.reporter = plan, store, reporter
+        self.plan, self.store, self.reporter = plan, store, Tells(reporter, store.root)
+        self._file = RunFile(store.root)
         store.tell = reporter.warn
         self.worker = Worker(
             registry,
             store,
-            reporter,
+            self.reporter,
             threads=plan.threads,
             strict=strict,
             draw=draw,
@@ -133,23 +136,21 @@ class Bench:
             for ref in (cell.contrast, cell.heldout):
                 if ref:
                     self.workbench.dataset(ref)
+        engine = engine or InProcess()
+        unscored = [cell for cell in self._once(finished) if self._lacks_scores(cell, self._alone)]
+        work = self._work(engine) if pending or unscored else None
+        if work and hasattr(engine, "check"):
+            engine.check(work)
         begin()
         self._keep_identities()
         self.reporter.begin(len(self.plan.cells), len(finished))
-        ran: dict[str, Outcome] = {}
-        stopped = False
-        unscored = [cell for cell in self._once(finished) if self._lacks_scores(cell, self._alone)]
-        with contextlib.closing(self._outcomes([*unscored, *pending], engine or InProcess())) as outcomes:
-            for outcome in outcomes:
-                self._tell_of_failed_scores(outcome.unscored, result)
-                if not outcome.cached:
-                    ran[self.identity(outcome.cell)] = outcome
-                    self.reporter.end_cell(outcome)
-                if outcome.status == "failed" and self.plan.suite.get("fail_fast"):
-                    stopped = True
-                    break
-        for cells, metrics in [] if stopped else self._joint_scores():
-            self._tell_of_failed_scores(self.worker.score(cells, metrics), result)
+        self._file.begin(len(self.plan.cells), len(finished), str(self.plan.engine or "local"))
+        with told(self._file):
+            ran, stopped = self._run_cells([*unscored, *pending], engine, work, result)
+            for cells, metrics in [] if stopped else self._joint_scores():
+                self._tell_of_failed_scores(self.worker.score(cells, metrics), result)
+            self.reporter.rest()
+            self._file.end("stopped" if stopped else "done")
         self._keep_identities()
         if pending:
             self._tell_of_data()
@@ -164,11 +165,28 @@ class Bench:
         result.seconds = time.perf_counter() - start
         return result
 
-    def _outcomes(self, cells: Sequence[Cell], engine: Engine) -> Iterator[Outcome]:
+    def _run_cells(
+        self, cells: Sequence[Cell], engine: Engine, work: Work | None, result: Result
+    ) -> tuple[dict[str, Outcome], bool]:
+        """Run and score cells; returns outcomes by identity, and whether the run stopped at a failure."""
+        ran: dict[str, Outcome] = {}
+        counted = Counter(map(self.identity, self.plan.cells))
+        with contextlib.closing(self._outcomes(cells, engine, work)) as outcomes:
+            for outcome in outcomes:
+                self._tell_of_failed_scores(outcome.unscored, result)
+                if not outcome.cached:
+                    ran[self.identity(outcome.cell)] = outcome
+                    self.reporter.end_cell(outcome)
+                    self._file.end_cell(outcome, counted[self.identity(outcome.cell)])
+                if outcome.status == "failed" and self.plan.suite.get("fail_fast"):
+                    return ran, True
+        return ran, False
+
+    def _outcomes(self, cells: Sequence[Cell], engine: Engine, work: Work | None) -> Iterator[Outcome]:
         """Run cells by an engine; those that fail are run again as often as was asked for."""
-        if not cells:
+        if work is None:
             return
-        work, own = self._work(engine), {self.identity(cell): cell for cell in cells}
+        own = {self.identity(cell): cell for cell in cells}
         with lent(work, self.worker):
             for left in reversed(range(self.plan.suite.get("retries", 0) + 1)):
                 again: list[Cell] = []
@@ -230,6 +248,7 @@ class Bench:
         for line in lines:
             result.score_failures.append(line)
             self.reporter.warn(line)
+            self._file.fail(line)
 
     def _joint_scores(self) -> Iterator[tuple[list[Cell], list[Ref]]]:
         """Groups of finished cells with the metrics that judge them together."""

@@ -1,0 +1,163 @@
+"""The engine `processes`: what a cell does to its process is one failed row, and the table is that of one process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xcore.api import bench
+from xcore.contract import Cell, Limits, Ref, UsageError
+from xcore.run.engine_options import ProcessesOptions
+from xcore.run.processes import Processes, _Queue, ending
+
+TOY = Path(__file__).parents[1] / "plugins" / "toy_plugin.py"
+COMMON = {"plugins": [TOY], "data": "toy", "metrics": ["brightness", "spread"], "threads": 1}
+
+WORK = '''
+import ctypes, os, time
+from dataclasses import dataclass
+from pathlib import Path
+from xcore.contract import Limits, Outcome
+
+@dataclass(frozen=True)
+class Work:
+    """Does what the label of a cell says; the engine's process keeps what was lost."""
+    folder: str
+    limits: Limits = Limits()
+    threads: int = 1
+
+    def __call__(self, cell):
+        with (Path(self.folder) / "ran").open("a") as file:
+            file.write(f"{cell.label} {cell.seed} {os.getpid()}\\n")
+        if cell.label == "segfault":
+            ctypes.string_at(0)
+        if cell.label == "leave":
+            os._exit(3)
+        if cell.label == "loop":
+            while True:
+                pass
+        if cell.label == "big":
+            held = b"x" * (400 * 2**20)
+            time.sleep(60)
+        if cell.label == "slow":
+            time.sleep(60)
+        return Outcome(cell, "ok", "")
+
+    def lost(self, cell, reason, seconds=0.0):
+        return Outcome(cell, "failed", "", reason, seconds)
+'''
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A work that needs no torch, as worker processes find it."""
+    (tmp_path / "work_of_a_test.py").write_text(WORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("work_of_a_test", None)
+    import work_of_a_test
+
+    yield lambda **keys: work_of_a_test.Work(str(tmp_path), **keys)
+    del sys.modules["work_of_a_test"]
+
+
+def cell(label, seed=0, cls="red", classifier="net"):
+    return Cell(label, Ref(label), Ref(classifier), Ref("data"), cls, seed)
+
+
+def processes(workers=2):
+    return Processes(ProcessesOptions(workers=workers))
+
+
+def ran(tmp_path):
+    return [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
+
+
+def test_a_process_that_ends_is_one_failed_row_and_is_replaced(tmp_path, work):
+    labels = ["fine", "segfault", "fine", "leave", "loop", "big", "fine"]
+    cells = [cell(label, seed) for seed, label in enumerate(labels)]
+    limits = Limits(seconds=2.0, memory_mb=300)
+    found = {o.cell.seed: o for o in processes().run(cells, work(limits=limits))}
+    assert [found[seed].status for seed in range(7)] == ["ok", "failed", "ok", "failed", "failed", "failed", "ok"]
+    assert found[1].reason == "its process was ended by SIGSEGV"
+    assert found[3].reason == "its process left with exit code 3"
+    assert found[4].reason == "it took longer than 2 s (--cell-timeout)"
+    assert "more than 300 MB (--cell-memory)" in found[5].reason
+    assert sorted(seed for _, seed, _ in ran(tmp_path)) == [*"0123456"]  # each once
+
+
+def test_closing_ends_the_cells_that_run(tmp_path, work):
+    outcomes = processes().run([cell("fine"), cell("slow", 1), cell("slow", 2)], work())
+    assert next(outcomes).status == "ok"
+    start = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - start < 5
+    for _, _, pid in ran(tmp_path):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+def test_a_worker_gets_the_cells_of_its_class_and_classifier_first():
+    queue = _Queue([cell("a", cls=cls, classifier=c) for _ in "ab" for c in "xy" for cls in ("red", "blue")])
+    first = queue.take((), [()])
+    second = queue.take((), [("x", "data", "red")])
+    third = queue.take(("x", "data", "red"), [("x", "data", "blue")])
+    other = queue.take(("x", "data", "red"), [("x", "data", "blue")])
+    taken = [(c.classifier.text, c.cls) for c in (first, second, third, other)]
+    assert taken == [("x", "red"), ("x", "blue"), ("x", "red"), ("y", "red")]
+    assert len(queue) == 4
+
+
+def test_more_workers_than_cores_are_refused_with_the_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    with pytest.raises(UsageError, match=r"3 workers with 2 thread.* need 6 cores, and there are 4 .*--threads 1"):
+        bench(["toy"], classes=["red"], out=tmp_path / "run", engine="processes", threads=2,
+              set={"processes": {"workers": 3}}, **{k: v for k, v in COMMON.items() if k != "threads"})  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_how_a_process_ended_in_words():
+    assert ending(-9) == "its process was ended by SIGKILL, as systems do when memory runs out"
+    assert ending(1) == "its process left with exit code 1"
+
+
+def without_times(rows):
+    return [{k: v for k, v in r.items() if k not in ("seconds", "cached")} for r in rows]
+
+
+def test_the_table_and_the_records_are_those_of_one_process_bit_for_bit(tmp_path):
+    """A script without a guard of its main module may use it, too: it is not run again in the workers."""
+    script = tmp_path / "script.py"
+    keys = {**COMMON, "plugins": [str(TOY)], "classes": ["red"], "seeds": [0, 1]}
+    script.write_text(
+        f"import xcore\nprint('begun')\nxcore.bench(['toy', 'rude', 'crash'], out='b', engine='processes', **{keys})\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "begun\n"
+    one = bench(["toy", "rude", "crash"], out=tmp_path / "a", **keys)
+    assert {o.status for o in one.result.outcomes} == {"ok", "failed"}
+    for part in ("explanations", "scores"):
+        names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a" / part).rglob("*") if p.is_file())
+        assert names == sorted(p.relative_to(tmp_path / "b") for p in (tmp_path / "b" / part).rglob("*") if p.is_file())
+        assert names
+        for name in names:
+            a, b = (tmp_path / run / name for run in "ab")
+            if name.name != "record.json":  # which has times, memory and line numbers of tracebacks
+                assert a.read_bytes() == b.read_bytes(), name
+    again = bench(["toy", "rude", "crash"], out=tmp_path / "b", **keys)
+    assert without_times(again.rows) == without_times(one.rows)
+    assert again.result.cached == 5
+    assert (tmp_path / "b" / "live" / "run.json").is_file()
+
+
+def test_a_killed_worker_is_tried_again_where_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOY_MARKER", str(tmp_path / "marker"))
+    made = bench(["kill"], out=tmp_path / "run", classes=["red"], seeds=[2], engine="processes", retries=1, **COMMON)
+    assert [o.status for o in made.result.outcomes] == ["ok"]
+    assert (tmp_path / "marker").exists()
+    assert made.rows[0]["scores"]["brightness"]["value"] > 0.3

@@ -1,0 +1,14 @@
+"""Options of the engines of the core; light, so that plans can be checked without loading an engine."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from xcore.contract.options import Options
+
+
+class ProcessesOptions(Options):
+    """Options of the engine `processes`."""
+
+    workers: int = Field(default=2, ge=1, le=512)
+    """How many processes run cells at the same time."""
