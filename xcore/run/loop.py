@@ -159,9 +159,8 @@ class Bench:
             unwritten = ran.get(self.identity(cell)) if not known.record else None
             result.outcomes.append(replace(unwritten, cell=cell) if unwritten else known)
         if stopped:
-            self.reporter.warn(
-                f"stopped at the first failure (--fail-fast): {result.count('pending')} cells are not done"
-            )
+            left = f"{result.count('pending')} cell(s) are not done"
+            self.reporter.warn(f"stopped at the first failure, as --fail-fast asks: {left}")
         result.seconds = time.perf_counter() - start
         return result
 
