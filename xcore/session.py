@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from xcore.findings import publish as publish
     from xcore.findings import tell_failures as tell_failures
     from xcore.findings import write_tables as write_tables
+    from xcore.run.data import chosen as chosen
+    from xcore.run.data import groups_of as groups_of
     from xcore.run.progress import Reporter as Reporter
     from xcore.run.workbench import Workbench
 
@@ -56,6 +58,7 @@ __getattr__, __dir__ = lazy_exports(
         "xcore.cli.flags": ("Json", "names", "subject", "takes"),
         "xcore.cli.listing": ("print_line",),
         "xcore.findings": ("Column", "Finding", "Findings", "Found", "publish", "tell_failures", "write_tables"),
+        "xcore.run.data": ("chosen", "groups_of"),
         "xcore.run.progress": ("Reporter",),
     },
 )

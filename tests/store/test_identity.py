@@ -27,6 +27,8 @@ CHANGES = {
     "contrast": Ref("other-data"),
     "models": {"vqa": Ref("asker2")},
     "budget": Budget(samples=7),
+    "split": "train",
+    "group": "on water",
 }
 KEEPS = {"label": "another", "heldout": Ref("other-data")}
 BUDGET_CHANGES = {"samples": 7, "steps": 5}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from xcore.base.errors import unknown
 from xcore.contract.types import Split
 
 SPLITS: tuple[Split, ...] = ("explain", "heldout", "train")
@@ -22,6 +23,13 @@ MARKS: Mapping[str, Split] = {
     "heldout": "heldout",
 }
 """The names that data sets give to splits -> the splits."""
+
+
+def split_of(name: str) -> Split:
+    """The split of a name such as train, test or val; raises `UsageError` for another one."""
+    if name.lower() not in MARKS:
+        raise unknown("split", name, ("train", "explain", "heldout", "test", "val"))
+    return MARKS[name.lower()]
 
 
 def places(marks: set[Split | None]) -> Mapping[Split | None, tuple[Split, ...]]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from xcore.base.errors import UsageError, unknown
+from xcore.base.errors import MissingError, UsageError, unknown
 from xcore.contract.protocols import Classifier, Dataset
 from xcore.contract.samples import Modality, Samples
 from xcore.contract.types import Split, Truth
 from xcore.inputs.class_names import ClassNames
 
+Give = Callable[[str, Samples], Samples]
+"""(what they are, samples) -> the samples as a method or metric gets them."""
+MOST_DRAWN = 64
+"""Samples that are looked through for those of a group, as a multiple of the samples asked for."""
+GROUPS_HINT = "give each sample one in the column group of metadata.csv, or name columns with --set folder.group=A,B"
 NAMED = 5
 """Classes that a note names; it counts all of them."""
 
@@ -122,33 +127,93 @@ class NamedData(_View):
 
 
 class TrainingData(_View):
-    """A data set as methods see it: held-out samples and the truth are refused."""
+    """A data set as methods see it: held-out samples and the truth are refused.
+
+    Parameters
+    ----------
+    give
+        Makes of samples what a method gets: a copy, so that it cannot change what the data set keeps.
+    """
+
+    def __init__(self, inner: Dataset, give: Give = lambda what, samples: samples) -> None:
+        super().__init__(inner)
+        self._give = give
+
+    def concept(self, name: str, n: int, seed: int) -> Samples:
+        return self._give(f"those of the concept {name!r}", super().concept(name, n, seed))
 
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
         if split == "heldout":
             raise UsageError("methods do not see held-out samples", 'ask for the split "train" or "explain"')
-        return super().samples(cls, split, n, seed)
+        return self._give("samples of the data set", super().samples(cls, split, n, seed))
 
     def truth(self, classifier: str) -> Truth | None:
         raise UsageError("methods do not see the truth")
 
 
 class DataConcepts(Mapping[str, Samples]):
-    """The named concepts of a data set, drawn when they are asked for."""
+    """The named concepts of a data set, drawn when they are asked for; `give` as of `TrainingData`."""
 
-    def __init__(self, data: Dataset, n: int, seed: int) -> None:
-        self._data, self._n, self._seed = data, n, seed
+    def __init__(self, data: Dataset, n: int, seed: int, give: Give = lambda what, samples: samples) -> None:
+        self._data, self._n, self._seed, self._give = data, n, seed, give
 
     def __getitem__(self, name: str) -> Samples:
         if name not in self._data.concepts:
             raise KeyError(name)
-        return self._data.concept(name, self._n, self._seed)
+        return self._give(f"those of the concept {name!r}", self._data.concept(name, self._n, self._seed))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._data.concepts)
 
     def __len__(self) -> int:
         return len(self._data.concepts)
+
+
+def chosen(data: Dataset, cls: str, split: Split, group: str, n: int, seed: int) -> Samples:
+    """Up to n samples of a class from a split, of one group if it is named.
+
+    Parameters
+    ----------
+    data
+        The data set, as the classifier sees it.
+    group
+        Name of the group, as ``Samples.meta["group"]`` has it; "" = all.
+
+    Raises
+    ------
+    UsageError
+        The split has no samples of the class, or none of this group.
+    MissingError
+        The data set names no groups.
+    """
+    asked, seen = n, 0
+    while True:
+        found = data.samples(cls, split, asked, seed)
+        if not group:
+            rows = list(range(len(found)))
+            break
+        given = groups_of(found)
+        if len(found) and not given:
+            raise MissingError(
+                f"the samples of {cls!r} have no groups, so that {group!r} cannot be chosen", GROUPS_HINT
+            )
+        rows = [i for i, name in enumerate(given) if name == group]
+        if len(rows) >= n or len(found) <= seen or len(found) < asked or asked >= MOST_DRAWN * n:
+            break
+        asked, seen = 2 * asked, len(found)
+    if not len(found):
+        raise UsageError(f"the split {split!r} has no samples of class {cls!r}", "name another one with --split")
+    if not rows:
+        raise unknown(f"group of {cls!r} in the split {split!r}:", group, sorted(set(groups_of(found))))
+    return found.take(rows[:n])
+
+
+def groups_of(samples: Samples) -> list[str]:
+    """The group of each sample, if the data set names groups; else an empty list."""
+    given = samples.meta.get("group")
+    if given is None or isinstance(given, str) or len(given) != len(samples):
+        return []
+    return [str(g.item() if hasattr(g, "item") else g) for g in given]
 
 
 def further_samples(known: Samples, data: Dataset, cls: str, split: Split, n: int, seed: int) -> Samples:

@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 from xcore_texplain import masked
-from xcore_texplain.chosen import chosen, split_of
 from xcore_texplain.latents import agreement_rows, distances
 from xcore_texplain.superclasses import ClassesOptions, images_of, read_mapping
 from xcore_texplain.versions import prediction_rows, versions_of
 from xcore_texplain.words import count_words, joined
 
 from xcore.contract import MissingError, Samples, UsageError
+from xcore.inputs.splits import split_of
+from xcore.session import chosen
 
 Run = Callable[..., Any]
 
@@ -58,7 +59,7 @@ def test_images_of_a_group_are_looked_for_until_there_are_enough() -> None:
     assert split_of("Test") == "heldout"
     for split, group, says in (
         ("train", "lend", "did you mean 'land'"),
-        ("heldout", "", "the split 'heldout' has no images of class 'gull'"),
+        ("heldout", "", "the split 'heldout' has no samples of class 'gull'"),
     ):
         with pytest.raises(UsageError, match=says):
             chosen(Places(), "gull", split, group, 4, 0)  # type: ignore[arg-type]

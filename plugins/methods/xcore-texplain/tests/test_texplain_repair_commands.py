@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from xcore.contract import Samples
 def register_datasets(register):
     register("dots", lambda o: Dots(True), summary="stripes or blobs, some of them with a corner")
     register("plain", lambda o: Dots(False), summary="the same without groups and concepts")
+    register("lonely", lambda o: Dots(True, lonely=True), summary="with a group that has one image")
 
 @hookimpl
 def register_classifiers(register):
@@ -57,7 +59,8 @@ class Reads:
 class Dots:
     modality, classes, skipped, notes, defaults = "image", ("stripe", "blob"), (), (), {}
     vocabulary = ()
-    def __init__(self, grouped):
+    def __init__(self, grouped, lonely=False):
+        self.lonely = lonely
         self.grouped, self.concepts = grouped, ("corner", "gray") if grouped else ()
     def truth(self, classifier):
         return None
@@ -77,6 +80,8 @@ class Dots:
         meta = {"caption": tuple("red line" if c else f"{cls} line" for c in corner.tolist())}
         if self.grouped:
             meta["group"] = tuple(f"{cls} {'with' if c else 'without'} corner" for c in corner.tolist())
+        if self.lonely and cls == "blob":
+            meta["group"] = ("blob alone", *meta["group"][1:])
         return Samples("image", images, drawn.ids, meta=meta)
 """
 FLAGS = {"seeds": 2, "images": 8, "validation_images": 6, "test_images": 6, "sentences": 6, "epochs": 1}
@@ -102,27 +107,80 @@ def test_a_repair_is_kept_shown_and_found_again(run: Run, world: list[str], tmp_
     assert done.exit_code == 0, f"{done.output} {done.exception!r}"
     rows = list(csv.DictReader((out / "texplain-repair.csv").open()))
     assert [row["cure"] for row in rows] == [
-        "ERM (the start)", "Random images masked", "TExplain (map of the word)", "TExplain (map of the class)",
+        "ERM (the start)", "Random images masked (map of the word)", "Random images masked (map of the class)",
+        "TExplain (map of the word)", "TExplain (map of the class)",
         "Groups equally often", "GroupDRO", "Last layer, even groups (DFR)", "DISC",
     ]  # fmt: skip
-    assert all(row["n"] == "2" for row in rows)
+    (folder,) = (out / "findings").glob("texplain-repair.*[!k]")
+    record = json.loads((folder / "record.json").read_text())
+    described = sum(bool(f["share"]) for f in record["figures"]["flagged"])  # seeds in which an image was flagged
+    assert described
+    assert [row["n"] for row in rows if "map" in row["cure"]] == [str(described)] * 4
+    assert [row["n"] for row in rows if "map" not in row["cure"]] == ["2"] * 5
     for row in rows:
         groups = [float(v) for k, v in row.items() if k.endswith(" corner")]
         assert float(row["worst"]) <= min(groups)  # the mean of the least is at most the least of the means
         assert len(groups) == 4
     assert "unstable concepts of DISC" in (out / "texplain-repair.md").read_text()
-    kept = sorted(p.parent.name for p in (out / "models" / "seed-1").rglob("model.safetensors"))
+    kept = sorted(p.parent.name for p in (out / "models" / "seed-0").rglob("model.safetensors"))
     assert kept == sorted(CURES)
-    (folder,) = (out / "findings").glob("texplain-repair.*[!k]")
     masks = load_file(folder / "masks" / "seed-0.safetensors")
     assert masks["word"].shape == masks["class"].shape == (len(masks["flagged"]), 32, 32)
+    assert masks["random"].shape == masks["random-class"].shape == (len(masks["random images"]), 32, 32)
+    assert sorted(p.parent.name for p in (folder / "models" / "seed-0").rglob("model.safetensors")) == sorted(CURES)
     assert {p.name for p in folder.glob("*.png")} == {"masked.png", "table.png"}
     again = run(*asked, "--json")
     assert [json.loads(line)["cure"] for line in again.stdout.splitlines()] == [row["cure"] for row in rows]
     assert len(list((out / "findings").glob("texplain-repair.*[!k]"))) == 1
-    record = json.loads((folder / "record.json").read_text())
     seed = record["figures"]["seeds"][0]
     assert seed["erm"]["worst"] == min(v for k, v in seed["erm"].items() if k.endswith("corner"))
+    for name, tensor in (("flagged", "flagged"), ("random", "random images")):
+        counts = [c[name] for c in record["figures"]["flagged"][0]["classes"].values()]
+        assert counts == [int((masks[tensor] < 8).sum()), int((masks[tensor] >= 8).sum())]
+    text = (out / "texplain-repair.md").read_text()
+    assert "images of each class, flagged and random, by seed: stripe " in text
+    assert "share one start" not in text
+
+    # the folder of networks belongs to the last call, also where its finding was there already
+    done = run(*asked, "--cures", "last-layer")
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    left = {p.parent.name for p in (out / "models").rglob("model.safetensors")}
+    assert left == {"erm", "last-layer"}
+    run(*asked)
+    assert {p.parent.name for p in (out / "models").rglob("model.safetensors")} == set(CURES)
+
+
+def test_images_whose_mask_covers_nothing_are_left_out_and_counted(
+    run: Run, world: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xcore_texplain import repairing
+
+    real, trained = repairing.word_maps, dict[str, int]()
+
+    def with_an_empty_one(*given: Any) -> torch.Tensor:
+        maps = real(*given).clone()
+        maps[0] = 0
+        maps[1:, 0, 0] = 9
+        return maps
+
+    def spied(start: Any, images: Any, setting: Any, cure: str) -> Any:
+        trained.setdefault(cure, len(images))
+        return cures.on_images(start, images, setting, cure)
+
+    monkeypatch.setattr(repairing, "word_maps", with_an_empty_one)
+    monkeypatch.setattr(repairing, "cures", SimpleNamespace(**{**vars(cures), "on_images": spied}))
+    out = tmp_path / "repair"
+    done = run("repair", *world, *sizes(), "--cures", "random,texplain-word", "--out", str(out))
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    record = json.loads(next((out / "findings").glob("texplain-repair.*[!k]/record.json")).read_text())
+    flagged = record["figures"]["flagged"]
+    n = sum(c["flagged"] for c in flagged[0]["classes"].values())
+    assert trained == {"random": n - 1, "texplain-word": n - 1}
+    assert flagged[0]["empty"]["word"] == flagged[0]["empty"]["random"] == 1
+    text = (out / "texplain-repair.md").read_text()
+    left = sum(f["empty"].get("random", 0) for f in flagged)
+    assert f"whose images are left out of the training, over seeds: {left} of random" in text
+    assert "all 2 seeds share one start, the classifier as it is" in text
 
 
 def test_a_network_of_a_repair_is_a_classifier(
@@ -179,6 +237,17 @@ def test_without_groups_and_concepts_the_table_says_what_could_not_be_tried(
     assert "no pictures of concepts" in rows["DISC"]["uses"]
     assert "the groups are the classes" in (tmp_path / "repair" / "texplain-repair.md").read_text()
     assert rows["ERM (the start)"]["stripe"]
+
+
+def test_a_group_of_one_image_is_no_group_to_train_a_head_on(run: Run, world: list[str], tmp_path: Path) -> None:
+    asked = ["--data", "lonely", *sizes(seeds=1), "--out", str(tmp_path / "repair")]
+    done = run("repair", *world, *asked, "--cures", "last-layer,reweighted,group-dro")
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    rows = {r["cure"]: r for r in csv.DictReader((tmp_path / "repair" / "texplain-repair.csv").open())}
+    told = "not tried: the group 'blob alone' has 1 validation image, and 2 are needed"
+    assert rows["Last layer, even groups (DFR)"]["uses"] == told
+    assert float(rows["GroupDRO"]["blob alone"]) in (0.0, 100.0)
+    assert rows["Groups equally often"]["worst"]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from xcore_texplain import cures
 from xcore_texplain.blip import BlipDecoder
-from xcore_texplain.dominant import describe, dominant_words, said_alike
+from xcore_texplain.dominant import describe, dominant_words
 from xcore_texplain.gradcam import class_maps, filled, masks_of, word_maps
+from xcore_texplain.habits import said_alike
 from xcore_texplain.lexicon import Lexicon, read_lexicon
 from xcore_texplain.networks import (
     Batch,
@@ -421,4 +422,9 @@ def test_the_table_pairs_seeds_and_says_why_a_cure_is_not_there() -> None:
     assert ours["worst_over_random"] == pytest.approx(np.mean([20, 10]))
     assert ours["worst_over_erm_holm"] >= ours["worst_over_erm_p"]
     assert disc["uses"] == "not tried: no pictures"
+    by_class = [{**s, "random-class": row(0.9, 0.75), "texplain-class": row(0.9, 0.85)} for s in seeds]
+    last = table(by_class, ["a", "b"], ["random", "random-class", "texplain-class"], {})[1][-1]
+    assert last["worst_over_random"] == pytest.approx(10), "by the same reading, and not by the map of the word"
+    without = [{**s, "texplain-class": row(0.9, 0.85)} for s in seeds]
+    assert "worst_over_random" not in table(without, ["a", "b"], ["random", "texplain-class"], {})[1][-1]
     assert {"cure", "uses", "a", "worst", "n"} <= {c.name for c in columns}

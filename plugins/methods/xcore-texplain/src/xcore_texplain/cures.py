@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ ENVIRONMENTS, UNSTABLE = 3, 3
 """Clusters of the training images of a class, and concepts of a class that are mixed into other classes."""
 MIXED, MIXED_OWN = 0.5, 0.1
 """Share of the images that a concept of another class is mixed into, and one of their own class."""
+FEWEST = 2
+"""Validation images of a group without which no head is trained: one half of them chooses the penalty."""
 LEAST, MOST = 0.2, 0.6
 """How much of a mixed image is that of the concept."""
 
@@ -127,6 +130,13 @@ class WorstGroups(nn.Module):
             grown = self.weights * (STEP * means).exp()
             self.weights.copy_(grown / grown.sum())
         return (self.weights * means).sum()
+
+
+def too_small(part: Part) -> str:
+    """Why `last_layer` cannot be tried on these images: a group of one cannot be halved; "" if it can be."""
+    counts = Counter(part.groups)
+    name, n = min(counts.items(), key=lambda item: (item[1], item[0]), default=("", FEWEST))
+    return f"the group {name!r} has {n} validation image, and {FEWEST} are needed" if n < FEWEST else ""
 
 
 def last_layer(start: TorchClassifier, setting: Setting) -> Cured:

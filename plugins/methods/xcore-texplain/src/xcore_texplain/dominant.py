@@ -14,14 +14,13 @@ import numpy as np
 from torch import Tensor
 
 from xcore.contract import Progress, Samples, TextDecoder
+from xcore_texplain.habits import said_alike
 from xcore_texplain.lexicon import Lexicon
 from xcore_texplain.sentences import combined_seed, sample_sentences
 from xcore_texplain.words import WordCounts, count_words
 
 SENTENCES = 30
 """Sentences about each image."""
-SAME = 0.05
-"""Standard deviation over images, in shares of the sentences, below which a word is said alike whatever is read."""
 AT_ONCE = 64
 """Images between two reports of progress."""
 
@@ -57,18 +56,6 @@ def describe(decoder: TextDecoder, states: Tensor, images: Samples, n: int, seed
     return Described(sentences, count_words(sentences))
 
 
-def said_alike(counts: WordCounts) -> frozenset[str]:
-    """The words that are said about equally often whatever image is read: they say nothing about an image.
-
-    The spread of a word's share over images is what is left of its variance when that of drawing so many sentences is
-    taken off; below `SAME` the word is the decoder's habit, such as "stand" or "painter".
-    """
-    shares, n = counts.shares, np.maximum(counts.sentences, 2)[:, None]
-    drawn = (shares * (1 - shares) / (n - 1)).mean(0)
-    spread = np.sqrt(np.maximum(shares.var(0, ddof=1 if len(shares) > 1 else 0) - drawn, 0))
-    return frozenset(word for word, s in zip(counts.words, spread.tolist(), strict=True) if s < SAME)
-
-
 @dataclass(frozen=True)
 class Dominant:
     """The dominant words of one image."""
@@ -88,7 +75,7 @@ def dominant_words(
 ) -> list[Dominant]:
     """The dominant words of each image; equal frequencies go by the alphabet.
 
-    Words that the decoder says alike about all images do not count, unless they are of the class.
+    Words that the decoder says alike about all images (`said_alike`) do not count, unless they are of the class.
 
     Parameters
     ----------

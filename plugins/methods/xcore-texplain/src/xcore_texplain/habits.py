@@ -23,7 +23,7 @@ def without_habits(
 ) -> tuple[list[Word], list[Word]]:
     """Tell the words of a class from the habits of the language model.
 
-    A word is a habit if it is said about all images of the prior alike (see `explained_by_images`), and about the class
+    A word is a habit if it is said about all images of the prior alike (see `said_alike`), and about the class
     as often as in the prior: the 95 % interval of its lift lies within 1 / 1.25 to 1.25. Words of the class itself are
     none, and over a single image, which has no interval, there are none.
 
@@ -40,11 +40,19 @@ def without_habits(
     -------
     The words without the habits, and the habits, both in the order of `words`.
     """
-    shares = zip(shuffled.words, explained_by_images(shuffled).tolist(), strict=True)
-    alike = {word for word, share in shares if share < ALIKE}
+    alike = said_alike(shuffled)
     habits = [w for w in words if w.word in alike and _as_often(w) and not is_own(w.word)]
     names = {w.word for w in habits}
     return [w for w in words if w.word not in names], habits
+
+
+def said_alike(counts: WordCounts) -> frozenset[str]:
+    """The words that are said about equally often whatever image is read, such as "stand" or "painter".
+
+    They say nothing about an image: what image it is explains less than `ALIKE` of whether a sentence contains them.
+    """
+    shares = zip(counts.words, explained_by_images(counts).tolist(), strict=True)
+    return frozenset(word for word, share in shares if share < ALIKE)
 
 
 def explained_by_images(counts: WordCounts) -> NDArray[np.float64]:

@@ -35,7 +35,8 @@ def repair(
     data
         Reference of the data set, with images for training, validation and test, best with groups; "" = the default.
     out
-        Folder to write to.
+        Folder to write to. The networks of this call are in its folder ``models``, and those of each call that was
+        made in the folder of its finding.
     options
         Settings; None = the defaults.
     **keys
@@ -62,7 +63,7 @@ def found_repair(about: dict[str, Any], options: RepairOptions, out: Path) -> Fi
     """The finding of what the shared flags and the settings ask for."""
     from xcore.contract import Ref
     from xcore.session import open_session
-    from xcore_texplain.repairing import Repairs
+    from xcore_texplain.repairing import Repairs, show_models
 
     options.check()
     about["classes"] = about.get("classes") or ["all"]
@@ -79,5 +80,7 @@ def found_repair(about: dict[str, Any], options: RepairOptions, out: Path) -> Fi
 
             lexicon = Path(options.lexicon).expanduser()
             asked["lexicon"] = file_digest(lexicon) if lexicon.is_file() else ""
-        repairs = Repairs(session, cell, options, out)
-        return session.finding("texplain repair", asked, cell, repairs.found, refs=refs, out=out)
+        repairs = Repairs(session, cell, options)
+        finding = session.finding("texplain repair", asked, cell, repairs.found, refs=refs, out=out)
+        show_models(finding.folder, out)
+        return finding

@@ -12,6 +12,7 @@ WEIGHTS, FIGURES = "model.safetensors", "figures.json"
 CURES: Mapping[str, str] = {
     "erm": "training images",
     "random": "training images; captions of other images",
+    "random-class": "training images; captions of other images",
     "texplain-word": "training images; captions of other images",
     "texplain-class": "training images; captions of other images",
     "reweighted": "groups of the training images",
@@ -20,9 +21,12 @@ CURES: Mapping[str, str] = {
     "disc": "training images; pictures of concepts",
 }
 """Cure -> what it uses. All of them are chosen by the average accuracy on validation images."""
+CONTROLS: Mapping[str, str] = {"texplain-class": "random-class"}
+"""Cure -> the cure by random images that masks by the same reading; of the others it is "random"."""
 TITLES: Mapping[str, str] = {
     "erm": "ERM (the start)",
-    "random": "Random images masked",
+    "random": "Random images masked (map of the word)",
+    "random-class": "Random images masked (map of the class)",
     "texplain-word": "TExplain (map of the word)",
     "texplain-class": "TExplain (map of the class)",
     "reweighted": "Groups equally often",

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from xcore.session import Column
-from xcore_texplain.repair_options import CURES, TITLES
+from xcore_texplain.repair_options import CONTROLS, CURES, TITLES
 
 PAIRED = (("erm", "worst"), ("random", "worst"), ("erm", "average"))
 """Cure that is compared with, and the accuracy of which the difference is taken."""
@@ -62,11 +62,11 @@ def table(
             row[name] = float(np.mean(values)) if values else None
             row[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
         for other, what in PAIRED:
-            pairs = [100 * (s[cure][what] - s[other][what]) for s in seeds if cure in s and other in s]
-            if cure == other or not pairs:
+            start, control = f"{what}_over_{other}", CONTROLS.get(cure, other) if other == "random" else other
+            pairs = [100 * (s[cure][what] - s[control][what]) for s in seeds if cure in s and control in s]
+            if cure == control or not pairs:
                 continue
             mean, low, high, p = paired(pairs)
-            start = f"{what}_over_{other}"
             shown = f"{mean:+.1f}" + ("" if low is None or high is None else f" [{low:+.1f}, {high:+.1f}]")
             row |= {start: mean, f"{start}_lo": low, f"{start}_hi": high, f"{start}_p": p, f"{start}_shown": shown}
         rows.append({**row, "n": len(found)})
@@ -88,7 +88,9 @@ def _columns(groups: Sequence[str]) -> tuple[Column, ...]:
     for other, what in PAIRED:
         start, against = f"{what}_over_{other}", {"erm": "ERM", "random": "Random"}[other]
         says = "mean difference over seeds that share their start, in percentage points, with its 95 % t interval"
-        made.append(Column(f"{start}_shown", f"{what} − {against}", says if other == "erm" and what == "worst" else ""))
+        if other == "random":
+            says = "TExplain by the map of the class: less Random by this map; all others: by the map of the word"
+        made.append(Column(f"{start}_shown", f"{what} − {against}", says if what == "worst" else ""))
         made += [
             Column(start, f"{what} less {against}", "", shown=False),
             Column(f"{start}_lo", "from", "", shown=False),

@@ -35,7 +35,7 @@ from xcore_texplain.networks import (
     save_network,
     state_digest,
 )
-from xcore_texplain.repair_options import FIGURES, WEIGHTS, RepairOptions
+from xcore_texplain.repair_options import CURES, FIGURES, WEIGHTS, RepairOptions
 from xcore_texplain.repair_pictures import draw_masked, draw_table
 from xcore_texplain.repair_table import table
 from xcore_texplain.sentences import SentenceRow, combined_seed
@@ -47,8 +47,10 @@ BANK = 30
 """Pictures of each concept in the bank of DISC."""
 SHOWN = 6
 """Flagged images in the picture of a seed."""
-MASKED = {"random", "texplain-word", "texplain-class"}
-"""Cures by masked images, which need the words of the training images."""
+MASKED = {"random": "random", "random-class": "random-class", "texplain-word": "word", "texplain-class": "class"}
+"""Cure by masked images, which needs the words of the training images -> its masks in `Flags.masks`."""
+MODELS = "models"
+"""Folder of the trained networks in that of a finding, and in --out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +62,23 @@ class Flags:
     random: list[int]
     """As many images, drawn from all that have a word which is not of their class."""
     masks: Mapping[str, Tensor]
-    """"word", "class" (of the flagged images) or "random" -> masks (k, H, W)."""
+    """"word" and "class" (of the flagged images), "random" and "random-class" (of the random ones) -> masks (k, H, W),
+    by the map of the word or of the class. A mask is empty where its map is the same everywhere."""
+
+    def rows(self, name: str) -> list[int]:
+        """The images that these masks are of."""
+        return self.random if name.startswith("random") else self.flagged
+
+    def covering(self, name: str) -> list[int]:
+        """The places of the masks that cover something: an image that is not masked teaches nothing new."""
+        return [k for k, mask in enumerate(self.masks[name]) if mask.any()] if name in self.masks else []
 
 
 class Repairs:
     """The work behind one finding; every long part is an artifact, so that an interrupted command goes on."""
 
-    def __init__(self, session: Session, cell: Cell, options: RepairOptions, out: Path) -> None:
-        self.session, self.cell, self.options, self.out = session, cell, options, out
+    def __init__(self, session: Session, cell: Cell, options: RepairOptions) -> None:
+        self.session, self.cell, self.options = session, cell, options
         self.data = session.dataset(cell)
         self.notes: list[str] = []
         self.reasons: dict[str, str] = {}
@@ -121,16 +132,17 @@ class Repairs:
         for seed in range(o.seeds):
             start, start_folder, figures = self.start(seed)
             accuracy = {"erm": figures["test"]}
-            self._keep(start_folder, seed, "erm")
+            keep(start_folder, folder / MODELS / f"seed-{seed}" / "erm")
             flags = None
-            if MASKED & {*o.cures}:
+            if {*MASKED} & {*o.cures}:
                 flags = self.flags(start, *self.described(start, seed), seed, folder)
                 flagged.append(self._flagged_figures(flags))
                 if seed == 0 and flags.flagged:
                     draw_masked(folder / "masked.png", self._shown(flags))
             for cure in o.cures:
                 if cure != "erm" and (made := self.cured(cure, start, flags, seed)) is not None:
-                    accuracy[cure] = made
+                    keep(made[0], folder / MODELS / f"seed-{seed}" / cure)
+                    accuracy[cure] = made[1]
             rows.append(accuracy)
         pictures = {"table.png": "Accuracy on the worst group and on average, a dot for each seed"}
         if (folder / "masked.png").is_file():
@@ -229,7 +241,7 @@ class Repairs:
         able = [i for i, d in enumerate(dominant) if d.foreign]
         random = np.random.default_rng([seed, 56]).permutation(able)[: len(flagged)].tolist()
         if not flagged:
-            self.reasons |= dict.fromkeys(("random", "texplain-word", "texplain-class"), "no image was flagged")
+            self.reasons |= dict.fromkeys(MASKED, "no image was flagged")
             return Flags(dominant, [], [], {})
         decoder = self.session.component("model", self.cell.models[ROLE])
         size = tuple(part.samples.images.shape[-2:])
@@ -239,10 +251,9 @@ class Repairs:
             own = [described.sentences[i] for i in rows]
             maps = word_maps(probe, translator, decoder, part.samples.take(rows), words, own)
             masks[name] = masks_of(maps, (size[0], size[1]), o.deviations)
-        targets = [int(part.labels[i]) for i in flagged]
-        masks["class"] = masks_of(
-            class_maps(probe, part.samples.take(flagged), targets), (size[0], size[1]), o.deviations
-        )
+        for name, rows in (("class", flagged), ("random-class", random)):
+            maps = class_maps(probe, part.samples.take(rows), [int(part.labels[i]) for i in rows])
+            masks[name] = masks_of(maps, (size[0], size[1]), o.deviations)
         kept = folder / "masks"
         kept.mkdir(exist_ok=True)
         tensors = {name: m.to(torch.uint8) for name, m in masks.items()}
@@ -250,23 +261,33 @@ class Repairs:
         save_file(tensors, kept / f"seed-{seed}.safetensors")
         return Flags(dominant, flagged, random, masks)
 
-    def cured(self, cure: str, start: TorchClassifier, flags: Flags | None, seed: int) -> dict[str, float] | None:
-        """Accuracies on the test images after a cure; None if it cannot be tried, and `reasons` says why."""
+    def cured(
+        self, cure: str, start: TorchClassifier, flags: Flags | None, seed: int
+    ) -> tuple[Path, dict[str, float]] | None:
+        """The network of a cure and its accuracies on the test images; None if it cannot be tried.
+
+        `reasons` says why it cannot be.
+        """
         o, parts = self.options, self.parts
         images: Part | None = None
         bank: dict[str, Samples] = {}
         if cure in MASKED:
             assert flags is not None
-            rows = flags.random if cure == "random" else flags.flagged
-            if not rows:
+            name = MASKED[cure]
+            places = flags.covering(name)
+            if not places:
+                self.reasons.setdefault(cure, "no mask covers a part of an image")
                 return None
-            images = self._masked(rows, flags.masks[cure.removeprefix("texplain-")])
+            images = self._masked([flags.rows(name)[k] for k in places], flags.masks[name][places])
         elif cure == "disc":
             bank = self._bank
             if not bank:
                 return None
         elif not parts["validation" if cure == "last-layer" else "train"].grouped:
             self.reasons[cure] = "the data names no groups; name their column with --set folder.group=COLUMN"
+            return None
+        elif cure == "last-layer" and (reason := cures.too_small(parts["validation"])):
+            self.reasons[cure] = reason
             return None
         key = {
             "start": state_digest(start),
@@ -305,13 +326,12 @@ class Repairs:
 
         with seeded(combined_seed(seed, 55)):
             folder = self.session.artifact("repair-cure", key, make)
-        self._keep(folder, seed, cure)
         figures = read_json(folder / FIGURES, ("test",))
         if unstable := figures.get("unstable"):
             said = "; ".join(f"{cls}: {', '.join(names) or 'none'}" for cls, names in unstable.items())
             self.notes.append(f"seed {seed}, unstable concepts of DISC before the first epoch: {said}")
         found: dict[str, float] = figures["test"]
-        return found
+        return folder, found
 
     # -- parts of them -----------------------------------------------------------------------------------------------
     @cached_property
@@ -356,28 +376,27 @@ class Repairs:
     def _progress(self, seed: int, cure: str) -> Any:
         return lambda step, total, note="": self._step(step, total, f"seed {seed}, {note}")
 
-    def _keep(self, folder: Path, seed: int, cure: str) -> None:
-        """Let a trained network be found below --out: a second name of the same file, or a copy."""
-        target = self.out / "models" / f"seed-{seed}" / cure
-        target.mkdir(parents=True, exist_ok=True)
-        for name in (WEIGHTS, FIGURES):
-            (target / name).unlink(missing_ok=True)
-            try:
-                (target / name).hardlink_to(folder / name)
-            except OSError:
-                shutil.copyfile(folder / name, target / name)
-
     def _flagged_figures(self, flags: Flags) -> dict[str, Any]:
         """What was flagged and masked, as plain data."""
         part = self.parts["train"]
         n, of = Counter(part.groups), Counter(part.groups[i] for i in flags.flagged)
         words = Counter(flags.dominant[i].word for i in flags.flagged)
+        chosen = {"flagged": flags.flagged, "random": flags.random}
         return {
             "share": len(flags.flagged) / len(part),
             "groups": {g: of[g] / n[g] for g in self.groups if n[g]},
             "words": dict(words.most_common(8)),
             "masked": {name: float(masks.mean()) for name, masks in flags.masks.items()},
+            "empty": {name: len(masks) - len(flags.covering(name)) for name, masks in flags.masks.items()},
+            "classes": {
+                name: {of: sum(int(part.labels[i]) == label for i in rows) for of, rows in chosen.items()}
+                for label, name in sorted({int(y): self._class(int(y)) for y in part.labels}.items())
+            },
         }
+
+    def _class(self, label: int) -> str:
+        """The class of a label of the networks."""
+        return str((self.data.classes if self.options.train else self.classifier.classes)[label])
 
     def _shown(self, flags: Flags) -> list[tuple[str, list[Tensor]]]:
         """Some flagged images of each class: a label, and the image, masked by the word and by the class."""
@@ -408,6 +427,43 @@ class Repairs:
                 f"flagged (most frequent word not of the class), by seed: {shares}; seed 0: {words or 'no word'}; "
                 f"share of each group: {groups}" + (f"; masked of an image: {masked}" if masked else "")
             )
+            counts = [
+                ", ".join(f"{cls} {c['flagged']} and {c['random']}" for cls, c in f["classes"].items()) for f in flagged
+            ]
+            notes.append(
+                "images of each class, flagged and random, by seed: " + "; ".join(counts) + ": random images are as "
+                "many, but drawn without regard to the class"
+            )
+            empty = {name: sum(f["empty"].get(name, 0) for f in flagged) for name in MASKED.values()}
+            if said := ", ".join(f"{count} of {name}" for name, count in empty.items() if count):
+                notes.append(f"masks that cover nothing, whose images are left out of the training, over seeds: {said}")
+        if not o.train and o.seeds > 1:
+            notes.append(
+                f"all {o.seeds} seeds share one start, the classifier as it is: intervals over seeds are of the "
+                "sentences, the random images and the order of training, not of the classifier (--train trains a "
+                "start for each seed)"
+            )
         if not self.parts["test"].grouped:
             notes.append("the data names no groups, so that the groups are the classes")
         return (*notes, *dict.fromkeys(self.notes))
+
+
+def keep(network: Path, target: Path) -> None:
+    """Let a trained network be found in another folder: by a second name of the same file, or as a copy."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, FIGURES):
+        (target / name).unlink(missing_ok=True)
+        try:
+            (target / name).hardlink_to(network / name)
+        except OSError:
+            shutil.copyfile(network / name, target / name)
+
+
+def show_models(finding: Path, out: Path) -> None:
+    """Put the networks of a finding into the folder ``models`` below --out, in place of those of another call."""
+    for stale in (out / MODELS).glob("seed-*/*"):
+        if stale.name in CURES:
+            for name in (WEIGHTS, FIGURES):
+                (stale / name).unlink(missing_ok=True)
+    for path in sorted((finding / MODELS).glob("*/*")):
+        keep(path, out / MODELS / path.parent.name / path.name)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.contract import Cell, Classifier, MissingError, Progress, Ref, Task, UsageError, XcoreError
-from xcore.session import Session, open_session, slug
+from xcore.inputs.splits import split_of
+from xcore.session import Session, chosen, open_session, slug
 from xcore_texplain import sentences
-from xcore_texplain.chosen import chosen, no_other_data, split_of
+from xcore_texplain.chosen import no_other_data
 from xcore_texplain.features import open_probe
 from xcore_texplain.options import Options
 from xcore_texplain.texplain import TExplain
@@ -132,7 +133,7 @@ def tasks(
     Parameters
     ----------
     split, group
-        Which images are described; see `xcore_texplain.chosen`.
+        Which images are described; see `xcore.session.chosen`.
     """
     of = split_of(split)
     no_other_data(session, of)

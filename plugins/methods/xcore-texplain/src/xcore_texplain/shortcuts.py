@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from xcore_evidence.estimates import Evidence
 
     from xcore.contract import Cell, Concept, Explanation, Task
-    from xcore.session import Column, Finding, Found, Session
+    from xcore.session import Column, Finding, Findings, Found, Session
     from xcore_texplain.lexicon import Lexicon
 
 KINDS = ("observed", "factorial", "edited")
@@ -50,7 +50,7 @@ def shortcuts(
     out: str | Path = "shortcuts",
     options: ShortcutOptions | None = None,
     **keys: Any,
-) -> list[Finding]:
+) -> Findings:
     """Find the words that dominate the features of a class and are not of it, and judge whether it uses them.
 
     A word is in the features if the sentences about images of the class contain it more often than those about images
@@ -89,7 +89,7 @@ def shortcuts(
     return found_shortcuts(about, options or ShortcutOptions(), Path(out))
 
 
-def found_shortcuts(about: dict[str, Any], options: ShortcutOptions, out: Path) -> list[Finding]:
+def found_shortcuts(about: dict[str, Any], options: ShortcutOptions, out: Path) -> Findings:
     """The findings of what the shared flags and the settings ask for: one for each class and classifier, by seed 0.
 
     Other seeds may be named in `about`; then there is one for each of them.
@@ -114,8 +114,9 @@ def found_shortcuts(about: dict[str, Any], options: ShortcutOptions, out: Path) 
     refs = {"dataset": [Ref(options.captions)]} if options.captions else {}
     about.setdefault("seeds", [0])
     with open_session(["texplain"], about, out / ".work") as session:
-        findings = []
-        for cell in session.cells:
+
+        def found(cells: Sequence[Cell]) -> Finding:
+            cell = cells[0]
             session.check(cell)
             session.reporter.begin_cell(cell)
             lexicon = lexicon_of(options.lexicon, session.classifier(cell), session.dataset(cell))
@@ -123,11 +124,12 @@ def found_shortcuts(about: dict[str, Any], options: ShortcutOptions, out: Path) 
             if options.lexicon:
                 asked["lexicon"] = file_digest(Path(options.lexicon).expanduser())
 
-            def make(folder: Path, cell: Cell = cell, lexicon: Lexicon = lexicon) -> Found:
+            def make(folder: Path) -> Found:
                 return judged(session, cell, options, lexicon, folder)
 
-            findings.append(session.finding("texplain shortcuts", asked, cell, make, refs=refs, out=out))
-    return findings
+            return session.finding("texplain shortcuts", asked, cell, make, refs=refs, out=out)
+
+        return session.each(found)
 
 
 def judged(session: Session, cell: Cell, options: ShortcutOptions, lexicon: Lexicon, folder: Path) -> Found:

@@ -87,7 +87,8 @@ def classes(
 def found_classes(about: dict[str, Any], options: ClassesOptions, out: Path) -> Finding:
     """The finding of what the shared flags and the settings ask for."""
     from xcore.contract import Ref, file_digest
-    from xcore_texplain.chosen import no_other_data, split_of
+    from xcore.inputs.splits import split_of
+    from xcore_texplain.chosen import no_other_data
     from xcore_texplain.session import open_command
 
     of = split_of(options.split)
@@ -176,7 +177,7 @@ def images_of(
         As `classes` does.
     """
     from xcore.contract import Samples
-    from xcore_texplain.chosen import split_of
+    from xcore.inputs.splits import split_of
 
     split: Split = split_of(options.split)
     mapping = read_mapping(options.superclasses, data.classes) if options.superclasses else {c: [c] for c in names}

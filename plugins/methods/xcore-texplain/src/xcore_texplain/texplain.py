@@ -24,8 +24,8 @@ from xcore.contract import (
     Task,
     TextDecoder,
 )
+from xcore.session import groups_of
 from xcore_texplain import sentences as sentence_file
-from xcore_texplain.chosen import groups_of
 from xcore_texplain.cloud import draw_changes, draw_cloud
 from xcore_texplain.features import (
     EXPLAINED,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xcore.contract import Cell, Dataset, Samples, Split
-    from xcore.session import Column, Finding, Found, Session
+    from xcore.session import Column, Finding, Findings, Found, Session
     from xcore_texplain.reading import Reader
     from xcore_texplain.words import Word, WordCounts
 
@@ -44,7 +44,7 @@ def versions(
     out: str | Path = "versions",
     options: VersionsOptions | None = None,
     **keys: Any,
-) -> list[Finding]:
+) -> Findings:
     """Describe images of a class, what the masks cover of them, and the rest, and say what each is classified as.
 
     Only foreground: the rest is grey. Only background: the box around the object is tiled with what is
@@ -82,10 +82,11 @@ def versions(
     return found_versions(about, options or VersionsOptions(), Path(out))
 
 
-def found_versions(about: dict[str, Any], options: VersionsOptions, out: Path) -> list[Finding]:
+def found_versions(about: dict[str, Any], options: VersionsOptions, out: Path) -> Findings:
     """The findings of what the shared flags and the settings ask for, one for each class."""
     from xcore.contract import Ref, file_digest
-    from xcore_texplain.chosen import no_other_data, split_of
+    from xcore.inputs.splits import split_of
+    from xcore_texplain.chosen import no_other_data
     from xcore_texplain.session import open_command
 
     of = split_of(options.split)
@@ -97,16 +98,18 @@ def found_versions(about: dict[str, Any], options: VersionsOptions, out: Path) -
         asked["lexicon"] = file_digest(Path(options.lexicon).expanduser())
     with open_command({**about, "seeds": about.get("seeds", [0])[:1]}, {}, out / ".work") as session:
         no_other_data(session, of)
-        findings = []
-        for cell in session.cells:
+
+        def found(cells: Sequence[Cell]) -> Finding:
+            cell = cells[0]
             session.check(cell)
             session.reporter.begin_cell(cell)
 
-            def make(folder: Path, cell: Cell = cell) -> Found:
+            def make(folder: Path) -> Found:
                 return compared(session, cell, options, of, folder)
 
-            findings.append(session.finding("texplain versions", asked, cell, make, refs=refs, out=out))
-    return findings
+            return session.finding("texplain versions", asked, cell, make, refs=refs, out=out)
+
+        return session.each(found)
 
 
 def compared(session: Session, cell: Cell, options: VersionsOptions, split: Split, folder: Path) -> Found:
@@ -172,8 +175,8 @@ def versions_of(
     import torch
 
     from xcore.contract import XcoreError
+    from xcore.session import chosen
     from xcore_texplain import masked
-    from xcore_texplain.chosen import chosen
 
     images, masks, without = masked.covered(chosen(data, cls, split, group, n, seed), cls)
     notes = [f"left out, since no mask covers a part of them: {without} images"] if without else []
