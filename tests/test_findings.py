@@ -108,9 +108,15 @@ def test_with_json_only_the_rows_are_on_stdout(tmp_path, capsys, as_json):
         assert not err
 
 
-def test_a_damaged_finding_is_told(tmp_path):
-    finding = keep(tmp_path)
-    (finding.folder / "record.json").write_text(json.dumps({"command": "words"}))
+def test_a_damaged_finding_is_told_and_found_again(tmp_path, capsys):
+    first = keep(tmp_path)
+    (first.folder / "record.json").write_text(json.dumps({"command": "words"}))
+    again = keep(tmp_path)
+    assert "record.json is damaged: its checksum is wrong" in capsys.readouterr().err
+    assert not again.cached
+    assert again.rows == first.rows
+    (first.folder / "sums.json").unlink()  # as of an older version
+    (first.folder / "record.json").write_text(json.dumps({"command": "words"}))
     with pytest.raises(UsageError, match=r"record\.json"):
         keep(tmp_path)
 

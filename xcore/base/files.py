@@ -22,6 +22,8 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
     """Read a JSON object; raises `UsageError` that names the file if it is damaged or has not all of these keys."""
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise UsageError(f"cannot read {path}: it is nested too deeply", "remove it and run again") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}", "remove it and run again") from error
     if not isinstance(plain, dict) or not all(key in plain for key in keys):
@@ -31,7 +33,12 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON under a temporary name, sync and rename. NaN is refused: it is no JSON and no result."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False))
+    write_text(path, as_json(value))
+
+
+def as_json(value: Mapping[str, Any]) -> str:
+    """The text of a JSON file. NaN is refused: it is no JSON and no result."""
+    return json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -88,10 +88,7 @@ def write_pictures(root: Path, cells: Sequence[Cell], records: Sequence[Path | N
         Something stands where pictures go that xcore did not write.
     """
     check_free(root, cells)
-    copies = [
-        {} if record is None else {str(PurePosixPath(folder) / name): path for name, path in _of_record(record)}
-        for folder, record in zip(folders(cells), records, strict=True)
-    ]
+    copies = _copies(cells, records)
     before = _listed(root)
     every = {name: path for own in copies for name, path in own.items()}
     for name in every:
@@ -105,6 +102,20 @@ def write_pictures(root: Path, cells: Sequence[Cell], records: Sequence[Path | N
         shutil.copyfile(path, target)
     _list(root, every)
     return [[root / name for name in own] for own in copies]
+
+
+def kept_pictures(root: Path, cells: Sequence[Cell], records: Sequence[Path | None]) -> list[list[Path]]:
+    """The pictures of each cell that `write_pictures` wrote before, for a run that can only be read."""
+    copies = _copies(cells, records)
+    return [[root / name for name in own if (root / name).is_file()] for own in copies]
+
+
+def _copies(cells: Sequence[Cell], records: Sequence[Path | None]) -> list[dict[str, Path]]:
+    """For each cell: its pictures by their paths in the run."""
+    return [
+        {} if record is None else {str(PurePosixPath(folder) / name): path for name, path in _of_record(record)}
+        for folder, record in zip(folders(cells), records, strict=True)
+    ]
 
 
 def overviews(pictures: Sequence[Path]) -> list[Path]:

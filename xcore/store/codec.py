@@ -20,8 +20,10 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from xcore.base.errors import UsageError, XcoreError
+from xcore.base.shapes import ShapeError, check_shape
 from xcore.contract.samples import Samples
 from xcore.contract.types import Concept, Explanation, Score
+from xcore.store.records import Damaged
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +81,37 @@ def decode(plain: Mapping[str, Any], directory: Path) -> Explanation:
     return explanation
 
 
+def check_plain(plain: Any, path: Path, *, missing: bool = False) -> None:
+    """Check the plain part of an explanation, without its tensors.
+
+    Parameters
+    ----------
+    path
+        Its record, for the message.
+    missing
+        It may be None.
+
+    Raises
+    ------
+    Damaged
+        It is not what `encode` gives, in this format or the first.
+    """
+    if plain is None and missing:
+        return
+    try:
+        check_shape(plain, {}, "explanation")
+        number = plain.get("format", 1)
+        check_shape(number, int, "explanation.format")
+        if number > FORMAT:
+            raise UsageError(f"{path} has format {number}, this xcore reads up to {FORMAT}", "install a newer xcore")
+        fields = plain if number == FORMAT else _from_first_format(plain, {})
+        check_shape(fields, Explanation, "explanation", {"Tensor": _Tensor})
+    except ShapeError as error:
+        raise Damaged(path, str(error)) from None
+    except (KeyError, TypeError, AttributeError, IndexError) as error:  # of the first format
+        raise Damaged(path, f"its explanation is incomplete ({type(error).__name__}: {error})") from None
+
+
 def encode_score(score: Score) -> dict[str, Any]:
     """A score as plain data."""
     return dataclasses.asdict(score)
@@ -128,8 +161,11 @@ _AFTER_READING: Mapping[tuple[type, str], Callable[[Any], Any]] = {
 
 
 # -- all fields, by their declared types -----------------------------------------------------------------------------
+@dataclass
 class _Tensor:
-    """Stands for `torch.Tensor` in declared types, so that looking them up loads no torch."""
+    """Stands for `torch.Tensor` in declared types, so that looking them up loads no torch; and for it in plain data."""
+
+    tensor: str
 
 
 _NUMBERS: Mapping[Any, Callable[[Any], Any]] = {float: float, int: operator.index, bool: bool}
@@ -211,10 +247,10 @@ class _Reader:
         """The value of a declared type."""
         tensor = isinstance(plain, dict) and plain.keys() == {"tensor"}
         kind, origin, parts = _alternative(declared, plain is None, tensor)
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            return self._read_fields(plain, kind)
         if kind is _Tensor:
             return self.tensors[plain["tensor"]]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            return self._read_fields(plain, kind)
         if origin is tuple:
             return tuple(self.read(entry, parts[0]) for entry in plain)
         if origin is Mapping and parts[1] is Path:

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from xcore.base.errors import UsageError
-from xcore.base.files import read_json, write_json
 from xcore.contract.samples import Samples
 from xcore.contract.types import Explanation
-from xcore.store.codec import decode, encode, load_samples, save_samples
-from xcore.store.run_directory import SCHEMA
+from xcore.store.codec import check_plain, decode, encode, load_samples, save_samples
+from xcore.store.records import Damaged, check_files, read_record, sums_of, write_record
 
 RECORD = "record.json"
 
@@ -48,13 +47,14 @@ def save(
         raise UsageError(f"cannot write to {folder}: {error.strerror}", "choose another folder") from error
     try:
         plain = encode(explanation, work, copy_files=True)
-        about = {"schema": SCHEMA, "status": "ok", "recipe": recipe, "explanation": plain}
+        about: dict[str, Any] = {"status": "ok", "recipe": recipe, "explanation": plain}
         if samples is not None:
             save_samples(samples, work)
             about["samples"] = list(samples.ids)
         if pictures is not None:
             pictures(work)
-        write_json(work / RECORD, about)
+        held = [path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file()]
+        write_record(work / RECORD, {**about, "sums": sums_of(work, (f for f in held if not f.endswith(".png")))})
         work.chmod(0o755)  # mkdtemp lets nobody else read
         if folder.exists():
             shutil.rmtree(folder)
@@ -70,16 +70,18 @@ def load(folder: Path) -> tuple[Explanation, Samples | None, dict[str, Any]]:
     from safetensors import SafetensorError
 
     where = _only_record(folder)
-    record = read_json(where / RECORD, ("explanation",))
+    record = read_record(where / RECORD, {"explanation": dict | None})
     if record["explanation"] is None:
         raise UsageError(f"{where} holds no explanation: {record.get('reason', '')}", "run the command again")
+    check_plain(record["explanation"], where / RECORD)
+    check_files(where, record.get("sums", {}), where / RECORD)
     try:
         explanation = decode(record["explanation"], where)
         samples = None
         if "samples" in record:
             samples = replace(load_samples(where, ""), ids=tuple(record["samples"]))
-    except (KeyError, ValueError, OSError, SafetensorError) as error:  # something is not there, or a file is cut off
-        raise UsageError(f"{where} is damaged: {type(error).__name__}: {error}", "make it again") from error
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:  # a record without checksums
+        raise Damaged(where, f"{type(error).__name__}: {error}") from error
     return explanation, samples, record.get("recipe") or _recipe_of_cell(record.get("cell", {}))
 
 
@@ -99,7 +101,7 @@ def _only_record(folder: Path) -> Path:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    return read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    return read_record(folder / RECORD) if (folder / RECORD).is_file() else {}
 
 
 def _recipe_of_cell(cell: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,18 @@
     runs/<name>/identities.json                what cells and scores were identified by
     runs/<name>/explanations/<slug>.<hash>/    record.json, tensors.safetensors, pictures, files/
     runs/<name>/scores/<hash>.json
-    runs/<name>/artifacts/<name>.<hash>/       shared between cells
+    runs/<name>/artifacts/<name>.<hash>/       shared between cells: key.json, sums.json, and what a method made
     runs/<name>/table.*                        rebuilt whenever the run is reported
+
+Records have checksums, which are compared when they are read (see `xcore.store.records`). What is damaged is made again
+by whoever can make it.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,34 +26,64 @@ from typing import Any
 
 from xcore.base.digests import digest
 from xcore.base.errors import UsageError, XcoreError
-from xcore.base.files import read_json, slug, write_json
-from xcore.contract.types import Cell, Explanation, Score
-from xcore.store.codec import decode, decode_score, encode, encode_score
+from xcore.base.files import slug, write_json
+from xcore.base.shapes import check_shape
+from xcore.contract.types import Cell, Explanation, Score, Status
+from xcore.store.codec import check_plain, decode, decode_score, encode, encode_score
+from xcore.store.records import SCHEMA as SCHEMA
+from xcore.store.records import Damaged, check_files, read_record, sums_of, write_record
 
-SCHEMA = 1
+RECORD = "record.json"
+SUMS = "sums.json"
+"""What an artifact's files were when it was made."""
 PARTS = ("explanations", "scores", "artifacts")
 LOCK = ".lock"
+RUN = {"plugins": list[str], "plan": dict[str, Any]}
+"""What every run.json has."""
+KEYS = {"status": Status, "reason": str, "seconds": float, "explanation": dict | None}
+"""What every record has."""
+SCORES = {"direction": str, "scores": list[dict[str, Any]]}
+"""What every file of scores has."""
+
+
+def tell_on_stderr(line: str) -> None:
+    """Print a line that the user must see, where there is no reporter."""
+    print(line, file=sys.stderr, flush=True)
 
 
 class Artifacts:
-    """Directories that are found by the content of a key and made once, whatever process asks first."""
+    """Directories that are found by the content of a key and made once, whatever process asks first.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Parameters
+    ----------
+    tell
+        Takes one line, where a directory is damaged and made again.
+    """
+
+    def __init__(self, root: Path, tell: Callable[[str], None] = tell_on_stderr) -> None:
+        self.root, self._tell = root.absolute(), tell
 
     def get(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-        """The directory of this name and key; ``make(directory)`` fills a new one, under a lock."""
+        """The directory of this name and key; ``make(directory)`` fills a new one, under a lock.
+
+        Its files are compared with their checksums; if one of them is damaged or gone, all are made again.
+        """
         from filelock import FileLock
 
         self.root.mkdir(parents=True, exist_ok=True)
         target = self.root / f"{slug(name)}.{digest(key)}"
+        unfinished = f".writing-{target.name}-"
         with FileLock(f"{target}.lock"):
-            if not target.exists():
-                work = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.root))
+            if not _is_whole(target, self._tell):
+                for killed in self.root.glob(f"{unfinished}*"):
+                    shutil.rmtree(killed, ignore_errors=True)
+                work = Path(tempfile.mkdtemp(prefix=unfinished, dir=self.root))
                 try:
                     make(work)
                     write_json(work / "key.json", {"name": name, **key})
+                    write_record(work / SUMS, {"sums": sums_of(work, _files_of(work))})
                     _sync_tree(work)
+                    _remove(target)
                     work.rename(target)
                 except BaseException:
                     shutil.rmtree(work, ignore_errors=True)
@@ -66,12 +100,18 @@ class Store:
         The directory; it is made if it does not exist.
     reading
         It is only read: nothing is made, and where there is no directory there are no records.
+    tell
+        Takes one line for each record that is damaged.
     """
 
-    def __init__(self, root: Path, *, reading: bool = False) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, reading: bool = False, tell: Callable[[str], None] = tell_on_stderr) -> None:
+        self.root = root = root.absolute()  # whatever folder a plugin makes the current one
+        self.tell = tell
         self._paths: dict[str, Path] = {}
         self._records: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
+        self._told: set[str] = set()
+        self.used: set[str] = set()
+        """Names of the artifacts that this process asked for; what it writes names them, so that others can go."""
         parts = [] if reading else [root / part for part in PARTS]
         self._new = [path for path in (*parts, root, *root.parents) if not path.exists()]
         try:
@@ -92,32 +132,51 @@ class Store:
         return self._paths.get(identity)
 
     def read(self, identity: str) -> dict[str, Any] | None:
-        """The plain part of a record, or None."""
+        """The plain part of a record, or None if there is none; raises `Damaged` if it is not what was written."""
         path = self.find(identity)
         if path is None:
             return None
         try:
-            stat = (path / "record.json").stat()
-        except OSError as error:
-            raise UsageError(f"{path} is damaged: it has no record.json", "remove it and run again") from error
+            stat = (path / RECORD).stat()
+        except OSError:
+            raise Damaged(path, f"it has no {RECORD}") from None
         state = stat.st_mtime_ns, stat.st_size
         if self._records.get(path, (None,))[0] != state:
-            self._records[path] = state, read_json(path / "record.json", ("status",))
+            record = read_record(path / RECORD, KEYS)
+            check_plain(record["explanation"], path / RECORD, missing=record["status"] != "ok")
+            self._records[path] = state, record
         return self._records[path][1]
 
-    def load(self, identity: str) -> Explanation:
-        """The explanation of a finished record."""
-        path = self.find(identity)
-        if path is None:
-            raise UsageError(f"{self.root} has no record {identity}", "run the command that made it again")
+    def checked(self, identity: str, *, every: bool = False) -> dict[str, Any] | None:
+        """As `read`, after comparing the files beside the record with their checksums.
+
+        `every` also reads those that nobody touched since it was written (see `xcore.store.records.check_files`).
+        """
+        record = self.read(identity)
+        if record is not None and "sums" in record and (path := self.find(identity)):
+            check_files(path, record["sums"], path / RECORD, every=every)
+        return record
+
+    def whole(self, identity: str, *, every: bool = False) -> dict[str, Any] | None:
+        """As `checked`, but None for a damaged record, which is told of."""
         try:
-            return decode(read_json(path / "record.json")["explanation"], path)
+            return self.checked(identity, every=every)
+        except Damaged as error:
+            self.tell_once(error.message)
+            return None
+
+    def load(self, identity: str) -> Explanation:
+        """The explanation of a finished record; raises `Damaged` if a file of it is not what was written."""
+        path, record = self.find(identity), self.read(identity)
+        if path is None or record is None:
+            raise UsageError(f"{self.root} has no record {identity}", "run the command that made it again")
+        check_files(path, record.get("sums", {}), path / RECORD)
+        try:
+            return decode(record["explanation"], path)
         except XcoreError:
             raise
-        except Exception as error:  # a tensor or a key that is not there, a file that is cut off
-            raise UsageError(
-                f"{path} is damaged: {type(error).__name__}: {error}", "remove it and run again"
-            ) from error
+        except Exception as error:  # a record without checksums: a tensor is not there, a file is cut off
+            raise Damaged(path, f"{type(error).__name__}: {error}") from error
 
     def write(
         self,
@@ -133,10 +192,11 @@ class Store:
             plain = encode(explanation, work) if explanation is not None else None
             if pictures is not None:
                 pictures(work)
-            write_json(work / "record.json", {**record, "schema": SCHEMA, "explanation": plain})
+            sums = sums_of(work, _files_of(work))
+            about = {"reason": "", "seconds": 0.0, **record, "artifacts": sorted(self.used)}
+            write_record(work / RECORD, {**about, "explanation": plain, "sums": sums})
             _sync_tree(work)
-            if target.exists():
-                shutil.rmtree(target)
+            _remove(target)
             work.rename(target)
             _sync(target.parent)
         except BaseException:
@@ -146,19 +206,47 @@ class Store:
 
     # -- scores ------------------------------------------------------------------------------------------------------
     def read_scores(self, identity: str) -> list[Score] | None:
-        """The scores with this identity, or None."""
+        """The scores with this identity, or None; raises `Damaged` if they are not what was written."""
         path = self.root / "scores" / f"{identity}.json"
-        return [decode_score(s) for s in read_json(path, ("scores", "direction"))["scores"]] if path.exists() else None
+        if not path.exists():
+            return None
+        plain = read_record(path, SCORES)
+        try:
+            if plain["schema"] < 2:  # without a checksum
+                check_shape(plain["scores"], tuple[Score, ...], "scores")
+            return [decode_score(s) for s in plain["scores"]]
+        except ValueError as error:
+            raise Damaged(path, str(error)) from None
+
+    def whole_scores(self, identity: str) -> list[Score] | None:
+        """The scores with this identity; None if there are none, or, after telling of it, if they are damaged."""
+        try:
+            return self.read_scores(identity)
+        except Damaged as error:
+            self.tell_once(error.message)
+            return None
+
+    def about_scores(self, identity: str) -> dict[str, Any]:
+        """What was written beside the scores of this identity: the metric's direction, and the number of samples."""
+        return read_record(self.root / "scores" / f"{identity}.json", SCORES)
 
     def write_scores(self, identity: str, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
         """Keep the scores of one metric over one explanation (or one group of them)."""
-        plain = {**about, "schema": SCHEMA, "scores": [encode_score(s) for s in scores]}
-        write_json(self.root / "scores" / f"{identity}.json", plain)
+        path = self.root / "scores" / f"{identity}.json"
+        write_record(path, {**about, "artifacts": sorted(self.used), "scores": [encode_score(s) for s in scores]})
+
+    def tell_once(self, line: str) -> None:
+        """Tell a line, the first time."""
+        if line not in self._told:
+            self._told.add(line)
+            self.tell(line)
 
     # -- artifacts ---------------------------------------------------------------------------------------------------
     def artifact(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
         """A directory that cells share; see `Artifacts.get`."""
-        return Artifacts(self.root / "artifacts").get(name, key, make)
+        path = Artifacts(self.root / "artifacts", self.tell).get(name, key, make)
+        self.used.add(path.name)
+        return path
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -203,6 +291,33 @@ class Store:
                 shutil.rmtree(leftover, ignore_errors=True)
                 with suppress(FileNotFoundError):
                     leftover.unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove what stands where a new folder goes."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+def _files_of(folder: Path) -> list[str]:
+    """The files of a new record or artifact, but the pictures that are drawn of it."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return [path.as_posix() for path in files if path.suffix != ".png" or path.parts[0] == "files"]
+
+
+def _is_whole(target: Path, tell: Callable[[str], None]) -> bool:
+    """Whether an artifact is there, and as it was made; those of older versions have no checksums."""
+    if not target.exists():
+        return False
+    try:
+        if (target / SUMS).exists():
+            check_files(target, read_record(target / SUMS, {"sums": dict[str, list[Any]]})["sums"], target / SUMS)
+    except Damaged as error:
+        tell(f"{error.message}; {target.name} is made again")
+        return False
+    return True
 
 
 def _sync_tree(root: Path) -> None:
