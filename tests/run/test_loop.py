@@ -13,9 +13,11 @@ import pytest
 from xcore.api import bench, report
 from xcore.cli.main import main
 from xcore.contract import UsageError
+from xcore.run.loop import known_identities
 from xcore.run.progress import Reporter
 from xcore.store import run_directory
 from xcore.store.identity import Identity
+from xcore.store.records import write_record
 
 TOY = Path(__file__).parents[1] / "plugins" / "toy_plugin.py"
 COMMON = {"plugins": [TOY], "data": "toy", "classes": ["red"], "metrics": ["brightness"]}
@@ -80,7 +82,7 @@ def test_adding_a_metric_costs_no_explanation(tmp_path, counter):
 
 def test_another_run_in_the_same_place_forgets_no_identity(tmp_path, counter):
     def kept():
-        return json.loads((tmp_path / "run" / "identities.json").read_text())
+        return known_identities(tmp_path / "run", pytest.fail)
 
     run(tmp_path, ["toy"], seeds=[0, 1], metrics=["brightness"])
     before = kept()
@@ -344,7 +346,7 @@ def test_a_plan_that_cannot_be_read_is_one_line(tmp_path, spoil):
     file = tmp_path / "run" / "run.json"
     about = json.loads(file.read_text())
     spoil(about["plan"])
-    file.write_text(json.dumps(about))
+    write_record(file, about)
     with pytest.raises(UsageError, match=r"does not hold a plan that this xcore can read.*newer"):
         report(tmp_path / "run")
 

@@ -60,7 +60,7 @@ _PROGRESS = re.compile(r"(\n|\r|\x1b\[A)*")
 
 
 def harmless(text: str) -> str:
-    """The text with control characters as escapes such as ``\\x1b``: no name moves the cursor, or turns what follows."""
+    """The text with control characters as escapes, such as ``\\x1b``, so that no name moves the cursor."""
     return text if text.isprintable() else _CONTROL.sub(_escape, text)
 
 
