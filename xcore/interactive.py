@@ -21,9 +21,9 @@ from xcore.explained import Explained
 from xcore.inputs.arrays import as_samples
 from xcore.registry import Registry, load_registry
 from xcore.run.checks import check_target, checked
+from xcore.run.completing import completed
 from xcore.run.live import as_ref, check_read, helpers, is_dataset, live_task, recipe
 from xcore.run.progress import for_one_explanation
-from xcore.run.workbench import completed
 
 if TYPE_CHECKING:
     import torch

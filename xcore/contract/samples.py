@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from xcore.base.errors import UsageError
@@ -84,9 +83,23 @@ class Samples:
             raise UsageError(f"these samples are {self.modality}s, not text")
         return self.data  # type: ignore[return-value]
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """Hex digest of the content (not of the ids). Activations are cached under it."""
+        """Hex digest of the content (not of the ids). Activations are cached under it.
+
+        It is kept as long as the content is the same: images that somebody changed in place have another digest.
+        """
+        from xcore.base.contents import content
+
+        state = content(self.images) if self.modality == "image" else 0
+        known = self.__dict__.get("_digest")
+        if known is None or known[0] != state:
+            known = state, self._fresh_digest()
+            self.__dict__["_digest"] = known
+        made: str = known[1]
+        return made
+
+    def _fresh_digest(self) -> str:
         h = hashlib.sha256(self.modality.encode())
         if self.modality == "image":
             h.update(repr(tuple(self.images.shape)).encode())

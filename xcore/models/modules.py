@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from xcore.base.contents import content
 from xcore.base.errors import UsageError, listed
 
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 _EXPORTED = "_guards_fn"
 """The part that the modules of exported programs have, beside parts that hold weights and are never called."""
-_COLUMNS = 1021
-"""Weights are summed in as many columns: a prime, so that rows of a matrix that change places change the sums."""
 
 
 def checked_module(given: Any) -> nn.Module:
@@ -151,27 +150,10 @@ def hookable(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def weights_state(module: nn.Module) -> int:
     """A number that changes with the weights and buffers of a module, however they were changed.
 
-    Version counters see neither what is written through `.data` nor through views of numpy, so the content is summed,
-    which takes 2 % of a forward pass of 8 pictures for a ResNet-50 (``python benchmarks/perf/weights_state.py``).
+    The content is summed (see `xcore.base.contents`), which takes 2 % of a forward pass of 8 pictures for a ResNet-50
+    (``python benchmarks/perf/weights_state.py``).
     """
-    return hash(tuple(_content(tensor) for _, tensor in _named_tensors(module)))
-
-
-def _content(tensor: Tensor) -> int:
-    flat = tensor.detach()
-    if flat.layout is not torch.strided or type(flat) not in (Tensor, nn.Parameter):
-        return hash((id(tensor), tensor._version))  # sparse, or of a kind that another library made
-    strides = flat.stride()
-    if not flat.is_contiguous():  # a permutation of the axes, as in channels-last memory, is summed without a copy
-        flat = flat.permute(sorted(range(flat.ndim), key=lambda axis: -strides[axis]))
-    if not flat.numel():
-        return 0
-    data = flat.reshape(-1).view(torch.uint8)
-    words = data[: len(data) // 8 * 8].view(torch.int64)
-    rows = len(words) // _COLUMNS
-    sums = words[: rows * _COLUMNS].view(rows, _COLUMNS).sum(0)
-    rest = words[rows * _COLUMNS :]
-    return hash(tuple(part.cpu().numpy().tobytes() for part in (sums, rest, data[len(words) * 8 :])))
+    return hash(tuple(content(tensor) for _, tensor in _named_tensors(module)))
 
 
 def _own(module: nn.Module) -> Iterator[Tensor]:

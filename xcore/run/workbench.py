@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from xcore.run.data import (
     DataConcepts,
     NamedData,
     TrainingData,
+    chosen,
     class_names,
     framed_by,
     further_samples,
@@ -40,6 +40,7 @@ from xcore.run.drawing import (
     generate_pool,
     generate_sets,
 )
+from xcore.run.guard import Guard
 from xcore.run.plan import naming
 from xcore.run.random_sets import Pool, RandomSets
 from xcore.store.codec import load_samples, save_samples
@@ -55,6 +56,8 @@ T = TypeVar("T")
 RECENT = 5
 """Drawn sets that are kept: what is explained, random sets for methods, for metrics, held-out samples, and those of
 another data set without copies; cells go class by class."""
+LASTING = ("classifier", "dataset", "generator", "model")
+"""Kinds of components that outlast the harm that a cell did to others. Methods and metrics may hold what was harmed."""
 SEEN_SPLITS: tuple[Split, ...] = ("explain", "train")
 """Splits that methods see. Of data that are only held out, they see none, so that these are held out, too."""
 
@@ -78,7 +81,9 @@ class Workbench:
         self.registry = registry
         self.store = store
         self.identity = Identity(registry)
+        self.guard = Guard(self.forget)
         self._made: dict[str, Any] = {}
+        self._lasting: set[str] = set()
         self._unset: dict[str, str] = {}
         self._drawn: LRUCache[str, Any] = LRUCache(RECENT)
 
@@ -89,7 +94,34 @@ class Workbench:
             self._made[key] = self.registry.create(kind, ref)
             if kind == "classifier" and not batches.give(self._made[key]):
                 self._unset[key] = batches.no_batch_size(ref)
+            try:
+                self.guard.remember(key, kind, ref.text, self._made[key])
+            except XcoreError:
+                del self._made[key]
+                raise
+            if kind in LASTING:
+                self._lasting.add(key)
         return self._made[key]
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Make these components anew when they are next asked for, and all that may hold them or was made of them."""
+        for key in [key for key in self._made if key in keys or key not in self._lasting]:
+            del self._made[key]
+        self._lasting -= {*keys}
+        self._drawn.clear()
+
+    def artifact(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+        """A directory that cells share; it does not outlast the cell that made it if this one did harm."""
+        made: list[Path] = []
+
+        def noted(directory: Path) -> None:
+            made.append(directory)
+            make(directory)
+
+        found = self.store.artifact(name, key, noted)
+        if made:
+            self.guard.made.append(found)
+        return found
 
     def depends(self, command: str, cell: Cell, refs: Mapping[str, Sequence[Ref]]) -> Mapping[str, Any]:
         """Digests of what the findings of a command about a cell depend on: code, components, files and options.
@@ -324,9 +356,9 @@ class Workbench:
                 (directory / "prompts.json").write_text(prompts, encoding="utf-8")
 
             if not each:
-                return load_samples(self.store.artifact("contrast-samples", key, make), f"pool/{start_seed}")
+                return load_samples(self.artifact("contrast-samples", key, make), f"pool/{start_seed}")
             key |= {"each": each, "adapter": adapter.digest if adapter else ""}
-            directory = self.store.artifact("contrast-sets", key, make_sets)
+            directory = self.artifact("contrast-sets", key, make_sets)
             prompts = tuple(json.loads((directory / "prompts.json").read_text(encoding="utf-8")))
             name = f"sets/{start_seed}" + (f"/{adapter.digest}" if adapter else "")
             return replace(load_samples(directory, name), meta={"prompt": prompts})
@@ -354,7 +386,7 @@ class Workbench:
         classifier, data = self.classifier(cell), self.data(cell)
         drawn_with = cell.generator if self.registry.draws(cell.method) else None
         generator = self._generator(drawn_with, cell) if drawn_with else None
-        samples = self.explained(cell)
+        samples, lent = self.explained(cell), self.guard.lent
 
         def model(role: str) -> Any:
             if role not in cell.models:
@@ -367,16 +399,16 @@ class Workbench:
             layer=self.layer(cell),
             target=self.target(cell),
             samples=samples,
-            random_set=self.random_sets(cell, "train"),
-            data=TrainingData(data),
+            random_set=lent.sets("a random set", self.random_sets(cell, "train")),
+            data=TrainingData(data, lent.copy),
             seed=cell.seed,
-            concepts=DataConcepts(data, cell.budget.samples, cell.data_seed),
+            concepts=DataConcepts(data, cell.budget.samples, cell.data_seed, lent.copy),
             # a word that no explained text says cannot be what makes them of their class
             vocabulary=content_words(samples.texts) if samples.modality == "text" else data.vocabulary,
             generator=generator,
             model=model,
             roles=tuple(cell.models),
-            artifact=self.store.artifact,
+            artifact=self.artifact,
             workdir=workdir,
             budget=cell.budget,
             progress=progress,
@@ -385,14 +417,17 @@ class Workbench:
     def run(self, cell: Cell, explanation: Explanation) -> Run:
         """A finished explanation with what a metric needs to judge it, but for the truth."""
         heldout_random_set = self.random_sets(cell, "heldout")
+        for concept in explanation.concepts:
+            if concept.samples is not None:
+                self.guard.lent.note(f"those of the concept {concept.name!r}", concept.samples)
         drawn_by = {c.render.partition("+")[2] for c in explanation.concepts if c.render.startswith("generated:")}
         heldout_random_set.know_adapters(drawn_by - {""}, explanation.files)
         return Run(
             cell=cell,
             explanation=explanation,
             task=self.task(cell, Path(), lambda step, total, note="": None),
-            heldout=self.heldout(cell),
-            heldout_random_set=heldout_random_set,
+            heldout=self.guard.lent.share("the held-out samples", self.heldout(cell)),
+            heldout_random_set=self.guard.lent.sets("a held-out random set", heldout_random_set),
         )
 
     def truth(self, cell: Cell) -> Truth | None:
@@ -401,12 +436,17 @@ class Workbench:
 
     def explained(self, cell: Cell) -> Samples:
         """The samples of the class that a method sees: a copy, so that none can change what the next one is given."""
-        drawn = self._seen(cell)
-        return drawn if drawn.modality == "text" else replace(drawn, data=drawn.images.clone())
+        return self.guard.lent.copy("the explained samples", self._seen(cell))
 
     def _seen(self, cell: Cell) -> Samples:
         """The samples of the class that a method sees, which nobody may change."""
-        return self._of_class(cell, "explain", cell.budget.samples, "samples to explain")
+        n, seed = cell.budget.samples, cell.data_seed
+        if not cell.group:
+            return self._of_class(cell, cell.split, n, "samples to explain")
+        key = digest(["group", asdict(cell.data), self._framing(cell), cell.cls, cell.split, cell.group, n, seed])
+        return self._recent(
+            key, lambda: chosen(self.framed(cell.data, cell), cell.cls, cell.split, cell.group, n, seed)
+        )
 
     def heldout(self, cell: Cell) -> Samples:
         """The samples of the class that metrics see: none that a method has seen, if they are from other data."""
@@ -456,21 +496,3 @@ class Workbench:
     def data(self, cell: Cell) -> Dataset:
         """The data set of a cell: its pictures framed, and its classes named, as by the classifier."""
         return self._named(cell.data, cell)
-
-
-def completed(made: Explanation, task: Task) -> Explanation:
-    """An explanation with what its task adds: the explained texts, and the notes on what the generator was given."""
-    notes = (*made.notes, *getattr(task.generator, "notes", ()))
-    return replace(made, explained=_explained_texts(task), notes=notes)
-
-
-def _explained_texts(task: Task) -> Samples | None:
-    """The explained texts with the probability that the classifier gives the class; None for images."""
-    if task.samples.modality != "text":
-        return None
-    from xcore.models.outputs import probabilities, scores_of
-
-    logits = task.classifier.logits(task.samples).double()
-    found = probabilities(logits, scores_of(task.classifier))[:, task.target].tolist()
-    probability = tuple(p if math.isfinite(p) else None for p in found)
-    return Samples("text", task.samples.texts, task.samples.ids, meta={"probability": probability})

@@ -28,8 +28,9 @@ from xcore.contract.types import Cell, Explanation, Outcome, Ref, Score
 from xcore.models import batches, device
 from xcore.registry import Registry, load_registry
 from xcore.run.checks import check_target, checked, checked_scores, not_applicable
+from xcore.run.completing import completed
 from xcore.run.progress import Reporter, describe
-from xcore.run.workbench import Workbench, completed
+from xcore.run.workbench import Workbench
 from xcore.store.environment import differences, numerics
 from xcore.store.records import Damaged
 from xcore.store.run_directory import Store
@@ -265,7 +266,7 @@ class Worker:
         method = self.workbench.component("explainer", cell.method)
         task = self.workbench.task(cell, workdir, self.reporter.step)
         start = time.perf_counter()
-        with seeded(cell.seed, self.threads):
+        with seeded(cell.seed, self.threads), self.workbench.guard.watch(cell.label):
             check_target(task)
             explanation: Explanation = checked(method.explain(task), cell.label, task.samples)
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
@@ -331,7 +332,7 @@ class Worker:
             runs = [replace(run, truth=self.workbench.truth(run.cell)) for run in runs]
         if reason := not_applicable(judge, runs[0], self.workbench.registry.find("metric", metric)[0].modalities):
             return [Score(metric.text, reason=reason)]
-        with seeded(0, self.threads):
+        with seeded(0, self.threads), self.workbench.guard.watch(metric.text):
             return checked_scores(judge.score(runs))
 
 

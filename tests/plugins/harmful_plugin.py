@@ -1,0 +1,430 @@
+"""Methods and metrics that change what others use, each in one way, and neighbours whose figures would show it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from toy_plugin import COLOURS, Crops, make_data
+
+from xcore import hookimpl
+
+
+class Neighbour(Crops):
+    """Importances and maps that every weight, hook, mode and default of the classifier goes into."""
+
+    def explain(self, task: Any) -> Any:
+        from dataclasses import replace
+
+        import torch
+
+        made = super().explain(task)
+        random_set = task.random_set(5, task.seed)
+        logits = [float(task.classifier.logits(s)[:, task.target].mean()) for s in (task.samples, random_set)]
+        state = (torch.get_default_dtype(), torch.get_num_threads(), Path.cwd().name, os.environ.get("TOY_HARM"))
+        values = (4 + logits[0], 2 + logits[1], float(task.samples.images.sum()) / 1e6)
+        concepts = tuple(replace(c, importance=v) for c, v in zip(made.concepts, values, strict=True))
+        return replace(made, concepts=concepts, trace=({"state": list(map(str, state))},))
+
+
+class Agreement:
+    """The logits of the concepts' samples, of the held-out ones and of a random set."""
+
+    direction = "higher"
+    needs = frozenset({"samples:image"})
+
+    def __init__(self, options: object) -> None:
+        pass
+
+    def score(self, runs: Any) -> list[Any]:
+        from xcore.contract import Score
+
+        (run,) = runs
+        sets = [run.heldout, run.heldout_random_set(5, 0)]
+        base = sum(float(run.task.classifier.logits(s)[:, run.task.target].mean()) for s in sets)
+        values = [float(run.task.classifier.logits(c.samples).mean()) + base for c in run.explanation.concepts]
+        return [Score("agreement", i, v, n=1) for i, v in enumerate(values)]
+
+
+def network(task: Any) -> Any:
+    return task.classifier.model.module
+
+
+def weights(task: Any) -> None:
+    import torch
+
+    with torch.no_grad():
+        network(task)[4].weight.add_(0.5)
+
+
+def weights_by_data(task: Any) -> None:
+    network(task)[4].weight.data += 0.5
+
+
+def weights_by_numpy(task: Any) -> None:
+    network(task)[4].weight.detach().numpy()[:] += 0.5
+
+
+def weights_replaced(task: Any) -> None:
+    import torch
+
+    network(task)[4].weight = torch.nn.Parameter(torch.ones_like(network(task)[4].weight))
+
+
+def buffer(task: Any) -> None:
+    network(task).scale.mul_(2)
+
+
+def part_replaced(task: Any) -> None:
+    import torch
+
+    network(task)[1] = torch.nn.Tanh()
+
+
+def forward_hook(task: Any) -> None:
+    network(task)[4].register_forward_hook(lambda m, args, out: out + 1)
+
+
+def forward_pre_hook(task: Any) -> None:
+    network(task)[4].register_forward_pre_hook(lambda m, args: (args[0] * 2,))
+
+
+def backward_hook(task: Any) -> None:
+    network(task)[4].register_full_backward_hook(lambda m, given, out: None)
+
+
+def parameter_hook(task: Any) -> None:
+    network(task)[4].weight.requires_grad_(True).register_hook(lambda g: g * 2)
+
+
+def training_mode(task: Any) -> None:
+    network(task).train(not network(task).training)
+
+
+def requires_grad(task: Any) -> None:
+    for p in network(task).parameters():
+        p.requires_grad_(not p.requires_grad)
+
+
+def gradients(task: Any) -> None:
+    import torch
+
+    for p in network(task).parameters():
+        p.grad = torch.ones_like(p)
+
+
+def forward(task: Any) -> None:
+    net = network(task)
+    own = net.forward
+    net.forward = lambda x: own(x) + 1
+
+
+def forward_of_a_class(task: Any) -> None:
+    import torch
+
+    own = torch.nn.AdaptiveAvgPool2d.forward
+    torch.nn.AdaptiveAvgPool2d.forward = lambda self, x: own(self, x) + 1  # type: ignore[method-assign]
+
+
+def logits_replaced(task: Any) -> None:
+    own = task.classifier.logits
+    task.classifier.logits = lambda x: own(x) + 1
+
+
+def batch_size(task: Any) -> None:
+    task.classifier.batch_size = 1
+
+
+def names(task: Any) -> None:
+    task.classifier.classes = COLOURS[::-1]
+
+
+def dtype(task: Any) -> None:
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+
+
+def default_device(task: Any) -> None:
+    import torch
+
+    torch.set_default_device("meta")
+
+
+def grad_mode(task: Any) -> None:
+    import torch
+
+    torch.set_grad_enabled(False)
+
+
+def deterministic(task: Any) -> None:
+    import torch
+
+    torch.use_deterministic_algorithms(True)
+
+
+def threads(task: Any) -> None:
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads() + 1)
+
+
+def environment(task: Any) -> None:
+    os.environ["TOY_HARM"] = "1"
+
+
+def directory(task: Any) -> None:
+    os.chdir("/")
+
+
+def umask(task: Any) -> None:
+    os.umask(0)
+
+
+def warning_filters(task: Any) -> None:
+    warnings.simplefilter("ignore")
+
+
+def stdout(task: Any) -> None:
+    import io
+
+    sys.stdout = io.StringIO()
+
+
+def handlers(task: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def numpy_errors(task: Any) -> None:
+    import numpy as np
+
+    np.seterr(all="ignore")
+
+
+def explained(task: Any) -> None:
+    task.classifier.logits(task.samples)
+    task.samples.images.zero_()
+    task.classifier.logits(task.samples)
+
+
+def explained_by_numpy(task: Any) -> None:
+    task.samples.images.numpy()[:] = 0
+
+
+def drawn_set(task: Any) -> None:
+    drawn = task.random_set(5, 0)
+    drawn.images.zero_()
+    task.classifier.logits(drawn)
+    harmful_kept.append(drawn)
+
+
+harmful_kept: list[Any] = []
+
+
+def data_samples(task: Any) -> None:
+    drawn = task.data.samples("red", "train", 5, 0)
+    drawn.images.zero_()
+    harmful_kept.append(drawn)
+
+
+METHODS: dict[str, Callable[[Any], None]] = {
+    f.__name__: f
+    for f in (
+        weights,
+        weights_by_data,
+        weights_by_numpy,
+        weights_replaced,
+        buffer,
+        part_replaced,
+        forward_hook,
+        forward_pre_hook,
+        backward_hook,
+        parameter_hook,
+        training_mode,
+        requires_grad,
+        gradients,
+        forward,
+        forward_of_a_class,
+        logits_replaced,
+        batch_size,
+        names,
+        dtype,
+        default_device,
+        grad_mode,
+        deterministic,
+        threads,
+        environment,
+        directory,
+        umask,
+        warning_filters,
+        stdout,
+        handlers,
+        numpy_errors,
+        explained,
+        explained_by_numpy,
+        drawn_set,
+        data_samples,
+    )
+}
+
+
+def harming(harm: Callable[[Any], None], end: type[BaseException] | None = None) -> Any:
+    class Harming(Neighbour):
+        def explain(self, task: Any) -> Any:
+            made = super().explain(task)
+            harm(task)
+            if end is not None:
+                raise end("not here")
+            return made
+
+    return Harming
+
+
+def held_out(run: Any) -> None:
+    run.heldout.images.zero_()
+
+
+def held_out_by_numpy(run: Any) -> None:
+    run.heldout.images.numpy()[:] = 0
+
+
+def held_out_random_set(run: Any) -> None:
+    drawn = run.heldout_random_set(5, 0)
+    drawn.images.zero_()
+    harmful_kept.append(drawn)
+
+
+def pictures(run: Any) -> None:
+    run.explanation.concepts[0].samples.images.zero_()
+
+
+def metric_weights(run: Any) -> None:
+    weights(run.task)
+
+
+def metric_dtype(run: Any) -> None:
+    dtype(run.task)
+
+
+METRICS: dict[str, Callable[[Any], None]] = {
+    f.__name__: f for f in (held_out, held_out_by_numpy, held_out_random_set, pictures, metric_weights, metric_dtype)
+}
+
+
+def harming_metric(harm: Callable[[Any], None]) -> Any:
+    class Harming(Agreement):
+        def score(self, runs: Any) -> list[Any]:
+            from dataclasses import replace
+
+            made = [replace(s, metric=harm.__name__) for s in super().score(runs)]
+            harm(runs[0])
+            return made
+
+    return Harming
+
+
+def make_net(options: object) -> Any:
+    import torch
+
+    from xcore.models.classifiers import TorchClassifier
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3, padding=1),
+            torch.nn.ReLU(),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Flatten(),
+            torch.nn.Linear(8, 3),
+        )
+    net.register_buffer("scale", torch.ones(3))
+    return TorchClassifier(net.requires_grad_(False), COLOURS)
+
+
+_one: list[Any] = []
+
+
+def make_the_same_net(options: object) -> Any:
+    """A factory that hands out one object for ever."""
+    if not _one:
+        _one.append(make_net(options))
+    return _one[0]
+
+
+class Restores(Neighbour):
+    """Changes nearly everything, and puts it back bit for bit; it leaves a cache."""
+
+    def explain(self, task: Any) -> Any:
+        import torch
+
+        net, made = network(task), super().explain(task)
+        weight, threads, training = net[4].weight, torch.get_num_threads(), net.training
+        kept = weight.clone()
+        handle = net[4].register_forward_hook(lambda m, args, out: out * 0)
+        weight.zero_()
+        net.train(not training)
+        torch.set_num_threads(threads + 1)
+        os.environ["TOY_HARM"] = "1"
+        task.classifier.logits(task.samples)
+        torch.set_num_threads(threads)
+        net.register_buffer("cache", torch.ones(2), persistent=False)
+        net.train(training)
+        weight.copy_(kept)
+        handle.remove()
+        del os.environ["TOY_HARM"]
+        random.random()
+        return made
+
+
+def shared_data(options: object) -> Any:
+    """A data set that keeps its pictures and hands out the same tensors each time."""
+    data = make_data(options)
+    drawn: dict[Any, Any] = {}
+    draw = data.samples  # type: ignore[attr-defined]
+
+    def samples(*given: Any) -> Any:
+        if given not in drawn:
+            drawn[given] = draw(*given)
+        return drawn[given]
+
+    data.samples = samples  # type: ignore[attr-defined]
+    data.defaults = {"classifier": "plain-net"}  # type: ignore[attr-defined]
+    return data
+
+
+@hookimpl
+def register_explainers(register: Any) -> None:
+    register("before", Neighbour, summary="a good method")
+    register("after", Neighbour, summary="the same under another name")
+    register("restores", Restores, summary="puts back what it changes")
+    for name, harm in METHODS.items():
+        register(name, harming(harm), summary="a method that does harm")
+    register("weights_and_error", harming(weights, ValueError), summary="does harm and fails")
+
+    from xcore.contract import NotApplicable
+
+    register("weights_and_skip", harming(weights, NotApplicable), summary="does harm and says that it does not apply")
+
+
+@hookimpl
+def register_metrics(register: Any) -> None:
+    register("agreement", Agreement, summary="a good metric")
+    for name, harm in METRICS.items():
+        register(name, harming_metric(harm), summary="a metric that does harm")
+
+
+@hookimpl
+def register_classifiers(register: Any) -> None:
+    register("plain-net", make_net, summary="a small network")
+    register("one-net", make_the_same_net, summary="the same network each time")
+
+
+@hookimpl
+def register_datasets(register: Any) -> None:
+    register("shared", shared_data, summary="keeps its pictures")
