@@ -14,6 +14,10 @@ import pytest
 from xcore.base.streams import for_drawing, harmless, harmless_json, printable_output
 from xcore.cli.listing import print_line
 from xcore.cli.main import main
+from xcore.contract import Cell, Outcome, Ref
+from xcore.report.layout import Grid, Line
+from xcore.report.terminal import show_grid
+from xcore.run.progress import Bars
 
 NOISY = """
 import atexit, ctypes, os, subprocess, sys
@@ -123,9 +127,14 @@ def test_json_has_them_as_escapes_that_read_back_as_they_were(capsys):
     assert json.loads(harmless_json('"\x7f\U000e0041"')) == "\x7f\U000e0041"
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 def streams(monkeypatch):
     """Streams in place of those of pytest, which sets its own again after the fixtures."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = Terminal(), Terminal()
     monkeypatch.setattr("sys.stdout", out)
     monkeypatch.setattr("sys.stderr", err)
     return err
@@ -139,6 +148,33 @@ def test_no_name_reaches_a_terminal_unescaped(monkeypatch, tmp_path):
     said = err.getvalue()
     assert "a\\x1b[2Jb\\x9bc\\u202ed\\r\\x07e\\u2028f\\U000e0041 is not a run directory" in said
     assert said.count("\n") == 1
+
+
+def test_what_rich_draws_comes_through_and_what_it_is_given_does_not(monkeypatch):
+    err = streams(monkeypatch)
+    cell = Cell("craft", Ref("craft"), Ref("net"), Ref("data"), NAME, 0)
+    with printable_output(), Bars() as bars:
+        bars.begin(2, 0)
+        bars.begin_cell(cell)
+        bars.step(1, 2, NAME)
+        bars.warn(NAME)
+        print(NAME, file=sys.stderr)
+        bars.end_cell(Outcome(cell, "failed", "", NAME))
+    said = err.getvalue()
+    assert "\x1b[2K" in said, "rich draws"
+    assert "\x1b[2J" not in said, "a name does not"
+    assert not any(c in said for c in "\x9b\u202e\x07\u2028\U000e0041")
+    assert "a\\x1b[2Jb\\x9bc" in said
+
+
+def test_a_table_on_a_terminal_has_no_control_characters_of_names(monkeypatch):
+    streams(monkeypatch)
+    with printable_output():
+        show_grid(Grid(NAME, (NAME, NAME, NAME), (Line((NAME, NAME, NAME)),), (NAME,)), width=200)
+        said = sys.stdout._stream.getvalue()
+    assert "\x1b[" in said, "rich draws"
+    assert "\x1b[2J" not in said, "a name does not"
+    assert not any(c in said for c in "\x9b\u202e\x07\u2028\U000e0041")
 
 
 def test_bars_of_libraries_may_return_to_the_begin_of_their_line(monkeypatch):

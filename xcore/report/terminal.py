@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
-from xcore.base.streams import holds_all, printable
+from xcore.base.streams import for_drawing, harmless, holds_all, printable
 from xcore.report.concepts import concept_grids
 from xcore.report.highlighted import HighlightedText, WordList, headline, visible
 from xcore.report.layout import CONCEPT, Grid, Line, grids
@@ -101,7 +101,7 @@ def _printing(file: IO[str] | None, width: int | None) -> Iterator[Console]:
     stream = file or sys.stdout
     plain = not stream.isatty()
     console = Console(
-        file=_Lines(getattr(stream, "encoding", None)) if plain else stream,
+        file=_Lines(getattr(stream, "encoding", None)) if plain else for_drawing(stream),
         width=width or (UNLIMITED if plain else None),
         highlight=False,
         no_color=True if plain else None,
@@ -112,17 +112,21 @@ def _printing(file: IO[str] | None, width: int | None) -> Iterator[Console]:
 
 
 def _print_grid(grid: Grid, console: Console) -> None:
-    if not holds_all(console.encoding):
-        grid = _printable(grid, console.encoding)
+    grid = _printable(grid, "utf-8" if holds_all(console.encoding) else console.encoding)
     for part in _parts(grid, console.width):
         _print(part, console)
     _notes(grid.notes, console)
 
 
 def _printable(grid: Grid, encoding: str) -> Grid:
-    """The grid as the encoding can hold it: before it is laid out, since what stands for a character may be longer."""
-    lines = tuple(replace(x, cells=tuple(printable(cell, encoding) for cell in x.cells)) for x in grid.lines)
-    return replace(grid, head=tuple(printable(name, encoding) for name in grid.head), lines=lines)
+    """The grid as a terminal may have it: before it is laid out, since what stands for a character may be longer."""
+
+    def shown(texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(printable(harmless(text), encoding) for text in texts)
+
+    lines = tuple(replace(x, cells=shown(x.cells)) for x in grid.lines)
+    title, *notes = shown([grid.title, *grid.notes])
+    return Grid(title, shown(grid.head), lines, tuple(notes))
 
 
 def _parts(grid: Grid, width: int) -> list[Grid]:
@@ -178,7 +182,7 @@ def _notes(notes: tuple[str, ...], console: Console) -> None:
     from rich.text import Text
 
     for note in notes:
-        console.print(Text(f" {note}", style="dim"))
+        console.print(Text(f" {harmless(note)}", style="dim"))
     if notes:
         console.print()
 
@@ -230,7 +234,9 @@ def print_highlighted(cell: CellTexts, texts: int, console: Console, lists: bool
 def _body(text: HighlightedText, bare: bool) -> Text:
     from rich.text import Text
 
-    parts = [piece if place is None else _word(piece, place.strength, bare) for piece, place in text.pieces(LIMIT)]
+    parts = [
+        harmless(piece) if place is None else _word(piece, place.strength, bare) for piece, place in text.pieces(LIMIT)
+    ]
     return Text.assemble(*parts) if parts else Text("(no text)", style="dim")
 
 
@@ -238,13 +244,14 @@ def _list(entry: WordList) -> Text:
     """The concept's list, its name in the colour that it has in the texts."""
     from rich.text import Text
 
-    return Text.assemble(_word(entry.name, entry.strength, bare=False), entry.line.removeprefix(entry.name))
+    return Text.assemble(_word(entry.name, entry.strength, bare=False), harmless(entry.line.removeprefix(entry.name)))
 
 
 def _word(word: str, strength: float, bare: bool) -> Text:
     from rich.text import Text
 
     style = AGAINST if strength < 0 else FOR
+    word = harmless(word)
     return Text(f"[{_sign(strength)}{word}]" if bare else word, style=style)
 
 

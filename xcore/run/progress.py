@@ -6,6 +6,7 @@ import sys
 import time
 from types import TracebackType
 
+from xcore.base.streams import for_drawing, harmless
 from xcore.contract.types import Cell, Outcome
 
 
@@ -100,11 +101,11 @@ class Bars(Lines):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._console = Console(stderr=True)
+        self._console = Console(file=for_drawing(sys.stderr))
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=self._console, transient=True)
@@ -131,7 +132,9 @@ class Bars(Lines):
         now = time.monotonic()
         if now - self._last > 0.1 or step >= total:
             self._last = now
-            self._progress.update(self._cell, completed=step, total=total, note=f"step {step} of {total}  {note}")
+            self._progress.update(
+                self._cell, completed=step, total=total, note=harmless(f"step {step} of {total}  {note}")
+            )
 
     def end_cell(self, outcome: Outcome) -> None:
         super().end_cell(outcome)
@@ -139,10 +142,10 @@ class Bars(Lines):
         self._progress.update(self._cell, visible=False)
 
     def note(self, text: str) -> None:
-        self._progress.reset(self._cell, description=text, total=None, visible=True, note="")
+        self._progress.reset(self._cell, description=harmless(text), total=None, visible=True, note="")
 
     def warn(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, style="dim", soft_wrap=True)
+        self._console.print(harmless(text), highlight=False, markup=False, style="dim", soft_wrap=True)
 
 
 class OneLine(Reporter):
