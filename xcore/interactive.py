@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import operator
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcore.base.errors import NotApplicable, UsageError
 from xcore.base.seeding import seeded
+from xcore.base.temporary import temporary_folder
 from xcore.base.threads import let_waiting_threads_sleep
 from xcore.contract.types import Explanation, Ref
 from xcore.explained import Explained
@@ -178,17 +177,11 @@ def _in_folder(workdir: str | Path, make: Callable[[Path], Explanation]) -> Expl
     if workdir:
         Path(workdir).mkdir(parents=True, exist_ok=True)
         return make(Path(workdir))
-    folder = Path(tempfile.mkdtemp(prefix="xcore-"))
-    kept = False
-    try:
-        made = make(folder)
-        kept = any(part.files for part in (made, *made.parts))
+    with contextlib.ExitStack() as stack:
+        made = make(stack.enter_context(temporary_folder()))
+        if any(part.files for part in (made, *made.parts)):
+            atexit.register(stack.pop_all().close)
         return made
-    finally:
-        if kept:
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _classifier(given: Any, names: Any, samples: Any, registry: Registry) -> Classifier:

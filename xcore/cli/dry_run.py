@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from xcore.base.errors import XcoreError
+from xcore.base.temporary import temporary_folder
 from xcore.cli.doctor import lines, shown_memory
 from xcore.run.needs import Need, needs
 
@@ -101,8 +101,8 @@ def forecast(
             return empty
         before = time.perf_counter()
         asked = {"plan": plan.as_plain(), "plugins": registry.files, "kinds": [asdict(kind) for kind in kinds]}
-        with tempfile.TemporaryDirectory(prefix="xcore-") as folder:
-            made = _in_another_process(asked, path, Path(folder), reporter)
+        with temporary_folder() as folder:
+            made = _in_another_process(asked, path, folder, reporter)
     whole = time.perf_counter() - start
     once = Amount(**made["once"]) + Amount(before - start, before - start)
     total, each = assemble(kinds, made, plan, once)

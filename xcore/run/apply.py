@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcore.base.errors import UsageError
 from xcore.base.seeding import seeded
+from xcore.base.temporary import temporary_folder
 from xcore.contract.samples import Samples
 from xcore.contract.types import Explanation, Presence, Ref
 from xcore.registry import Registry, load_registry
@@ -72,9 +72,9 @@ def apply(
     if is_module(classifier) and recipe.get("preprocesses"):
         notes = [*notes, UNPREPARED]
     check_read(model, task.samples)
-    with seeded(task.seed), outside_inference_mode(), tempfile.TemporaryDirectory(prefix="xcore-") as folder:
+    with seeded(task.seed), outside_inference_mode(), temporary_folder() as folder:
         if hasattr(explainer, "apply"):
-            found: Presence = explainer.apply(explanation, replace(task, workdir=Path(folder)))
+            found: Presence = explainer.apply(explanation, replace(task, workdir=folder))
         else:
             from xcore.models.presence import presence
 
