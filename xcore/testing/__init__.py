@@ -17,6 +17,7 @@ from xcore.testing.generators import GeneratorTests
 from xcore.testing.inputs import ClassifierTests, DatasetTests
 from xcore.testing.metrics import MetricTests
 from xcore.testing.options import OptionsTests
+from xcore.testing.trackers import TrackerTests
 from xcore.testing.world import SIDE, World, blobs, global_state, model_state, stripes, tiny_network
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "GeneratorTests",
     "MetricTests",
     "OptionsTests",
+    "TrackerTests",
     "World",
     "blobs",
     "global_state",

@@ -1,0 +1,1 @@
+"""Follows a bench with trackio."""
