@@ -102,6 +102,12 @@ Junit = Annotated[str, typer.Option(metavar="FILE", help="Write the results as J
 Summary = Annotated[
     str, typer.Option(metavar="FILE", help="Append a summary in Markdown to this file, e.g. $GITHUB_STEP_SUMMARY.")
 ]
+Trends = Annotated[
+    str, typer.Option(metavar="DIR", help="Write the values for github-action-benchmark into this folder.")
+]
+Badge = Annotated[
+    str, typer.Option(metavar="FILE", help="Write a badge: .svg, or .json for an endpoint of shields.io.")
+]
 
 
 def takes(*groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -214,6 +220,8 @@ class Judging:
     compare: Comparison | None = None
     junit: str = ""
     summary: str = ""
+    trends: str = ""
+    badge: str = ""
 
     def write(self, result: BenchResult) -> None:
         """Write the files for a CI server."""
@@ -221,7 +229,7 @@ class Judging:
         from xcore.ci.junit import junit
         from xcore.ci.summary import summary
 
-        for path in (self.junit, self.summary):
+        for path in (self.junit, self.summary, self.badge):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         if self.junit:
             done = result.result
@@ -229,6 +237,15 @@ class Judging:
         if self.summary:
             with open(self.summary, "a", encoding="utf-8") as file:
                 file.write(summary(result.suite, result.table, result.verdicts, result.broken) + "\n")
+        if self.trends:
+            from xcore.ci.trends import write_trends
+
+            write_trends(result.table, Path(self.trends))
+        if self.badge:
+            from xcore.ci.badge import badge
+
+            made = result.result.count("ok")
+            write_text(Path(self.badge), badge(self.badge, result.verdicts, made, result.broken))
 
 
 def judging(
@@ -239,21 +256,31 @@ def judging(
     tolerance: ToleranceOption = [],  # noqa: B006
     junit: Junit = "",
     summary: Summary = "",
+    trends: Trends = "",
+    badge: Badge = "",
 ) -> Judging:
     """The flags that say how results are judged."""
-    for flag, path in (("--baseline", baseline), ("--junit", junit), ("--summary", summary)):
+    files = (("--baseline", baseline), ("--junit", junit), ("--summary", summary), ("--badge", badge))
+    for flag, path in files:
         if path and Path(path).is_dir():
             raise UsageError(f"{flag} {path!r} is a folder", "name a file")
+    if trends and Path(trends).exists() and not Path(trends).is_dir():
+        raise UsageError(f"--trends {trends!r} is a file", "name a folder")
+    if badge:
+        from xcore.ci.badge import check_badge
+
+        check_badge(badge)
     if not baseline and (fail_on_regression or update_baseline or tolerance):
         flag = (
             "--update-baseline" if update_baseline else "--fail-on-regression" if fail_on_regression else "--tolerance"
         )
         raise UsageError(f"{flag} without a baseline", "name one with --baseline FILE")
     if not baseline:
-        return Judging(gate, None, junit, summary)
+        return Judging(gate, None, junit, summary, trends, badge)
     from xcore.ci.baseline import Comparison
 
-    return Judging(gate, Comparison(Path(baseline), update_baseline, fail_on_regression, tolerance), junit, summary)
+    comparison = Comparison(Path(baseline), update_baseline, fail_on_regression, tolerance)
+    return Judging(gate, comparison, junit, summary, trends, badge)
 
 
 def names(text: str) -> list[str]:

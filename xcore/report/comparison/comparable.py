@@ -83,11 +83,11 @@ def marks(a: RunRecords, b: RunRecords, pairs: Mapping[str, str], networks: Mapp
     if fixed[0] != fixed[1]:
         yield f"samples are drawn with {' and with '.join(map(_drawn, fixed))}"
     for run in (a, b):
-        failed = sum(row["status"] == "failed" for row in run.rows)
+        failed = {(row["label"], row["class"], row["seed"]) for row in run.rows if row["status"] == "failed"}
         if run.missing:
             yield f"{run.name} is not finished: {run.missing} of {len(run.plan.cells)} cells are not done yet"
-        if failed > run.missing:
-            yield f"{run.name}: {failed - run.missing} cell(s) failed"
+        if failed:
+            yield f"{run.name}: {len(failed)} cell(s) failed"
         yield from (f"{run.name}: {remark}" for remark in run.remarks)
         if "files" not in run.about:
             yield f"{run.name} does not say what files its data and weights had, so they are taken to be the same"

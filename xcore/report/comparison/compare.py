@@ -15,8 +15,8 @@ from xcore.report.comparison.design import FEW, Case, Values, change
 from xcore.report.comparison.lines import Line, Pair, PicturePair, Verdict
 from xcore.report.comparison.runs import RunRecords, read_runs
 from xcore.report.comparison.statistics import holm
-from xcore.report.rows import ResultRow
-from xcore.report.table import Table
+from xcore.report.rows import ResultRow, metric_name
+from xcore.report.table import MetricInfo, Table
 
 LEVEL = 0.05
 """Adjusted p-value from which on down a difference counts."""
@@ -109,7 +109,8 @@ def _names(run: RunRecords) -> tuple[list[str], list[str]]:
 
 
 def _rows(run: RunRecords, network: str, label: str) -> list[ResultRow]:
-    return [row for row in run.rows if row["classifier"] == network and row["label"] == label]
+    done = (row for row in run.rows if row["status"] != "pending")
+    return [row for row in done if row["classifier"] == network and row["label"] == label]
 
 
 def _lines(
@@ -122,14 +123,14 @@ def _lines(
     about = {"data": before[0]["data"], "classifier": before[0]["classifier"], "label": before[0]["label"]}
     classes = {row["class"] for row in before} & {row["class"] for row in after}
     for (metric, variant), mine in ours.items():
-        direction = a.metrics[metric].direction
+        direction = a.metrics.get(metric, MetricInfo()).direction
         line = Line(metric=metric, variant=variant, direction=direction, **about)
         other = theirs.get((metric, variant))
         refused = {name: why for name, why in obstacles(a, b, metric).items() if name not in accept}
         elsewhere = sorted(v for m, v in theirs if m == metric and v != variant)
-        if metric not in b.metrics:
+        if metric not in _asked(b):
             yield replace(line, before=_mean(mine), verdict="not comparable", reason=f"{b.name} has no such metric")
-        elif direction != b.metrics[metric].direction:
+        elif metric in b.metrics and direction != b.metrics[metric].direction:
             both = f"better is {direction!r} and {b.metrics[metric].direction!r}"
             yield replace(line, before=_mean(mine), verdict="not comparable", reason=both)
         elif other is None and elsewhere and variant:
@@ -147,10 +148,15 @@ def _lines(
         else:
             yield _tested(line, mine, other, classes, _reason(after, metric), b.name)
     for metric, variant in theirs.keys() - ours.keys():
-        if metric not in a.metrics and theirs[metric, variant].of:
+        if metric not in _asked(a) and theirs[metric, variant].of:
             value = _mean(theirs[metric, variant])
             line = Line(metric=metric, variant=variant, direction=b.metrics[metric].direction, **about)
             yield replace(line, after=value, verdict="new", reason=f"{a.name} has no such metric")
+
+
+def _asked(run: RunRecords) -> set[str]:
+    """The metrics that a run was asked for; one that failed everywhere has no scores."""
+    return {metric_name(metric.text) for metric in run.plan.metrics}
 
 
 def _tested(line: Line, a: Values, b: Values, classes: set[str], reason: str, name: str) -> Line:
@@ -209,8 +215,9 @@ def _measured(rows: Sequence[ResultRow], run: RunRecords) -> dict[tuple[str, str
         case = row["class"], row["seed"]
         judged = [s for s in row["scores"].values() if s["metric"] not in whole and (row["rank"] or 1) <= TOP]
         for score in (*judged, *row["overall"].values()):
-            if run.metrics[score["metric"]].column:
-                key = score["metric"], score["variant"] or ""
+            metric = metric_name(score["metric"])
+            if run.metrics.get(metric, MetricInfo()).column:
+                key = metric, score["variant"] or ""
                 values = found.setdefault(key, {})
                 joint[key] = joint.get(key, False) or bool(score.get("joint"))
                 if score["value"] is not None:
@@ -231,7 +238,7 @@ def _reason(rows: Sequence[ResultRow], metric: str) -> str:
     """Why a metric has no value in some of these rows; "" if none lacks one."""
     reasons = dict.fromkeys(f"{row['status']}: {row['reason']}" for row in rows if row["status"] != "ok")
     scores = (s for row in rows for field in ("scores", "overall") for s in row[field].values())
-    reasons |= dict.fromkeys(s["reason"] for s in scores if s["metric"] == metric and s["value"] is None)
+    reasons |= dict.fromkeys(s["reason"] for s in scores if metric_name(s["metric"]) == metric and s["value"] is None)
     return "; ".join(filter(None, reasons))
 
 

@@ -46,7 +46,7 @@ class Compared:
     @property
     def summary(self) -> str:
         """Such as ``base → head: 1 worse, 9 no difference``, for each pair of runs."""
-        return "; ".join(f"{clean(self.name)} → {clean(pair.name)}: {summary(pair)}" for pair in self.pairs)
+        return "; ".join(f"{clean(self.name)} → {clean(pair.name)}: {summary(pair.lines)}" for pair in self.pairs)
 
     def as_plain(self) -> dict[str, Any]:
         """The comparison as JSON knows it."""
@@ -54,7 +54,7 @@ class Compared:
             {
                 "run": pair.name,
                 "path": str(pair.path),
-                "summary": summary(pair),
+                "summary": summary(pair.lines),
                 "lines": [asdict(line) for line in pair.lines],
                 "notes": list(pair.notes),
                 "pictures": [_plain(asdict(each)) for each in pair.pictures],

@@ -73,7 +73,7 @@ def _by_class(a: Values, b: Values, shared: Sequence[str]) -> Change:
         before, after = (_of(values, shared) for values in (a, b))
         sides, design = _repetitions(a, b), "paired by class; the seeds or samples differ, and are averaged first"
     means = [list(_means(table).values()) for table in (before, after)]
-    if joint and a.draws != b.draws:
+    if joint and _drawn(a) != _drawn(b):
         gap = fmean(means[1]) - fmean(means[0])
         design = "paired by class; each has one value for all its seeds, and these differ"
         return Change(fmean(means[0]), fmean(means[1]), Estimate(gap, len(shared)), design, "classes", UNTOLD)
@@ -147,6 +147,11 @@ def _by_seed(a: Values, b: Values, cls: str) -> Change:
 def _pairs(a: Values, b: Values) -> list[Case]:
     """Classes and seeds that both have a value for, of the same samples."""
     return [case for case in a.of if case in b.of and a.draws.get(case) == b.draws.get(case)]
+
+
+def _drawn(values: Values) -> set[tuple[int, int]]:
+    """The seeds of a run, each with what its samples were drawn with."""
+    return {(seed, draw) for (_, seed), draw in values.draws.items()}
 
 
 def _of(values: Values, classes: Iterable[str]) -> dict[Case, float]:

@@ -115,6 +115,6 @@ def _records(path: Path, name: str, about: Mapping[str, Any], registry: Registry
         distributions=distributions,
         roles=roles,
         pictures=pictures,
-        missing=sum(not outcome.record for outcome in outcomes),
+        missing=sum(outcome.status == "pending" for outcome in outcomes),
         remarks=tuple(remarks.lines),
     )

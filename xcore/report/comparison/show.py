@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from xcore.report.comparison.lines import Line as Compared_line
+from xcore.report.comparison.lines import Line as ComparedLine
 from xcore.report.comparison.lines import Pair
 from xcore.report.layout import ARROWS, Grid, Line
 from xcore.report.markup import escaped
@@ -25,13 +25,13 @@ def grids(first: str, pairs: Iterable[Pair]) -> list[Grid]:
     return [
         _grid(first, pair, network)
         for pair in pairs
-        for network in dict.fromkeys(line.classifier for line in pair.lines)
+        for network in dict.fromkeys(line.classifier for line in pair.lines) or [""]
     ]
 
 
-def summary(pair: Pair) -> str:
+def summary(lines: Iterable[ComparedLine]) -> str:
     """Such as ``1 worse, 2 better, 9 no difference``."""
-    counts = Counter[str](line.verdict for line in pair.lines)
+    counts = Counter[str](line.verdict for line in lines)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict]) or "nothing to compare"
 
 
@@ -39,7 +39,7 @@ def markdown(first: str, pairs: Sequence[Pair]) -> str:
     """The comparison for a pull request: what changed first, all the rest folded, and pictures side by side."""
     parts = []
     for pair in pairs:
-        parts.append(f"## xcore · {escaped(clean(first))} → {escaped(clean(pair.name))}: {summary(pair)}")
+        parts.append(f"## xcore · {escaped(clean(first))} → {escaped(clean(pair.name))}: {summary(pair.lines)}")
         loud = [line for line in pair.lines if line.verdict not in QUIET]
         quiet = [line for line in pair.lines if line.verdict in QUIET]
         loud.sort(key=lambda line: ORDER.index(line.verdict))
@@ -62,12 +62,13 @@ def _grid(first: str, pair: Pair, network: str) -> Grid:
         cells.append(Line((method, *_cells(line)), dim=line.verdict in QUIET))
         last = line.label
     head = ("Method", "Metric", clean(first), clean(pair.name), "difference [95 %]", "p (Holm)", "n", "verdict")
-    title = f"{clean(first)} → {clean(pair.name)} · {clean(network)}: {summary(pair)}"
+    on = f" · {clean(network)}" if network else ""
+    title = f"{clean(first)} → {clean(pair.name)}{on}: {summary(own)}"
     notes = (*pair.notes, *_designs(own), *_reasons(own), *_legend(own))
     return Grid(title, head, tuple(cells), tuple(map(clean, notes)))
 
 
-def _cells(line: Compared_line) -> tuple[str, ...]:
+def _cells(line: ComparedLine) -> tuple[str, ...]:
     """Metric, both means, difference with its interval, p, n and verdict as text."""
     numbers = [abs(v) for v in (line.before, line.after, line.difference) if v is not None]
     places = 2 if max(numbers, default=0.0) >= 0.095 else 3
@@ -88,7 +89,7 @@ def probability(p: float | None) -> str:
     return "<.001" if p < 0.001 else "1" if p >= 0.9995 else f"{p:.3f}".removeprefix("0")
 
 
-def _designs(lines: Iterable[Compared_line]) -> list[str]:
+def _designs(lines: Iterable[ComparedLine]) -> list[str]:
     """What was paired and tested, and for which methods and metrics if not all are alike."""
     found: dict[str, list[str]] = {}
     for line in lines:
@@ -97,7 +98,7 @@ def _designs(lines: Iterable[Compared_line]) -> list[str]:
     return [text if len(found) == 1 else f"{_several(of)}: {text}" for text, of in found.items()]
 
 
-def _reasons(lines: Iterable[Compared_line]) -> list[str]:
+def _reasons(lines: Iterable[ComparedLine]) -> list[str]:
     found: dict[str, list[str]] = {}
     for line in lines:
         if line.reason:
@@ -105,17 +106,18 @@ def _reasons(lines: Iterable[Compared_line]) -> list[str]:
     return [f"{_several(of)}: {reason}" for reason, of in found.items()]
 
 
-def _legend(lines: Sequence[Compared_line]) -> list[str]:
+def _legend(lines: Sequence[ComparedLine]) -> list[str]:
     tested = sum(line.p is not None for line in lines)
     if not tested:
         return []
+    corrected = f", corrected for all {tested} tests by Holm's method" if tested > 1 else ""
     return [
-        f"better and worse are differences with p ≤ .05, corrected for all {tested} tests by Holm's method; "
+        f"better and worse are differences with p ≤ .05{corrected}; "
         "no difference means that none is shown, not that there is none"
     ]
 
 
-def _who(line: Compared_line) -> str:
+def _who(line: ComparedLine) -> str:
     return f"{line.label}.{line.name}"
 
 
@@ -125,7 +127,7 @@ def _several(names: Sequence[str]) -> str:
 
 
 # -- Markdown ----------------------------------------------------------------------------------------------------------
-def _md_table(first: str, pair: Pair, lines: Sequence[Compared_line]) -> str:
+def _md_table(first: str, pair: Pair, lines: Sequence[ComparedLine]) -> str:
     several = len({line.classifier for line in pair.lines}) > 1
     head = ["Method", "Metric", first, pair.name, "difference [95 %]", "p (Holm)", "n", "verdict"]
     rows = [f"| {' | '.join(escaped(clean(name)) for name in head)} |", "|:--|:--|--:|--:|--:|--:|--:|:--|"]
