@@ -7,8 +7,6 @@ same question is never computed twice, and an interrupted command goes on where 
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xcore.base.csv_files import csv_text
 from xcore.base.errors import UsageError, XcoreError
 from xcore.base.files import read_json, slug, write_json, write_text
 
@@ -197,7 +196,7 @@ def keep(
         record = {"schema": SCHEMA, "command": command, "about": about, **_without_nan(asdict(found))}
         write_json(folder / RECORD, {**record, "seconds": time.perf_counter() - start})
         kept = read(folder)
-        write_text(folder / "table.csv", csv_text(kept.found))
+        write_text(folder / "table.csv", to_csv(kept.found))
         write_text(folder / "table.md", kept.to_markdown())
 
     folder = Artifacts(root / "findings").get(command, {"schema": SCHEMA, "about": about, "identity": identity}, write)
@@ -242,7 +241,7 @@ def write_tables(out: Path, findings: Sequence[Finding]) -> list[Path]:
     write_text(out / f"{name}.md", "\n\n".join(blocks) + "\n")
     columns = tuple({c.name: c for f in findings for c in f.found.columns}.values())
     rows = tuple(row for f in findings for row in f.rows)
-    write_text(out / f"{name}.csv", csv_text(Found("", columns, rows)))
+    write_text(out / f"{name}.csv", to_csv(Found("", columns, rows)))
     return [out / f"{name}.md", out / f"{name}.csv"]
 
 
@@ -288,14 +287,9 @@ def tell_failures(findings: Findings) -> None:
     raise typer.Exit(1)
 
 
-def csv_text(found: Found) -> str:
+def to_csv(found: Found) -> str:
     """All rows and columns in full precision, with a head."""
-    names = [c.name for c in found.columns]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, names, restval="", lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in found.rows)
-    return file.getvalue()
+    return csv_text([c.name for c in found.columns], found.rows)
 
 
 def grid(found: Found) -> Grid:

@@ -19,6 +19,10 @@ Row = Mapping[str, Any] | str
 """The cells of a row by column, or the reason why it could not be read."""
 
 
+MAX_COLUMNS = 10_000
+"""A table of more is no table of samples, but numbers in another order, or a trap."""
+
+
 class TableFile(NamedTuple):
     """A table that is being read. Its rows can be read once."""
 
@@ -53,7 +57,17 @@ def read_table(file: Path, separator: str | None = None, quotes: bool = True, en
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         raise UsageError(f"{str(file)!r} is no table that can be read", f"its name must end in {', '.join(_READERS)}")
-    return reader(file, separator, quotes, encoding)
+    table = reader(file, separator, quotes, encoding)
+    refuse_many_columns(len(table.columns), file.name)
+    return table
+
+
+def refuse_many_columns(count: int, name: str) -> None:
+    """Raise `UsageError` for a heading that names more than `MAX_COLUMNS` columns."""
+    if count > MAX_COLUMNS:
+        raise UsageError(
+            f"{name} has {count} columns, more than the {MAX_COLUMNS} that are read", "write one row for each sample"
+        )
 
 
 def first_row(file: Path) -> Mapping[str, Any]:
@@ -80,8 +94,10 @@ def _first_row(file: Path, size: int, mtime: int) -> Mapping[str, Any]:
         lines = _beginning(opened.read(2**20)).splitlines()
     if file.suffix.lower() in (".jsonl", ".ndjson"):
         row = _json_row(next((line for line in lines if line.strip()), ""))
+        refuse_many_columns(0 if isinstance(row, str) else len(row), file.name)
         return {} if isinstance(row, str) else row
     rows = list(csv.reader(lines[:2], delimiter=separator_of(file, lines[0] if lines else "")))
+    refuse_many_columns(len(rows[0]) if rows else 0, file.name)
     cells = rows[1] if len(rows) > 1 else []
     return dict.fromkeys(rows[0]) | dict(zip(rows[0], cells, strict=False)) if rows else {}
 
@@ -179,8 +195,13 @@ def _read_csv(file: Path, separator: str | None, quotes: bool, encoding: str) ->
 
 def _read_jsonl(file: Path, separator: str | None, quotes: bool, encoding: str) -> TableFile:
     text = decoded(file.read_bytes(), file.name, encoding)
-    rows = [_json_row(line) for line in text.split("\n") if line.strip()]
-    columns = list(dict.fromkeys(key for row in rows if not isinstance(row, str) for key in row))
+    rows, seen = [], dict[str, None]()
+    for line in text.split("\n"):
+        if line.strip():
+            rows.append(row := _json_row(line))
+            seen.update(dict.fromkeys(() if isinstance(row, str) else row))
+            refuse_many_columns(len(seen), file.name)
+    columns = list(seen)
     if not columns:
         raise UsageError(f"{file.name} holds no JSON object", "write a JSON object on each line")
     return TableFile(columns, {}, iter(rows))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from xcore.base.csv_files import csv_text
 from xcore.base.errors import MissingError
 from xcore.report.highlighted import as_plain
 from xcore.report.table import CHANCE, NULL_MEAN, Column, Row, Section, Table, Value
@@ -64,13 +63,9 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
 
 def to_csv(table: Table) -> str:
     """Render the long records as CSV. A field that does not apply is empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for record in records(table):
-        whole = record["whole_explanation"]
-        writer.writerow(record | {"whole_explanation": None if whole is None else str(whole).lower()})
-    return out.getvalue()
+    lowered = {None: None, True: "true", False: "false"}
+    made = (record | {"whole_explanation": lowered[record["whole_explanation"]]} for record in records(table))
+    return csv_text(list(FIELDS), made)
 
 
 def to_pandas(table: Table) -> pd.DataFrame:
