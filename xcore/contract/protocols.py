@@ -324,6 +324,8 @@ class Work(Protocol):
     it for its next cell. It has to see the run directory.
     """
 
+    root: str
+    """The run directory."""
     limits: Limits
     threads: int
     """torch threads inside a cell, the same in every engine; 0 = as torch has it in the engine's own process."""
@@ -332,7 +334,13 @@ class Work(Protocol):
         """Explain a cell and score it; what is finished already is left as it is. Raises no error of the cell."""
 
     def lost(self, cell: Cell, reason: str, seconds: float = 0.0) -> Outcome:
-        """Record that a cell ended its process, and why; to be called in the engine's own process."""
+        """Record that a cell ended its process, and why; to be called in the engine's own process.
+
+        If a limit ended it (see `ending_itself`), that is the reason.
+        """
+
+    def ending_itself(self) -> Work:
+        """The same work, whose process ends itself when a cell breaks a limit; for engines that cannot end it."""
 
 
 class Engine(Protocol):

@@ -26,6 +26,7 @@ from xcore.base.memory import resident_mb
 from xcore.contract.protocols import Limits, Work
 from xcore.contract.types import Cell, Outcome
 from xcore.run.engine_options import ProcessesOptions
+from xcore.run.limits import too_long, too_much
 
 TICK = 0.1
 """Seconds between two looks at what workers take, where there is a limit."""
@@ -182,9 +183,9 @@ class _Worker:
         if self.cell is None:
             return ""
         if limits.seconds is not None and self.seconds() > limits.seconds:
-            return f"it took longer than {limits.seconds:g} s (--cell-timeout)"
+            return too_long(limits)
         if limits.memory_mb is not None and (taken := resident_mb(self.process.pid or 0)) > limits.memory_mb:
-            return f"its process took {taken:.0f} MB, more than {limits.memory_mb} MB (--cell-memory)"
+            return too_much(limits, taken)
         return ""
 
     def how_it_ended(self) -> str:

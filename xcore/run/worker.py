@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,14 +21,17 @@ from xcore.base.digests import digest
 from xcore.base.errors import MissingError, NotApplicable, XcoreError
 from xcore.base.memory import out_of_memory, peak_mb
 from xcore.base.seeding import seeded
+from xcore.base.temporary import temporary_folder
 from xcore.contract.protocols import Limits, Metric, Run
 from xcore.contract.samples import Samples
 from xcore.contract.types import Cell, Explanation, Outcome, Ref, Score
 from xcore.models import batches, device
 from xcore.registry import Registry, load_registry
-from xcore.run.checks import check_target, checked, checked_scores, not_applicable
+from xcore.run.checks import check_target, checked, checked_scores, metric_name, not_applicable
 from xcore.run.completing import completed
+from xcore.run.limits import broken, keeping
 from xcore.run.progress import Reporter, describe
+from xcore.run.progress_files import LIVE, Tells
 from xcore.run.workbench import Workbench
 from xcore.store.environment import differences, numerics
 from xcore.store.records import Damaged
@@ -59,6 +61,8 @@ class Work:
     strict: bool = False
     draw: Draw | None = None
     limits: Limits = field(default_factory=Limits)
+    ends_itself: bool = False
+    """Whether the process of a cell that breaks a limit ends itself."""
 
     def __call__(self, cell: Cell) -> Outcome:
         """Explain a cell if it is not explained, and score it as far as it is not scored."""
@@ -68,11 +72,20 @@ class Work:
         except (Exception, SystemExit) as error:
             reason = f"its process could not load what it needs: {reason_of(error)}"
             return Outcome(cell, "failed", "", reason, time.perf_counter() - start)
-        return worker.run(cell, self.metrics)
+        with keeping(self.limits, self._note(cell)) if self.ends_itself else contextlib.nullcontext():
+            return worker.run(cell, self.metrics)
 
     def lost(self, cell: Cell, reason: str, seconds: float = 0.0) -> Outcome:
         """Record that a cell took its process with it; for the process in which the engine runs."""
-        return _worker(self).lost(cell, reason, seconds)
+        return _worker(self).lost(cell, broken(self.limits, self._note(cell)) or reason, seconds)
+
+    def ending_itself(self) -> Work:
+        """The same work, whose process ends itself when a cell breaks a limit."""
+        return replace(self, ends_itself=True)
+
+    def _note(self, cell: Cell) -> Path:
+        """Where a process that ends itself leaves the reason."""
+        return Path(self.root) / LIVE / f"ended-{digest([self.token, asdict(cell)])}.txt"
 
 
 _lent: dict[str, Worker] = {}
@@ -104,16 +117,17 @@ def _worker(work: Work) -> Worker:
     device.use(work.device)
     batches.use(work.batch_size)
     registry = load_registry(work.plugins)
+    collected = Collected()
     worker = Worker(
         registry,
-        Store(root),
-        Collected(),
+        Store(root, tell=collected.warn),
+        Tells(collected, root, begun=True),
+        collected=collected,
         threads=work.threads,
         recorded=work.numerics,
         strict=work.strict,
         draw=work.draw,
     )
-    worker.store.tell = worker.reporter.warn
     _made[work.token] = worker
     return worker
 
@@ -150,13 +164,15 @@ class Worker:
         Digests of cells and scores -> what they are identified by, as far as it is known.
     cells
         Cells that are kept, so that their digests are made once.
+    collected
+        Where warnings are kept for the outcomes of cells; None = the reporter shows them.
     """
 
     def __init__(
         self,
         registry: Registry,
         store: Store,
-        reporter: Reporter,
+        reporter: Tells,
         *,
         threads: int = 0,
         recorded: Mapping[str, Any] | None = None,
@@ -164,7 +180,9 @@ class Worker:
         draw: Draw | None = None,
         identities: Mapping[str, str] | None = None,
         cells: Sequence[Cell] = (),
+        collected: Collected | None = None,
     ) -> None:
+        self.collected = collected
         self.store, self.reporter, self.strict, self.draw = store, reporter, strict, draw
         self.workbench = Workbench(registry, store)
         self.threads, self.recorded = threads, dict(recorded or {})
@@ -207,8 +225,10 @@ class Worker:
             outcome = Outcome(cell, "failed", "", str(error))
         if outcome.status == "ok":
             outcome = replace(outcome, unscored=tuple(self.score([cell], metrics)))
-        notes = self.reporter.taken() if isinstance(self.reporter, Collected) else ()
-        return replace(outcome, notes=notes)
+        if self.collected is not None:
+            self.reporter.rest()
+            outcome = replace(outcome, notes=self.collected.taken())
+        return outcome
 
     def is_done(self, cell: Cell) -> bool:
         """Whether the explanation of a cell is there, undamaged, and made as the run asks."""
@@ -220,7 +240,7 @@ class Worker:
     def outcome(self, cell: Cell, cached: bool) -> Outcome:
         """What the store knows of a cell."""
         try:
-            record = self.store.read(self.identity(cell))
+            record = self.store.checked(self.identity(cell))
         except Damaged as error:
             return Outcome(cell, "failed", "", error.message)
         if record is None:
@@ -243,9 +263,9 @@ class Worker:
         name = self.store.record_name(cell, self.identity(cell))
         start = time.perf_counter()
         status, reason, trace = "ok", "", ""
-        with tempfile.TemporaryDirectory(prefix="xcore-") as workdir:
+        with temporary_folder() as workdir:
             try:
-                explanation = self._explanation(cell, Path(workdir))
+                explanation = self._explanation(cell, workdir)
                 self._write(name, cell, "ok", "", "", time.perf_counter() - start, explanation)
             except NotApplicable as error:
                 status, reason = "skipped", str(error)
@@ -268,7 +288,7 @@ class Worker:
         start = time.perf_counter()
         with seeded(cell.seed, self.threads), self.workbench.guard.watch(cell.label):
             check_target(task)
-            explanation: Explanation = checked(method.explain(task), cell.label, task.samples)
+            explanation: Explanation = checked(method.explain(task), cell.label, task)
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
         cost = replace(explanation.cost, seconds=seconds, peak_mb=peak_mb())
         return replace(completed(explanation, task), cost=cost)
@@ -333,7 +353,7 @@ class Worker:
         if reason := not_applicable(judge, runs[0], self.workbench.registry.find("metric", metric)[0].modalities):
             return [Score(metric.text, reason=reason)]
         with seeded(0, self.threads), self.workbench.guard.watch(metric.text):
-            return checked_scores(judge.score(runs))
+            return checked_scores(judge.score(runs), judge, metric_name(metric.text), runs)
 
 
 def reason_of(error: BaseException) -> str:
