@@ -153,7 +153,17 @@ class ToyOptions(Options):
 
 
 class Tuned(Crops):
-    """Takes an option, which changes nothing."""
+    """Takes an option, by which it makes something that its cells share."""
+
+    def __init__(self, options: object) -> None:
+        self.k = options.k
+
+    def explain(self, task: object) -> object:
+        def make(folder: Path) -> None:
+            (folder / "shared.txt").write_text("x" * 1000)
+
+        task.artifact("tuning", {"k": self.k}, make)
+        return super().explain(task)
 
 
 class Shade:
@@ -178,6 +188,16 @@ class Judged(Shade):
         from xcore.contract import Score
 
         return [Score("judged", None, runs[0].task.model("judge"))]
+
+
+class Singles(Shade):
+    """Keeps its single observations."""
+
+    def score(self, runs: object) -> list[object]:
+        from xcore.contract import Score
+
+        about = {"spread": 0.5, "over": "pairs", "n": 2, "samples": (0.25, 0.75), "details": {"chance": 0.1}}
+        return [Score("singles", 0, 0.5, **about)]
 
 
 class Brightness:
@@ -267,5 +287,6 @@ def register_explainers(register: object) -> None:
 def register_metrics(register: object) -> None:
     register("brightness", Brightness, summary="mean brightness")
     register("shade", Shade, summary="a metric with an option", options="xcore_file_toy_plugin:ToyOptions")
+    register("singles", Singles, summary="keeps its observations")
     register("judged", Judged, summary="what a model says", uses=("judge",))
     register("spread", Spread, summary="range over seeds", across=("seed",))

@@ -16,6 +16,7 @@ from xcore.base.memory import out_of_memory
 from xcore.base.streams import printable_output, results_apart
 from xcore.base.threads import let_waiting_threads_sleep
 from xcore.cli import compare as comparing
+from xcore.cli import runs
 from xcore.cli import watch as watching
 from xcore.cli.flags import (
     AddTo,
@@ -244,6 +245,7 @@ def score(about: Scoring, asked: Judging, as_json: Json = False) -> None:
 
 
 app.command()(comparing.compare)
+app.add_typer(runs.app, name="runs", help=runs.HELP)
 app.command()(watching.watch)
 
 
@@ -352,6 +354,7 @@ def _command() -> str:
 def _add_plugin_commands(name: str) -> None:
     """Add the plugins' command of this name, or the names of all to the overview; nothing is loaded for one of ours."""
     ours = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
+    ours |= {str(group.name) for group in app.registered_groups}
     overview = name in ("", "--help")
     if name in ours or (name.startswith("-") and not overview):
         return

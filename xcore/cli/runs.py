@@ -15,7 +15,7 @@ from xcore.cli.flags import Json
 from xcore.cli.listing import print_line
 
 if TYPE_CHECKING:
-    from xcore.report.runs.state import RunState
+    from xcore.report.inventory.state import RunState
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 HELP = "List, show, tidy up and export runs."
@@ -31,7 +31,7 @@ def _tell(line: str) -> None:
 
 def _read(path: str) -> RunState:
     from xcore.registry import load_registry
-    from xcore.report.runs.state import read_run
+    from xcore.report.inventory.state import read_run
 
     return read_run(Path(path), load_registry(), _tell)
 
@@ -43,7 +43,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the runs in a folder: suite, cells by how they ended, size and date."""
-    from xcore.report.runs.state import run_folders
+    from xcore.report.inventory.state import run_folders
 
     found = [_summary(path) for path in run_folders(Path(folder))]
     if as_json:
@@ -65,7 +65,7 @@ def list_(
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    from xcore.report.runs.state import size
+    from xcore.report.inventory.state import size
 
     about: dict[str, Any] = {"run": str(path), "suite": "", "cells": {}, "size": size(path), "written": None}
     try:
@@ -76,8 +76,8 @@ def _summary(path: Path) -> dict[str, Any]:
 
 
 def _words(about: Mapping[str, Any]) -> tuple[str, ...]:
+    from xcore.report.inventory.state import shown_size
     from xcore.report.picture_paths import shown
-    from xcore.report.runs.state import shown_size
 
     counts = list(about["cells"].values())
     cells = [str(sum(counts)), *map(str, counts)] if counts else ["?"] * 5
@@ -101,8 +101,8 @@ def show(run: Run, as_json: Json = False) -> None:
 
 
 def _described(run: RunState) -> dict[str, Any]:
-    from xcore.report.runs.garbage import find
-    from xcore.report.runs.state import distinct
+    from xcore.report.inventory.garbage import find
+    from xcore.report.inventory.state import distinct
 
     cells, suite = run.plan.cells, run.plan.suite
     open_cells = [
@@ -140,7 +140,7 @@ def _described(run: RunState) -> dict[str, Any]:
 
 
 def _as_words(about: Mapping[str, Any]) -> list[str]:
-    from xcore.report.runs.state import STATUSES, shown_size
+    from xcore.report.inventory.state import STATUSES, shown_size
 
     asked, path = about["asked"], shlex.quote(about["run"])
     total = sum(about["cells"].values())
@@ -187,7 +187,7 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Remove what the plan of a run does not refer to: old explanations, scores and artifacts, and unfinished files."""
-    from xcore.report.runs.garbage import find, remove
+    from xcore.report.inventory.garbage import find, remove
     from xcore.store.run_directory import Store
 
     for path in map(Path, runs):  # all of them are runs before anything goes
@@ -206,7 +206,7 @@ def gc(
 def _show_garbage(
     run: Path, leftovers: Sequence[Any], notes: Sequence[str], total: int, verb: str, as_json: bool
 ) -> None:
-    from xcore.report.runs.state import shown_size
+    from xcore.report.inventory.state import shown_size
 
     if as_json:
         found = [{"path": str(one.path), "kind": one.kind, "reason": one.reason, "size": one.size} for one in leftovers]
@@ -235,8 +235,8 @@ def export(
 ) -> None:
     """Write all scores of runs to one file, with one row an observation and its samples."""
     from xcore.report.comparison.runs import names
+    from xcore.report.inventory.observations import check_target, observations, write
     from xcore.report.picture_paths import shown
-    from xcore.report.runs.observations import check_target, observations, write
 
     paths = [Path(run) for run in runs]
     if not to and len(paths) > 1:
