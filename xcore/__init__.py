@@ -10,6 +10,7 @@ from xcore.base.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from xcore.api import bench as bench
+    from xcore.api import score as score
     from xcore.contract.hooks import hookimpl as hookimpl
     from xcore.explained import Explained as Explained
     from xcore.explained import load as load
@@ -34,7 +35,7 @@ def _command(name: str) -> Any:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "xcore.api": ("bench",),
+        "xcore.api": ("bench", "score"),
         "xcore.contract.hooks": ("hookimpl",),
         "xcore.explained": ("Explained", "load"),
         "xcore.interactive": ("data", "explain", "open"),

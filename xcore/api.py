@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -229,6 +229,11 @@ def score(
             judging = _Judging(plan, registry, gates, compare)
             kept = known_identities(path, reporter.warn)
             loop = Bench(plan, registry, store, reporter, identities=_to_score(before, plan, kept, store))
+            if not loop.groups(()):
+                raise UsageError(
+                    f"{path} has no finished explanation that its plan refers to",
+                    f"make them first with `xcore bench --add-to {path}`",
+                )
             now = {**environment(plan, registry), "files": files_of(loop)}
             refuse_other_files(about, now, path)
             if changed := changes(about, now):
@@ -297,9 +302,12 @@ def resolved(
     about = read_about(path)
     before = plan_from_record(about["plan"])
     given = {key: value for key, value in keys.items() if value not in (None, "", [], {}, ())}
+    gates = [*before.suite["gates"]]
     if suite:
-        given = {**load_suite(suite).model_dump(mode="json", exclude_unset=True), **given}
-        given["gates"] = gate.merge(given.get("gates", []), keys.get("gates") or [])
+        held = load_suite(suite).model_dump(mode="json", exclude_unset=True)
+        gates = gate.merge(gates, held.get("gates", []))
+        given = {**held, **given}
+    given["gates"] = gate.merge(gates, keys.get("gates") or [])
     if methods:
         arms = {arm["label"]: arm for arm in given.get("arms", [])}
         given["methods"] = [m for m in methods if m not in arms]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from xcore import api
 from xcore.api import bench, report, score
 from xcore.contract import UsageError
 from xcore.run.progress import Reporter
 from xcore.store import identity
+from xcore.store.run_directory import Store
 
 TOY = Path(__file__).parents[1] / "plugins" / "toy_plugin.py"
 COMMON = {"plugins": [TOY], "data": "toy", "classes": ["red"], "metrics": ["brightness"]}
@@ -198,6 +200,61 @@ def test_missing_scores_of_a_metric_are_computed_and_failed_cells_are_left_alone
     assert not result.result.score_failures
     assert {r["label"]: r["status"] for r in result.rows} == {"toy": "ok", "crash": "failed"}
     assert counter.read_text().split() == ["1"]
+
+
+def test_scoring_that_was_interrupted_goes_on_where_it_was(tmp_path, counter, monkeypatch):
+    first(tmp_path, seeds=[0, 1, 2], metrics=["spread"])
+    whole, write = [], Store.write_scores
+
+    def stopped(self, identity, *about):
+        if len(whole) == 1:
+            raise KeyboardInterrupt
+        whole.append(identity)
+        write(self, identity, *about)
+
+    monkeypatch.setattr(Store, "write_scores", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        score(tmp_path / "run", ["brightness"])
+    open_cells = [r for r in report(tmp_path / "run").rows if r["seed"] and r["scores"]["brightness"]["value"] is None]
+    assert len(open_cells) == 6
+    monkeypatch.setattr(Store, "write_scores", lambda self, *about: (whole.append(about[0]), write(self, *about)))
+    score(tmp_path / "run", ["brightness"])
+    assert len(whole) == len(set(whole)) == 3  # none twice
+    bench(["toy"], out=tmp_path / "whole", **{**COMMON, "seeds": [0, 1, 2], "metrics": ["spread", "brightness"]})
+    assert figures(tmp_path / "run") == figures(tmp_path / "whole")
+    assert len(counter.read_text().split()) == 6  # three in each run
+
+
+def test_a_run_that_another_process_has_amended_meanwhile_is_refused(tmp_path, monkeypatch):
+    first(tmp_path)
+    real = api.resolved
+
+    def slow(*request):
+        found = real(*request)
+        monkeypatch.setattr(api, "resolved", real)
+        bench(add_to=tmp_path / "run", classes=["green"])
+        return found
+
+    monkeypatch.setattr(api, "resolved", slow)
+    with pytest.raises(UsageError, match=r"another process has changed .* meanwhile"):
+        bench(add_to=tmp_path / "run", classes=["blue"])
+    assert suite_of(tmp_path / "run")["classes"] == ["red", "green"]
+
+
+def test_a_run_without_finished_explanations_is_not_scored(tmp_path):
+    first(tmp_path, ["crash"], seeds=[1])
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.raises(UsageError, match="has no finished explanation") as refused:
+        score(tmp_path / "run", ["spread"])
+    assert f"xcore bench --add-to {tmp_path / 'run'}" in refused.value.hint
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_gates_are_put_together_and_the_new_one_wins(tmp_path):
+    first(tmp_path, gates=["toy.brightness >= 0.9"])
+    result = bench(add_to=tmp_path / "run", seeds=[0, 1], gates=["toy.brightness >= 0.1"])
+    assert [v.status for v in result.verdicts] == ["met"]
+    assert suite_of(tmp_path / "run")["gates"] == ["toy.brightness >= 0.1"]
 
 
 def test_a_metric_with_other_options_and_options_of_others_are_refused(tmp_path):

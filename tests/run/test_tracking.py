@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from xcore.cli.main import main
 from xcore.contract import UsageError, XcoreError
 from xcore.run.progress import Reporter
 from xcore.run.tracking import Followed
+from xcore.testing import TrackerTests
 
 TOY = Path(__file__).parents[1] / "plugins" / "toy_plugin.py"
+PAGE = Path(__file__).parents[2] / "docs" / "trackers.md"
 TRACKERS = Path(__file__).parents[1] / "plugins" / "tracker_plugin.py"
 COMMON = {"plugins": [TOY, TRACKERS], "data": "toy", "classes": ["red"], "metrics": ["brightness"]}
 
@@ -146,6 +149,18 @@ def test_flag_and_list(tmp_path, diary, monkeypatch, capsys):
     assert told(diary)[-2:] == [["table", 3], ["close"]]
     xcore("show", "diary", *plugins[2:])
     assert "tracker diary: writes a line an event" in capsys.readouterr().out
+
+
+class TestDocs(TrackerTests):
+    """The example on docs/trackers.md, as it stands there."""
+
+    @pytest.fixture
+    def tracker(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+        space = {"__name__": "example"}
+        exec(compile(block, "docs/trackers.md", "exec"), space)
+        return space["Lines"](None)
 
 
 def test_every_message_of_a_reporter_is_passed_on():

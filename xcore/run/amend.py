@@ -21,7 +21,7 @@ from xcore.run.plan import Plan, Settings, Suite, helper_notes, metric_card
 
 JOINED = {"methods": "explainer", "controls": "explainer", "metrics": "metric", "classifiers": "classifier"}
 """Keys of a suite whose lists of references are put together -> the kind of these components."""
-FREE = ("engine", "trackers", "cell_timeout", "cell_memory", "retries", "fail_fast")
+FREE = ("engine", "trackers", "gates", "cell_timeout", "cell_memory", "retries", "fail_fast")
 """Keys that say nothing of what is computed: the new value counts."""
 FIXED = {
     "data": "data set",
@@ -60,7 +60,7 @@ def joined(before: Plan, given: Mapping[str, Any], registry: Registry, path: Pat
     for key, wanted in new.items():
         if key in JOINED:
             whole[key] = _references(key, old, wanted, before, registry)
-        elif key in ("seeds", "gates"):
+        elif key == "seeds":
             whole[key] = list(dict.fromkeys([*old[key], *wanted]))
         elif key == "classes":
             whole[key] = _classes(old, wanted, before, path)
