@@ -104,3 +104,97 @@ def painted(tmp_path: Path) -> SimpleNamespace:
         return make_task(tmp_path, **given)
 
     return SimpleNamespace(phrases=PHRASES, task=task, pictures=pictures, painter=Painter, zoo=Zoo)
+
+
+COLOURS = """
+import torch
+from xcore import hookimpl
+from xcore.contract import Concept, Explanation, Samples
+from xcore.models.classifiers import TorchClassifier
+from xcore_rlpo.testing import COLOURS, Colours, Painter, Reader
+
+
+class Data:
+    modality, classes, concepts = "image", ("red", "green"), ()
+    vocabulary = ("blue", "gray", "pale green")
+    skipped = notes = ()
+
+    def __init__(self, **defaults):
+        self.defaults = {"classifier": "reader", **defaults}
+
+    def samples(self, cls, split, n, seed):
+        kinds = self.classes if cls is None else (cls,)
+        names = [kinds[i % len(kinds)] for i in range(n)]
+        drawn = Painter().generate(names, [seed * 1000 + i + 500 * (split == "train") for i in range(n)])
+        return Samples("image", drawn.images, tuple(f"{split}/{cls}/{i}" for i in range(n)))
+
+    def truth(self, classifier):
+        return None
+
+
+class Editing(Painter):
+    can = frozenset({"adapt", "edit"})
+
+    def edit(self, samples, prompts, seeds, *, strength, negatives=None):
+        drawn = self.generate(list(prompts), list(seeds)).images
+        away = self.generate(list(negatives), list(seeds)).images if negatives else drawn
+        made = (samples.images + strength * (drawn - samples.images) - 0.5 * strength * (away - drawn)).clamp(0, 1)
+        return Samples("image", made, tuple(f"edit/{i}" for i in range(len(made))))
+
+
+def other(options):
+    reader = Reader()
+    with torch.no_grad():
+        for p in reader.parameters():
+            p.mul_(1 + 0.3 * torch.rand(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    return TorchClassifier(reader, ("red", "green"))
+
+
+@hookimpl
+def register_datasets(register):
+    register("fields", lambda options: Data(), summary="x")
+    drawn = {"generator": "painter", "image-text": "colours"}
+    register("drawn-fields", lambda options: Data(**drawn), summary="with a generator and a reader of phrases")
+
+
+@hookimpl
+def register_classifiers(register):
+    register("reader", lambda options: TorchClassifier(Reader(), ("red", "green")), summary="x")
+    register("other", other, summary="x")
+
+
+class Finder:
+    "Two concepts: pictures of red, and of gray."
+
+    def __init__(self, options):
+        pass
+
+    def explain(self, task):
+        drawn = {name: Painter().generate([name] * 8, range(8)) for name in ("red", "gray")}
+        concepts = [Concept(name, importance=0.5, samples=samples) for name, samples in drawn.items()]
+        return Explanation("finder", task.target_name, "a number", tuple(concepts))
+
+
+@hookimpl
+def register_explainers(register):
+    register("finder", Finder, summary="x")
+
+
+@hookimpl
+def register_generators(register):
+    register("painter", lambda options: Editing(), summary="x")
+    register("drawer", lambda options: Painter(), summary="it cannot edit")
+
+
+@hookimpl
+def register_models(register):
+    register("colours", lambda options: Colours(), role="image-text", summary="x")
+"""
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """A plugin file of a world of colours, in which RLPO runs in moments and no concept is known to the data."""
+    file = tmp_path / "colours_plugin.py"
+    file.write_text(COLOURS)
+    return file

@@ -254,43 +254,6 @@ def test_the_command_asks_about_words_of_texts_and_finds_its_answer_again(
     assert doses == {"fine": "rises", "long": "flat within ±10%", "short": "flat within ±10%"}
 
 
-COLOURS = """
-import torch
-from xcore import hookimpl
-from xcore.contract import Samples
-from xcore.models.classifiers import TorchClassifier
-from xcore_rlpo.testing import Painter, Reader
-
-
-class Data:
-    modality, classes, concepts, vocabulary = "image", ("red", "green"), (), ("blue", "gray")
-    defaults = {"classifier": "reader"}
-    skipped = notes = ()
-
-    def samples(self, cls, split, n, seed):
-        drawn = Painter().generate([cls or "red"] * n, [seed * 1000 + i for i in range(n)])
-        return Samples("image", drawn.images, tuple(f"{split}/{cls}/{i}" for i in range(n)))
-
-    def truth(self, classifier):
-        return None
-
-
-@hookimpl
-def register_datasets(register):
-    register("fields", lambda options: Data(), summary="x")
-
-
-@hookimpl
-def register_classifiers(register):
-    register("reader", lambda options: TorchClassifier(Reader(), ("red", "green")), summary="x")
-
-
-@hookimpl
-def register_generators(register):
-    register("painter", lambda options: Painter(), summary="x")
-"""
-
-
 def test_too_few_pictures_of_the_class_to_change_are_told(tmp_path: Path, painted: Any) -> None:
     folder = a_folder(tmp_path, "bars", 2)
     task = painted.task(samples=painted.pictures(2, 3, 0.3))
@@ -323,14 +286,12 @@ def test_phrases_that_drift_are_followed_by_trajectory(tmp_path: Path, monkeypat
 
 
 def test_what_doses_and_drift_lack_is_told_before_anything_is_computed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colours: Path
 ) -> None:
     import xcore_acting.ask as module
 
-    file = tmp_path / "colours_plugin.py"
-    file.write_text(COLOURS)
     monkeypatch.setattr(module, "_found", lambda *given: pytest.fail("the table was computed"))
-    given: dict[str, Any] = {"data": "fields", "classes": ["red"], "plugins": [file], "out": tmp_path / "out"}
+    given: dict[str, Any] = {"data": "fields", "classes": ["red"], "plugins": [colours], "out": tmp_path / "out"}
     with pytest.raises(MissingError, match="rlpo needs a generator"):
         ask(["gray"], drift=True, **given)
     with pytest.raises(MissingError, match="a dose-response of pictures needs a generator that edits"):
@@ -340,7 +301,7 @@ def test_what_doses_and_drift_lack_is_told_before_anything_is_computed(
             ask(["gray"], dose=True, dosed=few, generator="painter", **given)
         assert caught.value.hint == "--dosed takes 10 or more, half of them of the class"
     with pytest.raises(NotApplicable, match="edit"):
-        ask(["gray"], dose=True, generator="painter", **given)
+        ask(["gray"], dose=True, generator="drawer", **given)
     with pytest.raises(UsageError, match="doses are given to 4 images") as caught:
         ask(["gray"], dose=True, dose_by="adapter", dosed=4, generator="painter", **given)
     assert caught.value.hint == "--dosed takes 5 or more"

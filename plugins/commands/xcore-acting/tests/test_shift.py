@@ -170,6 +170,10 @@ def test_paired_accuracy_counts_what_only_one_gets_right() -> None:
     same = paired([True, False], [True, False])
     assert same.p == 1
     assert same.lo < 0 < same.hi
+    one = paired([True], [False])  # a group of one sample: a figure, and an interval that says how little it is worth
+    assert (one.n, one.difference, one.p) == (1, -1.0, 1.0)
+    assert one.lo == -1.0
+    assert one.hi > 0
 
 
 def test_accuracy_is_told_for_each_class_and_group() -> None:
