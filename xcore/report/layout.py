@@ -51,10 +51,10 @@ def _grid(section: Section, table: Table) -> Grid:
     lines = []
     last = ""
     for row, *values in zip(rows, *printed, strict=True):
-        taken = "" if row.seconds is None else _seconds(row.seconds + (row.shared_seconds or 0))
+        taken = "" if row.seconds is None else shown_seconds(row.seconds + (row.shared_seconds or 0))
         seconds = [taken] if timed else []
         method = row.label if row.label != last else ""
-        lines.append(Line((method, _concept(row), *values, *seconds), row.irrelevant, row.status != "ok"))
+        lines.append(Line((method, concept_text(row), *values, *seconds), row.irrelevant, row.status != "ok"))
         last = row.label
     cut = {row.label: row.rank for row in section.rows if row.rank is not None and row.rank > table.top}
     more = [f"the first {table.top} concepts a method; all are in table.csv and table.json"] if cut else []
@@ -63,14 +63,20 @@ def _grid(section: Section, table: Table) -> Grid:
 
 def metric_columns(section: Section, rows: list[Row], table: Table) -> tuple[list[str], list[list[str]]]:
     """The heads of the columns of metrics, and what stands in them for these rows of a section."""
+    columns = shown_columns(section, table)
+    decimals = {c: places([row.values[c] for row in rows if c in row.values]) for c in columns}
+    heads = [_head(c, name, rows) for c, name in columns.items()]
+    return heads, [_aligned([cell_parts(row.values.get(c), decimals[c]) for row in rows]) for c in columns]
+
+
+def shown_columns(section: Section, table: Table) -> dict[Column, str]:
+    """The columns of metrics that the tables for people have, each with its name."""
     # If a metric judges whole explanations, its values for single concepts are only in the files.
     whole = {c.metric for c in section.columns if c.whole}
     hidden = {metric for metric, info in table.metrics.items() if not info.column}
     columns = [c for c in section.columns if c.metric not in hidden and c.whole == (c.metric in whole)]
-    places = {c: _places([row.values[c] for row in rows if c in row.values]) for c in columns}
     several = {c.metric for c in columns if sum(d.metric == c.metric for d in columns) > 1}
-    heads = [_head(c, rows, c.metric in several) for c in columns]
-    return heads, [_aligned([_cell(row.values.get(c), places[c]) for row in rows]) for c in columns]
+    return {c: f"{c.metric} [{c.variant or 'no variant'}]" if c.metric in several else c.metric for c in columns}
 
 
 def title(section: Section) -> str:
@@ -85,15 +91,15 @@ def title(section: Section) -> str:
     return " · ".join(parts)
 
 
-def _head(column: Column, rows: list[Row], several: bool) -> str:
+def _head(column: Column, name: str, rows: list[Row]) -> str:
     details = [row.values[column].details for row in rows if column in row.values]
-    name = f"{column.metric} [{column.variant or 'no variant'}]" if several else column.metric
     null = " (null)" if any(NULL_MEAN in d for d in details) else ""
     chance = " (chance)" if any(CHANCE in d for d in details) else ""
     return name + ARROWS.get(column.direction, "") + null + chance
 
 
-def _concept(row: Row) -> str:
+def concept_text(row: Row) -> str:
+    """The rank and name of a concept, or why there is none."""
     if row.status != "ok":
         return f"{row.status} ({plural('seed', row.seeds)}): {row.reason}"
     if row.rank is None:
@@ -110,7 +116,7 @@ def _with_words(name: str, words: Sequence[str]) -> list[str]:
     return [named(name, words[:n]) for n in range(min(WORDS, len(words)), -1, -1)]
 
 
-def _places(values: list[Value]) -> int:
+def places(values: list[Value]) -> int:
     """Decimals of a column, by its largest value: 2 as a rule, 3 if all are tiny, 1 for hundreds, 0 for thousands."""
     top = max((abs(v.value) for v in values if v.value is not None), default=0.0)
     if top >= 100:
@@ -118,7 +124,7 @@ def _places(values: list[Value]) -> int:
     return 2 if top >= 0.095 or top == 0 else 3
 
 
-def _cell(value: Value | None, places: int) -> tuple[str, str, str, str]:
+def cell_parts(value: Value | None, decimals: int) -> tuple[str, str, str, str]:
     """The parts of a cell: value, spread, null mean and chance in parentheses, and marks; each may be empty."""
     if value is None:
         return "", "", "", ""
@@ -126,9 +132,9 @@ def _cell(value: Value | None, places: int) -> tuple[str, str, str, str]:
         # If a metric cannot read such samples, the modality is the whole reason, and fits into the cell.
         kinds = set(value.reasons.values()) & {"image", "text"}
         return f"n/a ({kinds.pop()})" if len(kinds) == 1 else "n/a", "", "", ""
-    spread = "" if value.spread is None else f"± {_short(value.spread, places)}"
-    beside = [f"({_short(value.details[key], places)})" for key in (NULL_MEAN, CHANCE) if key in value.details]
-    return _fixed(value.value, places), spread, " ".join(beside), _marks(value)
+    spread = "" if value.spread is None else f"± {_short(value.spread, decimals)}"
+    beside = [f"({_short(value.details[key], decimals)})" for key in (NULL_MEAN, CHANCE) if key in value.details]
+    return _fixed(value.value, decimals), spread, " ".join(beside), _marks(value)
 
 
 def _marks(value: Value) -> str:
@@ -164,5 +170,6 @@ def _short(number: float, places: int) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def _seconds(number: float) -> str:
+def shown_seconds(number: float) -> str:
+    """Seconds with one decimal where they are few."""
     return f"{number:.1f}" if number < 10 and not math.isclose(number, round(number)) else f"{number:.0f}"

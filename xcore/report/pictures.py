@@ -12,6 +12,7 @@ from xcore.base.files import slug, write_json
 from xcore.contract.samples import Samples
 from xcore.contract.types import Concept, Explanation
 from xcore.report.highlighted import as_plain, highlight
+from xcore.report.site.kept import keep_gallery
 from xcore.report.typeset import typeset
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def draw(explanation: Explanation, samples: Samples, directory: Path) -> None:
 
     For images: ``concepts.png`` (a row for each of the top concepts), ``maps.png`` (where they are in the explained
     images, if the method says so) and in ``concepts/`` one strip for each concept. For text: ``marked.png``, and
-    ``marked.json`` with the same texts as data (see `xcore.report.highlighted`).
+    ``marked.json`` with the same texts as data (see `xcore.report.highlighted`). For both, what the page of the run
+    shows of them (see `xcore.report.site.kept`).
 
     Parameters
     ----------
@@ -54,6 +56,7 @@ def draw(explanation: Explanation, samples: Samples, directory: Path) -> None:
         found = highlight(explanation)
         write_json(directory / TEXTS_FILE, as_plain(found))
         typeset(found).save(directory / "marked.png")
+    keep_gallery(explanation, samples, directory)
     drawn = _drawable(explanation)
     if not drawn:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from xcore.report.pictures import STRIPS, TEXTS_FILE
 from xcore.report.table import MetricInfo
 from xcore.run.loop import Bench
 from xcore.run.plan import Plan
+from xcore.store.records import Damaged
 
 ResultRow = dict[str, Any]
 
@@ -42,6 +44,15 @@ def plan_infos(plan: Plan, registry: Registry) -> dict[str, MetricInfo]:
     for text, card in plan.metric_cards.items():
         infos[metric_name(text)] = MetricInfo("none", card["caveat"], card["column"], tuple(card["details"]))
     return {metric_name(m.text): infos[metric_name(m.text)] for m in plan.metrics}
+
+
+def metric_definitions(metrics: Iterable[Ref], registry: Registry) -> dict[str, str]:
+    """Metric -> what its card says that it measures; a metric whose plugin is no longer installed is left out."""
+    found = {}
+    for metric in metrics:
+        with suppress(XcoreError):
+            found[metric_name(metric.text)] = registry.find("metric", metric)[0].summary
+    return found
 
 
 def metric_name(text: str) -> str:
@@ -104,11 +115,14 @@ def name_pictures(
 
 def _scores(bench: Bench, metric: Ref, cells: list[Cell]) -> tuple[list[Score], dict[str, Any]]:
     """The scores of a metric for these cells, and what was stored with them (direction, number of held-out samples)."""
-    path = bench.store.root / "scores" / f"{bench.score_identity(metric, cells)}.json"
-    scores = bench.store.read_scores(path.stem)
+    identity = bench.score_identity(metric, cells)
+    try:
+        scores = bench.store.read_scores(identity)
+    except Damaged as error:
+        return [Score(metric.text, reason=error.message)], {}
     if scores is None:
         return [Score(metric.text, reason="the metric failed: run the same command again to see why")], {}
-    return scores or [Score(metric.text, reason="the metric gave no score")], read_json(path)
+    return scores or [Score(metric.text, reason="the metric gave no score")], bench.store.about_scores(identity)
 
 
 def _cell_rows(

@@ -10,13 +10,10 @@ from xcore.base.errors import unknown
 from xcore.base.files import write_text
 from xcore.report.data import to_csv, to_json, to_parquet
 from xcore.report.markup import latex, markdown
-from xcore.report.page import page
 from xcore.report.table import Table
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {"md": markdown, "csv": to_csv, "json": to_json, "tex": latex}
 """File ending -> renderer."""
-PAGE = "marked.html"
-"""The page of highlighted texts."""
 PARQUET = "parquet"
 """The format that is no text: `write_parquet` writes it to a file, and only on request."""
 
@@ -35,10 +32,7 @@ def check_format(format: str) -> None:
 
 
 def write_all(table: Table, directory: Path | str) -> list[Path]:
-    """Write ``table.md``, ``.csv``, ``.json`` and ``.tex`` into the directory, and return their paths.
-
-    If texts were explained, also write `PAGE`, which shows them with highlighted words.
-    """
+    """Write ``table.md``, ``.csv``, ``.json`` and ``.tex`` into the directory, and return their paths."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -46,9 +40,6 @@ def write_all(table: Table, directory: Path | str) -> list[Path]:
         path = folder / f"table.{ending}"
         write_text(path, renderer(table))
         paths.append(path)
-    if any(section.highlighted for section in table.sections):
-        paths.append(folder / PAGE)
-        write_text(paths[-1], page(table))
     return paths
 
 

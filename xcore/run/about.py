@@ -125,7 +125,7 @@ def changes(about: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for name, code in about.get("code", {}).items():  # of what the run used; older runs do not say
         if name not in now["code"]:
             changed.append(f"{name}, which is not installed now")
-        elif old.get(name) != new.get(name):
+        elif name in old and old[name] != new.get(name):  # older runs do not tell the version of the core
             changed.append(f"{name} {old[name]} instead of {new[name]}")
         elif code != now["code"][name]:
             changed.append(f"other code of {name}")
