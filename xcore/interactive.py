@@ -165,7 +165,7 @@ def _explained(explainer: Any, task: Any, label: str) -> Explanation:
     try:
         with seeded(task.seed), outside_inference_mode():
             check_target(task)
-            return checked(explainer.explain(task), label, task.samples)
+            return checked(explainer.explain(task), label, task)
     except NotApplicable as error:
         if closed := getattr(task.classifier, "closed", ""):
             raise NotApplicable(error.message, f"{closed}; pass the module that it was made from") from error

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from xcore.base.errors import NotApplicable
 from xcore.contract.protocols import Task
 from xcore.contract.types import Explanation, Presence
 from xcore.models.presence import presence
+from xcore.run.checks import explanation_faults
 from xcore.store.codec import decode, encode
 from xcore.testing.world import World, global_state, model_state
 
@@ -38,21 +38,8 @@ class ExplainerTests(World):
 
     def test_concepts_are_sorted_and_well_formed(self, explanation: Explanation, task: Task) -> None:
         assert explanation.concepts, "an explanation has at least one concept"
-        assert explanation.importance_is, "importance_is names the unit"
-        assert explanation.target == task.target_name
-        values = [c.importance for c in explanation.concepts]
-        assert values == sorted(values, reverse=True)
-        assert np.isfinite(values).all()
-        for concept in explanation.concepts:
-            if concept.samples is not None and concept.samples.modality == "image":
-                assert concept.samples.images.dtype == torch.float32
-                assert 0 <= float(concept.samples.images.min()) <= float(concept.samples.images.max()) <= 1
-            if concept.source is not None and concept.samples is not None:
-                assert len(concept.source) == len(concept.samples)
-                assert int(concept.source.max()) < len(task.samples)
-            if concept.maps is not None:
-                assert concept.maps.shape == (len(task.samples), *task.samples.images.shape[-2:])
-                assert float(concept.maps.min()) >= 0
+        faults = [f"{where}: {fault}" if where else fault for where, fault in explanation_faults(explanation, task)]
+        assert not faults, "\n".join(faults)
 
     def test_model_is_left_as_found(self, explainer: Explainer, task: Task, module: torch.nn.Module) -> None:
         before = model_state(module)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from xcore.contract.protocols import Run, Task
 from xcore.contract.types import Cell, Concept, Explanation, Ref, Score
+from xcore.run.checks import checked_scores
 from xcore.testing.world import World, blobs, global_state, stripes
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ class MetricTests(World):
     def scores(self, metric: Metric, run: Run) -> list[Score]:
         return metric.score([run])
 
-    def test_every_concept_or_the_whole_is_scored(self, scores: list[Score], run: Run) -> None:
+    def test_every_concept_or_the_whole_is_scored(self, metric: Metric, scores: list[Score], run: Run) -> None:
+        checked_scores(scores, metric, runs=[run])
         indices = [s.concept for s in scores]
         assert indices, "a metric returns at least one score"
         assert None in indices or sorted(i for i in indices if i is not None) == list(
             range(len(run.explanation.concepts))
         )
-        assert all(s.value is None or np.isfinite(s.value) for s in scores)
 
     def test_scores_repeat(self, metric: Metric, scores: list[Score], run: Run) -> None:
         assert metric.score([run]) == scores
