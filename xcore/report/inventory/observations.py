@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xcore.base.csv_files import csv_text
 from xcore.base.errors import MissingError, UsageError
 from xcore.base.files import write_text
 from xcore.contract.types import Cell, Score
@@ -48,8 +48,6 @@ FIELDS: Mapping[str, str] = {
 }
 """Column -> what it holds. `samples` is a list of float64."""
 ENDINGS = (".parquet", ".csv")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell of a spreadsheet begins with that is computed."""
 
 
 def observations(run: RunState, name: str) -> Iterator[dict[str, Any]]:
@@ -159,18 +157,9 @@ def write(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as CSV: samples as JSON; a text that a spreadsheet would compute has an apostrophe before it."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        plain = {**row, "samples": json.dumps(row["samples"]) if row["samples"] else None}
-        writer.writerow({key: _harmless(value) for key, value in plain.items()})
-    return out.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    """The rows as CSV, with the samples as JSON."""
+    plain = ({**row, "samples": json.dumps(row["samples"]) if row["samples"] else None} for row in rows)
+    return csv_text(list(FIELDS), plain)
 
 
 def to_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
