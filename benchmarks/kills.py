@@ -5,10 +5,10 @@
     python benchmarks/kills.py --engine ray --lose-node
 
 A run has cells of a toy method that takes a moment and writes down when it has ended. Each start of the command is
-ended by SIGKILL, SIGTERM or SIGINT, which the seed chooses with the moment, until so many are ended; a run that came to its
-end before that is followed by another one. The exit code is 1 if a table differs in one bit from that of the run that
-nobody ended, or if an explanation whose record was there was computed again. ``--whom worker`` ends a random worker of
-`processes` instead of the command: then the cell is a failed row, and the next start of the command makes it.
+ended by SIGKILL, SIGTERM or SIGINT, which the seed chooses with the moment, until so many are ended; a run that came to
+its end before that is followed by another one. The exit code is 1 if a table differs in one bit from that of the run
+that nobody ended, or if an explanation whose record was there was computed again. ``--whom worker`` ends a random
+worker of `processes` instead of the command: then the cell is a failed row, and the next start of the command makes it.
 """
 
 from __future__ import annotations
