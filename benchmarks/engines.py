@@ -5,8 +5,8 @@
 
 `speed` runs 8 cells of one thread, each at least so many seconds of torch's own work, by `local` and by `processes`
 with two workers, each as a command of its own with its start, and compares the wall times and the tables. `overhead`
-runs 200 cheap cells in one process and says how much of its wall time is not spent in methods and metrics: once what the
-loop, the engine and the files that tell of the run take beside the cells, and once with tasks, records and pictures,
+runs 200 cheap cells in one process and says how much of its wall time is not spent in methods and metrics: what the
+loop, the engine and the files that tell of the run take beside the cells, and then with tasks, records and pictures,
 too; and how the memory of that process grows from the 20th cell to the last.
 """
 
