@@ -17,6 +17,7 @@ from xcore.base.streams import printable_output, results_apart
 from xcore.base.threads import let_waiting_threads_sleep
 from xcore.cli import compare as comparing
 from xcore.cli import runs
+from xcore.cli import view as viewing
 from xcore.cli import watch as watching
 from xcore.cli.flags import (
     AddTo,
@@ -223,6 +224,7 @@ def report(
     table: Annotated[
         str, typer.Option("--format", metavar="F", help="md, csv, json, tex or parquet; default: terminal.")
     ] = "",
+    html: Annotated[bool, typer.Option("--html", help="Write the page for the browser, and say where it is.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the table of a finished run again, without computing anything, and judge it by its gates."""
@@ -230,10 +232,12 @@ def report(
     from xcore.report import check_format
     from xcore.run.progress import for_stderr
 
+    if html and (table or as_json):
+        raise UsageError("--html cannot be combined with --format or --json", "use one of them")
     if table:
         check_format(table)  # before the work, which may take seconds
     result = rebuild(run, for_stderr(), gates=asked.gates, compare=asked.compare)
-    _show(result, as_json, asked, "run the command that made it again", table)
+    _show(result, as_json, asked, "run the command that made it again", "html" if html else table)
 
 
 @app.command()
@@ -247,6 +251,7 @@ def score(about: Scoring, asked: Judging, as_json: Json = False) -> None:
 app.command()(comparing.compare)
 app.add_typer(runs.app, name="runs", help=runs.HELP)
 app.command()(watching.watch)
+app.command()(viewing.view)
 
 
 def _show(
@@ -269,6 +274,8 @@ def _show(
     done = result.result
     if format == PARQUET:
         typer.echo(f"saved {write_parquet(result.table, result.path)}")
+    elif format == "html":
+        typer.echo(f"saved {viewing.page_of(result)}")
     elif format:
         typer.echo(render(result.table, format))
     elif as_json:
@@ -331,8 +338,8 @@ def _tell_where(result: BenchResult) -> None:
     from xcore.report.picture_paths import SEVERAL, overviews, shown
 
     places = [("table", result.path / "table.md")]
-    if any(section.highlighted for section in result.table.sections):
-        places.append(("texts", result.path / PAGE))
+    if (result.path / PAGE).is_file():
+        places.append(("page", result.path / PAGE))
     if (result.path / SEVERAL) in {path.parent.parent for path in result.pictures}:
         places.append(("pictures", result.path / SEVERAL))
     else:
