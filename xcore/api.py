@@ -430,21 +430,21 @@ def _where_it_may_be_written(loop: Bench) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        loop.store.tell_once(f"{loop.store.root} cannot be written ({error.strerror}): its files stay as they are")
+        loop.store.tell_once(f"{loop.store.given} cannot be written ({error.strerror}): its files stay as they are")
 
 
 def _report(loop: Bench, result: Result, judging: _Judging) -> BenchResult:
     made, metrics = rows(loop, result.outcomes, judging.infos)
     records = [loop.store.find(loop.identity(cell)) for cell in loop.plan.cells]
     with _where_it_may_be_written(loop):
-        write_pictures(loop.store.root, loop.plan.cells, records)
-    pictures = kept_pictures(loop.store.root, loop.plan.cells, records)
-    name_pictures(made, loop.plan.cells, pictures, loop.store.root)
-    table = build(made, metrics, header={"run": str(loop.store.root)}, notes=loop.plan.notes)
+        write_pictures(loop.store.given, loop.plan.cells, records)
+    pictures = kept_pictures(loop.store.given, loop.plan.cells, records)
+    name_pictures(made, loop.plan.cells, pictures, loop.store.given)
+    table = build(made, metrics, header={"run": str(loop.store.given)}, notes=loop.plan.notes)
     with _where_it_may_be_written(loop):
-        write_all(table, loop.store.root)
+        write_all(table, loop.store.given)
     every = [path for own in pictures for path in own]
-    done = BenchResult(table, made, loop.store.root, result, suite=loop.plan.name, pictures=every)
+    done = BenchResult(table, made, loop.store.given, result, suite=loop.plan.name, pictures=every)
     verdicts = judging.verdicts(table, done.broken)
     with _where_it_may_be_written(loop):
         write_page(loop, result.outcomes, table, made, [verdict.text for verdict in verdicts])

@@ -140,7 +140,7 @@ class Registry:
         cards: list[Card] = []
         # What a plugin prints while it loads must not end up between our results. SystemExit is how scripts that were
         # not meant to be imported leave.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), staying_here():
             try:
                 plugin = load()
                 self._manager.register(plugin, key)
@@ -333,7 +333,8 @@ class Registry:
 def plugin_errors(card: Card) -> Iterator[None]:
     """Errors that a plugin's own code raises, as one line that says which plugin it is."""
     try:
-        yield
+        with staying_here():
+            yield
     except XcoreError:
         raise
     except Exception as error:
@@ -341,6 +342,21 @@ def plugin_errors(card: Card) -> Iterator[None]:
         raise PluginError(
             f"{_title(card.kind)} {card.name!r} of {card.distribution} cannot be made: {first}"
         ) from error
+
+
+@contextlib.contextmanager
+def staying_here() -> Iterator[None]:
+    """Go back to the current folder, whatever a plugin makes the current one: users' paths are relative to it."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        here = ""
+    try:
+        yield
+    finally:
+        if here:
+            with contextlib.suppress(OSError):
+                os.chdir(here)
 
 
 def load_registry(files: Sequence[str | Path] = ()) -> Registry:

@@ -239,3 +239,53 @@ def test_a_record_is_written_with_its_checksum(tmp_path):
     write_record(tmp_path / "x.json", {"a": "é\udcff", "b": 1.5})
     assert read_record(tmp_path / "x.json") == {"a": "é\udcff", "b": 1.5, "schema": SCHEMA}
     assert json.loads((tmp_path / "x.json").read_bytes())["sum"]
+
+
+WANDERS = """
+import os, tempfile
+from toy_plugin import Crops, Brightness, make_data
+from xcore import hookimpl
+
+os.chdir(tempfile.gettempdir())
+
+def data(options):
+    os.chdir(tempfile.gettempdir())
+    return make_data(options)
+
+class Wanders(Crops):
+    def explain(self, task):
+        made = super().explain(task)
+        os.chdir(tempfile.gettempdir())
+        return made
+
+class Judges(Brightness):
+    def score(self, runs):
+        os.chdir(tempfile.gettempdir())
+        return super().score(runs)
+
+@hookimpl
+def register_explainers(register):
+    register("wanders", Wanders, summary="goes elsewhere")
+
+@hookimpl
+def register_metrics(register):
+    register("judges", Judges, summary="goes elsewhere")
+
+@hookimpl
+def register_datasets(register):
+    register("far", data, summary="goes elsewhere")
+"""
+
+
+def test_a_plugin_that_goes_to_another_folder_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOY.parent)
+    (tmp_path / "wanders.py").write_text(WANDERS)
+    monkeypatch.chdir(tmp_path)
+    asked = {"plugins": ["wanders.py", TOY], "data": "far", "classes": ["red"], "metrics": ["judges", "brightness"]}
+    made = bench(["wanders", "toy"], classifiers=["toy-net"], out="run", **asked)
+    assert Path.cwd() == tmp_path
+    assert (tmp_path / "run" / "table.json").is_file()
+    assert made.path == Path("run")
+    assert [row["status"] for row in made.rows if row["label"] == "toy"] == ["ok"] * 3
+    assert len(list((tmp_path / "run").glob(RECORD))) == 2
+    assert scores(report("run")) == scores(made)

@@ -105,6 +105,8 @@ class Store:
     """
 
     def __init__(self, root: Path, *, reading: bool = False, tell: Callable[[str], None] = tell_on_stderr) -> None:
+        self.given = root
+        """The directory as it was named, which is how people are told of it."""
         self.root = root = root.absolute()  # whatever folder a plugin makes the current one
         self.tell = tell
         self._paths: dict[str, Path] = {}
