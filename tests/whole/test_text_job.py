@@ -140,7 +140,7 @@ def check(rows: list[dict], out: Path) -> None:
     (record,) = (out / "explanations").iterdir()
     marked = json.loads((record / "marked.json").read_text("utf-8"))
     assert len(marked["texts"]) == 12
-    assert (out / "marked.html").is_file()
+    assert (out / "report.html").is_file()
 
 
 @pytest.mark.parametrize("generator", ["mistral:{}/speaker", "gguf:{}/speaker.gguf"])
