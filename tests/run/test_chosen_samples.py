@@ -90,6 +90,19 @@ def test_explanations_of_the_usual_samples_keep_their_identity(photos: Path, mon
     assert keys(split="train", group="land") == keys() | {"split", "group"}
 
 
+def test_a_baseline_of_other_samples_is_none(photos: Path) -> None:
+    from xcore.ci.baseline import _pairs, _settings
+
+    def made(**keys: Any) -> Any:
+        return _settings(cells(photos, **keys)[0])["settings"]
+
+    usual, other = made(), made(split="train", group="land")
+    assert not {"split", "group"} & set(usual), "baselines stay as they were"
+    differ = {what: (a, b) for what, a, b in _pairs(usual, other, {}, {}) if a != b}
+    assert differ == {"split": ("explain", "train"), "group": ("", "land")}
+    assert not [what for what, a, b in _pairs(usual, made(), {}, {}) if a != b]
+
+
 def test_the_command_explains_them(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

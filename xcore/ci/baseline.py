@@ -28,6 +28,8 @@ from xcore.store.environment import differences, numerics
 SCHEMA = 1
 SETTINGS = ("data", "contrast", "generator", "layer", "classifiers", "seeds", "data_seed", "models", "budget", "set")
 """Keys of a suite that values depend on and that all cells share; methods, classes and metrics are rows and columns."""
+CHOSEN = {"split": "explain", "group": ""}
+"""Keys that say which samples are explained -> what they usually are: baselines do not hold the usual value."""
 DRAWS = "data_seed"
 """The one among them that stands for several, if it is None: the data are drawn with each of the seeds."""
 
@@ -257,7 +259,8 @@ def _vanished(table: Table, old: Entry) -> Verdict:
 def _settings(plan: Plan) -> dict[str, Any]:
     """What the values of a plan depend on, on any machine."""
     methods = {c.label: {"method": c.method.text, "options": dict(c.method.options)} for c in plan.cells}
-    return {"settings": {key: plan.suite[key] for key in SETTINGS}, "methods": methods}
+    chosen = {key: plan.suite[key] for key, usual in CHOSEN.items() if plan.suite.get(key, usual) != usual}
+    return {"settings": {**{key: plan.suite[key] for key in SETTINGS}, **chosen}, "methods": methods}
 
 
 def _draws(settings: Mapping[str, Any]) -> list[int]:
@@ -270,8 +273,8 @@ def _pairs(
     old: Mapping[str, Any], new: Mapping[str, Any], old_methods: Mapping[str, Any], new_methods: Mapping[str, Any]
 ) -> Iterable[tuple[str, Any, Any]]:
     """What has to be the same, with both values: settings, and the methods that both have."""
-    for key in SETTINGS:
-        a, b = (_draws(given) if key == DRAWS else given.get(key) for given in (old, new))
+    for key in (*SETTINGS, *CHOSEN):
+        a, b = (_draws(given) if key == DRAWS else given.get(key, CHOSEN.get(key)) for given in (old, new))
         if isinstance(a, dict) and isinstance(b, dict):
             yield from ((f"{key}.{k}", a.get(k), b.get(k)) for k in sorted({*a, *b}))
         else:
