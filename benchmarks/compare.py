@@ -1,10 +1,11 @@
 """Whether `xcore compare` tells runs apart that differ, and only these.
 
 ``python benchmarks/compare.py --out runs/compare``. CRAFT explains four classes of the minizoo with two seeds in every
-run. Of 40 pairs, both runs differ in nothing but their seeds: whatever is called different there is a false alarm. Of
-20 pairs, the second run has the first one's seeds and smaller crops: small parts of images look less like whole images
-of the class, so that CS and RCS fall and ED rises, and `compare` must say so of one of them at least, and the contrary
-of none. The change and the rule of the comparison were chosen on runs of other seeds (``--first-seed 100000``).
+run. 41 runs differ in nothing but their seeds, and each is compared with the next: whatever is called different in one
+of these 40 pairs is a false alarm. In 20 pairs, the second run has the first one's seeds and smaller crops: small parts
+of images look less like whole images of the class, so that CS and RCS fall and ED rises, and `compare` must say so of
+one of them at least, and the contrary of none. The change and the rule of the comparison were chosen on runs of other
+seeds (``--first-seed 100000``).
 
 Runs are kept, so that an interrupted measurement goes on where it stopped.
 """
@@ -16,18 +17,23 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from xcore.api import bench
 from xcore.registry import Registry, load_registry
 from xcore.report.comparison import Line, compare
+from xcore.run.about import open_run
+from xcore.run.loop import Bench
+from xcore.run.plan import BudgetKeys, Suite, make_plan
+from xcore.run.progress import Reporter
+from xcore.store.run_directory import Store
 
 CLASSES = ["zebra", "tiger", "cow", "swan"]
 METRICS = ["CS", "ED", "RCS"]
 BUDGET = {"samples": 8, "heldout": 8}
-CRAFT = {"k": 3, "designs": 4, "exemplars": 4}
-CHANGE = {"crop": 8}
+CRAFT = {"k": 3, "designs": 4, "exemplars": 4, "stride": 1.0}
+CHANGE = {"crop": 12}
 MOVES = {"CS": -1, "ED": 1, "RCS": -1}
 """The sign of what the change does to each metric."""
 SEEDS = 2
@@ -43,14 +49,15 @@ def main() -> None:
     parser.add_argument("--changed", type=int, default=20, help="pairs of runs of which the second has smaller crops")
     asked = parser.parse_args()
     registry, begun = load_registry(), time.process_time()
-    runs, others = [], []
-    for number in range(max(2 * asked.same, asked.changed)):
+    runs: list[Path] = []
+    others: list[tuple[Path, Path]] = []
+    for number in range(max(asked.same + 1, asked.changed)):
         runs.append(made(asked.out, number, asked.first_seed, {}, registry))
         if number % 2 == 0 and len(others) < asked.changed:  # so that an interrupted measurement has some of both
             others.append((runs[-1], made(asked.out, number, asked.first_seed, CHANGE, registry)))
     print(f"Command: `{shlex.join(['python', *sys.argv])}`\n")
     print(f"{len(runs) + len(others)} runs, {time.process_time() - begun:.0f} s of processor time in this process\n")
-    same = [compare(*runs[2 * i : 2 * i + 2], registry=registry).lines for i in range(asked.same)]
+    same = [compare(*runs[i : i + 2], registry=registry).lines for i in range(asked.same)]
     changed = [compare(*pair, registry=registry).lines for pair in others]
     alarms = [lines for lines in same if any(line.verdict in CALLED for line in lines)]
     found = [lines for lines in changed if _found(lines)]
@@ -64,23 +71,26 @@ def main() -> None:
     print(_by_metric(changed))
 
 
-def made(out: Path, number: int, first_seed: int, change: dict[str, object], registry: Registry) -> Path:
-    """The directory of one run, which is made if it is not there."""
+def made(out: Path, number: int, first_seed: int, change: Mapping[str, object], registry: Registry) -> Path:
+    """The directory of one run, of which what is missing is made; without pictures and tables, which nothing reads."""
     path = out / f"{'changed' if change else 'run'}-{first_seed + SEEDS * number}"
-    if not (path / "table.json").is_file():  # written last
-        bench(
-            ["craft"],
-            data="minizoo",
-            classes=CLASSES,
-            seeds=[first_seed + SEEDS * number + i for i in range(SEEDS)],
-            controls=[],
-            metrics=METRICS,
-            set={"craft": CRAFT | change},
-            budget=BUDGET,
-            threads=1,
-            out=path,
-            registry=registry,
-        )
+    seeds = [first_seed + SEEDS * number + i for i in range(SEEDS)]
+    suite = Suite(
+        data="minizoo",
+        classes=CLASSES,
+        methods=["craft"],
+        metrics=METRICS,
+        seeds=seeds,
+        set={"craft": {**CRAFT, **change}},
+        budget=BudgetKeys(**BUDGET),
+        threads=1,
+    )
+    store = Store(path)
+    with store.locked():
+        loop = Bench(make_plan(suite, registry), registry, store, Reporter())
+        done = loop.run(begin=partial(open_run, loop))
+    assert done.count("ok") == len(CLASSES) * SEEDS, path
+    assert not done.score_failures, path
     return path
 
 
