@@ -2,11 +2,10 @@
 
 Values lie in classes and come from seeds, and both are samples: another class, and another seed, would give another
 figure. What a seed changes may be the same in all classes, such as which random pictures a method draws, so that
-classes of one seed are no independent witnesses: of simulated runs of nine classes that differ in nothing but their two
-seeds, Student's t over classes calls 49 % different where seeds matter as much as the noise inside a class, and 88 %
-where they matter much more. So the variance of a difference is that over classes plus that over seeds, each with its
-own degrees of freedom, which Satterthwaite's formula combines. That calls 1 to 5 % of the same runs different with
-three seeds, and up to 7 % with two (`tests/report/comparison/test_statistics.py` repeats a part of it).
+classes of one seed are no independent witnesses: of simulated runs of nine classes that differ in nothing but their
+seeds, Student's t over classes calls half different where what seeds change in all classes is as large as the noise
+inside a class (`benchmarks/compare_rule.py`). So the variance of a difference is that over classes plus that over
+seeds, each with its own degrees of freedom, which Satterthwaite's formula combines: that calls 1 to 5 % different.
 """
 
 from __future__ import annotations
