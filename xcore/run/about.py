@@ -52,7 +52,7 @@ def from_folder(about: Mapping[str, Any]) -> Iterator[None]:
 def open_run(loop: Bench) -> None:
     """Write run.json."""
     plan, registry = loop.plan, loop.workbench.registry
-    about = {"plan": plan.as_plain(), "plugins": registry.files, "folder": str(Path.cwd())}
+    about: dict[str, Any] = {"plan": plan.as_plain(), "plugins": registry.files, "folder": str(Path.cwd())}
     about |= {"command": _command()}
     about |= {"written": time.time(), **environment(plan, registry), "files": files_of(loop)}
     write_record(loop.store.root / "run.json", about)

@@ -130,7 +130,7 @@ def _references(key: str, old: Mapping[str, Any], wanted: Iterable[str], before:
 
 def _classes(old: Mapping[str, Any], wanted: list[str], before: Plan, path: Path) -> list[str]:
     """The classes of the run and those that it does not explain yet, by whatever name."""
-    facts = next(iter(before.facts.values()), {"classes": ()})
+    facts: Mapping[str, Any] = next(iter(before.facts.values()), {"classes": ()})
     known = ClassNames(facts["classes"], facts.get("aliases", {}), indexed=False)
 
     def parts(names: Sequence[str]) -> list[str]:  # names of classes may hold commas

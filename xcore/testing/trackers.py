@@ -39,7 +39,13 @@ class TrackerTests:
         found = []
         for cell, status in zip(cells, ("ok", "failed", "skipped"), strict=True):
             made = status == "ok"
-            about = {"method": "made", "label": cell.label, "classifier": "tiny", "data": "live", "class": cell.cls}
+            about: dict[str, Any] = {
+                "method": "made",
+                "label": cell.label,
+                "classifier": "tiny",
+                "data": "live",
+                "class": cell.cls,
+            }
             about |= {"seed": cell.seed, "concept": "a" if made else None, "rank": 1 if made else None}
             scores = {"TS": {**value, "details": {}}} if made else {}
             found.append({**about, "status": status, "reason": "", "scores": scores, "overall": {}, "seconds": 1.0})
