@@ -382,6 +382,31 @@ class Restores(Neighbour):
         return made
 
 
+class Reads(Neighbour):
+    """Its importances are what an artifact that all cells share holds."""
+
+    made = 7
+
+    def explain(self, task: Any) -> Any:
+        from dataclasses import replace
+
+        found = task.artifact("number", {"of": "all"}, lambda d: (d / "n.txt").write_text(str(self.made)))
+        made = Crops.explain(self, task)
+        value = float((found / "n.txt").read_text())
+        return replace(made, concepts=tuple(replace(c, importance=value) for c in made.concepts))
+
+
+class Poisons(Reads):
+    """Makes that artifact, and changes weights."""
+
+    made = 5
+
+    def explain(self, task: Any) -> Any:
+        made = super().explain(task)
+        weights(task)
+        return made
+
+
 def shared_data(options: object) -> Any:
     """A data set that keeps its pictures and hands out the same tensors each time."""
     data = make_data(options)
@@ -402,6 +427,8 @@ def shared_data(options: object) -> Any:
 def register_explainers(register: Any) -> None:
     register("before", Neighbour, summary="a good method")
     register("after", Neighbour, summary="the same under another name")
+    register("reads", Reads, summary="reads what all cells share")
+    register("poisons", Poisons, summary="makes what all cells share, and does harm")
     register("restores", Restores, summary="puts back what it changes")
     for name, harm in METHODS.items():
         register(name, harming(harm), summary="a method that does harm")

@@ -91,3 +91,61 @@ def test_a_method_that_does_harm_is_one_failed_row_and_its_neighbours_never_see_
     for label in ("before", "after"):
         assert figures(made, label) == figures(alone, label)
     assert not made.result.score_failures
+
+
+METRIC_HARMS = {
+    "held_out": r"held_out changed the samples that it was given \(the held-out samples\)",
+    "held_out_by_numpy": r"changed the samples that it was given \(the held-out samples\)",
+    "held_out_random_set": r"changed the samples that it was given \(a held-out random set\)",
+    "pictures": r"changed the samples that it was given \(those of the concept 'part 0'\)",
+    "metric_weights": r"metric_weights changed the weights of the classifier plain-net: 4\.weight",
+    "metric_dtype": r"changed the default dtype of torch",
+}
+
+
+@pytest.mark.parametrize("harm", METRIC_HARMS)
+def test_a_metric_that_does_harm_gives_no_score_and_changes_nobody_elses(harm: str, alone: Any, tmp_path: Path) -> None:
+    made = run(tmp_path / "run", ["before", "after"], (harm, "agreement"))
+    assert len(made.result.score_failures) == 2, "of both explanations"
+    for line in made.result.score_failures:
+        assert re.search(METRIC_HARMS[harm], line), line
+    for label in ("before", "after"):
+        for row, wanted in zip(figures(made, label), figures(alone, label), strict=True):
+            assert row["scores"]["agreement"] == wanted["scores"]["agreement"]
+
+
+def test_a_method_that_puts_everything_back_is_no_harm(alone: Any, tmp_path: Path) -> None:
+    made = run(tmp_path / "run", ["before", "restores", "after"])
+    assert made.result.count("ok") == 3
+    for label in ("before", "after"):
+        assert figures(made, label) == figures(alone, label)
+
+
+def test_a_changed_network_that_its_plugin_gives_again_is_refused_and_never_scored(tmp_path: Path) -> None:
+    made = run(tmp_path / "run", ["before", "weights", "after"], classifiers=["one-net"])
+    status = {o.cell.label: (o.status, o.reason) for o in made.result.outcomes}
+    assert status["before"][0] == "ok"
+    assert "changed the weights of the classifier one-net" in status["weights"][1]
+    again = "the classifier one-net was changed by another cell, and its plugin gives the changed network again"
+    assert again in status["after"][1]
+
+
+def test_what_a_cell_made_for_others_before_it_did_harm_is_made_again(tmp_path: Path) -> None:
+    made = run(tmp_path / "run", ["poisons", "reads"])
+    status = {o.cell.label: (o.status, o.reason) for o in made.result.outcomes}
+    assert "changed the weights" in status["poisons"][1]
+    assert status["reads"] == ("ok", "")
+    (row,) = (r for r in made.rows if r["label"] == "reads" and r["rank"] == 1)
+    assert row["importance"] == 7.0, "what `poisons` made holds 5"
+
+
+def test_the_pictures_of_others_and_what_is_remembered_of_them_stay_as_they_are() -> None:
+    import torch
+
+    from xcore.contract import Samples
+
+    samples = Samples("image", torch.ones(2, 3, 4, 4), ("a", "b"))
+    first = samples.digest
+    assert samples.digest == first
+    samples.images.numpy()[:] = 0.5
+    assert samples.digest == Samples("image", torch.full((2, 3, 4, 4), 0.5), ("a", "b")).digest != first

@@ -479,7 +479,8 @@ class Workbench:
             if not len(drawn):
                 hint = "" if other else "name a data set that has some with --heldout REF"
                 raise MissingError(f"data set {ref} has no {what} of class {cls!r}", hint)
-            return drawn
+            # A copy, since a data set may keep what it gives, and would give it again after a cell has changed it.
+            return drawn if drawn.modality == "text" else replace(drawn, data=drawn.images.clone())
 
         return self._recent(digest([split, asdict(ref), self._framing(cell), cls, whole, n, cell.data_seed]), make)
 
