@@ -126,6 +126,12 @@ class Findings(list[Finding]):
         self.extend(other)
         self.failed.extend(other.failed)
 
+    def fail(self, what: str, error: Exception) -> Failed:
+        """Note that nothing is found of this class."""
+        reason = str(error) if isinstance(error, XcoreError) else f"{type(error).__name__}: {error}"
+        self.failed.append(Failed(what, " ".join(reason.split())))
+        return self.failed[-1]
+
 
 @dataclass(frozen=True)
 class Failed:
@@ -159,9 +165,7 @@ def each(asked: Iterable[tuple[str, Callable[[], Finding]]], warn: Callable[[str
             found.append(find())
         except Exception as error:  # of one class, which must not lose the others
             first = first or error
-            reason = str(error) if isinstance(error, XcoreError) else f"{type(error).__name__}: {error}"
-            found.failed.append(Failed(what, " ".join(reason.split())))
-            warn(str(found.failed[-1]))
+            warn(str(found.fail(what, error)))
     if first is not None and not found:
         raise first
     return found

@@ -12,6 +12,7 @@ A command of a plugin shares the flags, the defaults and the messages of `xcore 
                 task = session.task(cell, folder)
 
 What a command finds it keeps with `Session.finding`, so that it is never computed twice; see `xcore.findings`.
+`Session.each` finds something of each class: where one fails the others go on, and `publish` tells the reasons.
 
 `write_json` and `write_text` write a file whole or not at all; `read_json` says in one line what is wrong with a file.
 """

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from xcore_texplain import training
 from xcore_texplain.testing import WORDS, save_blip
+from xcore_texplain.texplain import TExplain
 
-from xcore.contract import MissingError, UsageError
+from xcore.contract import Explanation, MissingError, Task, UsageError
 
 Run = Callable[..., Any]
 
@@ -163,3 +164,26 @@ def test_the_commands_are_subcommands_of_xcore() -> None:
     assert all(name in done.stdout for name in ("train", "explain", "cloud"))
     listed = subprocess.run([sys.executable, "-m", "xcore", "list", "commands"], capture_output=True, text=True)
     assert "texplain" in listed.stdout
+
+
+def test_a_class_that_fails_is_told_and_loses_no_other(
+    run: Run, flags: list[str], train_command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = TExplain.explain
+
+    def broken(self: TExplain, task: Task) -> Explanation:
+        if task.target_name == "contrast":
+            raise ValueError("a bug")
+        return real(self, task)
+
+    monkeypatch.setattr(TExplain, "explain", broken)
+    translator, out = tmp_path / "translator", tmp_path / "words"
+    assert run(*train_command, "--out", str(translator)).exit_code == 0
+    flags = [*flags, "--translator", str(translator)]
+    done = run("explain", *flags, "--class", "contrast,stripes", "--sentences", "6", "--out", str(out))
+    assert done.exit_code == 1, f"{done.output} {done.exception!r}"
+    assert (out / "stripes" / "words.csv").is_file()
+    assert not (out / "contrast").exists()
+    assert "contrast failed: ValueError: a bug" in done.output
+    alone = run("explain", *flags, "--class", "contrast", "--sentences", "2", "--out", str(tmp_path / "alone"))
+    assert isinstance(alone.exception, ValueError)

@@ -135,20 +135,32 @@ def explain(
     from tempfile import TemporaryDirectory
 
     from xcore.contract import seeded
-    from xcore_texplain.session import WORK, check_words_folder, open_command, replace_words, tasks
+    from xcore.inputs.splits import split_of
+    from xcore.session import Findings, tell_failures
+    from xcore_texplain.chosen import no_other_data
+    from xcore_texplain.session import WORK, check_words_folder, open_command, replace_words, task_of
     from xcore_texplain.words import read_table
 
     out = Path(about["out"] or "texplain")
     given = {"translator": translator} if translator else {}
     given |= {"sentences": sentences} if sentences else {}  # type: ignore[dict-item]
     given |= {"lexicon": lexicon} if lexicon else {}
+    of, failures = split_of(split), Findings()
     with open_command({**about, "seeds": [seed]}, given, out / WORK) as session:
-        for folder, task, explainer in tasks(session, out, split, group):
-            check_words_folder(folder, task.target_name)
-            with TemporaryDirectory(prefix=".writing-", dir=out / WORK) as made_in, seeded(seed):
-                explanation = explainer.explain(replace(task, workdir=Path(made_in)))
-                replace_words(explanation.files, folder)
-            words = read_table(folder / "words.csv")
+        no_other_data(session, of)
+        for cell in session.cells:
+            try:
+                folder, task, explainer = task_of(session, cell, out, of, group)
+                check_words_folder(folder, task.target_name)
+                with TemporaryDirectory(prefix=".writing-", dir=out / WORK) as made_in, seeded(seed):
+                    explanation = explainer.explain(replace(task, workdir=Path(made_in)))
+                    replace_words(explanation.files, folder)
+                words = read_table(folder / "words.csv")
+            except Exception as error:  # of one class, which must not lose the others
+                if len(session.cells) == 1:
+                    raise
+                session.reporter.warn(str(failures.fail(cell.cls, error)))
+                continue
             if as_json:
                 from xcore.session import print_line
 
@@ -159,6 +171,7 @@ def explain(
             typer.echo(f"{task.target_name}: {'; '.join(explanation.notes)}")
             _print_words(words, explainer.options.least)
             _print_saved(folder, sorted(explanation.files), as_json)
+    tell_failures(failures)
 
 
 @app.command()

@@ -13,11 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.contract import Cell, Classifier, MissingError, Progress, Ref, Task, UsageError, XcoreError
-from xcore.inputs.splits import split_of
+from xcore.contract import Cell, Classifier, MissingError, Progress, Ref, Split, Task, UsageError, XcoreError
 from xcore.session import Session, chosen, open_session, slug
 from xcore_texplain import sentences
-from xcore_texplain.chosen import no_other_data
 from xcore_texplain.features import open_probe
 from xcore_texplain.options import Options
 from xcore_texplain.texplain import TExplain
@@ -125,29 +123,24 @@ def trained_translator(
     return recipe.folder(o.translator, session.artifact), recipe
 
 
-def tasks(
-    session: Session, out: Path, split: str = "explain", group: str = ""
-) -> Iterator[tuple[Path, Task, TExplain]]:
-    """For each class: the folder for its words, the task, and the method. With several classes, each has a folder.
+def task_of(session: Session, cell: Cell, out: Path, split: Split, group: str) -> tuple[Path, Task, TExplain]:
+    """The folder for the words of a class, the task, and the method. With several classes, each has a folder.
 
     Parameters
     ----------
     split, group
         Which images are described; see `xcore.session.chosen`.
     """
-    of = split_of(split)
-    no_other_data(session, of)
-    for cell in session.cells:
-        explainer = _explainer(session, cell)
-        session.check(cell)
-        session.reporter.begin_cell(cell)
-        folder = out / slug(cell.cls) if len(session.cells) > 1 else out
-        task = session.task(cell, folder)
-        if (of, group) != ("explain", ""):
-            n = cell.budget.samples
-            samples = chosen(session.dataset(cell), task.target_name, of, group, n, cell.data_seed)
-            task = replace(task, samples=samples)
-        yield folder, task, explainer
+    explainer = _explainer(session, cell)
+    session.check(cell)
+    session.reporter.begin_cell(cell)
+    folder = out / slug(cell.cls) if len(session.cells) > 1 else out
+    task = session.task(cell, folder)
+    if (split, group) != ("explain", ""):
+        n = cell.budget.samples
+        samples = chosen(session.dataset(cell), task.target_name, split, group, n, cell.data_seed)
+        task = replace(task, samples=samples)
+    return folder, task, explainer
 
 
 def check_words_folder(folder: Path, cls: str) -> None:
