@@ -108,6 +108,7 @@ def test_every_picture_can_be_shown_and_has_a_text(run, open_page):
         "images => images.filter(image => !image.alt || !image.complete || !image.naturalWidth).map(image => image.alt)"
     )
     pictures = "main img"
+    page.evaluate("document.querySelectorAll('main img').forEach(image => { image.loading = 'eager'; })")
     page.wait_for_function("[...document.querySelectorAll('main img')].every(image => image.complete)")
     assert page.locator(pictures).count() > 40
     assert page.eval_on_selector_all(pictures, broken) == []

@@ -233,7 +233,7 @@ def sections(
         )
         methods = []
         for label in labels:
-            seeds = []
+            seeds: list[PageSeed] = []
             for i, cell in ((i, cell) for i, cell in own if clean(cell.outcome.cell.label) == label):
                 c = cell.outcome.cell
                 at = by_cell.get((c.label, c.classifier.text, c.cls, c.seed), [])
@@ -288,7 +288,10 @@ def _seed(
     seed, label = cell.outcome.cell.seed, clean(cell.outcome.cell.label)
     explanation = plain_mapping(cell.record.get("explanation"))
     if cell.outcome.status != "ok" or not explanation:
-        return PageSeed(seed, "", (), 0, (), None, None, f"{cell.outcome.status}: {clean(cell.outcome.reason)}")
+        problem = f"{cell.outcome.status}: {clean(cell.outcome.reason)}"
+        return PageSeed(
+            seed, "", (), 0, (), None, None, "not done yet" if cell.outcome.status == "pending" else problem
+        )
     texts = next((t.highlighted for t in section.highlighted if (t.label, t.seed) == (label, seed)), None)
     concepts = explanation["concepts"]
     by_rank = {row["rank"]: row for row in rows if row["rank"] is not None}

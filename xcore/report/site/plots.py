@@ -95,9 +95,9 @@ def _forest(rows: Sequence[Row], column: Column) -> Forest | None:
     made = []
     for (row, _, (at, lo, hi)), null in zip(drawn, nulls, strict=True):
         said = f"{_short(at)} [{_short(lo)}, {_short(hi)}]" + ("" if null is None else f", null {_short(null)}")
-        ends = [round((x - low) * scale, 1) for x in (at, lo, hi)]
+        start, left, right = (round((x - low) * scale, 1) for x in (at, lo, hi))
         center = None if null is None else round((null - low) * scale, 1)
-        made.append(Interval(row.label, concept_text(row), said, *ends, center, row.irrelevant))
+        made.append(Interval(row.label, concept_text(row), said, start, left, right, center, row.irrelevant))
     metric = f"{column.metric} [{column.variant}]" if column.variant else column.metric
     seeds = max((len(value.by_seed) for _, value, _ in drawn), default=1)
     if own:

@@ -71,8 +71,12 @@ def _answer(label: str, table: Table, cells: Sequence[PageCell], control: bool) 
     rows = [(s, row) for s in table.sections for row in s.rows if row.label == label and row.rank is not None]
     shown = [(s, row) for s, row in rows if (row.rank or 0) <= table.top]
     own = [cell for cell in cells if clean(cell.outcome.cell.label) == label]
-    lacking = sum(cell.outcome.status != "ok" for cell in own)
+    waiting = sum(cell.outcome.status == "pending" for cell in own)
+    lacking = sum(cell.outcome.status != "ok" for cell in own) - waiting
     tail = f"; {lacking} of its {len(own)} cells gave no explanation" if lacking else ""
+    tail += f"; {waiting} of its {len(own)} cells {'is' if waiting == 1 else 'are'} not done yet" if waiting else ""
+    if own and waiting == len(own):
+        return "is not done yet."
     if not shown:
         return f"found no concept{tail}."
     tested = [(s, row, v) for s, row in shown for v in row.values.values() if v.outside is not None]
@@ -198,7 +202,10 @@ def _command(suite: Mapping[str, Any]) -> str:
         ("seeds", "--seeds"),
     ):
         value = suite.get(key)
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value or "")
+        counted = key == "seeds" and value == list(range(len(value or [])))
+        text = (
+            str(len(value)) if counted else ",".join(map(str, value)) if isinstance(value, list) else str(value or "")
+        )
         words += [flag, text] if text else []
     return f"{shlex.join(words)} (rebuilt from the plan: the run did not keep its command)" if len(words) > 2 else ""
 

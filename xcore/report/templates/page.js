@@ -161,6 +161,7 @@
   // On paper, everything is open.
   const opened = [];
   addEventListener("beforeprint", () => {
+    for (const image of all("img[loading=lazy]")) image.loading = "eager";
     for (const details of all("details:not([open])")) {
       details.open = true;
       opened.push(details);
