@@ -46,7 +46,10 @@ def page_of(result: BenchResult) -> Path:
     """The page of a run that was just reported."""
     from xcore.report import PAGE
 
-    return result.path / PAGE
+    path = result.path / PAGE
+    if not path.is_file():
+        raise UsageError(f"{path} could not be written", "copy the run to where you may write, and name the copy")
+    return path
 
 
 def run_folders(given: list[str]) -> list[Path]:
