@@ -21,8 +21,8 @@ import torch
 from xcore.contract import Cell, Concept, Explanation, Outcome, Ref, Samples
 from xcore.report import MetricInfo, build
 from xcore.report.site.classes import PageCell
-from xcore.report.site.kept import keep_gallery
 from xcore.report.site.run_page import page
+from xcore.report.small_pictures import keep_gallery
 
 METRICS = ("TS", "CS", "ED", "RCS", "RED")
 

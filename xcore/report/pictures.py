@@ -12,7 +12,7 @@ from xcore.base.files import slug, write_json
 from xcore.contract.samples import Samples
 from xcore.contract.types import Concept, Explanation
 from xcore.report.highlighted import as_plain, highlight
-from xcore.report.site.kept import keep_gallery
+from xcore.report.small_pictures import keep_gallery
 from xcore.report.typeset import typeset
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def draw(explanation: Explanation, samples: Samples, directory: Path) -> None:
     For images: ``concepts.png`` (a row for each of the top concepts), ``maps.png`` (where they are in the explained
     images, if the method says so) and in ``concepts/`` one strip for each concept. For text: ``marked.png``, and
     ``marked.json`` with the same texts as data (see `xcore.report.highlighted`). For both, what the page of the run
-    shows of them (see `xcore.report.site.kept`).
+    shows of them (see `xcore.report.small_pictures`).
 
     Parameters
     ----------

@@ -22,8 +22,7 @@ def violations(page):
     return [(v["id"], v["nodes"][0]["html"][:200]) for v in found]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_the_page_is_accessible_and_fits_the_screen(run, open_page, scheme, width):
     page = open_page(run.path / PAGE, color_scheme=scheme, viewport={"width": width, "height": 800})
     page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")

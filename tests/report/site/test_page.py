@@ -16,8 +16,8 @@ from xcore.report import PAGE, build
 from xcore.report.site import run_page
 from xcore.report.site.classes import PageCell
 from xcore.report.site.found import findings
-from xcore.report.site.kept import GALLERY_FILE, read_gallery
 from xcore.report.site.run_page import LEVELS, page
+from xcore.report.small_pictures import GALLERY_FILE, read_gallery
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from xcore.report.concepts import EVIDENCE, numbers
 from xcore.report.highlighted import HighlightedTexts, synonyms
 from xcore.report.layout import cell_parts, places, shown_columns, title
 from xcore.report.site.found import is_picture, plain_mapping
-from xcore.report.site.kept import Gallery, file_picture, read_gallery
 from xcore.report.site.main_table import value_says
 from xcore.report.site.plots import Curve, Forest, forests, snapshot_curve, trace_curve
+from xcore.report.small_pictures import Gallery, file_picture, read_gallery
 from xcore.report.table import MARK, OUTSIDE, Column, Section, Table, Value, clean
 
 WORDS = 8

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from xcore.base.errors import UsageError
 from xcore.base.files import read_json
-from xcore.report.site.kept import file_picture
+from xcore.report.small_pictures import file_picture
 from xcore.report.table import clean
 
 PLACES = ("findings/*/record.json", "*/findings/*/record.json")

@@ -202,10 +202,9 @@ def _command(suite: Mapping[str, Any]) -> str:
         ("seeds", "--seeds"),
     ):
         value = suite.get(key)
-        counted = key == "seeds" and value == list(range(len(value or [])))
-        text = (
-            str(len(value)) if counted else ",".join(map(str, value)) if isinstance(value, list) else str(value or "")
-        )
+        listed = value if isinstance(value, list) else [value or ""]
+        counted = key == "seeds" and listed == list(range(len(listed)))
+        text = str(len(listed)) if counted else ",".join(map(str, listed))
         words += [flag, text] if text else []
     return f"{shlex.join(words)} (rebuilt from the plan: the run did not keep its command)" if len(words) > 2 else ""
 
