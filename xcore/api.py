@@ -6,12 +6,11 @@ import contextlib
 import errno
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.base.digests import digest
 from xcore.base.errors import UsageError
 from xcore.base.files import slug
 from xcore.base.threads import let_waiting_threads_sleep
@@ -42,6 +41,7 @@ from xcore.run.loop import Bench, Result, known_identities
 from xcore.run.plan import Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
 from xcore.run.progress import Reporter
 from xcore.run.tracking import followed
+from xcore.store.identity import cell_key
 from xcore.store.records import Damaged, read_record
 from xcore.store.run_directory import RUN, Store, tell_on_stderr
 
@@ -392,7 +392,7 @@ def _facts_of(run: Path) -> Mapping[str, Any]:
 def _to_score(before: Plan, plan: Plan, kept: Mapping[str, str], store: Store) -> dict[str, str]:
     """What a run was identified by, without the scores that are missing: they are computed by the code of now."""
     moved = moved_identities(before, plan, kept)
-    cells = {digest(asdict(cell)) for cell in plan.cells}
+    cells = {cell_key(cell) for cell in plan.cells}
     return {key: name for key, name in moved.items() if key in cells or store.whole_scores(name) is not None}
 
 

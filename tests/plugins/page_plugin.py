@@ -10,7 +10,7 @@ from toy_plugin import Crops
 from xcore import hookimpl
 
 TAKE = "document.title='taken'"
-HOSTILE = f"</script><script>{TAKE}</script><img src=x onerror=\"{TAKE}\"> & {{{{ 7 * 7 }}}} \x1b[2J\u202e"
+HOSTILE = f'</script><script>{TAKE}</script><img src=x onerror="{TAKE}"> & {{{{ 7 * 7 }}}} \x1b[2J\u202e'
 CLOUD = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="40"><script>document.title="taken"</script>'
     '<text x="5" y="25">stripes</text></svg>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from xcore.api import load_registry
 from xcore.cli.main import main
-from xcore.contract import MissingError, UsageError
+from xcore.contract import MissingError, UsageError, digest
 from xcore.run.plan import Suite, make_plan, plan_from_record
 from xcore.run.workbench import Workbench
 from xcore.store import identity as identities
@@ -88,6 +89,14 @@ def test_explanations_of_the_usual_samples_keep_their_identity(photos: Path, mon
     usual = {"contract", "method", "classifier", "layer", "data", "contrast", "class", "seed", "data_seed", "generator"}
     assert keys() == keys(split="val") == usual | {"models", "samples", "steps"}
     assert keys(split="train", group="land") == keys() | {"split", "group"}
+
+
+def test_runs_know_the_cells_that_came_before_splits_and_groups(photos: Path) -> None:
+    """``identities.json`` of an older run names its cells by the digest of the fields that there were then."""
+    usual, other = cells(photos)[0].cells[0], cells(photos, split="train", group="land")[0].cells[0]
+    before = {key: value for key, value in asdict(usual).items() if key not in ("split", "group")}
+    assert identities.cell_key(usual) == digest(before)
+    assert identities.cell_key(other) == digest(asdict(other))
 
 
 def test_a_baseline_of_other_samples_is_none(photos: Path) -> None:

@@ -34,6 +34,7 @@ from xcore.run.progress import Reporter, describe
 from xcore.run.progress_files import LIVE, Tells
 from xcore.run.workbench import Workbench
 from xcore.store.environment import differences, numerics
+from xcore.store.identity import cell_key
 from xcore.store.records import Damaged
 from xcore.store.run_directory import Store
 
@@ -188,13 +189,13 @@ class Worker:
         self.threads, self.recorded = threads, dict(recorded or {})
         self.identities = dict(identities or {})
         # Digests of plain data, made once: every cell is asked for its identity by every metric.
-        self.cell_keys = {id(cell): digest(asdict(cell)) for cell in cells}
+        self.cell_keys = {id(cell): cell_key(cell) for cell in cells}
         self._score_keys: dict[tuple[str, tuple[str, ...], int, str], str] = {}
 
     # -- identities --------------------------------------------------------------------------------------------------
     def identity(self, cell: Cell) -> str:
         """Identity of the explanation of a cell."""
-        key = self.cell_keys.get(id(cell)) or digest(asdict(cell))
+        key = self.cell_keys.get(id(cell)) or cell_key(cell)
         if key not in self.identities:
             self.identities[key] = self.workbench.identity.explanation(cell)
         return self.identities[key]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, entry_points, requires
 from importlib.util import find_spec
@@ -155,6 +156,21 @@ def plain_options(options: Any) -> Mapping[str, Any]:
     return {} if options is None else options.model_dump(mode="json")
 
 
+def cell_key(cell: Cell) -> str:
+    """What ``identities.json`` calls a cell: the digest of its fields."""
+    plain = asdict(cell)
+    return digest({k: v for k, v in plain.items() if k not in ("split", "group")} | chosen_samples(cell))
+
+
+def chosen_samples(cell: Cell) -> dict[str, str]:
+    """The part of the data and the group that are explained.
+
+    Only where they are given: cells and explanations that came before these fields keep their names.
+    """
+    split = {"split": cell.split} if cell.split != Cell.split else {}
+    return split | ({"group": cell.group} if cell.group else {})
+
+
 class Identity:
     """Identities of the components, cells and scores of one registry."""
 
@@ -206,9 +222,7 @@ class Identity:
                 "models": {r: self.component("model", cell.models[r]) for r in roles if r in cell.models},
                 "samples": cell.budget.samples,
                 "steps": cell.budget.steps,
-                # only where they are given, so that explanations keep the identities that they had before
-                **({"split": cell.split} if cell.split != "explain" else {}),
-                **({"group": cell.group} if cell.group else {}),
+                **chosen_samples(cell),
             }
         )
 

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from xcore.base.digests import digest
 from xcore.base.errors import UsageError, XcoreError
 from xcore.report.inventory.state import RunState, size
 from xcore.run.progress_files import LIVE
+from xcore.store.identity import cell_key
 from xcore.store.records import read_record
 from xcore.store.run_directory import PARTS, RECORD
 
@@ -92,7 +93,7 @@ def _explanations(run: RunState) -> tuple[list[Leftover], list[dict[str, Any]]]:
         try:
             wanted.add(run.loop.identity(cell))
         except XcoreError:  # it is not known any more what it was identified by
-            unknown.append(digest(asdict(cell)))
+            unknown.append(cell_key(cell))
     leftovers, kept = [], []
     for path in sorted((run.path / "explanations").glob("[!.]*")):
         if not (path / RECORD).is_file():
