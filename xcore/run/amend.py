@@ -7,17 +7,17 @@ method explains every class with every seed. What cannot be so, such as another 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from xcore.base.digests import digest
 from xcore.base.errors import UsageError, XcoreError, unknown
 from xcore.contract.options import validate
 from xcore.contract.types import Cell, Ref
 from xcore.inputs.class_names import ClassNames
 from xcore.registry import Registry
 from xcore.run.plan import Plan, Settings, Suite, helper_notes, metric_card
+from xcore.store.identity import cell_key
 
 JOINED = {"methods": "explainer", "controls": "explainer", "metrics": "metric", "classifiers": "classifier"}
 """Keys of a suite whose lists of references are put together -> the kind of these components."""
@@ -305,6 +305,6 @@ def moved_identities(before: Plan, plan: Plan, known: Mapping[str, str]) -> dict
     """
     moved = dict(known)
     for old, new in zip(before.cells, plan.cells, strict=True):
-        if (key := digest(asdict(old))) in known:
-            moved[digest(asdict(new))] = known[key]
+        if (key := cell_key(old)) in known:
+            moved[cell_key(new)] = known[key]
     return moved

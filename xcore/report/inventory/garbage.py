@@ -10,15 +10,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from xcore.base.digests import digest
 from xcore.base.errors import UsageError, XcoreError
+from xcore.contract.types import Cell
 from xcore.report.inventory.state import RunState, size
 from xcore.run.progress_files import LIVE
-from xcore.store.identity import cell_key
 from xcore.store.records import read_record
 from xcore.store.run_directory import PARTS, RECORD
 
@@ -93,18 +93,23 @@ def _explanations(run: RunState) -> tuple[list[Leftover], list[dict[str, Any]]]:
         try:
             wanted.add(run.loop.identity(cell))
         except XcoreError:  # it is not known any more what it was identified by
-            unknown.append(cell_key(cell))
+            unknown.append(_cell(asdict(cell)))
     leftovers, kept = [], []
     for path in sorted((run.path / "explanations").glob("[!.]*")):
         if not (path / RECORD).is_file():
             continue
         record = _read(path / RECORD)
-        of_cell = digest(record.get("cell")) in unknown
+        of_cell = _cell(record.get("cell") or {}) in unknown
         if path.name.rpartition(".")[2] in wanted or of_cell:
             kept.append(record)
         else:
             leftovers.append(Leftover(path, "explanation", OLD, size(path)))
     return leftovers, kept
+
+
+def _cell(plain: Mapping[str, Any]) -> str:
+    """A cell as a record holds it; what a field was before there was one counts as its default."""
+    return digest({"split": Cell.split, "group": Cell.group, **plain})
 
 
 def _scores(run: RunState) -> tuple[list[Leftover], list[dict[str, Any]]]:
