@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
 COUNTERPARTS = str.maketrans(
     {
@@ -78,7 +78,7 @@ def _json_escape(found: re.Match[str]) -> str:
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
-def for_drawing(stream: IO[str]) -> IO[str]:
+def for_drawing(stream: Any) -> Any:
     """The same stream for what draws with control sequences itself, from texts that are harmless."""
     return stream.drawing if isinstance(stream, _Printable) else stream
 
@@ -183,14 +183,14 @@ def results_apart() -> Iterator[None]:
     """
     stream = sys.stdout
     try:
-        own = stream.fileno() == 1 and isinstance(stream, io.TextIOWrapper)
+        own = isinstance(stream, io.TextIOWrapper) and stream.fileno() == 1
         if own:
             stream.flush()
             kept = os.dup(1)
             os.dup2(2, 1)
     except (AttributeError, OSError, ValueError):  # there is no stdout, or no stderr
         own = False
-    if not own:
+    if not own or not isinstance(stream, io.TextIOWrapper):
         yield
         return
     about: dict[str, Any] = {"encoding": stream.encoding, "errors": stream.errors}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-try:
+if sys.platform != "win32":  # there, nothing is removed
     import fcntl
-except ImportError:  # Windows: there, nothing is removed
-    fcntl = None  # type: ignore[assignment]
 
 PREFIX = "xcore-"
 ALIVE = ".alive"
@@ -40,7 +39,7 @@ def temporary_folder() -> Iterator[Path]:
 
 def remove_stale() -> None:
     """Remove the temporary folders of this user whose process is gone."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return
     for mark in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{ALIVE}"):
         with suppress(OSError):  # it is locked, somebody else's, or gone meanwhile
@@ -58,7 +57,7 @@ _remove_stale_once = cache(remove_stale)
 
 def _mark(folder: Path) -> int | None:
     """Lock a file in a new folder; it has its name only when it is locked."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return None
     handle, made = tempfile.mkstemp(dir=folder)
     fcntl.flock(handle, fcntl.LOCK_EX)
