@@ -202,10 +202,10 @@ class Harness:
             rows = list(csv.DictReader(file))
         return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
 
-    def processes(self, run: str) -> list[int]:
-        """The worker processes that are at work."""
+    def workers(self, run: str, command: int) -> list[int]:
+        """The processes that are at work beside that of the command."""
         files = (self.folder / run / "live").glob("worker-*.json")
-        return [int(file.stem.rpartition("-")[2]) for file in files]
+        return [pid for pid in (int(file.stem.rpartition("-")[2]) for file in files) if pid != command]
 
 
 def ended_runs(harness: Harness, o: argparse.Namespace) -> dict[str, Any]:
@@ -228,7 +228,9 @@ def ended_runs(harness: Harness, o: argparse.Namespace) -> dict[str, Any]:
             victim = rng.random()
             killed = False
             if seen["kills"] < o.kills:
-                while process.poll() is None and time.monotonic() - began < wait:
+                while process.poll() is None and (
+                    time.monotonic() - began < wait or (o.whom == "worker" and not harness.workers(run, process.pid))
+                ):
                     time.sleep(0.01)
                 killed = process.poll() is None and _end(process, harness, run, o.whom, SIGNALS[name], victim)
             seen["kills"] += killed
@@ -258,7 +260,7 @@ def ended_runs(harness: Harness, o: argparse.Namespace) -> dict[str, Any]:
 def _end(process: subprocess.Popen[bytes], harness: Harness, run: str, whom: str, by: int, chosen: float) -> bool:
     """End the command, or one of its workers; whether one was there."""
     if whom == "worker":
-        workers = [pid for pid in harness.processes(run) if pid != process.pid]
+        workers = harness.workers(run, process.pid)
         if not workers:
             return False
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,7 +83,7 @@ class Best:
             self._values.setdefault(key, []).append(sum(values) / len(values))
 
 
-def lines(live: Any, leaders: list[Mapping[str, Any]], root: Path) -> list[str]:
+def lines(live: Any, leaders: Sequence[Mapping[str, Any]], root: Path) -> list[str]:
     """What is shown of a run."""
     counts = ", ".join(f"{n} {status}" for status, n in live.counts.items() if n)
     left = f", about {duration(live.left)} left" if live.left is not None else ""

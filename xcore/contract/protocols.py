@@ -324,11 +324,17 @@ class Work(Protocol):
     it for its next cell. It has to see the run directory.
     """
 
-    root: str
-    """The run directory."""
-    limits: Limits
-    threads: int
-    """torch threads inside a cell, the same in every engine; 0 = as torch has it in the engine's own process."""
+    @property
+    def root(self) -> str:
+        """The run directory."""
+
+    @property
+    def limits(self) -> Limits:
+        """What one cell may take."""
+
+    @property
+    def threads(self) -> int:
+        """torch threads inside a cell, the same in every engine; 0 = as torch has it in the engine's own process."""
 
     def __call__(self, cell: Cell) -> Outcome:
         """Explain a cell and score it; what is finished already is left as it is. Raises no error of the cell."""

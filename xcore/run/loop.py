@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -181,7 +181,7 @@ class Bench:
                     return ran, True
         return ran, False
 
-    def _outcomes(self, cells: Sequence[Cell], engine: Engine, work: Work | None) -> Iterator[Outcome]:
+    def _outcomes(self, cells: Sequence[Cell], engine: Engine, work: Work | None) -> Generator[Outcome]:
         """Run cells by an engine; those that fail are run again as often as was asked for."""
         if work is None:
             return
@@ -380,7 +380,7 @@ class Bench:
         ]
 
 
-def _closable(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+def _closable(outcomes: Iterator[Outcome]) -> Generator[Outcome]:
     """The outcomes of an engine as a generator, which can be closed, and closes the engine's own if that can be."""
     try:
         yield from outcomes

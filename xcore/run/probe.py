@@ -28,11 +28,12 @@ from xcore.contract.samples import Samples
 from xcore.contract.types import Adapter, Cell, Ref, Split
 from xcore.registry import Registry
 from xcore.run.forecast import STEPS, Amount, Kind, Seen, Tick, rest, whole
-from xcore.run.loop import Bench, Draw
+from xcore.run.loop import Bench
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter
 from xcore.run.random_sets import Pool, RandomSets
 from xcore.run.workbench import Workbench
+from xcore.run.worker import Draw
 from xcore.store.run_directory import Store
 
 PATIENCE = 6.0

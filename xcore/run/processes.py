@@ -130,7 +130,7 @@ class _Queue:
         if last not in self._groups:
             free = [group for group in self._groups if group not in others]
             same = [group for group in free if last and group[0] == last[0]]
-            last = next(iter(same or free), "") or max(self._groups, key=lambda group: len(self._groups[group]))
+            last = (same or free or [max(self._groups, key=lambda group: len(self._groups[group]))])[0]
         cell = self._groups[last].pop(0)
         if not self._groups[last]:
             del self._groups[last]
