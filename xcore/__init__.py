@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xcore.interactive import data as data
     from xcore.interactive import explain as explain
     from xcore.interactive import open as open
-    from xcore.report.comparison import compare as compare
+    from xcore.report.comparison.compare import compare as compare
     from xcore.report.highlighted import highlight as highlight
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ __getattr__, __dir__ = lazy_exports(
         "xcore.contract.hooks": ("hookimpl",),
         "xcore.explained": ("Explained", "load"),
         "xcore.interactive": ("data", "explain", "open"),
-        "xcore.report.comparison": ("compare",),
+        "xcore.report.comparison.compare": ("compare",),
         "xcore.report.highlighted": ("highlight",),
     },
     _command,

@@ -48,7 +48,7 @@ def checked(made: Any, label: str, task: Task) -> Explanation:
     return made
 
 
-def explanation_faults(made: Explanation, task: Task) -> Iterator[tuple[str, str]]:
+def explanation_faults(made: Any, task: Task) -> Iterator[tuple[str, str]]:
     """What in an explanation is not as the contract says: where ("" = in the explanation itself), and what it is."""
     for part, one in (("", made), *((f"part {i}", p) for i, p in enumerate(_entries(made.parts)))):
         if not isinstance(one, Explanation):
@@ -71,11 +71,11 @@ def explanation_faults(made: Explanation, task: Task) -> Iterator[tuple[str, str
                 break
 
 
-def _of_fields(made: Explanation) -> Iterator[str]:
+def _of_fields(made: Any) -> Iterator[str]:
     """Faults of an explanation beside its concepts."""
     for name in ("method", "target", "importance_is"):
         value = getattr(made, name)
-        if not isinstance(value, str) or not value.strip():
+        if not _is(value, str) or not value.strip():
             yield f"{name} is {_shown(value)}; it must be a string that is not empty"
     for name, what, kind in (
         ("concepts", "concepts", Concept),
@@ -85,15 +85,15 @@ def _of_fields(made: Explanation) -> Iterator[str]:
     ):
         if fault := _no_list(getattr(made, name), name, what, kind):
             yield fault
-    if not isinstance(made.files, Mapping):
+    if not _is(made.files, Mapping):
         yield f"files is {_shown(made.files)}; it must map names to paths"
     else:
         for name, path in made.files.items():
-            if not isinstance(name, str) or not isinstance(path, Path):
+            if not _is(name, str) or not _is(path, Path):
                 yield f"files has {_shown(name)}: {_shown(path)}; it must map names to paths"
             elif not path.exists():
                 yield f"files names {name!r}, and there is no file {path}"
-    if not isinstance(made.cost, Cost):
+    if not _is(made.cost, Cost):
         yield f"cost is {_shown(made.cost)}; it must be a Cost"
     else:
         for name, value in vars(made.cost).items():
@@ -123,15 +123,15 @@ def _of_dictionary(made: Any) -> Iterator[str]:
         yield f"codes and atoms of its dictionary have shapes {shown}; (N, P, k) and (k, C) share k"
 
 
-def _of_concept(concept: Any, i: int, made: Explanation, task: Task, whole: bool) -> Iterator[str]:
+def _of_concept(concept: Any, i: int, made: Any, task: Task, whole: bool) -> Iterator[str]:
     """Faults of one concept; those of an explanation of single samples (a part) have maps of these samples only."""
     if not isinstance(concept, Concept):
         yield f"it is {_shown(concept)}, not a Concept"
         return
-    if not isinstance(concept.name, str):
+    if not _is(concept.name, str):
         yield f"name is {_shown(concept.name)}; it must be a string"
     numbers = {"importance": concept.importance}
-    if isinstance(concept.evidence, Mapping):
+    if _is(concept.evidence, Mapping):
         numbers |= concept.evidence
     else:
         yield f"evidence is {_shown(concept.evidence)}; it must map names to numbers"
@@ -171,12 +171,12 @@ def _of_concept(concept: Any, i: int, made: Explanation, task: Task, whole: bool
         yield f"parent is {_shown(concept.parent)}; it must be the index of another of {len(made.concepts)} concepts"
 
 
-def _of_samples(concept: Concept, task: Task, whole: bool) -> Iterator[str]:
+def _of_samples(concept: Any, task: Task, whole: bool) -> Iterator[str]:
     """Faults of what shows a concept, and of where it was made from."""
     import torch
 
     samples = concept.samples
-    if samples is not None and not isinstance(samples, Samples):
+    if samples is not None and not _is(samples, Samples):
         yield f"samples is {_shown(samples)}; it must be Samples"
         return
     if samples is not None and samples.modality == "image":
@@ -200,9 +200,9 @@ def _of_samples(concept: Concept, task: Task, whole: bool) -> Iterator[str]:
         yield f"source holds {wrong}; the task has samples 0 to {len(task.samples) - 1}, and -1 is for none of them"
 
 
-def _of_directions(concept: Concept, task: Task) -> Iterator[str]:
+def _of_directions(concept: Any, task: Task) -> Iterator[str]:
     """Faults of the directions: at a layer that is there, as wide as its activations or as its channels."""
-    if not isinstance(concept.directions, Mapping):
+    if not _is(concept.directions, Mapping):
         yield f"directions is {_shown(concept.directions)}; it must map layers to tensors"
         return
     for layer, direction in concept.directions.items():
@@ -255,6 +255,11 @@ def _no_tensor(given: Any, name: str, axes: tuple[str, ...] | None = None, half:
     if axes is not None and given.ndim != len(axes):
         return f"{name} has shape {tuple(given.shape)}; it must have shape ({', '.join(axes)}{',' * (len(axes) == 1)})"
     return ""
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether a value is what its declared type promises: plugins need not have checked their types."""
+    return isinstance(value, kind)
 
 
 def _is_number(value: Any) -> bool:
@@ -328,14 +333,15 @@ def _judged(score: Score) -> str:
     return "the explanation" if score.concept is None else f"concept {score.concept}"
 
 
-def _of_score(score: Score, concepts: int | None) -> Iterator[str]:
+def _of_score(score: Any, concepts: int | None) -> Iterator[str]:
     if score.concept is not None and not _is_index(score.concept, concepts if concepts is not None else sys.maxsize):
         of = "" if concepts is None else f" of {concepts} concepts"
         yield f"{score.metric} judges the concept {_shown(score.concept)}; it must be the index of one{of}"
         return
     where = _judged(score)
     details = score.details if isinstance(score.details, Mapping) else {}
-    for what, number in {"value": score.value, "spread": score.spread, **details}.items():
+    numbers: dict[str, Any] = {"value": score.value, "spread": score.spread, **details}
+    for what, number in numbers.items():
         if number is None and what in ("value", "spread"):
             continue
         if not _is_number(number):

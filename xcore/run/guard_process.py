@@ -75,9 +75,16 @@ def _packages(modules: int) -> frozenset[str]:
     return frozenset(name for name in [*sys.modules] if "." not in name)
 
 
+def _set_cudnn(settings: Mapping[str, bool]) -> None:
+    from torch.backends import cudnn
+
+    for name, value in settings.items():
+        setattr(cudnn, name, value)
+
+
 def _only_added(was: Any, now: Any) -> bool:
     if isinstance(was, Mapping):
-        return was.items() <= now.items()
+        return all(key in now and now[key] == value for key, value in was.items())
     rest = iter(now)
     return all(any(entry is one or entry == one for one in rest) for entry in was)  # in the same order, with gaps
 
@@ -144,7 +151,7 @@ def _settings() -> tuple[Setting, ...]:
         Setting(
             "the settings of cuDNN",
             lambda: {k: getattr(cudnn, k) for k in ("enabled", "benchmark", "deterministic")},
-            lambda v: [setattr(cudnn, k, one) for k, one in v.items()],
+            _set_cudnn,
             "use `with torch.backends.cudnn.flags(...):`",
         ),
         Setting("how numpy treats errors", np.geterr, lambda v: np.seterr(**v), "use `with np.errstate(...):`"),
