@@ -287,9 +287,11 @@ class Worker:
         method = self.workbench.component("explainer", cell.method)
         task = self.workbench.task(cell, workdir, self.reporter.step)
         start = time.perf_counter()
-        with seeded(cell.seed, self.threads), self.workbench.guard.watch(cell.label):
+        with seeded(cell.seed, self.threads):
             check_target(task)
-            explanation: Explanation = checked(method.explain(task), cell.label, task)
+            with self.workbench.guard.watch(cell.label):
+                made = method.explain(task)
+            explanation = checked(made, cell.label, task)
         seconds = time.perf_counter() - start - explanation.cost.shared_seconds
         cost = replace(explanation.cost, seconds=seconds, peak_mb=peak_mb())
         return replace(completed(explanation, task), cost=cost)
@@ -354,7 +356,8 @@ class Worker:
         if reason := not_applicable(judge, runs[0], self.workbench.registry.find("metric", metric)[0].modalities):
             return [Score(metric.text, reason=reason)]
         with seeded(0, self.threads), self.workbench.guard.watch(metric.text):
-            return checked_scores(judge.score(runs), judge, metric_name(metric.text), runs)
+            scores = judge.score(runs)
+        return checked_scores(scores, judge, metric_name(metric.text), runs)
 
 
 def reason_of(error: BaseException) -> str:
