@@ -86,9 +86,11 @@ def _answer(label: str, table: Table, cells: Sequence[PageCell], control: bool) 
     raises = sum(v.outside is not None and v.outside[0] == v.outside[1] and not v.lowers for _, _, v in tested)
     lowers = sum(v.outside is not None and v.outside[0] == v.outside[1] == v.lowers for _, _, v in tested)
     sides = any(v.lowers is not None for _, _, v in tested)
-    verb = "raise their class" if sides else "are outside their null"
-    parts = [f"of its {len(tested)} first concepts, {raises} {verb} beyond random concepts in every seed"]
-    parts += [f"{lowers} lower it"] if lowers else []
+    one, several = ("raises its class", "raise their class") if sides else ("differs", "differ")
+    verb = one if raises <= 1 else several
+    than = "more than random concepts do" if sides else "from random concepts"
+    parts = [f"of its {len(tested)} first concepts, {raises or 'none'} {verb} {than} in every seed"]
+    parts += [f"{lowers} {'lowers' if lowers == 1 else 'lower'} it"] if lowers else []
     others = len(tested) - raises - lowers
     parts += [f"{others} {'is' if others == 1 else 'are'} not shown to matter"] if others else []
     kept = [
