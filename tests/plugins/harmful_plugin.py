@@ -8,7 +8,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from toy_plugin import COLOURS, Crops, make_data
@@ -17,7 +16,7 @@ from xcore import hookimpl
 
 
 class Neighbour(Crops):
-    """Importances and maps that every weight, hook, mode and default of the classifier goes into."""
+    """Its figures and words show the weights, hooks, modes and settings that it found."""
 
     def explain(self, task: Any) -> Any:
         from dataclasses import replace
@@ -25,12 +24,42 @@ class Neighbour(Crops):
         import torch
 
         made = super().explain(task)
-        random_set = task.random_set(5, task.seed)
-        logits = [float(task.classifier.logits(s)[:, task.target].mean()) for s in (task.samples, random_set)]
-        state = (torch.get_default_dtype(), torch.get_num_threads(), Path.cwd().name, os.environ.get("TOY_HARM"))
-        values = (4 + logits[0], 2 + logits[1], float(task.samples.images.sum()) / 1e6)
-        concepts = tuple(replace(c, importance=v) for c, v in zip(made.concepts, values, strict=True))
-        return replace(made, concepts=concepts, trace=({"state": list(map(str, state))},))
+        net, random_set = task.classifier.model.module, task.random_set(5, task.seed)
+        # By the module itself, too, since the classifier remembers logits of the same pictures.
+        told = [task.classifier.logits(random_set), net(random_set.images).detach(), net(task.samples.images).detach()]
+        values = sorted((float(x[:, task.target].mean()) for x in told), reverse=True)
+        words = (*settings(), *map(str, task.classifier.classes), f"batches of {task.classifier.batch_size}")
+        for name, p in (*net.named_parameters(), *net.named_buffers()):
+            if name == "cache":  # which `Restores` leaves, as networks do
+                continue
+            words += (f"{float(p.double().sum()):.9g} {p.requires_grad} {p.grad is None} {p._backward_hooks}",)
+        words += tuple(f"{m.training} {len(m._forward_hooks)} {len(m._backward_hooks)}" for m in net.modules())
+        words += (str(torch.ones(1).requires_grad_().mul(2).requires_grad),)
+        concepts = (replace(c, importance=v, words=words) for c, v in zip(made.concepts, values, strict=True))
+        return replace(made, concepts=tuple(concepts))
+
+
+def settings() -> tuple[str, ...]:
+    """The settings of the process that this plugin's methods change."""
+    import numpy as np
+    import torch
+
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return (
+        str(torch.get_default_dtype()),
+        str(torch.get_default_device()),
+        str(torch.is_grad_enabled()),
+        str(torch.are_deterministic_algorithms_enabled()),
+        str(torch.get_num_threads()),
+        str(os.environ.get("TOY_HARM")),
+        os.getcwd(),
+        oct(mask),
+        str(warnings.filters[:1]),
+        type(sys.stdout).__name__,
+        str(signal.getsignal(signal.SIGINT)),
+        str(np.geterr()),
+    )
 
 
 class Agreement:
@@ -432,6 +461,8 @@ def register_explainers(register: Any) -> None:
     register("restores", Restores, summary="puts back what it changes")
     for name, harm in METHODS.items():
         register(name, harming(harm), summary="a method that does harm")
+    for name in (*METHODS, "weights_and_error", "weights_and_skip"):
+        register(f"after_{name}", Neighbour, summary="a good method")
     register("weights_and_error", harming(weights, ValueError), summary="does harm and fails")
 
     from xcore.contract import NotApplicable
