@@ -39,6 +39,12 @@ class Point(EntryPoint):
         pass
 
 
+@pytest.fixture(autouse=True)
+def no_engines_of_the_core(monkeypatch):
+    """So that what is found is what plugins offer."""
+    monkeypatch.setattr(module, "ENGINES", ())
+
+
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """Install plugins made of source text; returns the loaded registry."""

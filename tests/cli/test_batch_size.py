@@ -92,7 +92,9 @@ def command(tmp_path, monkeypatch, capsys):
         (tmp_path / "sizes").write_text("")
         plugins = ["--plugin", TOY, "--plugin", "sized_plugin.py"]
         about = ["--data", "toy", "--classifier", classifier, "--class", "red", "--samples", "20", "--json"]
-        monkeypatch.setattr("sys.argv", ["xcore", "explain", "asks", *plugins, *about, "--out", "run", *words])
+        monkeypatch.setattr(
+            "sys.argv", ["xcore", "explain", "sized_plugin/asks", *plugins, *about, "--out", "run", *words]
+        )
         with pytest.raises(SystemExit) as left:
             main()
         said = capsys.readouterr()

@@ -91,7 +91,10 @@ def test_results_that_a_full_disk_swallows_are_one_line():
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_a_command_like_an_interrupt(name, code):
-    done = command(HELD, "held", str(int(getattr(signal, name))))
+    heeded = {
+        "preexec_fn": lambda: signal.signal(getattr(signal, name), signal.SIG_DFL)
+    }  # these tests may run under nohup
+    done = command(HELD, "held", str(int(getattr(signal, name))), **heeded)
     assert done.returncode == code
     lines = done.stderr.splitlines()
     assert lines[-1].startswith(f"interrupted by {name}; to go on: xcore held")

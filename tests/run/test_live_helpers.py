@@ -25,7 +25,7 @@ class Asks:
 
     def explain(self, task):
         return Explanation(
-            f"{task.model('text-decoder')} {task.model('vqa')} {task.generator}", task.target_name, "", ()
+            f"{task.model('text-decoder')} {task.model('vqa')} {task.generator}", task.target_name, "nothing", ()
         )
 
 

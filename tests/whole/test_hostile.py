@@ -17,7 +17,7 @@ from xcore.api import bench, report
 from xcore.cli.main import main
 from xcore.contract import PluginError, Ref, UsageError
 from xcore.registry import Registry
-from xcore.run import loop
+from xcore.run import loop, worker
 from xcore.store.identity import Identity
 from xcore.store.run_directory import Store
 
@@ -174,7 +174,8 @@ def test_two_processes_do_not_share_a_run(tmp_path):
 def test_strict_computes_anew_what_other_numerics_made_even_after_an_interruption(tmp_path, monkeypatch):
     run(tmp_path, ["toy"], seeds=[0, 1])
     real = loop.numerics
-    monkeypatch.setattr(loop, "numerics", lambda threads: {**real(threads), "machine": "another"})
+    for module in (loop, worker):
+        monkeypatch.setattr(module, "numerics", lambda threads: {**real(threads), "machine": "another"})
     assert run(tmp_path, ["toy"], seeds=[0, 1]).result.cached == 2
     assert run(tmp_path, ["toy"], seeds=[0], strict=True).result.cached == 0  # as if it ended before seed 1
     assert run(tmp_path, ["toy"], seeds=[0, 1], strict=True).result.cached == 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xcore.base.errors import XcoreError
 from xcore.base.files import read_json
@@ -15,9 +15,11 @@ from xcore.registry import Registry
 from xcore.report.concepts import ConceptRow, concept_row
 from xcore.report.pictures import STRIPS, TEXTS_FILE
 from xcore.report.table import MetricInfo
-from xcore.run.loop import Bench
-from xcore.run.plan import Plan
 from xcore.store.records import Damaged
+
+if TYPE_CHECKING:
+    from xcore.run.loop import Bench
+    from xcore.run.plan import Plan
 
 ResultRow = dict[str, Any]
 

@@ -65,10 +65,11 @@ def explanation_faults(made: Any, task: Task) -> Iterator[tuple[str, str]]:
                 yield f"concept {i} ({name}){of}", fault
         given = (c.importance for c in _entries(one.concepts) if isinstance(c, Concept))
         values = [float(value) for value in given if _is_number(value)]
-        for i, (more, less) in enumerate(itertools.pairwise(values)):
-            if more < less:
-                yield part, f"concepts are not sorted: importance {more:.6g} at {i} comes before {less:.6g}"
-                break
+        pairs = [*enumerate(itertools.pairwise(values))]
+        wrong = [(i, more, less) for i, (more, less) in pairs if more < less]
+        if wrong and any(abs(more) < abs(less) for _, (more, less) in pairs):  # some sort by size, whatever the sign
+            i, more, less = wrong[0]
+            yield part, f"concepts are not sorted: importance {more:.6g} at {i} comes before {less:.6g}"
 
 
 def _of_fields(made: Any) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xcore.base.files import read_json, write_text
 from xcore.contract.types import Outcome
@@ -15,7 +15,9 @@ from xcore.report.site.found import findings, plain_mapping
 from xcore.report.site.main_table import main_table
 from xcore.report.site.provenance import COSTS, answers, cost_rows, digests, failures, provenance, question
 from xcore.report.table import Table, clean
-from xcore.run.loop import Bench
+
+if TYPE_CHECKING:
+    from xcore.run.loop import Bench
 
 PAGE = "report.html"
 LIMIT = 14_000_000
