@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
@@ -55,9 +56,9 @@ def settings() -> tuple[str, ...]:
         str(os.environ.get("TOY_HARM")),
         os.getcwd(),
         oct(mask),
-        str(warnings.filters[:1]),
-        type(sys.stdout).__name__,
-        str(signal.getsignal(signal.SIGINT)),
+        str(warnings.filters[0] == ("ignore", None, Warning, None, 0)),
+        str(type(sys.stdout) is io.StringIO),
+        str(signal.getsignal(signal.SIGINT) is signal.SIG_IGN),
         str(np.geterr()),
     )
 
@@ -221,8 +222,6 @@ def warning_filters(task: Any) -> None:
 
 
 def stdout(task: Any) -> None:
-    import io
-
     sys.stdout = io.StringIO()
 
 
