@@ -211,7 +211,7 @@ def test_report_rebuilds_the_table(tmp_path, monkeypatch):
         path.unlink()
     # code that changes after the run does not take its results away
     monkeypatch.setattr(Identity, "component", lambda self, kind, ref: "changed")
-    monkeypatch.setattr("xcore.api.codes", lambda registry, distributions: {"xcore-xai": "changed"})
+    monkeypatch.setattr("xcore.run.about.codes", lambda registry, distributions: {"xcore-xai": "changed"})
     seen = Noted()
     again = report(tmp_path / "run", seen)
     assert any("other code of xcore-xai" in line and "shown as it was made" in line for line in seen.lines)
