@@ -5,10 +5,11 @@
     python benchmarks/kills.py --engine ray --lose-node
 
 A run has cells of a toy method that takes a moment and writes down when it has ended. Each start of the command is
-ended by SIGKILL, SIGTERM or SIGINT, which the seed chooses with the moment, until so many are ended; a run that came to
-its end before that is followed by another one. The exit code is 1 if a table differs in one bit from that of the run
-that nobody ended, or if an explanation whose record was there was computed again. ``--whom worker`` ends a random
-worker of `processes` instead of the command: then the cell is a failed row, and the next start of the command makes it.
+ended by SIGKILL, SIGTERM or SIGINT at a random moment after a random number of finished cells, which the seed chooses;
+a run that came to its end is followed by another one, until so many starts are ended. The exit code is 1 if a table
+differs in one bit from that of the run that nobody ended, or if an explanation whose record was there was computed
+again. ``--whom worker`` ends a random worker of `processes` instead of the command: then the cell is a failed row, and
+the next start of the command makes it.
 """
 
 from __future__ import annotations
@@ -182,6 +183,10 @@ class Harness:
                 start_new_session=True,
             )
 
+    def records(self, run: str) -> list[Path]:
+        """The records that are there."""
+        return list((self.folder / run / "explanations").glob("moment.*"))
+
     def finished(self, run: str) -> Counter[str]:
         """The cells whose record is there and whole."""
         found: Counter[str] = Counter()
@@ -224,10 +229,14 @@ def ended_runs(harness: Harness, o: argparse.Namespace) -> dict[str, Any]:
             before, done = harness.computed(run), harness.finished(run)
             process = harness.start(run)
             name = rng.choice(sorted(SIGNALS)) if o.signal == "mix" else o.signal
-            wait, began = rng.uniform(o.least, o.most), time.monotonic()
+            total = 3 * harness.seeds
+            target, wait = rng.randrange(len(done), total) if len(done) < total else total, rng.uniform(0, o.most)
             victim = rng.random()
             killed = False
-            if seen["kills"] < o.kills:
+            if seen["kills"] < o.kills and target < total:  # one with nothing left to do comes to its end
+                while process.poll() is None and len(harness.records(run)) < target:
+                    time.sleep(0.01)
+                began = time.monotonic()
                 while process.poll() is None and (
                     time.monotonic() - began < wait or (o.whom == "worker" and not harness.workers(run, process.pid))
                 ):
@@ -319,10 +328,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="option of the engine, as for `xcore bench`")
     parser.add_argument("--seconds", type=float, default=0.4, help="what a cell takes")
     parser.add_argument("--seeds", type=int, default=4, help="cells of each of the three classes")
-    parser.add_argument(
-        "--least", type=float, default=2.0, help="a start of the command is ended after so many seconds"
-    )
-    parser.add_argument("--most", type=float, default=9.0, help="... to so many")
+    parser.add_argument("--most", type=float, default=3.0, help="most seconds from a number of cells to the end")
     parser.add_argument("--patience", type=float, default=300.0, help="a start that takes longer is a failure")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lose-node", action="store_true", help="end one of two machines of a Ray cluster instead")
