@@ -56,7 +56,7 @@ def settings() -> tuple[str, ...]:
         str(os.environ.get("TOY_HARM")),
         os.getcwd(),
         oct(mask),
-        str(warnings.filters[0] == ("ignore", None, Warning, None, 0)),
+        str(("ignore", None, Warning, None, 0) in warnings.filters),
         str(type(sys.stdout) is io.StringIO),
         str(signal.getsignal(signal.SIGINT) is signal.SIG_IGN),
         str(np.geterr()),

@@ -17,6 +17,8 @@ from xcore.contract.types import Concept, Cost, Dictionary, Explanation, Score
 
 DIRECTIONS = ("higher", "lower", "none")
 ENCODERS = ("nnls", "linear", "onehot", "sae")
+Shapes = dict[str, tuple[str, tuple[int, ...]]]
+"""Layer -> the layout of its activations, and their shape for one sample, found once an explanation."""
 
 
 def check_target(task: Task) -> None:
@@ -50,6 +52,7 @@ def checked(made: Any, label: str, task: Task) -> Explanation:
 
 def explanation_faults(made: Any, task: Task) -> Iterator[tuple[str, str]]:
     """What in an explanation is not as the contract says: where ("" = in the explanation itself), and what it is."""
+    shapes: Shapes = {}
     for part, one in (("", made), *((f"part {i}", p) for i, p in enumerate(_entries(made.parts)))):
         if not isinstance(one, Explanation):
             yield part, f"it is {_shown(one)}, not an Explanation"
@@ -61,7 +64,7 @@ def explanation_faults(made: Any, task: Task) -> Iterator[tuple[str, str]]:
         of = f" in {part}" if part else ""
         for i, concept in enumerate(_entries(one.concepts)):
             name = repr(concept.name) if isinstance(concept, Concept) else "?"
-            for fault in _of_concept(concept, i, one, task, whole=not part):
+            for fault in _of_concept(concept, i, one, task, shapes, whole=not part):
                 yield f"concept {i} ({name}){of}", fault
         given = (c.importance for c in _entries(one.concepts) if isinstance(c, Concept))
         values = [float(value) for value in given if _is_number(value)]
@@ -124,7 +127,7 @@ def _of_dictionary(made: Any) -> Iterator[str]:
         yield f"codes and atoms of its dictionary have shapes {shown}; (N, P, k) and (k, C) share k"
 
 
-def _of_concept(concept: Any, i: int, made: Any, task: Task, whole: bool) -> Iterator[str]:
+def _of_concept(concept: Any, i: int, made: Any, task: Task, shapes: Shapes, whole: bool) -> Iterator[str]:
     """Faults of one concept; those of an explanation of single samples (a part) have maps of these samples only."""
     if not isinstance(concept, Concept):
         yield f"it is {_shown(concept)}, not a Concept"
@@ -148,7 +151,7 @@ def _of_concept(concept: Any, i: int, made: Any, task: Task, whole: bool) -> Ite
     yield from _of_samples(concept, task, whole)
     n = len(task.samples)
     pictures = task.samples.modality == "image"
-    shapes = {"maps": (n, *task.samples.images.shape[2:]) if pictures else None, "local": (n,)}
+    wanted = {"maps": (n, *task.samples.images.shape[2:]) if pictures else None, "local": (n,)}
     for what in ("maps", "local"):
         values = getattr(concept, what)
         if values is None:
@@ -156,12 +159,12 @@ def _of_concept(concept: Any, i: int, made: Any, task: Task, whole: bool) -> Ite
         # a tensor of another shape that holds NaN is told of the NaN, which is what made it
         if fault := _no_tensor(values, "maps (kept as 16-bit floats)" if what == "maps" else what, half=what == "maps"):
             yield fault
-        elif whole and shapes[what] is not None and tuple(values.shape) != shapes[what]:
+        elif whole and wanted[what] is not None and tuple(values.shape) != wanted[what]:
             have = "have" if what == "maps" else "has"
-            yield f"{what} {have} shape {tuple(values.shape)}, the samples need {shapes[what]}"
+            yield f"{what} {have} shape {tuple(values.shape)}, the samples need {wanted[what]}"
         elif what == "maps" and values.numel() and float(values.min()) < 0:
             yield f"maps hold {float(values.min()):.6g}; they must be 0 or more"
-    yield from _of_directions(concept, task)
+    yield from _of_directions(concept, task, shapes)
     if concept.atom is not None:
         atoms = len(made.dictionary.atoms) if isinstance(made.dictionary, Dictionary) else None
         if atoms is None:
@@ -201,7 +204,7 @@ def _of_samples(concept: Any, task: Task, whole: bool) -> Iterator[str]:
         yield f"source holds {wrong}; the task has samples 0 to {len(task.samples) - 1}, and -1 is for none of them"
 
 
-def _of_directions(concept: Any, task: Task) -> Iterator[str]:
+def _of_directions(concept: Any, task: Task, shapes: Shapes) -> Iterator[str]:
     """Faults of the directions: at a layer that is there, as wide as its activations or as its channels."""
     if not _is(concept.directions, Mapping):
         yield f"directions is {_shown(concept.directions)}; it must map layers to tensors"
@@ -211,18 +214,20 @@ def _of_directions(concept: Any, task: Task) -> Iterator[str]:
             yield fault
             continue
         try:
-            probe = task.classifier.open(layer)
-            shape = tuple(probe.activations(task.samples.take([0])).shape[1:])
+            if layer not in shapes:
+                probe = task.classifier.open(layer)
+                shapes[layer] = probe.layout, tuple(probe.activations(task.samples.take([0])).shape[1:])
+            layout, shape = shapes[layer]
         except NotApplicable as error:  # such as a black box, which has no layers
             yield f"it has a direction at {layer!r}: {error}"
             continue
         except UsageError as error:
             yield str(error)
             continue
-        channels = shape[-1] if probe.layout == "NTC" else shape[0]
+        channels = shape[-1] if layout == "NTC" else shape[0]
         places = len(direction) // channels if channels else 0
         fits = places * channels == len(direction) and (
-            places in (1, math.prod(shape) // channels) or probe.layout == "NTC"  # of texts, the longest decides
+            places in (1, math.prod(shape) // channels) or layout == "NTC"  # of texts, the longest decides
         )
         if not fits:
             wide = f"{channels} channels" + (f" or {math.prod(shape)} values" if len(shape) > 1 else "")

@@ -6,7 +6,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xcore.base.contents import content
 
@@ -30,8 +30,7 @@ REMOVE = "remove it in a `finally`: handle.remove()"
 RESTORE = "put it back in a `finally`, also after an error"
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What is remembered of a part of a network."""
 
     module: nn.Module
@@ -42,8 +41,7 @@ class Part:
     hooks: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True)
-class Values:
+class Values(NamedTuple):
     """What is remembered of a parameter or buffer."""
 
     content: int
