@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory, importable: Any) -> Any:
 def together(tmp_path_factory: pytest.TempPathFactory, importable: Any) -> Any:
     """One run of all methods that do harm, each of them between two that do not."""
     between = [name for harm in HARMS for name in (harm, f"after_{harm}")]
-    return run(tmp_path_factory.mktemp("together") / "run", ["before", *between])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs behind
+    try:
+        return run(tmp_path_factory.mktemp("together") / "run", ["before", *between])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("harm", HARMS)
