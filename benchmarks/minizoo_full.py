@@ -1,5 +1,7 @@
 """What the long run shows: `python benchmarks/minizoo_full.py runs/minizoo-full` prints it as Markdown.
 
+`--picture CLASS FILE` draws the first three concepts of each arm for a class, of the first seed.
+
 Every difference is paired by class and seed. For each classifier, means are over classes, of means over seeds;
 intervals are 95 % intervals of Student's t over the n classes, and p-values are of exact sign-flip tests (see
 `intervals`). Beside each arm stand the updates that it made and the images that it drew.
@@ -7,14 +9,15 @@ intervals are 95 % intervals of Student's t over the n classes, and p-values are
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Sequence
 
 import numpy as np
 from intervals import shown, shown_difference
+from matplotlib.figure import Figure
 from paired import by_classifier, minus, paper_order
 
-from xcore.api import report
+from xcore.api import BenchResult, report
 from xcore.contract import Outcome
 from xcore.report.rows import ResultRow
 from xcore.store.run_directory import Store
@@ -33,9 +36,14 @@ ARM, OTHERS = (
 )
 
 
-def main(runs: Sequence[str]) -> None:
+SHOWN, DRAWINGS = 3, 5
+
+
+def main(runs: Sequence[str], picture: Sequence[str] | None = None) -> None:
     """Print all sections for a run directory, or for several that share the cells of the suite."""
     results = [report(run) for run in runs]
+    if picture:
+        beside(results, *picture)
     rows = [r for result in results for r in result.rows if r["status"] == "ok"]
     print(f"Command: `xcore bench --suite minizoo-full`, then `python benchmarks/minizoo_full.py {' '.join(runs)}`\n")
     outcomes = [(Store(r.path), o) for r in results for o in r.result.outcomes if o.status == "ok"]
@@ -110,6 +118,29 @@ def best_so_far(outcomes: Sequence[tuple[Store, Outcome]]) -> None:
     print()
 
 
+def beside(results: Sequence[BenchResult], cls: str, file: str) -> None:
+    """A picture with a row for each arm: drawings of its first concepts for one class, with their names."""
+    made = {}
+    for result in results:
+        for o in result.result.outcomes:
+            if o.status == "ok" and o.cell.cls == cls and o.cell.label in (ARM, *OTHERS):
+                made.setdefault(o.cell.label, (Store(result.path), o))
+    figure = Figure(figsize=(12, 1.15 * len(made)), layout="constrained")
+    axes = figure.subplots(len(made), SHOWN, squeeze=False)
+    for row, (label, (store, o)) in zip(axes, made.items(), strict=True):
+        concepts = store.load(o.record.rpartition(".")[2]).concepts
+        for ax, concept in zip(row, concepts, strict=False):
+            images = concept.samples.images[:DRAWINGS].permute(2, 0, 3, 1).flatten(1, 2)
+            ax.imshow(images.clamp(0, 1).numpy(), interpolation="nearest")
+            ax.set_title(concept.name or "", fontsize=8)
+        for ax in row:
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.set_frame_on(False)
+        row[0].set_ylabel(label.removeprefix("rlpo-"), rotation=0, ha="right", va="center", fontsize=9)
+    figure.savefig(file, dpi=100, metadata={"Software": None})
+
+
 def cases(rows: Sequence[ResultRow], label: str, what: str) -> dict[tuple[str, int], float]:
     """A figure of the recovery of every (class, seed) of an arm; "value" is precision@3, others are its details."""
     found = {}
@@ -129,4 +160,8 @@ def variants(rows: Sequence[ResultRow], label: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["runs/minizoo-full"])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("--picture", nargs=2, metavar=("CLASS", "FILE"))
+    given = parser.parse_args()
+    main(given.runs, given.picture)

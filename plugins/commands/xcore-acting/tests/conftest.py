@@ -98,12 +98,13 @@ def make_task(tmp_path: Path, **given: Any) -> Task:
 
 @pytest.fixture
 def painted(tmp_path: Path) -> SimpleNamespace:
-    """The phrases, ``task(**given)``, ``pictures(n, seed, striped)`` and the classes of the painted world."""
+    """The phrases, ``task(**given)``, ``pictures(n, seed, striped)``, ``black_box(**weights)`` and the
+    classes of the painted world."""
 
     def task(**given: Any) -> Task:
         return make_task(tmp_path, **given)
 
-    return SimpleNamespace(phrases=PHRASES, task=task, pictures=pictures, painter=Painter, zoo=Zoo)
+    return SimpleNamespace(phrases=PHRASES, task=task, pictures=pictures, painter=Painter, zoo=Zoo, black_box=black_box)
 
 
 COLOURS = """

@@ -73,8 +73,8 @@ def ask(
     dose
         Whether to find out how the class answers to the phrases at strengths from -2 to +2, too.
     dosed
-        Pictures or texts that doses are given to; None = 40 pictures, half of them of the class, or 100 texts of it.
-        The least number is 10 pictures or 5 texts.
+        Pictures or texts that doses are given to, from 10 pictures or 5 texts; None = 160 edited pictures, half of them
+        of the class, 40 drawings, or 100 texts of the class.
     dose_by
         "edit" = pictures of the data are edited, "adapter" = pictures are drawn by a slider, a change of the generator
         that is tuned towards the phrase and scaled (options of its updates: those of ``rlpo.adapt``), "words" = words
@@ -223,7 +223,10 @@ def command(
     ] = False,
     dosed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="With --dose: how many pictures (from 10) or texts (from 5); default: 40, 100."),
+        typer.Option(
+            metavar="N",
+            help="With --dose: pictures (from 10) or texts (from 5); 160 edited, 40 drawn, 100 texts if not given.",
+        ),
     ] = None,
     dose_by: Annotated[
         str,

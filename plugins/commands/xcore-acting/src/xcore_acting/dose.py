@@ -13,6 +13,7 @@ from torch import Tensor
 from xcore_evidence import kept
 from xcore_evidence.factorial import occurrences_of, put_in, without
 from xcore_evidence.margins import margin
+from xcore_evidence.observed import observed
 from xcore_evidence.readings import gap_of, of_the_class, presence
 from xcore_evidence.ridge import standardised
 
@@ -22,12 +23,13 @@ from xcore.models.outputs import probabilities, scores_of
 from xcore.pretrained.drawing import check_can
 
 Array = NDArray[np.float64]
-EDITED: tuple[float, ...] = (-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2)
-"""Doses of pictures. At dose d the edit has |d| / 2 of the greatest strength."""
-WORDED: tuple[float, ...] = (-2, -1, 0, 1, 2)
-"""Doses of texts: the number of times that a phrase is put in or taken out."""
-PICTURES, TEXTS = 40, 100
+DOSES: tuple[float, ...] = (-2, -1, 0, 1, 2)
+"""At dose d a picture is edited with |d| / 2 of the greatest strength; a phrase is put into a text, or taken out of it,
+|d| times."""
+PICTURES, TEXTS = 160, 100
 """Pictures that are edited, half of them of the class, and texts that are changed, at each dose."""
+NEUTRAL = 5
+"""Phrases whose edits the asked ones are compared with: those that matter least by observed evidence."""
 DESCRIBED = 2
 """Phrases that describe a picture in the prompts of its edits."""
 LEAST = 5
@@ -35,8 +37,8 @@ LEAST = 5
 SEARCHED = 2000
 """Texts of the class among which those with a phrase are looked for."""
 FROM_EDITS = (
-    "margin of edited pictures, half of them of the class, less that of the same pictures edited as strongly without "
-    "the concept"
+    "margin of edited pictures, half of them of the class, less that of the same pictures edited as strongly towards, "
+    "or away from, a phrase that matters little"
 )
 FROM_WORDS = (
     "margin of texts of the class with the phrase put in, less that with their most frequent word put in at the same "
@@ -63,20 +65,26 @@ class Dosed:
     notes: tuple[str, ...] = ()
 
 
-def dosing(task: Task, beside: Sequence[str], strength: float, at_most: int | None = None) -> Callable[[str], Dosed]:
+def dosing(
+    task: Task, asked: Sequence[str], beside: Sequence[str], strength: float, at_most: int | None = None
+) -> Callable[[str], Dosed]:
     """What gives the answers to doses of a phrase; what is the same for all phrases is done once.
 
     Pictures of the class and as many of others are edited towards the phrases that describe them and, at a dose above
     0, the asked one; at a dose below 0 away from it (as a negative prompt); with |d| / 2 of the strength. An edit
-    changes the margin whatever it is made towards, so the response is the margin beyond that of the same picture edited
-    with the same noise and strength towards its description alone. Into texts the phrase is put |d| times at random
+    changes the margin whatever phrase it is made towards or away from, so the response is the margin beyond that of the
+    same picture edited with the same noise and strength towards, or away from, another phrase, drawn by chance from
+    those of `beside` that do not describe it and matter least by observed evidence. (Most phrases speak against a
+    class, so one that does not matter would rise beside any others.) Into texts the phrase is put |d| times at random
     places, and the response is the margin beyond that with the most frequent word there, since any word may part others
     that belong together; or it is taken out at its first |d| places, where a text has so many.
 
     Parameters
     ----------
+    asked
+        The phrases that doses are given of.
     beside
-        Phrases that pictures are described by; none of them says the same as an asked one.
+        Phrases that pictures are described by, and that edits are compared with; none says the same as an asked one.
     strength
         Strength of the edits at ±2, in (0, 1].
     at_most
@@ -92,10 +100,12 @@ def dosing(task: Task, beside: Sequence[str], strength: float, at_most: int | No
     gap = gap_size(task)
     if task.samples.modality == "text":
         return _worded(task, gap, at_most or TEXTS)
-    return _edited(task, beside, gap, strength, at_most or PICTURES)
+    return _edited(task, asked, beside, gap, strength, at_most or PICTURES)
 
 
-def _edited(task: Task, beside: Sequence[str], gap: float, strength: float, at_most: int) -> Callable[[str], Dosed]:
+def _edited(
+    task: Task, asked: Sequence[str], beside: Sequence[str], gap: float, strength: float, at_most: int
+) -> Callable[[str], Dosed]:
     generator = check_generator(task.generator)
     own = of_the_class(task, at_most // 2)
     own = own.take(slice(at_most // 2))
@@ -105,27 +115,34 @@ def _edited(task: Task, beside: Sequence[str], gap: float, strength: float, at_m
     n = len(given)
     seeds = [int.from_bytes(sha256(f"dose {task.seed} {i}".encode()).digest()[:6], "big") for i in range(n)]
 
-    def changed(towards: str, away: str, dose: float) -> Samples:
+    def changed(phrases: Sequence[str], dose: float) -> Samples:
+        """The pictures, each edited towards its phrase (a dose above 0) or away from it."""
         if not dose:
             return given
-        amount = strength * abs(dose) / max(EDITED)
-        prompts = [", ".join(part for part in (text, towards) if part) for text in described]
-        return kept.edited(task, generator, given, prompts, seeds, amount, [away] * n if away else None)
+        towards = phrases if dose > 0 else [""] * n
+        prompts = [", ".join([*by, phrase] if phrase else by) for by, phrase in zip(described, towards, strict=True)]
+        away = list(phrases) if dose < 0 and any(phrases) else None
+        return kept.edited(task, generator, given, prompts, seeds, strength * abs(dose) / max(DOSES), away)
 
-    plain = {abs(d): answered(task, changed("", "", abs(d))) for d in EDITED}
+    rng = np.random.default_rng([task.seed, 131])
+    neutral, compared = _neutral(task, asked, beside)
+    free = [[phrase for phrase in neutral if phrase not in by] for by in described]
+    others = [phrases[rng.integers(len(phrases))] if phrases else "" for phrases in free]
+    plain = {d: answered(task, changed(others, d)) for d in DOSES}
 
     def of(phrase: str) -> Dosed:
         columns, shown = tables()
         probability, unchanged, response = columns
-        for i, d in enumerate(EDITED):
-            task.progress(i, len(EDITED), f"{phrase!r} at strength {d:g}")
-            samples = changed(phrase if d > 0 else "", phrase if d < 0 else "", d)
-            (m, p), (before, chance) = answered(task, samples), plain[abs(d)]
+        for i, d in enumerate(DOSES):
+            task.progress(i, len(DOSES), f"{phrase!r} at strength {d:g}")
+            samples = changed([phrase] * n, d)
+            (m, p), (before, chance) = answered(task, samples), plain[d]
             probability.append(p)
             unchanged.append(chance)
             response.append((m - before) / gap)
             shown.append(samples.take([0, len(own)]))
-        return dosed(EDITED, columns, shown, FROM_EDITS, "the same edits without the concept", note)
+        against = "the same edits with another phrase" if any(others) else "the same edits without a phrase"
+        return dosed(DOSES, columns, shown, FROM_EDITS, against, note, *compared)
 
     return of
 
@@ -151,18 +168,33 @@ def check_generator(generator: Generator | None) -> Generator:
     return generator
 
 
-def _descriptions(task: Task, given: Samples, beside: Sequence[str]) -> tuple[list[str], str]:
-    """For each picture the phrases that set it apart from the others, and a note of it; "" without an image-text model.
+def _descriptions(task: Task, given: Samples, beside: Sequence[str]) -> tuple[list[list[str]], str]:
+    """For each picture the phrases that set it apart from the others, and a note; none without an image-text model.
 
     An edit towards "grass" alone would draw a meadow without the animal.
     """
-    if not beside or "image-text" not in task.roles:
-        why = "no phrases are beside the concepts" if not beside else "no model of the role image-text is named"
-        return [""] * len(given), f"what else the pictures show is not in the prompts of the edits: {why}"
+    if not beside:
+        missing = (
+            "what else the pictures show is not in the prompts of the edits, and edits are compared with edits without "
+        )
+        return [[] for _ in given.ids], missing + "a phrase: no phrases are beside the concepts"
+    if "image-text" not in task.roles:
+        missing = "what else the pictures show is not in the prompts of the edits: "
+        return [[] for _ in given.ids], missing + "no model of the role image-text is named"
     z = standardised(presence(task, given, beside))
     most = z.argsort(dim=1, descending=True, stable=True)[:, :DESCRIBED].tolist()
     note = f"prompts hold the {DESCRIBED} phrases beside the concepts that set each picture apart, and the concept"
-    return [", ".join(beside[j] for j in row) for row in most], note
+    return [[beside[j] for j in row] for row in most], note
+
+
+def _neutral(task: Task, asked: Sequence[str], beside: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Phrases beside the asked ones that matter little, and a note of them; all if there is no evidence of them."""
+    if len(beside) <= NEUTRAL or "image-text" not in task.roles:
+        return list(beside), []
+    shares = {e.phrase: abs(e.share) for e in observed(task, [*asked, *beside]).estimates}
+    chosen = sorted(beside, key=shares.__getitem__)[:NEUTRAL]
+    names = ", ".join(map(repr, chosen))
+    return chosen, [f"edits are compared with those by phrases that matter least by observed evidence: {names}"]
 
 
 def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
@@ -195,7 +227,7 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
         blank = np.full(len(some), np.nan)
         columns, shown = tables()
         probability, unchanged, response = columns
-        for d in WORDED:
+        for d in DOSES:
             have = [i for i, count in enumerate(counts) if count >= -d]
             if not have:
                 for table in (probability, unchanged, response):
@@ -212,7 +244,7 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
         once, twice = (sum(count >= d for count in counts) for d in (1, 2))
         note = f"{phrase!r} occurs in {once} of {len(counts)} texts, and twice or more in {twice}; what is put in is "
         note += f"compared with {plain!r}"
-        return dosed(WORDED, columns, shown, FROM_WORDS, "with another word, or before", note)
+        return dosed(DOSES, columns, shown, FROM_WORDS, "with another word, or before", note)
 
     return of
 
@@ -244,11 +276,11 @@ def dosed(
     shown: Sequence[Samples | None],
     says: str,
     against: str,
-    note: str,
+    *notes: str,
 ) -> Dosed:
     """The answers from their columns."""
     probability, unchanged, response = (np.stack(table, 1) for table in columns)
-    return Dosed(doses, probability, unchanged, response, tuple(shown), says, against, (note,))
+    return Dosed(doses, probability, unchanged, response, tuple(shown), says, against, notes)
 
 
 def _enough(n: int) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 from xcore.contract import Adapter, Generator, MissingError, NotApplicable, Samples, Task, digest
 from xcore.pretrained.adapters import load_adapter, save_adapter, scaled
 from xcore.pretrained.drawing import check_can
-from xcore_acting.dose import PICTURES, Dosed, answered, dosed, gap_size, tables
+from xcore_acting.dose import DOSES, Dosed, answered, dosed, gap_size, tables
 
-SCALES: tuple[float, ...] = (-2, -1, 0, 1, 2)
-"""Doses: what the change of the weights is multiplied by."""
+DRAWN = 40
+"""Drawings at each dose."""
 PAIRS, UPDATES = 16, 10
 """Pairs of drawings that the generator is tuned by, and how often it is updated."""
 FILE = "adapter.safetensors"
@@ -54,7 +54,7 @@ def sliding(task: Task, at_most: int | None = None, options: Mapping[str, Any] |
     Parameters
     ----------
     at_most
-        Number of drawings at each dose; None = `PICTURES`.
+        Number of drawings at each dose; None = `DRAWN`.
     options
         Options of the generator's updates, as `Generator.adapt` takes them.
 
@@ -65,7 +65,7 @@ def sliding(task: Task, at_most: int | None = None, options: Mapping[str, Any] |
     """
     if task.samples.modality != "image":
         raise NotApplicable("doses by an adapter are of pictures", "words are put into texts: leave --dose-by out")
-    generator, gap, n = check_generator(task.generator), gap_size(task), at_most or PICTURES
+    generator, gap, n = check_generator(task.generator), gap_size(task), at_most or DRAWN
     name = task.target_name
     seeds, of_pairs = ([_seed(task, what, i) for i in range(m)] for what, m in (("drawn", n), ("pair", PAIRS)))
     without = generator.generate([name] * PAIRS, of_pairs)
@@ -76,8 +76,8 @@ def sliding(task: Task, at_most: int | None = None, options: Mapping[str, Any] |
         own = _slider(task, generator, phrase, towards, without, "towards", options or {})
         none = _slider(task, generator, phrase, *_turned(towards, without), "without a direction", options or {})
         columns, shown = tables()
-        for i, d in enumerate(SCALES):
-            task.progress(i, len(SCALES), f"{phrase!r} at strength {d:g}")
+        for i, d in enumerate(DOSES):
+            task.progress(i, len(DOSES), f"{phrase!r} at strength {d:g}")
             made = generator.generate([name] * n, seeds, scaled(own, d)) if d else unchanged
             plain = generator.generate([name] * n, seeds, scaled(none, d)) if d else unchanged
             (m, p), (before, chance) = answered(task, made), answered(task, plain)
@@ -85,7 +85,7 @@ def sliding(task: Task, at_most: int | None = None, options: Mapping[str, Any] |
                 column.append(values)
             shown.append(made.take([0, 1]))
         note = f"sliders: {UPDATES} updates by {PAIRS} pairs of {f'{name}, {phrase}'!r} and {name!r}; drawn is {name!r}"
-        return dosed(SCALES, columns, shown, SAYS, "a slider without a direction", note)
+        return dosed(DOSES, columns, shown, SAYS, "a slider without a direction", note)
 
     return of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from xcore_acting.dose_curve import Curve, curve
 
 ADAPTER = "adapter"
 ALPHA = 0.05
+UNKNOWN = "not shown"
 
 
 def found(
@@ -40,7 +41,7 @@ def found(
     within
         A curve is flat if its whole band is within ± this share of the gap of the class.
     samples
-        Pictures or texts of the class; None = `dose.PICTURES` or `dose.TEXTS`.
+        Pictures or texts of the class; None = the number that is usual for them.
     by, adapt
         "adapter" = pictures are drawn by a slider, which is tuned with these options; "" = they are edited.
 
@@ -57,7 +58,7 @@ def found(
 
         give = sliding(task, samples, adapt)
     else:
-        give = dosing(task, context(task, asked)[0], options.strength, samples)
+        give = dosing(task, phrases, context(task, asked)[0], options.strength, samples)
     answered = {phrase: give(phrase) for phrase in phrases}
     curves = {phrase: curve(d.doses, d.response, task.seed) for phrase, d in answered.items()}
     likely = {phrase: curve(d.doses, d.probability, task.seed) for phrase, d in answered.items()}
@@ -81,6 +82,7 @@ def found(
         f"curve fits into the band; flat: the whole band is within ±{within:.0%} of the gap; the band holds the whole "
         "curve with 95 % (bootstrap of samples, max t)",
         *dict.fromkeys(note for d in answered.values() for note in d.notes),
+        *_too_few(task.samples.modality, rows, curves, within),
         *([f"doses are given of phrases only, not of {', '.join(map(repr, left_out))}"] if left_out else []),
     ]
     figures = {phrase: _points(answered[phrase], curves[phrase], likely[phrase]) for phrase in phrases}
@@ -145,6 +147,22 @@ def _row(cls: str, given: Dosed, phrase: str, response: Curve, p_holm: float, wi
     }
 
 
+def _too_few(modality: str, rows: Sequence[Mapping[str, Any]], curves: Mapping[str, Curve], within: float) -> list[str]:
+    """For each phrase of which nothing is shown, how many samples would show that its curve is flat."""
+    notes = []
+    for row in rows:
+        if row["verdict"] != UNKNOWN:
+            continue
+        n, c = row["n"], curves[row["concept"]]
+        needed = n * float(np.nanmax((c.hi - c.lo) / 2 / within)) ** 2
+        if isfinite(needed) and needed > n:
+            notes.append(
+                f"{row['concept']!r}: the band of {n} {modality}s is too wide to say anything; that of about "
+                f"{ceil(needed / 10) * 10} would be no wider than ±{within:.0%} (--dosed)"
+            )
+    return notes
+
+
 def verdict(response: Curve, p_holm: float, within: float) -> str:
     """Whether the curve rises, falls, is flat, or none of it is shown."""
     flat = response.within(within)
@@ -153,7 +171,7 @@ def verdict(response: Curve, p_holm: float, within: float) -> str:
         return f"{way}, within ±{within:.0%}" if flat else way
     if p_holm <= ALPHA:
         return "changes, not monotonely"
-    return f"flat within ±{within:.0%}" if flat else "not shown"
+    return f"flat within ±{within:.0%}" if flat else UNKNOWN
 
 
 def _points(d: Dosed, response: Curve, likely: Curve) -> list[dict[str, Any]]:
