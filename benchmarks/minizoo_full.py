@@ -1,10 +1,10 @@
 """What the long run shows: `python benchmarks/minizoo_full.py runs/minizoo-full` prints it as Markdown.
 
-`--picture CLASS FILE` draws the first three concepts of each arm for a class, of the first seed.
-
 Every difference is paired by class and seed. For each classifier, means are over classes, of means over seeds;
 intervals are 95 % intervals of Student's t over the n classes, and p-values are of exact sign-flip tests (see
 `intervals`). Beside each arm stand the updates that it made and the images that it drew.
+
+`--picture CLASS FILE` writes a picture of the first three concepts of each arm for a class, of the first seed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ ARM, OTHERS = (
         "craft",
     ),
 )
-
-
 SHOWN, DRAWINGS = 3, 5
+"""Concepts of an arm in the picture, and drawings of each."""
 
 
 def main(runs: Sequence[str], picture: Sequence[str] | None = None) -> None:
@@ -161,7 +160,7 @@ def variants(rows: Sequence[ResultRow], label: str) -> list[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("runs", nargs="*", default=["runs/minizoo-full"], metavar="RUN")
     parser.add_argument("--picture", nargs=2, metavar=("CLASS", "FILE"))
     given = parser.parse_args()
     main(given.runs, given.picture)

@@ -225,7 +225,8 @@ def command(
         int | None,
         typer.Option(
             metavar="N",
-            help="With --dose: pictures (from 10) or texts (from 5); 160 edited, 40 drawn, 100 texts if not given.",
+            help="With --dose: number of pictures (at least 10) or of texts (at least 5). If it is not given, 160 "
+            "pictures are edited, 40 are drawn with --dose-by adapter, or 100 texts are changed.",
         ),
     ] = None,
     dose_by: Annotated[

@@ -37,8 +37,8 @@ LEAST = 5
 SEARCHED = 2000
 """Texts of the class among which those with a phrase are looked for."""
 FROM_EDITS = (
-    "margin of edited pictures, half of them of the class, less that of the same pictures edited as strongly towards, "
-    "or away from, a phrase that matters little"
+    "margin of edited pictures, half of them of the class, less that of the same pictures edited as strongly without "
+    "the concept"
 )
 FROM_WORDS = (
     "margin of texts of the class with the phrase put in, less that with their most frequent word put in at the same "
@@ -142,7 +142,7 @@ def _edited(
             response.append((m - before) / gap)
             shown.append(samples.take([0, len(own)]))
         against = "the same edits with another phrase" if any(others) else "the same edits without a phrase"
-        return dosed(DOSES, columns, shown, FROM_EDITS, against, note, *compared)
+        return dosed(columns, shown, FROM_EDITS, against, note, *compared)
 
     return of
 
@@ -188,9 +188,14 @@ def _descriptions(task: Task, given: Samples, beside: Sequence[str]) -> tuple[li
 
 
 def _neutral(task: Task, asked: Sequence[str], beside: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Phrases beside the asked ones that matter little, and a note of them; all if there is no evidence of them."""
+    """Phrases beside the asked ones that matter little, and a note of what edits are compared with.
+
+    They are all phrases beside the asked ones if these are few, or if no image-text model can say which matter little.
+    """
+    if not beside:
+        return [], []
     if len(beside) <= NEUTRAL or "image-text" not in task.roles:
-        return list(beside), []
+        return list(beside), ["edits are compared with those by the phrases beside the concepts"]
     shares = {e.phrase: abs(e.share) for e in observed(task, [*asked, *beside]).estimates}
     chosen = sorted(beside, key=shares.__getitem__)[:NEUTRAL]
     names = ", ".join(map(repr, chosen))
@@ -244,7 +249,7 @@ def _worded(task: Task, gap: float, at_most: int) -> Callable[[str], Dosed]:
         once, twice = (sum(count >= d for count in counts) for d in (1, 2))
         note = f"{phrase!r} occurs in {once} of {len(counts)} texts, and twice or more in {twice}; what is put in is "
         note += f"compared with {plain!r}"
-        return dosed(DOSES, columns, shown, FROM_WORDS, "with another word, or before", note)
+        return dosed(columns, shown, FROM_WORDS, "with another word, or before", note)
 
     return of
 
@@ -271,7 +276,6 @@ def tables() -> tuple[Columns, list[Samples | None]]:
 
 
 def dosed(
-    doses: tuple[float, ...],
     columns: Columns,
     shown: Sequence[Samples | None],
     says: str,
@@ -280,7 +284,7 @@ def dosed(
 ) -> Dosed:
     """The answers from their columns."""
     probability, unchanged, response = (np.stack(table, 1) for table in columns)
-    return Dosed(doses, probability, unchanged, response, tuple(shown), says, against, notes)
+    return Dosed(DOSES, probability, unchanged, response, tuple(shown), says, against, notes)
 
 
 def _enough(n: int) -> None:

@@ -85,7 +85,7 @@ def sliding(task: Task, at_most: int | None = None, options: Mapping[str, Any] |
                 column.append(values)
             shown.append(made.take([0, 1]))
         note = f"sliders: {UPDATES} updates by {PAIRS} pairs of {f'{name}, {phrase}'!r} and {name!r}; drawn is {name!r}"
-        return dosed(DOSES, columns, shown, SAYS, "a slider without a direction", note)
+        return dosed(columns, shown, SAYS, "a slider without a direction", note)
 
     return of
 

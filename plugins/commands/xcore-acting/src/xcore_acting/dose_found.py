@@ -148,7 +148,7 @@ def _row(cls: str, given: Dosed, phrase: str, response: Curve, p_holm: float, wi
 
 
 def _too_few(modality: str, rows: Sequence[Mapping[str, Any]], curves: Mapping[str, Curve], within: float) -> list[str]:
-    """For each phrase of which nothing is shown, how many samples would show that its curve is flat."""
+    """For each phrase of which nothing is shown, how many samples would make its band narrow enough to call it flat."""
     notes = []
     for row in rows:
         if row["verdict"] != UNKNOWN:
