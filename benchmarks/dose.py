@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from evidence import truth_of
 from xcore_evidence.statistics import wilson
 
 import xcore
@@ -37,12 +38,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/dose"), help="directory that keeps what was found")
     given = parser.parse_args()
     print("| class | phrase | used, % of the gap | slope | band | verdict | right |\n" + "|---" * 7 + "|")
+    minizoo = load_registry().create("dataset", Ref("minizoo"))
     right: dict[bool, list[bool]] = {True: [], False: []}
     for asked in given.classes:
         cls, _, factor = asked.partition(":")
         planted = f"minizoo/planted:class={cls},factor={factor},rho=1,seed={given.seed}"
         classifier = planted if factor else given.classifier
-        phrases = _phrases(_truth(classifier), cls, factor)
+        phrases = _phrases(truth_of(minizoo, classifier), cls, factor)
         start = time.perf_counter()
         rows = _answers(classifier, cls, list(phrases), given)
         for row in rows:
@@ -59,13 +61,6 @@ def main() -> None:
     for used, told in right.items():
         lo, hi = wilson(sum(told), len(told))
         print(f"\n{'used' if used else 'unused'}: {sum(told)} of {len(told)} right, {lo:.2f} to {hi:.2f}")
-
-
-def _truth(classifier: str) -> Truth:
-    truth: Truth | None = load_registry().create("dataset", Ref("minizoo")).truth(classifier)
-    if truth is None:
-        raise SystemExit(f"there is no truth table of {classifier}")
-    return truth
 
 
 def _phrases(truth: Truth, cls: str, planted: str) -> dict[str, tuple[float, bool]]:

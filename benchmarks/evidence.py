@@ -39,7 +39,7 @@ from xcore_evidence.randomised import Made, by_chance, jointly
 from xcore_evidence.readings import pool_of, presence
 from xcore_evidence.statistics import half_width, signed_marks
 
-from xcore.contract import Cell, Task, Truth, XcoreError
+from xcore.contract import Cell, Dataset, Task, Truth, XcoreError
 from xcore.registry import load_registry
 from xcore.run.plan import load_suite, make_plan
 from xcore.run.workbench import Workbench
@@ -88,7 +88,7 @@ def main() -> None:
 def ask(bench: Workbench, cell: Cell, network: str, kind: str, args: argparse.Namespace) -> Record:
     """What one kind of evidence says of all concepts for one class, beside the truth."""
     task = _task(bench, cell, args)
-    truth, phrases = _truth(bench, cell, network), _phrases(bench, cell, task, args)
+    truth, phrases = truth_of(bench.dataset(cell.data), network), _phrases(bench, cell, task, args)
     start = time.perf_counter()
     scores, told = (prior(task, phrases), None) if kind == "prior" else _evidence(kind, task, phrases, args)
     used = truth.used(cell.cls)
@@ -270,8 +270,9 @@ def _task(bench: Workbench, cell: Cell, args: argparse.Namespace) -> Task:
     return bench.task(cell, work, lambda step, total, note="": None)
 
 
-def _truth(bench: Workbench, cell: Cell, network: str) -> Truth:
-    truth: Truth | None = bench.dataset(cell.data).truth(network)
+def truth_of(dataset: Dataset, network: str) -> Truth:
+    """The truth table of a network; ends the script if there is none."""
+    truth = dataset.truth(network)
     if truth is None:
         raise SystemExit(f"there is no truth table of {network}")
     return truth
@@ -281,7 +282,7 @@ def _phrases(bench: Workbench, cell: Cell, task: Task, args: argparse.Namespace)
     """The concepts of pictures; of texts the words of all reviews, and some that occur in none."""
     if task.samples.modality == "image":
         return tuple(bench.dataset(cell.data).concepts)
-    truth = _truth(bench, cell, cell.classifier.text)
+    truth = truth_of(bench.dataset(cell.data), cell.classifier.text)
     found = without_class_name(bench.dataset(cell.data).vocabulary, task.target_name)
     own, others = [p for p in found if p in truth.phrases], [p for p in found if p not in truth.phrases]
     return (*own, *(others[i * len(others) // STRANGE] for i in range(STRANGE)))

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence import SUITES, area, kind_of, planted_in
+from evidence import SUITES, area, kind_of, planted_in, truth_of
 from intervals import shown, shown_difference
 from xcore_rlpo.options import Options
 from xcore_rlpo.ranking import ranking
 from xcore_rlpo.seed_prompts import choose
 
-from xcore.contract import Cell, Truth, XcoreError, seeded
+from xcore.contract import Cell, XcoreError, seeded
 from xcore.registry import load_registry
 from xcore.run.plan import load_suite, make_plan
 from xcore.run.workbench import Workbench
@@ -84,9 +84,7 @@ def cells(network: str, seeds: int) -> list[Cell]:
 def row(bench: Workbench, cell: Cell, options: Options, out: Path) -> dict[str, Any]:
     """The ranking of one cell beside the truth."""
     network, planted = cell.classifier.text, planted_in(cell.classifier.text)
-    truth: Truth | None = bench.dataset(cell.data).truth(network)
-    if truth is None:
-        raise SystemExit(f"there is no truth table of {network}")
+    truth = truth_of(bench.dataset(cell.data), network)
     task, start = bench.task(cell, out, lambda step, total, note="": None), time.perf_counter()
     with seeded(cell.seed):
         found = choose(task, options)
