@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,18 @@ def cache_directory() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("xcore")
+
+
+@contextlib.contextmanager
+def staying_here() -> Iterator[None]:
+    """Go back to the current folder, whatever a plugin makes the current one: users' paths are relative to it."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        here = ""
+    try:
+        yield
+    finally:
+        if here:
+            with contextlib.suppress(OSError):
+                os.chdir(here)

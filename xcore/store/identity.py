@@ -20,13 +20,13 @@ from typing import Any
 
 from xcore.base.digests import digest, file_digest, tree_digest
 from xcore.base.errors import MissingError
-from xcore.cards import Card
+from xcore.cards import FILE_MODULE, GROUP, Card
 from xcore.contract.types import Cell, Ref
-from xcore.registry import FILE_MODULE, GROUP, Registry, plugin_errors, resolve
+from xcore.registry import Registry, plugin_errors, resolve
 
 CONTRACT = 2
 """Raised when an old record no longer means the same."""
-OUTSIDE = frozenset({"report", "ci", "cli", "testing"})
+OUTSIDE = frozenset({"loading", "report", "ci", "cli", "testing"})
 """Rooms of the core that no result passes through. The modules beside the rooms only call what is in them."""
 SOURCES = (".py", ".json", ".toml")
 """Files of a package that its results depend on."""
