@@ -15,6 +15,7 @@ import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,15 @@ class Card:
     @property
     def full_name(self) -> str:
         return f"{self.distribution}/{self.name}"
+
+    @property
+    def module(self) -> str:
+        """The module in which its factory is defined."""
+        target = self.factory
+        while isinstance(target, partial):
+            target = target.func
+        name: str = target.partition(":")[0] if isinstance(target, str) else target.__module__
+        return name
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -172,6 +182,7 @@ def _card(plain: dict[str, Any]) -> Card:
 
 
 READ_BY = ("cards.py", "registry.py", "contract/hooks.py", "loading/plugins.py", "loading/rules.py")
+"""Modules of the core that decide which cards there are."""
 
 
 def environment() -> list[Any]:

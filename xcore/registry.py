@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xcore import __version__
 from xcore.base.errors import MissingError, PluginError, UsageError, XcoreError, unknown
 from xcore.base.files import staying_here
+from xcore.base.tracing import at_line, is_traced, traced
 from xcore.cards import FILE_MODULE, GROUP, Card, PluginReport, environment, keep_cards, kept_cards
 
 if TYPE_CHECKING:
@@ -69,24 +70,39 @@ class Registry:
         return self._loader
 
     # -- loading -----------------------------------------------------------------------------------------------------
-    def load_installed(self) -> Registry:
-        """Load every entry point of the group ``xcore`` (or those that the variable XCORE_PLUGINS lists)."""
+    def load_installed(self, again: bool = False) -> Registry:
+        """Load every entry point of the group ``xcore`` (or those that the variable XCORE_PLUGINS chooses).
+
+        Parameters
+        ----------
+        again
+            Also try those plugins again that ended or held up a process when they were loaded before.
+        """
         wanted = os.environ.get("XCORE_PLUGINS")
-        names = None if wanted is None else {n.strip() for n in wanted.split(",")}
-        for report in kept_cards() or []:
-            if names is None or report.name in names:
-                self._add(report)
-        if self.plugins:
+        kept = None if again or is_traced() else kept_cards()
+        if kept is not None:
+            chosen = _chosen(wanted, [(report.name, report.distribution) for report in kept])
+            for report in kept:
+                if (report.name, report.distribution) in chosen:
+                    self._add(report)
             return self
         from importlib.metadata import entry_points
 
+        from xcore.loading.trial import dangers
+
         began, before = time.time_ns(), environment()
-        points = sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.dist.name if p.dist else ""))
+        points = sorted(entry_points(group=GROUP), key=lambda p: (p.name, _origin(p)[0]))
+        chosen = _chosen(wanted, [(point.name, _origin(point)[0]) for point in points])
+        points = [point for point in points if (point.name, _origin(point)[0]) in chosen]
+        danger = dangers(points, again)
         for point in points:
-            if names is None or point.name in names:
-                package = point.module.partition(".")[0]
-                self._add(self._plugins.load(point.name, *_origin(point), point.load, package))
-        if names is None:
+            about = point.name, *_origin(point)
+            package = point.module.partition(".")[0]
+            if reason := danger.get(about[:2], ""):
+                self._add(PluginReport(*about, package, reason=reason))
+            else:
+                self._add(self._plugins.load(*about, point.load, package))
+        if wanted is None:
             keep_cards(self.plugins, points, before, began)
         return self
 
@@ -157,6 +173,26 @@ class Registry:
             raise UsageError(f"{_title(kind)} {name!r} takes no argument, got {argument!r}")
         return card, argument or None
 
+    def clashes(self, card: Card) -> list[Card]:
+        """The cards of other plugins that offer this name, too, where no argument tells which one is meant."""
+        others = [other for other in self._cards.get((card.kind, card.name), []) if other is not card]
+        return [] if card.claims and all(other.claims for other in others) else others
+
+    def doubts(self, card: Card) -> Iterator[str]:
+        """Roles that a card asks for, that no model plays, and that look like a known one: they may be misspelt.
+
+        A plugin that is not installed may bring such a role, so the card is not left out.
+        """
+        from difflib import get_close_matches
+
+        from xcore.contract.roles import READS
+
+        known = {"generator", *READS, *self.known_roles()}
+        for helper in () if isinstance(card.uses, str) else card.uses:
+            role = helper.removesuffix(OPTIONAL)
+            if role not in known and (near := get_close_matches(role, sorted(known), n=1, cutoff=0.75)):
+                yield f"{card.kind} {card.name!r} uses {role!r}, a role that no model plays; did you mean {near[0]!r}?"
+
     def find_model(self, role: str, ref: Ref | str) -> Card:
         """The card of a helper model; raises `UsageError` if it plays another role than the one it is named for."""
         card, _ = self.find("model", ref)
@@ -194,7 +230,8 @@ class Registry:
         options = self.options(kind, ref)
         with plugin_errors(card):
             factory = resolve(card.factory)
-            return factory(options, argument) if card.argument else factory(options)
+            with traced(f"{card.full_name} made as {_title(kind)}"):
+                return factory(options, argument) if card.argument else factory(options)
 
     def rendering(self, name: str) -> Any:
         """What a plugin registered for a rendering of random sets, or None."""
@@ -288,12 +325,13 @@ def plugin_errors(card: Card) -> Iterator[None]:
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         raise PluginError(
             f"{_title(card.kind)} {card.name!r} of {card.distribution} cannot be made: {first}"
+            f"{at_line(error, (card.module.partition('.')[0],))}"
         ) from error
 
 
-def load_registry(files: Sequence[str | Path] = ()) -> Registry:
-    """All installed plugins, and those in the files."""
-    registry = Registry().load_installed()
+def load_registry(files: Sequence[str | Path] = (), again: bool = False) -> Registry:
+    """All installed plugins (for `again` see `Registry.load_installed`), and those in the files."""
+    registry = Registry().load_installed(again)
     for path in files:
         registry.load_file(Path(path))
     return registry
@@ -312,6 +350,27 @@ def resolve(target: Any) -> Any:
         raise
     except Exception as error:  # a library that is broken or of another version, or a name that is not there
         raise MissingError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _chosen(wanted: str | None, names: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of these (entry point, distribution) that XCORE_PLUGINS chooses: ``a,b`` = only these, ``-a`` = not this.
+
+    Raises
+    ------
+    UsageError
+        It names a plugin that is not installed.
+    """
+    if wanted is None:
+        return set(names)
+    words = [word for part in wanted.split(",") if (word := part.strip())]
+    only = {word for word in words if not word.startswith("-")}
+    without = {word.removeprefix("-") for word in words} - only
+    known = {name for both in names for name in both}
+    for word in (*only, *without):
+        if word not in known:
+            raise unknown("plugin", word, known, more="XCORE_PLUGINS names it; see `xcore plugins`")
+    every = bool(without) and not only
+    return {both for both in names if (every or only & {*both}) and not without & {*both}}
 
 
 def _origin(point: EntryPoint) -> tuple[str, str]:

@@ -209,11 +209,16 @@ def layers(
 
 
 @app.command()
-def plugins(as_json: Json = False) -> None:
-    """List the installed plugins: what each offers, or why it failed to load."""
+def plugins(
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Leave with 1 if a plugin, a card or a name is not right.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the installed plugins: what each offers, why it failed to load, and which names two of them offer."""
     from xcore.cli.listing import list_plugins
 
-    list_plugins(as_json)
+    list_plugins(as_json, strict)
 
 
 @app.command()
