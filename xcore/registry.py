@@ -144,6 +144,11 @@ class Registry:
         """
         self._add_whole(self._plugins.load(name, name, version, lambda: plugin), f"plugin {name!r}")
 
+    @property
+    def packages(self) -> set[str]:
+        """The packages of all plugins, and the modules of plugin files."""
+        return {plugin.package or plugin.name for plugin in self.plugins}
+
     # -- looking up --------------------------------------------------------------------------------------------------
     def cards(self, kind: str | None = None) -> Iterator[Card]:
         """All cards, in the order of kinds and names."""
@@ -172,6 +177,12 @@ class Registry:
         if argument and not card.argument:
             raise UsageError(f"{_title(kind)} {name!r} takes no argument, got {argument!r}")
         return card, argument or None
+
+    def preferred(self, kind: str, text: str, distributions: Sequence[str]) -> str:
+        """The reference, with the distribution in front if several plugins offer the name and one of these is meant."""
+        found = self._cards.get((kind, text.partition(":")[0]), [])
+        meant = [card for card in found if card.distribution in distributions]
+        return f"{meant[0].distribution}/{text}" if len(found) > 1 and len(meant) == 1 else text
 
     def clashes(self, card: Card) -> list[Card]:
         """The cards of other plugins that offer this name, too, where no argument tells which one is meant."""

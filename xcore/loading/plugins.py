@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ import pluggy
 
 from xcore.base.errors import UsageError, XcoreError, unknown
 from xcore.base.files import staying_here
-from xcore.base.tracing import at_line, traced
+from xcore.base.tracing import at_line, is_traced, traced
 from xcore.cards import GROUP, BadCard, PluginReport
 from xcore.contract import hooks
 from xcore.loading.rules import card_of
@@ -56,6 +57,8 @@ class Loader:
             # SystemExit is how scripts leave that were not meant to be imported; others raise what is no Exception.
             except BaseException as error:
                 report.reason = _reason(error, report.package or report.name)
+                if is_traced():
+                    traceback.print_exception(error)
                 report.cards, report.bad = [], []
         if not report.cards and report.bad and not report.reason:
             report.reason = report.bad[0].text

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
+
 from xcore.base.errors import UsageError
 from xcore.base.files import cache_directory, write_text
 from xcore.cards import GROUP
