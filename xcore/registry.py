@@ -360,7 +360,8 @@ def resolve(target: Any) -> Any:
     except XcoreError:
         raise
     except Exception as error:  # a library that is broken or of another version, or a name that is not there
-        raise MissingError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
+        where = at_line(error, (module.partition(".")[0],))
+        raise MissingError(f"{target} cannot be loaded: {type(error).__name__}: {error}{where}") from error
 
 
 def _chosen(wanted: str | None, names: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

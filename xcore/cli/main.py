@@ -319,8 +319,6 @@ def _show(
     if result.broken:
         again = "to go on" if done.count("pending") else "to try them again"
         typer.echo(f"{result.broken}; {again}: {remedy or _command()}", err=True)
-        if whole := tracing.command_of(result):
-            typer.echo(f"to see where they failed: {whole}", err=True)
     asked.write(result)  # last: a file that cannot be written hides nothing of the above
     if missed or result.broken:
         raise typer.Exit(1)
@@ -368,7 +366,10 @@ def _tell_where(result: BenchResult) -> None:
     for what, path in places:
         typer.echo(f"{what if what != last else '':<9} {shown(path)}{'/' if path.is_dir() else ''}")
         last = what
-    typer.echo(f"{'again':<9} xcore report {shlex.quote(shown(result.path))}")
+    again = f"xcore report {shlex.quote(shown(result.path))}"
+    typer.echo(f"{'again':<9} {again}")
+    if result.result.count("failed"):
+        typer.echo(f"{'why':<9} {again} --traceback")
 
 
 def _command() -> str:

@@ -32,13 +32,6 @@ def show_tracebacks(result: BenchResult) -> None:
         typer.echo("no cell of this run failed")
 
 
-def command_of(result: BenchResult) -> str:
-    """The command that prints the tracebacks of a run; empty if no cell failed."""
-    from xcore.report.picture_paths import shown
-
-    return f"xcore report {shlex.quote(shown(result.path))} --traceback" if result.result.count("failed") else ""
-
-
 def plugin_error(error: Exception) -> PluginError | None:
     """What the code of a plugin raised while a command ran, as one line; None if it did not arise in a plugin."""
     from xcore.base.tracing import at_line
