@@ -14,7 +14,7 @@ import pytest
 from xcore.cards import Card
 from xcore.contract import MissingError, UsageError
 from xcore.loading.rules import CHECKS, FIELDS
-from xcore.registry import Registry
+from xcore.registry import KINDS, Registry
 from xcore.run.plan import load_suite, make_plan
 
 HEAD = "from xcore import hookimpl\n"
@@ -225,6 +225,24 @@ def test_an_unknown_plugin_is_told(stranger, monkeypatch):
 def test_every_field_of_a_card_is_checked():
     assert {*CHECKS} == {field.name for field in fields(Card)} - {"kind", "distribution", "version"}
     assert {*FIELDS} == {*CHECKS, "api"}
+
+
+OLD = Path(__file__).parent / "plugin_of_api_1.py"
+
+
+def test_a_plugin_of_api_1_loads_as_it_was_written():
+    made = Registry()
+    made.load_file(OLD)
+    cards = {(card.kind, card.name): card for card in made.cards() if card.distribution == OLD.stem}
+    assert len(cards) == 12
+    assert {kind for kind, _ in cards} == set(KINDS)
+    card = cards["explainer", "old"]
+    assert card.uses == ("segmenter", "vqa?", "generator", "palette")
+    assert card.modalities == ("image", "text")
+    assert cards["model", "old-two"].roles == ("vqa", "captioner")
+    assert cards["metric", "Old-1"].across == ("seed", "classifier")
+    text = OLD.read_text()
+    assert not [field for field in FIELDS if field not in ("name", "factory") and f"{field}=" not in text]
 
 
 @pytest.mark.parametrize("api", [1, (1, 1), (1, 7)])
