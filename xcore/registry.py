@@ -376,7 +376,7 @@ def _chosen(wanted: str | None, names: Sequence[tuple[str, str]]) -> set[tuple[s
         return set(names)
     words = [word for part in wanted.split(",") if (word := part.strip())]
     only = {word for word in words if not word.startswith("-")}
-    without = {word.removeprefix("-") for word in words} - only
+    without = {word[1:] for word in words if word.startswith("-")}
     known = {name for both in names for name in both}
     for word in (*only, *without):
         if word not in known:

@@ -88,8 +88,8 @@ MODULES = {
         "it ended the process in which it was loaded (signal SIGKILL)",
     ),
     "never comes back": (
-        "while True: pass\n",
-        "it was still loading after 3 seconds (XCORE_LOAD_SECONDS gives it more",
+        "import time\nopen(__file__ + '.begun', 'a').write('x')\nwhile True: time.sleep(1)\n",
+        "it was still loading after 8 seconds (XCORE_LOAD_SECONDS gives it more",
     ),
 }
 """What is wrong with a module -> its source, and why it failed to load."""
@@ -120,7 +120,7 @@ def shell(folder, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
 
     def run(*command):
-        env = {**os.environ, "PYTHONPATH": str(folder), "XCORE_CACHE": str(cache), "XCORE_LOAD_SECONDS": "3"}
+        env = {**os.environ, "PYTHONPATH": str(folder), "XCORE_CACHE": str(cache), "XCORE_LOAD_SECONDS": "8"}
         env.pop("XCORE_PLUGINS", None)
         line = [sys.executable, "-m", "xcore", *command]
         return subprocess.run(line, env=env, capture_output=True, text=True, timeout=120)

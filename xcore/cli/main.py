@@ -19,7 +19,6 @@ from xcore.base.threads import let_waiting_threads_sleep
 from xcore.base.tracing import is_traced
 from xcore.cli import compare as comparing
 from xcore.cli import runs
-from xcore.cli import tracebacks as tracing
 from xcore.cli import view as viewing
 from xcore.cli import watch as watching
 from xcore.cli.flags import (
@@ -250,7 +249,9 @@ def report(
         check_format(table)  # before the work, which may take seconds
     result = rebuild(run, for_stderr(), gates=asked.gates, compare=asked.compare)
     if traceback:
-        tracing.show_tracebacks(result)
+        from xcore.cli.tracebacks import show_tracebacks
+
+        show_tracebacks(result)
         return
     _show(result, as_json, asked, "run the command that made it again", "html" if html else table)
 
@@ -461,7 +462,9 @@ def _tell(error: XcoreError) -> NoReturn:
 
 def _tell_of_plugin(error: Exception) -> None:
     """Print one line and leave if an error arose in the code of a plugin; our own faults show their traceback."""
-    if told := tracing.plugin_error(error):
+    from xcore.cli.tracebacks import plugin_error
+
+    if told := plugin_error(error):
         told.__cause__ = error
         _tell(told)
 
