@@ -69,7 +69,8 @@ def test_a_plugin_that_crashes_on_import_harms_only_itself(installed):
         ("bad", "xcore-bad", "raise RuntimeError('boom')"), ("good", "xcore-good", GOOD.format(name="good"))
     )
     assert [c.name for c in reg.cards()] == ["good"]
-    assert {p.name: p.reason for p in reg.plugins} == {"bad": "RuntimeError: boom", "good": ""}
+    where = f"RuntimeError: boom, at {reg.plugins[0].package}.py:1"
+    assert {p.name: p.reason for p in reg.plugins} == {"bad": where, "good": ""}
     with pytest.raises(
         MissingError, match=r"unknown method 'bad': plugin xcore-bad failed to load: RuntimeError: boom"
     ):
@@ -89,10 +90,21 @@ def test_a_misspelt_hook_is_found(installed):
 
 
 def test_half_a_plugin_registers_nothing(installed):
-    source = GOOD.format(name="x") + "\n    register('y', 'a:b', summary='', colour='red')\n"
-    reg = installed(("bad", "xcore-bad", source))
-    assert not reg.plugins[0].ok
+    reg = installed(("bad", "xcore-bad", GOOD.format(name="x") + "\n    1 / 0\n"))
+    assert reg.plugins[0].reason.startswith("ZeroDivisionError: division by zero, at ")
     assert not list(reg.cards())
+
+
+def test_a_bad_card_leaves_its_neighbours(installed):
+    reg = installed(
+        ("half", "xcore-half", GOOD.format(name="x") + "\n    register('y', 'a:b', summary='', sumary='')\n")
+    )
+    assert [c.name for c in reg.cards()] == ["x"]
+    assert reg.plugins[0].ok
+    with pytest.raises(
+        MissingError, match=r"method 'y' of xcore-half is left out: unknown field 'sumary' \(did you mean 'summary'\?\)"
+    ):
+        reg.find("explainer", "y")
 
 
 def test_two_plugins_of_one_name_name_both_and_the_full_name_works(installed):

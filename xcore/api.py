@@ -36,7 +36,7 @@ from xcore.run.about import (
     read_about,
     refuse_other_files,
 )
-from xcore.run.amend import check_kept, joined, moved_identities, with_metrics
+from xcore.run.amend import JOINED, check_kept, joined, moved_identities, with_metrics
 from xcore.run.loop import Bench, Result, known_identities
 from xcore.run.plan import Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
 from xcore.run.progress import Reporter
@@ -333,7 +333,9 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registr
         base = held.model_dump(mode="json")
     else:
         # The metrics of the default suite are the columns that people expect; everything else of it is the minizoo's.
-        base = {"metrics": load_suite(DEFAULT_SUITE).metrics}
+        held = load_suite(DEFAULT_SUITE)
+        base = {"metrics": held.metrics, "prefer": held.prefer}
+    _refuse_clashes({**given, "methods": methods}, base.get("prefer", []), registry)
     for key in ("models", "budget"):
         if key in given:
             given[key] = {**base.get(key, {}), **given[key]}
@@ -369,10 +371,21 @@ def planned(wanted: Suite, out: str | Path, registry: Registry) -> tuple[Plan, P
     return plan, path
 
 
+def _refuse_clashes(given: Mapping[str, Any], prefer: Sequence[str], registry: Registry | None) -> None:
+    """Refuse names that flags give and several plugins offer: what a suite prefers is meant for its own names."""
+    asked = [(kind, name) for key, kind in JOINED.items() for name in given.get(key) or ()]
+    if asked and prefer:
+        registry = registry or load_registry()
+        for kind, name in asked:
+            if registry.preferred(kind, name, prefer) != name:
+                registry.find(kind, name)  # which raises the error that names both
+
+
 def _check_own_gates(suite: Suite, registry: Registry) -> None:
     """Refuse a gate of a suite on what the whole suite does not compute; flags may choose less than it holds."""
     gate.check_labels(suite.gates, suite.labels)
-    gate.check_metrics(suite.gates, metric_infos(map(Ref, suite.metrics), registry), _offered(registry))
+    metrics = [Ref(registry.preferred("metric", metric, suite.prefer)) for metric in suite.metrics]
+    gate.check_metrics(suite.gates, metric_infos(metrics, registry), _offered(registry))
 
 
 def _offered(registry: Registry) -> dict[str, MetricInfo]:

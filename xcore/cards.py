@@ -15,6 +15,7 @@ import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from xcore.contract.hooks import Fingerprint
+
+
+GROUP = "xcore"
+"""The group of entry points, and the name by which pluggy marks our hooks."""
+FILE_MODULE = "xcore_file_"
+"""What the name of the module of a plugin file begins with."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,15 @@ class Card:
         return f"{self.distribution}/{self.name}"
 
     @property
+    def module(self) -> str:
+        """The module in which its factory is defined."""
+        target = self.factory
+        while isinstance(target, partial):
+            target = target.func
+        name: str = target.partition(":")[0] if isinstance(target, str) else target.__module__
+        return name
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """The roles that a model plays."""
         return (self.role,) if isinstance(self.role, str) else self.role or ()
@@ -71,6 +87,19 @@ class Card:
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
+@dataclass(frozen=True)
+class BadCard:
+    """A card that was left out, and what is wrong with it."""
+
+    kind: str
+    name: str
+    fault: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.kind} {self.name!r}: {self.fault}"
+
+
 @dataclass
 class PluginReport:
     """One plugin: its cards, or the reason why it failed to load."""
@@ -81,6 +110,8 @@ class PluginReport:
     package: str = ""
     """The package that its entry point is in; empty for a plugin file."""
     cards: list[Card] = field(default_factory=list)
+    bad: list[BadCard] = field(default_factory=list)
+    """What it registered and is left out."""
     reason: str = ""
 
     @property
@@ -110,7 +141,11 @@ def kept_cards() -> list[PluginReport] | None:
             if _state(plugin["files"], plugin["record"]) != plugin["state"]:
                 return None
         return [
-            PluginReport(p["name"], p["distribution"], p["version"], p["package"], [_card(c) for c in p["cards"]])
+            PluginReport(
+                **{key: p[key] for key in ("name", "distribution", "version", "package")},
+                cards=[_card(card) for card in p["cards"]],
+                bad=[BadCard(**bad) for bad in p["bad"]],
+            )
             for p in kept["plugins"]
         ]
     except (OSError, ValueError, KeyError, TypeError):  # not there, cut off, or of another version of xcore
@@ -133,7 +168,7 @@ def keep_cards(plugins: Sequence[PluginReport], points: Sequence[EntryPoint], be
                 return
             about: dict[str, Any] = {"name": plugin.name, "distribution": plugin.distribution}
             about |= {"version": plugin.version, "package": plugin.package}
-            about |= {"cards": [asdict(card) for card in plugin.cards]}
+            about |= {"cards": [asdict(card) for card in plugin.cards], "bad": [asdict(bad) for bad in plugin.bad]}
             kept.append({**about, "files": files, "record": record, "state": _state(files, record)})
         text = json.dumps({"environment": before, "plugins": kept})
         if before == environment():
@@ -146,10 +181,14 @@ def _card(plain: dict[str, Any]) -> Card:
     return Card(**fields)
 
 
+READ_BY = ("cards.py", "registry.py", "contract/hooks.py", "loading/plugins.py", "loading/rules.py")
+"""Modules of the core that decide which cards there are."""
+
+
 def environment() -> list[Any]:
     """What changes when a distribution is installed or removed, or when the code that reads cards is edited."""
     core = Path(__file__).parent
-    read_by = [os.stat(core / name).st_mtime_ns for name in ("cards.py", "registry.py", "contract/hooks.py")]
+    read_by = [os.stat(core / name).st_mtime_ns for name in READ_BY]
     return [sys.version, read_by, [os.stat(path).st_mtime_ns for path in _distribution_folders()]]
 
 

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from xcore import __version__
 from xcore.base.errors import MissingError, PluginError, UsageError, XcoreError, unknown
-from xcore.cards import Card, PluginReport, environment, keep_cards, kept_cards
+from xcore.base.files import staying_here
+from xcore.base.tracing import at_line, is_traced, traced
+from xcore.cards import FILE_MODULE, GROUP, Card, PluginReport, environment, keep_cards, kept_cards
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    import pluggy
-
-    from xcore.contract.hooks import Register
     from xcore.contract.types import Ref
+    from xcore.loading.plugins import Loader
 
-GROUP = "xcore"
-"""The group of entry points, and the name by which pluggy marks our hooks."""
-API = 1
-FILE_MODULE = "xcore_file_"
-"""What the name of the module of a plugin file begins with."""
-RENDERINGS = ("as-is", "crop", "segment", "generated")
-"""Renderings of random sets that are built in; see `xcore.run.random_sets`."""
 KINDS = (
     "explainer",
     "generator",
@@ -66,40 +56,53 @@ class Registry:
         self.plugins: list[PluginReport] = []
         self.files: list[str] = []
         self._cards: dict[tuple[str, str], list[Card]] = {}
-        self._pluggy: pluggy.PluginManager | None = None
+        self._loader: Loader | None = None
         for card in ENGINES:
             self._cards["engine", card.name] = [card]
 
     @property
-    def _manager(self) -> pluggy.PluginManager:
+    def _plugins(self) -> Loader:
         """Made when the first plugin is loaded: kept cards need none."""
-        if self._pluggy is None:
-            import pluggy
+        if self._loader is None:
+            from xcore.loading.plugins import Loader
 
-            from xcore.contract import hooks
-
-            self._pluggy = pluggy.PluginManager(GROUP)
-            self._pluggy.add_hookspecs(hooks)
-        return self._pluggy
+            self._loader = Loader()
+        return self._loader
 
     # -- loading -----------------------------------------------------------------------------------------------------
-    def load_installed(self) -> Registry:
-        """Load every entry point of the group ``xcore`` (or those that the variable XCORE_PLUGINS lists)."""
+    def load_installed(self, again: bool = False) -> Registry:
+        """Load every entry point of the group ``xcore`` (or those that the variable XCORE_PLUGINS chooses).
+
+        Parameters
+        ----------
+        again
+            Also try those plugins again that ended or held up a process when they were loaded before.
+        """
         wanted = os.environ.get("XCORE_PLUGINS")
-        names = None if wanted is None else {n.strip() for n in wanted.split(",")}
-        for report in kept_cards() or []:
-            if names is None or report.name in names:
-                self._add(report)
-        if self.plugins:
+        kept = None if again or is_traced() else kept_cards()
+        if kept is not None:
+            chosen = _chosen(wanted, [(report.name, report.distribution) for report in kept])
+            for report in kept:
+                if (report.name, report.distribution) in chosen:
+                    self._add(report)
             return self
         from importlib.metadata import entry_points
 
+        from xcore.loading.trial import dangers
+
         began, before = time.time_ns(), environment()
-        points = sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.dist.name if p.dist else ""))
+        points = sorted(entry_points(group=GROUP), key=lambda p: (p.name, _origin(p)[0]))
+        chosen = _chosen(wanted, [(point.name, _origin(point)[0]) for point in points])
+        points = [point for point in points if (point.name, _origin(point)[0]) in chosen]
+        danger = dangers(points, again)
         for point in points:
-            if names is None or point.name in names:
-                self._load(point.name, *_origin(point), point.load, point.module.partition(".")[0])
-        if names is None:
+            about = point.name, *_origin(point)
+            package = point.module.partition(".")[0]
+            if reason := danger.get(about[:2], ""):
+                self._add(PluginReport(*about, package, reason=reason))
+            else:
+                self._add(self._plugins.load(*about, point.load, package))
+        if wanted is None:
             keep_cards(self.plugins, points, before, began)
         return self
 
@@ -107,6 +110,12 @@ class Registry:
         self.plugins.append(report)
         for card in report.cards:
             self._cards.setdefault((card.kind, card.name), []).append(card)
+
+    def _add_whole(self, report: PluginReport, what: str) -> None:
+        """Add a plugin that was asked for by name; raises `UsageError` if it, or a card of it, is not right."""
+        if fault := report.reason or next((bad.text for bad in report.bad), ""):
+            raise UsageError(f"{what} failed to load: {fault}")
+        self._add(report)
 
     def load_file(self, path: Path) -> None:
         """Load a plugin from a Python file; raises `UsageError` if it cannot be loaded (it was asked for by name)."""
@@ -117,73 +126,28 @@ class Registry:
         module_name = FILE_MODULE + path.stem.replace(".", "_")  # a dot would name a module of a package
         if any(p.name == module_name for p in self.plugins):
             raise UsageError(f"two plugin files are named {path.name!r}", "rename one of them")
-
-        def load() -> ModuleType:
-            spec = importlib.util.spec_from_file_location(module_name, path)
-            if spec is None or spec.loader is None:
-                raise UsageError(f"{path} is not a Python file")
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[module_name] = module
-            spec.loader.exec_module(module)
-            return module
+        from xcore.loading.plugins import file_loader
 
         self.files.append(str(path.resolve()))
-        report = self._load(module_name, path.stem, "", load)
-        if not report.ok:
-            raise UsageError(f"plugin file {path} failed to load: {report.reason}")
+        report = self._plugins.load(module_name, path.stem, "", file_loader(path, module_name))
+        self._add_whole(report, f"plugin file {path}")
 
-    def _load(
-        self, name: str, distribution: str, version: str, load: Callable[[], Any], package: str = ""
-    ) -> PluginReport:
-        report = PluginReport(name, distribution, version, package)
-        key = f"{distribution}/{name}"  # two distributions may use one entry-point name
-        cards: list[Card] = []
-        # What a plugin prints while it loads must not end up between our results. SystemExit is how scripts that were
-        # not meant to be imported leave.
-        with contextlib.redirect_stdout(sys.stderr), staying_here():
-            try:
-                plugin = load()
-                self._manager.register(plugin, key)
-                self._refuse_unknown_hooks(plugin)
-                for caller in self._manager.get_hookcallers(plugin) or ():
-                    kind = caller.name.removeprefix("register_").removesuffix("s")
-                    register = self._collector(cards, kind, distribution, version)
-                    for impl in caller.get_hookimpls():
-                        if impl.plugin is plugin:
-                            impl.function(register)
-            except (Exception, SystemExit) as error:
-                kind = "" if isinstance(error, XcoreError) else f"{type(error).__name__}: "
-                report.reason = f"{kind}{error}".splitlines()[0]
-                if self._manager.has_plugin(key):
-                    self._manager.unregister(name=key)
-                cards = []
-        report.cards = cards
-        self._add(report)
-        return report
+    def add(self, plugin: Any, name: str, version: str = "") -> None:
+        """Add a plugin by hand, as a notebook or a test does; raises `UsageError` if anything in it is not right.
 
-    def _refuse_unknown_hooks(self, plugin: Any) -> None:
-        from xcore.contract import hooks
+        Parameters
+        ----------
+        plugin
+            A module or an object with hooks that are marked ``@hookimpl``.
+        name, version
+            What stands for its distribution.
+        """
+        self._add_whole(self._plugins.load(name, name, version, lambda: plugin), f"plugin {name!r}")
 
-        known = {n for n in dir(hooks) if n.startswith("register_")}
-        for name in dir(plugin):
-            if getattr(getattr(plugin, name, None), f"{GROUP}_impl", None) and name not in known:
-                raise unknown("hook", name, known)
-
-    @staticmethod
-    def _collector(cards: list[Card], kind: str, distribution: str, version: str) -> Register:
-        def register(name: str, factory: Any, *, summary: str, api: int = 1, **fields: Any) -> None:
-            if api != API:
-                raise UsageError(f"{kind} {name!r} was written for api {api}, this is api {API}", "update the plugin")
-            if any(c.kind == kind and c.name == name for c in cards):
-                raise UsageError(f"{kind} {name!r} is registered twice by one plugin")
-            if kind == "rendering" and name in RENDERINGS:
-                raise UsageError(f"the rendering {name!r} is built in", "choose another name")
-            if kind == "rendering" and fields.get("options"):
-                raise UsageError(f"the rendering {name!r} has options", "write them as name:how")
-            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, (list, set)) else v for k, v in fields.items()}
-            cards.append(Card(kind, name, factory, summary, distribution, version, **plain))
-
-        return register
+    @property
+    def packages(self) -> set[str]:
+        """The packages of all plugins, and the modules of plugin files."""
+        return {plugin.package or plugin.name for plugin in self.plugins}
 
     # -- looking up --------------------------------------------------------------------------------------------------
     def cards(self, kind: str | None = None) -> Iterator[Card]:
@@ -214,6 +178,32 @@ class Registry:
             raise UsageError(f"{_title(kind)} {name!r} takes no argument, got {argument!r}")
         return card, argument or None
 
+    def preferred(self, kind: str, text: str, distributions: Sequence[str]) -> str:
+        """The reference, with the distribution in front if several plugins offer the name and one of these is meant."""
+        found = self._cards.get((kind, text.partition(":")[0]), [])
+        meant = [card for card in found if card.distribution in distributions]
+        return f"{meant[0].distribution}/{text}" if len(found) > 1 and len(meant) == 1 else text
+
+    def clashes(self, card: Card) -> list[Card]:
+        """The cards of other plugins that offer this name, too, where no argument tells which one is meant."""
+        others = [other for other in self._cards.get((card.kind, card.name), []) if other is not card]
+        return [] if card.claims and all(other.claims for other in others) else others
+
+    def doubts(self, card: Card) -> Iterator[str]:
+        """Roles that a card asks for, that no model plays, and that look like a known one: they may be misspelt.
+
+        A plugin that is not installed may bring such a role, so the card is not left out.
+        """
+        from difflib import get_close_matches
+
+        from xcore.contract.roles import READS
+
+        known = {"generator", *READS, *self.known_roles()}
+        for helper in () if isinstance(card.uses, str) else card.uses:
+            role = helper.removesuffix(OPTIONAL)
+            if role not in known and (near := get_close_matches(role, sorted(known), n=1, cutoff=0.75)):
+                yield f"{card.kind} {card.name!r} uses {role!r}, a role that no model plays; did you mean {near[0]!r}?"
+
     def find_model(self, role: str, ref: Ref | str) -> Card:
         """The card of a helper model; raises `UsageError` if it plays another role than the one it is named for."""
         card, _ = self.find("model", ref)
@@ -224,6 +214,10 @@ class Registry:
 
     def _unknown(self, kind: str, name: str) -> XcoreError:
         for plugin in self.plugins:
+            for bad in plugin.bad:
+                if (bad.kind, bad.name) == (kind, name.rpartition("/")[2]):
+                    text = f"{_title(kind)} {name!r} of {plugin.distribution} is left out: {bad.fault}"
+                    return MissingError(text, "see `xcore plugins`")
             if not plugin.ok and name.rsplit("/")[-1] in (plugin.name, plugin.distribution.removeprefix("xcore-")):
                 text = f"unknown {_title(kind)} {name!r}: plugin {plugin.distribution} failed to load: {plugin.reason}"
                 return MissingError(text, "see `xcore plugins`")
@@ -247,7 +241,8 @@ class Registry:
         options = self.options(kind, ref)
         with plugin_errors(card):
             factory = resolve(card.factory)
-            return factory(options, argument) if card.argument else factory(options)
+            with traced(f"{card.full_name} made as {_title(kind)}"):
+                return factory(options, argument) if card.argument else factory(options)
 
     def rendering(self, name: str) -> Any:
         """What a plugin registered for a rendering of random sets, or None."""
@@ -341,27 +336,13 @@ def plugin_errors(card: Card) -> Iterator[None]:
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         raise PluginError(
             f"{_title(card.kind)} {card.name!r} of {card.distribution} cannot be made: {first}"
+            f"{at_line(error, (card.module.partition('.')[0],))}"
         ) from error
 
 
-@contextlib.contextmanager
-def staying_here() -> Iterator[None]:
-    """Go back to the current folder, whatever a plugin makes the current one: users' paths are relative to it."""
-    try:
-        here = os.getcwd()
-    except FileNotFoundError:  # it was removed
-        here = ""
-    try:
-        yield
-    finally:
-        if here:
-            with contextlib.suppress(OSError):
-                os.chdir(here)
-
-
-def load_registry(files: Sequence[str | Path] = ()) -> Registry:
-    """All installed plugins, and those in the files."""
-    registry = Registry().load_installed()
+def load_registry(files: Sequence[str | Path] = (), again: bool = False) -> Registry:
+    """All installed plugins (for `again` see `Registry.load_installed`), and those in the files."""
+    registry = Registry().load_installed(again)
     for path in files:
         registry.load_file(Path(path))
     return registry
@@ -379,7 +360,29 @@ def resolve(target: Any) -> Any:
     except XcoreError:
         raise
     except Exception as error:  # a library that is broken or of another version, or a name that is not there
-        raise MissingError(f"{target} cannot be loaded: {type(error).__name__}: {error}") from error
+        where = at_line(error, (module.partition(".")[0],))
+        raise MissingError(f"{target} cannot be loaded: {type(error).__name__}: {error}{where}") from error
+
+
+def _chosen(wanted: str | None, names: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of these (entry point, distribution) that XCORE_PLUGINS chooses: ``a,b`` = only these, ``-a`` = not this.
+
+    Raises
+    ------
+    UsageError
+        It names a plugin that is not installed.
+    """
+    if wanted is None:
+        return set(names)
+    words = [word for part in wanted.split(",") if (word := part.strip())]
+    only = {word for word in words if not word.startswith("-")}
+    without = {word[1:] for word in words if word.startswith("-")}
+    known = {name for both in names for name in both}
+    for word in (*only, *without):
+        if word not in known:
+            raise unknown("plugin", word, known, more="XCORE_PLUGINS names it; see `xcore plugins`")
+    every = bool(without) and not only
+    return {both for both in names if (every or only & {*both}) and not without & {*both}}
 
 
 def _origin(point: EntryPoint) -> tuple[str, str]:

@@ -165,7 +165,7 @@ def test_what_a_run_tells_while_it_goes_on(loop, tmp_path, monkeypatch):
     assert worker.cell == "crash  red  seed 0"
     assert "scoring brightness" in worker.doing
     (failure,) = read_live(tmp_path / "run").failures
-    assert failure == "crash  red  seed 1: ValueError: seed 1 is unlucky"
+    assert failure.startswith("crash  red  seed 1: ValueError: seed 1 is unlucky, at toy_plugin.py:")
     text = "\n".join(lines(looks[2], Best(tmp_path / "run").now(), tmp_path / "run"))
     assert text.startswith("2 of 4 cells done (2 ok this time); running for 0 s, about 0 s left") or "left" in text
     assert "best brightness so far: " in text

@@ -73,7 +73,7 @@ def uses(options):
 @pytest.fixture
 def registry():
     made = Registry()
-    made._load("many", "many", "1", Plugin)
+    made.add(Plugin(), "many", "1")
     return made
 
 

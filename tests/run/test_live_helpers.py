@@ -49,7 +49,7 @@ class Plugin:
 
 def asked(**keys):
     registry = Registry()
-    registry._load("asks", "asks", "1", Plugin)
+    registry.add(Plugin(), "asks", "1")
     net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
     names = {"target": "a", "class_names": ["a", "b"]}
     return xcore.explain("asks", net, torch.rand(2, 3, 8, 8), registry=registry, **names, **keys).method

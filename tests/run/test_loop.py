@@ -102,7 +102,9 @@ def test_a_failing_cell_harms_no_neighbour_and_is_tried_again(tmp_path, counter)
     result = run(tmp_path, ["crash", "skip", "nan", "toy"], seeds=[0, 1])
     status = {(o.cell.label, o.cell.seed): (o.status, o.reason) for o in result.result.outcomes}
     assert status["crash", 0][0] == status["toy", 0][0] == status["toy", 1][0] == "ok"
-    assert status["crash", 1] == ("failed", "ValueError: seed 1 is unlucky")
+    assert status["crash", 1][0] == "failed"
+    line = next(i for i, text in enumerate(TOY.read_text().splitlines(), 1) if "is unlucky" in text)
+    assert status["crash", 1][1] == f"ValueError: seed 1 is unlucky, at toy_plugin.py:{line}"
     assert status["skip", 0] == ("skipped", "not for this model (try another)")
     assert status["nan", 0][0] == "failed"
     lost = [r for r in result.rows if r["status"] != "ok"]

@@ -60,7 +60,7 @@ class Toys:
 
 def registry() -> Registry:
     made = Registry().load_installed()
-    made._load("toys", "toys", "1", Toys)
+    made.add(Toys(), "toys", "1")
     return made
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import tempfile
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def write_text(path: Path, text: str) -> None:
 
     What is no character, such as a byte of a path that is not UTF-8, is written with the escape that JSON has for it.
     """
+    import tempfile  # late: `xcore list` reads files only
+
     handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
@@ -76,6 +79,24 @@ def cache_directory() -> Path:
     """Where xcore keeps what all runs of a user share: the variable XCORE_CACHE, else the system's cache folder."""
     if chosen := os.environ.get("XCORE_CACHE"):
         return Path(chosen)
+    system: str = sys.platform  # a variable: mypy would take the rest for code that is never reached
+    if system == "linux":  # as platformdirs has it, whose import costs 4 ms of every start
+        return Path(os.environ.get("XDG_CACHE_HOME", "").strip() or Path.home() / ".cache") / "xcore"
     from platformdirs import user_cache_path
 
     return user_cache_path("xcore")
+
+
+@contextlib.contextmanager
+def staying_here() -> Iterator[None]:
+    """Go back to the current folder, whatever a plugin makes the current one: users' paths are relative to it."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        here = ""
+    try:
+        yield
+    finally:
+        if here:
+            with contextlib.suppress(OSError):
+                os.chdir(here)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,6 +314,8 @@ MANY_SEEDS = 1000
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
     """``["craft.k=10"]`` -> ``{"craft": {"k": 10}}``; values are TOML or null where they can be, else strings."""
+    import tomllib  # late: it compiles patterns, and most commands set nothing
+
     settings: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

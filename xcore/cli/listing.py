@@ -33,9 +33,10 @@ def list_cards(kind: str, as_json: bool) -> None:
         last = c.kind
         summary = f"{c.summary} [{', '.join(c.roles)}]" if c.roles else c.summary
         typer.echo(f"{heading:<13} {c.shown:<{width}}  {summary}  ({c.distribution} {c.version})")
-    broken = [p for p in registry.plugins if not p.ok]
-    if broken:
+    if broken := [p for p in registry.plugins if not p.ok]:
         typer.echo(f"{len(broken)} plugin(s) failed to load: see `xcore plugins`", err=True)
+    if bad := sum(len(p.bad) for p in registry.plugins if p.ok):
+        typer.echo(f"{bad} component(s) are left out, since their cards are wrong: see `xcore plugins`", err=True)
 
 
 def show_component(name: str, files: Sequence[str], as_json: bool) -> None:
@@ -136,15 +137,38 @@ def _option(name: str, about: dict[str, Any]) -> str:
     return f"{name}={default}{values}  {about.get('description', '')}"
 
 
-def list_plugins(as_json: bool) -> None:
-    """Print every plugin with its components, or the reason why it was left out."""
-    for p in load_registry().plugins:
+def list_plugins(as_json: bool, strict: bool) -> None:
+    """Print every plugin with its components, and what is wrong with it.
+
+    Raises
+    ------
+    typer.Exit
+        `strict`, and something is wrong with a plugin, or two of them offer one name.
+    """
+    registry = load_registry(again=True)
+    faults = 0
+    for p in registry.plugins:
+        bad = [f"left out: {card.text}" for card in p.bad]
+        clashes = [_clash(c, others) for c in p.cards if (others := registry.clashes(c))]
+        doubts = [doubt for c in p.cards for doubt in registry.doubts(c)]
+        faults += len([*bad, *clashes, *doubts]) or not p.ok
         if as_json:
             about = {"plugin": p.name, "distribution": p.distribution, "version": p.version}
-            print_line({**about, "ok": p.ok, "reason": p.reason, "components": [c.shown for c in p.cards]})
-        else:
-            state = ", ".join(c.shown for c in p.cards) or "nothing" if p.ok else f"FAILED {p.reason}"
-            typer.echo(f"{p.name:<14} {p.distribution} {p.version}: {state}")
+            told = {"left_out": [card.text for card in p.bad], "clashes": clashes, "doubts": doubts}
+            print_line({**about, "ok": p.ok, "reason": p.reason, "components": [c.shown for c in p.cards], **told})
+            continue
+        state = ", ".join(c.shown for c in p.cards) or "nothing" if p.ok else f"FAILED {p.reason}"
+        typer.echo(f"{p.name:<14} {p.distribution} {p.version}: {state}")
+        for line in (*(bad if p.ok else bad[1:]), *clashes, *doubts):
+            typer.echo(f"{'':<14} {line}")
+    if strict and faults:
+        typer.echo(f"xcore plugins --strict: {faults} thing(s) are wrong, see above", err=True)
+        raise typer.Exit(1)
+
+
+def _clash(c: Card, others: Sequence[Card]) -> str:
+    names = " and ".join(other.distribution for other in others)
+    return f"CLASH {c.kind} {c.name!r} is also offered by {names}: write {c.full_name} for this one"
 
 
 def print_line(value: Any) -> None:

@@ -6,7 +6,8 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from traceback import print_exception
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -15,6 +16,7 @@ from xcore.base.errors import UsageError, XcoreError
 from xcore.base.memory import out_of_memory
 from xcore.base.streams import printable_output, results_apart
 from xcore.base.threads import let_waiting_threads_sleep
+from xcore.base.tracing import is_traced
 from xcore.cli import compare as comparing
 from xcore.cli import runs
 from xcore.cli import view as viewing
@@ -209,11 +211,16 @@ def layers(
 
 
 @app.command()
-def plugins(as_json: Json = False) -> None:
-    """List the installed plugins: what each offers, or why it failed to load."""
+def plugins(
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Leave with 1 if a plugin, a card or a name is not right.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the installed plugins: what each offers, why it failed to load, and which names two of them offer."""
     from xcore.cli.listing import list_plugins
 
-    list_plugins(as_json)
+    list_plugins(as_json, strict)
 
 
 @app.command()
@@ -225,6 +232,9 @@ def report(
         str, typer.Option("--format", metavar="F", help="md, csv, json, tex or parquet; default: terminal.")
     ] = "",
     html: Annotated[bool, typer.Option("--html", help="Write the page for the browser, and say where it is.")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Print the whole traceback of each cell that failed instead.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the table of a finished run again, without computing anything, and judge it by its gates."""
@@ -232,11 +242,17 @@ def report(
     from xcore.report import check_format
     from xcore.run.progress import for_stderr
 
-    if html and (table or as_json):
-        raise UsageError("--html cannot be combined with --format or --json", "use one of them")
+    if (html and (table or as_json)) or (traceback and (html or table or as_json)):
+        flag = "--traceback" if traceback else "--html"
+        raise UsageError(f"{flag} cannot be combined with other forms of output", "use one of them")
     if table:
         check_format(table)  # before the work, which may take seconds
     result = rebuild(run, for_stderr(), gates=asked.gates, compare=asked.compare)
+    if traceback:
+        from xcore.cli.tracebacks import show_tracebacks
+
+        show_tracebacks(result)
+        return
     _show(result, as_json, asked, "run the command that made it again", "html" if html else table)
 
 
@@ -351,7 +367,10 @@ def _tell_where(result: BenchResult) -> None:
     for what, path in places:
         typer.echo(f"{what if what != last else '':<9} {shown(path)}{'/' if path.is_dir() else ''}")
         last = what
-    typer.echo(f"{'again':<9} xcore report {shlex.quote(shown(result.path))}")
+    again = f"xcore report {shlex.quote(shown(result.path))}"
+    typer.echo(f"{'again':<9} {again}")
+    if result.result.count("failed"):
+        typer.echo(f"{'why':<9} {again} --traceback")
 
 
 def _command() -> str:
@@ -409,10 +428,10 @@ def _run() -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where a full disk is one line
     except XcoreError as error:
-        typer.echo(f"xcore: {error}", err=True)
-        raise SystemExit(error.exit_code) from None
+        _tell(error)
     except (RuntimeError, MemoryError) as error:
         if not (reason := out_of_memory(error)):
+            _tell_of_plugin(error)
             raise
         typer.echo(f"xcore: {reason}", err=True)
         raise SystemExit(1) from None
@@ -420,6 +439,9 @@ def _run() -> None:
         where = f"{error.filename}: " if error.filename else ""
         typer.echo(f"xcore: {where}{error.strerror or error}; to go on: {_command()}", err=True)
         raise SystemExit(1) from None
+    except Exception as error:
+        _tell_of_plugin(error)
+        raise
     except KeyboardInterrupt:
         _tell_interrupted()
         raise SystemExit(exit_code()) from None
@@ -428,6 +450,23 @@ def _run() -> None:
             raise
         _tell_interrupted()
         raise SystemExit(exit_code()) from None
+
+
+def _tell(error: XcoreError) -> NoReturn:
+    """Print one line about an error, after its traceback if the user asks for all, and leave."""
+    if is_traced():
+        print_exception(error)
+    typer.echo(f"xcore: {error}", err=True)
+    raise SystemExit(error.exit_code) from None
+
+
+def _tell_of_plugin(error: Exception) -> None:
+    """Print one line and leave if an error arose in the code of a plugin; our own faults show their traceback."""
+    from xcore.cli.tracebacks import plugin_error
+
+    if told := plugin_error(error):
+        told.__cause__ = error
+        _tell(told)
 
 
 def _tell_interrupted() -> None:

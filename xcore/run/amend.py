@@ -60,7 +60,7 @@ def joined(before: Plan, given: Mapping[str, Any], registry: Registry, path: Pat
     for key, wanted in new.items():
         if key in JOINED:
             whole[key] = _references(key, old, wanted, before, registry)
-        elif key == "seeds":
+        elif key in ("seeds", "prefer"):
             whole[key] = list(dict.fromkeys([*old[key], *wanted]))
         elif key == "classes":
             whole[key] = _classes(old, wanted, before, path)

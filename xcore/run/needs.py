@@ -43,7 +43,7 @@ def needs(suite: Suite, registry: Registry) -> list[Need]:
 
 
 def _needs(suite: Suite, registry: Registry) -> list[Need]:
-    settings = Settings(suite.set, registry)
+    settings = Settings(suite.set, registry, suite.prefer)
 
     def check(what: str, kind: str, text: str, arm: Arm | None = None) -> tuple[Need, Ref | None]:
         """Whether a component can be had (its plugin, its options, the files that identify it), and its reference."""
@@ -76,8 +76,7 @@ def _needs(suite: Suite, registry: Registry) -> list[Need]:
         if text:
             found.append(check("classifier", "classifier", text)[0])
             with suppress(XcoreError):  # which was told
-                registry.find("classifier", text)
-                classifiers.append(text)
+                classifiers.append(settings.ref("classifier", text).text)
         elif ref is not None:
             found.append(Need("classifier", "", "no classifier is named", "name one with --classifier REF"))
     used = _used(registry, ((kind, ref) for kind, _, ref in judged if ref is not None))

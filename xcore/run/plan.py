@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,6 +78,8 @@ class Suite(Options):
     models: dict[str, str] = Field(default_factory=dict)
     budget: BudgetKeys = BudgetKeys()
     set: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    prefer: list[str] = Field(default_factory=list)
+    """Distributions whose components are meant where several plugins offer a name of this suite."""
     threads: int = Field(default=0, ge=0, le=MAX_THREADS)
     """torch threads inside a cell; 0 = all cores."""
     engine: str = ""
@@ -267,7 +269,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
             "metrics judge by held-out samples, and these are to be explained",
             "leave --metrics out, or name data that no method sees with --heldout REF",
         )
-    settings = Settings(suite.set, registry)
+    settings = Settings(suite.set, registry, suite.prefer)
     checked = settings.ref
     data = checked("dataset", suite.data)
     facts = _facts(registry, data, known or {})
@@ -286,18 +288,18 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     used += [r for ref in metrics for r in registry.roles(ref, "metric")]
     unnamed = (role for role in used if role not in models)
     models |= {role: str(ref) for role, ref in registry.fallbacks(unnamed, facts["modality"]).items()}
-    helpers = {role: settings.helper(role, text, classifiers) for role, text in models.items()}
+    asked = [checked("classifier", c) for c in classifiers]
+    helpers = {role: settings.helper(role, text, [c.text for c in asked]) for role, text in models.items()}
     for _, method in methods:
         _refuse_lacking(registry, method, [*helpers, *(["generator"] if generator else [])], facts["modality"])
     classes = to_explain(
         suite.classes,
         facts,
         lambda: registry.create("dataset", data),
-        lambda: registry.create("classifier", checked("classifier", classifiers[0])),
+        lambda: registry.create("classifier", asked[0]),
         lambda: renaming(registry, data),
     )
     drawing = checked("generator", generator) if generator else None
-    asked = [checked("classifier", c) for c in classifiers]
     without, not_found = left_out(suite.leave_out, asked, facts, registry)
     cells = []
     for classifier in asked:
@@ -407,12 +409,15 @@ class Settings:
     that it knows.
     """
 
-    def __init__(self, settings: Mapping[str, Mapping[str, Any]], registry: Registry) -> None:
-        self._settings, self._registry = settings, registry
+    def __init__(
+        self, settings: Mapping[str, Mapping[str, Any]], registry: Registry, prefer: Sequence[str] = ()
+    ) -> None:
+        self._settings, self._registry, self._prefer = settings, registry, prefer
         self._used, self._taken = set[str](), set[tuple[str, str]]()
 
     def ref(self, kind: str, text: str, extra: Mapping[str, Any] | None = None, *also: str) -> Ref:
         """The reference with its options, which are checked; both names of a component count, whichever is used."""
+        text = self._registry.preferred(kind, text, self._prefer)
         card, _ = self._registry.find(kind, text)
         return self._ref(card, text, dict.fromkeys((card.name, card.full_name, *also)), extra)
 
@@ -422,6 +427,7 @@ class Settings:
         Those by its own name are not its own if a classifier has the name, too: weights of the classifier would
         otherwise become those of a model that judges it.
         """
+        text = self._registry.preferred("model", text, self._prefer)
         card = self._registry.find_model(role, text)
         shared = card.name in {self._registry.find("classifier", c)[0].name for c in classifiers}
         return self._ref(card, text, dict.fromkeys((role,) if shared else (card.name, card.full_name, role)))

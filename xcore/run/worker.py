@@ -22,6 +22,7 @@ from xcore.base.errors import MissingError, NotApplicable, XcoreError
 from xcore.base.memory import out_of_memory, peak_mb
 from xcore.base.seeding import seeded
 from xcore.base.temporary import temporary_folder
+from xcore.base.tracing import at_line
 from xcore.contract.protocols import Limits, Metric, Run
 from xcore.contract.samples import Samples
 from xcore.contract.types import Cell, Explanation, Outcome, Ref, Score
@@ -271,7 +272,8 @@ class Worker:
             except NotApplicable as error:
                 status, reason = "skipped", str(error)
             except (Exception, SystemExit) as error:
-                status, reason, trace = "failed", reason_of(error), traceback.format_exc()
+                reason = f"{reason_of(error)}{self._at_line(error, 'explainer', cell.method)}"
+                status, trace = "failed", traceback.format_exc()
             seconds = time.perf_counter() - start
             if status != "ok":
                 name = self._record_failure(cell, status, reason, trace, seconds)
@@ -347,8 +349,20 @@ class Worker:
                     scores = [Score(metric.text, reason=str(error))]
                 self.store.write_scores(identity, scores, about)
             except (Exception, SystemExit) as error:  # one metric failing on one explanation must not lose the run
-                failures.append(f"{metric} on {first.label} {first.cls}: {reason_of(error)}")
+                where = self._at_line(error, "metric", metric)
+                failures.append(f"{metric} on {first.label} {first.cls}: {reason_of(error)}{where}")
         return failures
+
+    def _at_line(self, error: BaseException, kind: str, ref: Ref) -> str:
+        """Where an error arose, for its author: in the plugin of this component, else in any plugin; "" if in none.
+
+        Errors that say what to do need no line.
+        """
+        if isinstance(error, XcoreError) or out_of_memory(error):
+            return ""
+        registry = self.workbench.registry
+        own = registry.find(kind, ref)[0].module.partition(".")[0]
+        return at_line(error, (own,)) or at_line(error, registry.packages)
 
     def _judge(self, judge: Metric, metric: Ref, runs: list[Run]) -> list[Score]:
         if "truth" in judge.needs:

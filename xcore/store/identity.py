@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,13 +20,13 @@ from typing import Any
 
 from xcore.base.digests import digest, file_digest, tree_digest
 from xcore.base.errors import MissingError
-from xcore.cards import Card
+from xcore.cards import FILE_MODULE, GROUP, Card
 from xcore.contract.types import Cell, Ref
-from xcore.registry import FILE_MODULE, GROUP, Registry, plugin_errors, resolve
+from xcore.registry import Registry, plugin_errors, resolve
 
 CONTRACT = 2
 """Raised when an old record no longer means the same."""
-OUTSIDE = frozenset({"report", "ci", "cli", "testing"})
+OUTSIDE = frozenset({"loading", "report", "ci", "cli", "testing"})
 """Rooms of the core that no result passes through. The modules beside the rooms only call what is in them."""
 SOURCES = (".py", ".json", ".toml")
 """Files of a package that its results depend on."""
@@ -45,7 +45,7 @@ def code_digest(card: Card) -> str:
     The code of a plugin file is all Python files of its folder, with the packages in it, and the plugins that they
     name: a file states no requirements.
     """
-    module = _module(card)
+    module = card.module
     if module.startswith(FILE_MODULE):
         folder = _folder(module)
         packages, own = _named_packages(folder), _folder_digest(folder)
@@ -67,15 +67,6 @@ def codes(registry: Registry, distributions: Iterable[str]) -> dict[str, str]:
             code = _package_digest(plugin.package) if plugin.package else _folder_digest(_folder(plugin.name))
             found[plugin.distribution] = code
     return found
-
-
-def _module(card: Card) -> str:
-    """The module in which a card's factory is defined."""
-    target = card.factory
-    while isinstance(target, partial):
-        target = target.func
-    name: str = target.partition(":")[0] if isinstance(target, str) else target.__module__
-    return name
 
 
 @cache
@@ -137,7 +128,7 @@ def _package_digest(name: str) -> str:
 
 def _shipped_digest(card: Card, name: str) -> str:
     """Digest of a file or folder that lies in the package of a card."""
-    spec = find_spec(_module(card).partition(".")[0])
+    spec = find_spec(card.module.partition(".")[0])
     path = Path(str(spec and spec.origin)).parent / name
     if not path.exists():
         raise MissingError(f"{card.full_name}: {path} is missing", f"reinstall {card.distribution}")
