@@ -362,7 +362,8 @@ def _of_installed(suite: Suite, registry: Registry) -> dict[str, Any]:
     A suite file of a user is not cut: there a name that nothing has is a mistake.
     """
     names = {name for card in registry.cards() for name in (card.name, card.full_name, *card.roles)}
-    return {name: options for name, options in suite.set.items() if name in names or name in suite.labels}
+    names |= {arm.label for arm in suite.arms if arm.method in names}
+    return {name: options for name, options in suite.set.items() if name in names}
 
 
 def planned(wanted: Suite, out: str | Path, registry: Registry) -> tuple[Plan, Path]:
