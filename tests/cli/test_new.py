@@ -108,7 +108,7 @@ def test_the_last_line_is_the_commands(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["x", "none", "concept", "a-very-long-name-that-somebody-may-choose"])
+@pytest.mark.parametrize("name", ["x", "none", "concept", "a-very-long-name-that-somebody-may-pick"])
 def test_every_file_is_what_its_name_says(kind: str, name: str, tmp_path: Path) -> None:
     folder, _ = write(kind, name, str(tmp_path / "made"))
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]

@@ -93,8 +93,9 @@ def test_wheels_hold_every_file_and_compare_craft_outside_the_repository(tmp_pat
     wheels.install(inside, tmp_path / "wheels")
     here = tmp_path / "elsewhere"
     here.mkdir()
-    small = ("bench", "--methods", "craft", "--seeds", "1", "--metrics", "cost", "--controls", "noise", "--samples", "8")
-    said = wheels.bench(inside, here, (*small, "--set", "craft.k=3", "--threads", "1", "--json"))
+    asked = ("bench", "--methods", "craft", "--controls", "noise", "--metrics", "cost", "--json")
+    small = ("--seeds", "1", "--samples", "8", "--set", "craft.k=3", "--threads", "1")
+    said = wheels.bench(inside, here, (*asked, *small))
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert lines[-1]["cells"]["ok"] == 2
     assert {line.get("label") for line in lines} == {"craft", "noise", None}

@@ -203,7 +203,7 @@ def check_name(name: str) -> str:
         return short
     near = re.sub(r"[^a-z0-9]+", "-", short.lower()).strip("-0123456789")[:LONGEST].strip("-")
     rules = f"small letters, digits and single hyphens, a letter first, at most {LONGEST} characters"
-    raise UsageError(f"{name!r} cannot be a name: it has {rules}", f"for example {near!r}" if near else "")
+    raise UsageError(f"{name!r} cannot be a name: a name has {rules}", f"for example {near!r}" if near else "")
 
 
 def check_free(kind: str, short: str, commands: Collection[str] = ()) -> None:
