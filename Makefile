@@ -12,7 +12,7 @@ EDITABLE := $(foreach p,$(PLUGINS),-e $(p))
 QUIET    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false \
             HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: bench test lint setup
+.PHONY: bench test lint setup wheels try-wheels version
 .DELETE_ON_ERROR:
 
 bench: $(VENV)/.installed
@@ -28,6 +28,19 @@ lint: $(VENV)/.installed-tests
 	$(BIN)/lint-imports
 
 setup: $(VENV)/.installed-tests
+
+wheels: $(VENV)/.installed
+	$(BIN)/python release/wheels.py build
+
+# In an empty environment with the libraries of .venv, offline. WITH=python3.12 tries that Python instead, from the index.
+try-wheels: $(VENV)/.installed
+	$(BIN)/python release/wheels.py try $(if $(WITH),--python $(WITH))
+
+version:
+	@test -n "$(V)" || { echo "write the version: make version V=0.2.0" >&2; exit 2; }
+	@for python in $(PYTHONS); do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && exec $$python release/version.py $(V); \
+	done; exit 1
 
 $(VENV)/.installed: $(VENV)/.made $(SETTINGS)
 	@echo "installing into $(VENV) (once, some minutes; 6 GB on Linux, where torch brings CUDA) ..." >&2

@@ -45,8 +45,7 @@ from xcore.run.plan import load_suite, make_plan
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
-SUITES = Path(__file__).parent / "suites"
-SUITE = {"minizoo": "minizoo.toml", "reviews": "text.toml"}
+SUITE = {"minizoo": "minizoo", "reviews": "text"}
 KINDS = ("all", "some", "nothing")
 STRANGE = 41
 """Words that occur in no text, beside the others."""
@@ -222,7 +221,7 @@ def _tests(task: Task, phrases: Sequence[str], args: argparse.Namespace) -> dict
 
 def cells(data: str, classifier: str, seed: int) -> dict[str, Cell]:
     """Class -> a cell of the suite whose method has the generator."""
-    suite = load_suite(str(SUITES / SUITE[data])).model_copy(
+    suite = load_suite(SUITE[data]).model_copy(
         update={"methods": ["rlpo"], "arms": [], "controls": [], "seeds": [seed], "classifiers": [classifier]}
         | {"leave_out": {}}  # which classes are reported is for the caller to say
     )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence import SUITES, area, kind_of, planted_in, truth_of
+from evidence import area, kind_of, planted_in, truth_of
 from intervals import shown, shown_difference
 from xcore_rlpo.options import Options
 from xcore_rlpo.ranking import ranking
@@ -74,7 +74,7 @@ def main() -> None:
 def cells(network: str, seeds: int) -> list[Cell]:
     """The cells of a network: all classes of the suite, or that of the shortcut."""
     planted = planted_in(network)
-    suite = load_suite(str(SUITES / "minizoo-full.toml")).model_copy(
+    suite = load_suite("minizoo-full").model_copy(
         update={"methods": ["rlpo"], "arms": [], "controls": [], "metrics": [], "seeds": list(range(seeds))}
         | {"classifiers": [network]} | ({"classes": [planted[0]]} if planted else {})
     )  # fmt: skip

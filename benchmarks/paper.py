@@ -1,6 +1,6 @@
 """RLPO's table as published, beside ours: `python benchmarks/paper.py --data folder:PHOTOS` (docs/paper.md).
 
-It prints what the run will cost and which models are there, runs `benchmarks/suites/paper.toml`, and prints the
+It prints what the run will cost and which models are there, runs the suite `paper`, and prints the
 published rows beside ours. With ``--stand-ins DIR`` it runs the same suite on tiny models with random weights and on
 painted pictures, which it writes to the directory: their figures say nothing, but only weights are missing.
 """
@@ -24,7 +24,7 @@ from xcore.run.needs import needs
 from xcore.run.plan import Suite
 from xcore.run.progress import Lines
 
-SUITE = str(Path(__file__).parent / "suites" / "paper.toml")
+SUITE = "paper"
 
 METRICS = ("CS", "ED", "RCS", "RED")
 PUBLISHED: Mapping[tuple[str, int], tuple[tuple[float, float], ...]] = {

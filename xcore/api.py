@@ -38,7 +38,7 @@ from xcore.run.about import (
 )
 from xcore.run.amend import JOINED, check_kept, joined, moved_identities, with_metrics
 from xcore.run.loop import Bench, Result, known_identities
-from xcore.run.plan import Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
+from xcore.run.plan import SUFFIX, Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
 from xcore.run.progress import Reporter
 from xcore.run.tracking import followed
 from xcore.store.identity import cell_key
@@ -329,8 +329,11 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registr
     base: dict[str, Any] = {}
     if suite or "data" not in given:
         held = load_suite(suite or DEFAULT_SUITE)
-        _check_own_gates(held, registry or load_registry())
+        registry = registry or load_registry()
+        _check_own_gates(held, registry)
         base = held.model_dump(mode="json")
+        if not suite.endswith(SUFFIX):
+            base["set"] = _of_installed(held, registry)
     else:
         # The metrics of the default suite are the columns that people expect; everything else of it is the minizoo's.
         held = load_suite(DEFAULT_SUITE)
@@ -353,6 +356,16 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registr
     wanted = validate(Suite, {**base, **given}, "this request")
     gate.check_labels(gates, wanted.labels)
     return wanted
+
+
+def _of_installed(suite: Suite, registry: Registry) -> dict[str, Any]:
+    """The settings of a shipped suite for what is installed: CRAFT alone can be compared without RLPO's plugin.
+
+    A suite file of a user is not cut: there a name that nothing has is a mistake.
+    """
+    names = {name for card in registry.cards() for name in (card.name, card.full_name, *card.roles)}
+    names |= {arm.label for arm in suite.arms if arm.method in names}
+    return {name: options for name, options in suite.set.items() if name in names}
 
 
 def planned(wanted: Suite, out: str | Path, registry: Registry) -> tuple[Plan, Path]:
@@ -383,6 +396,8 @@ def _refuse_clashes(given: Mapping[str, Any], prefer: Sequence[str], registry: R
 
 def _check_own_gates(suite: Suite, registry: Registry) -> None:
     """Refuse a gate of a suite on what the whole suite does not compute; flags may choose less than it holds."""
+    if not suite.gates:
+        return  # its metrics need not be installed: flags may name others
     gate.check_labels(suite.gates, suite.labels)
     metrics = [Ref(registry.preferred("metric", metric, suite.prefer)) for metric in suite.metrics]
     gate.check_metrics(suite.gates, metric_infos(metrics, registry), _offered(registry))

@@ -13,9 +13,7 @@ from xcore.cards import Card
 from xcore.cli.flags import parse_seeds, parse_settings, references
 from xcore.contract import Options, Ref, UsageError
 from xcore.registry import Registry, load_registry
-from xcore.run.plan import Suite, load_suite, make_plan, plan_from_record
-
-ROOT = Path(__file__).parents[2]
+from xcore.run.plan import SUITES, Suite, load_suite, make_plan, plan_from_record
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ def test_a_classifier_whose_argument_differs_keeps_its_classes_and_a_note_says_s
 
 
 def test_the_whole_table_takes_the_explanations_of_the_long_run():
-    table, long = (make_plan(load_suite(str(ROOT / f"benchmarks/suites/{name}.toml")), load_registry()).cells
+    table, long = (make_plan(load_suite(name), load_registry()).cells
                    for name in ("minizoo", "minizoo-full"))  # fmt: skip
     for label in ("rlpo", "rlpo-ranking", "craft"):
         made = [
@@ -196,6 +194,16 @@ def test_controls_can_be_none():
     assert request(["craft"], "default", {"controls": None}).controls == load_suite("default").controls
 
 
+def test_a_shipped_suite_sets_nothing_for_what_is_not_installed(registry, tmp_path):
+    assert {"rlpo", "minizoo/diffusion"} <= request(["craft"], "default", {}).set.keys()
+    assert request(["toy"], "default", {}, registry).set == {}
+    asked = {"set": {"rlop": {"steps": 3}}}
+    assert request(["toy"], "default", asked, registry).set == asked["set"], "what a flag sets is checked later"
+    own = tmp_path / "own.toml"
+    own.write_text('data = "toy"\n[set.rlop]\nsteps = 3\n')
+    assert request(["toy"], str(own), {}, registry).set == asked["set"]
+
+
 def test_old_names_of_keys_are_answered_by_the_new_ones(tmp_path):
     with pytest.raises(UsageError, match="the key 'baselines' is now called 'controls'"):
         request(["craft"], "default", {"baselines": ["noise"]})
@@ -221,7 +229,7 @@ def test_own_data_brings_nothing_of_the_default_suite_but_its_columns():
     assert merged.seeds == [0]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "suites").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_suite_of_the_project_is_valid(path):
     assert load_suite(str(path)).metrics
 

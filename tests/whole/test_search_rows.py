@@ -26,7 +26,7 @@ def test_a_kept_search_goes_by_all_that_it_depends_on(tmp_path: Path, monkeypatc
     search = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(search)
     registry = load_registry()
-    suite = load_suite(str(FOLDER / "suites" / "minizoo-full.toml"))
+    suite = load_suite("minizoo-full")
     suite = suite.model_copy(update={"methods": ["rlpo"], "arms": [], "controls": [], "metrics": [], "seeds": [0]})
     cell = make_plan(suite, registry).cells[0]
 

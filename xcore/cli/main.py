@@ -18,6 +18,7 @@ from xcore.base.streams import printable_output, results_apart
 from xcore.base.threads import let_waiting_threads_sleep
 from xcore.base.tracing import is_traced
 from xcore.cli import compare as comparing
+from xcore.cli import new as creating
 from xcore.cli import runs
 from xcore.cli import view as viewing
 from xcore.cli import watch as watching
@@ -268,6 +269,7 @@ app.command()(comparing.compare)
 app.add_typer(runs.app, name="runs", help=runs.HELP)
 app.command()(watching.watch)
 app.command()(viewing.view)
+app.command()(creating.new)
 
 
 def _show(

@@ -21,8 +21,10 @@ from xcore.registry import Registry, resolve
 from xcore.run.classes import left_out, refuse_doubles, renaming, to_explain
 from xcore.store.identity import Identity
 
-SUITES = (Path("benchmarks/suites"), Path(__file__).parent / "suites")
-"""Where named suites are looked for, first to last."""
+SUITES = Path(__file__).parent / "suites"
+"""The folder of the suites that are found by name."""
+SUFFIX = ".toml"
+"""What a suite ends with that is a file."""
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -214,11 +216,10 @@ def load_suite(name: str) -> Suite:
     UsageError
         If there is no such suite, it is no TOML, or a key of it is wrong.
     """
-    if not name.endswith(".toml"):
-        found = next((p for p in (folder / f"{name}.toml" for folder in SUITES) if p.is_file()), None)
-        if found is None:
-            raise unknown("suite", name, {p.stem for folder in SUITES for p in folder.glob("*.toml")})
-        path = found
+    if not name.endswith(SUFFIX):
+        path = SUITES / f"{name}{SUFFIX}"
+        if not path.is_file():
+            raise unknown("suite", name, {p.stem for p in SUITES.glob(f"*{SUFFIX}")}, more=f"a file ends in {SUFFIX}")
     else:
         path = Path(name)
     try:

@@ -1,0 +1,74 @@
+"""What `xcore new` writes is built, installed in a folder of its own, listed, tested, and has rows in a bench."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from xcore.cli.new import KINDS, write
+
+BUILD = "import sys; out = sys.argv[1]; from setuptools import build_meta as b; b.build_wheel(out)"
+CHECKS = ["E", "F", "W", "I", "UP", "B", "SIM", "RUF", "PT", "C4"]
+
+
+def call(words: list[str], where: Path, path: Path | None = None) -> str:
+    """What a process prints; it sees the packages of one more folder."""
+    quiet = {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000", "XCORE_CACHE": str(where / "cache")}
+    env = {**os.environ, **quiet, **({"PYTHONPATH": str(path)} if path else {})}
+    done = subprocess.run(words, cwd=where, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a distribution of each kind in `made`, and all of them installed in `installed`."""
+    place = tmp_path_factory.mktemp("started")
+    (place / "installed").mkdir()
+    for kind in KINDS:
+        folder, _ = write(kind, f"started-{kind}", str(place / "made" / kind))
+        call([sys.executable, "-c", BUILD, str(place)], folder)
+    for wheel in place.glob("*.whl"):
+        with ZipFile(wheel) as archive:
+            archive.extractall(place / "installed")
+    return place
+
+
+def test_each_kind_is_listed(place: Path) -> None:
+    listed = call([sys.executable, "-m", "xcore", "list", "--json"], place, place / "installed")
+    rows = [json.loads(line) for line in listed.splitlines()]
+    found = {row["kind"]: row["name"] for row in rows if row["distribution"].startswith("xcore-started-")}
+    assert found == {kind: f"started-{kind}" for kind in KINDS}
+
+
+def test_the_tests_of_each_kind_pass(place: Path) -> None:
+    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", f"--rootdir={place / 'made'}"]
+    said = call([sys.executable, "-m", "pytest", *options, str(place / "made")], place, place / "installed")
+    assert "passed" in said
+
+
+def test_a_started_method_and_metric_are_in_one_table(place: Path) -> None:
+    words = "bench --methods started-explainer --metrics started-metric,TS --controls noise --seeds 1 --samples 12"
+    null = ["--set", "TS.null=20", "--threads", "1", "--json"]
+    said = call([sys.executable, "-m", "xcore", *words.split(), *null], place, place / "installed")
+    *rows, last = [json.loads(line) for line in said.splitlines()]
+    assert last["cells"]["ok"] == 2
+    (first,) = [row for row in rows if row["label"] == "started-explainer" and row["rank"] == 1]
+    (noise,) = [row for row in rows if row["label"] == "noise" and row["rank"] == 1]
+    assert first["scores"]["started-metric"]["value"] > 0.9  # images of the class, which the classifier knows
+    assert noise["scores"]["started-metric"]["value"] < 0.1
+
+
+def test_what_is_written_needs_no_tidying(place: Path) -> None:
+    settings = ["--isolated", "--config", "line-length=120"]
+    for kind in KINDS:
+        folder = place / "made" / kind
+        rules = ["--select", ",".join(CHECKS), "--target-version", "py311"]
+        call([sys.executable, "-m", "ruff", "check", *settings, *rules, "src", "tests"], folder)
+        call([sys.executable, "-m", "ruff", "format", "--check", *settings, "src", "tests"], folder)
