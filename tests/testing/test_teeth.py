@@ -141,6 +141,10 @@ def edit_contrast(task: Any) -> None:
     task.random_set(4, 0).images.mul_(0.5)
 
 
+def edit_data(task: Any) -> None:
+    task.data.samples(task.data.classes[-1], "explain", 4, 0).images.mul_(0.5)
+
+
 def leave_a_thread(task: Any) -> None:
     threading.Thread(target=threading.Event().wait, args=(3,), daemon=True, name="left over").start()
 
@@ -184,7 +188,10 @@ HARM: dict[str, tuple[Callable[[Any], Any], str]] = {
     "replaces a function of the classifier": (lambda task: vars(task.classifier).update(logits=len), MODEL),
     "edits explained samples": (lambda task: task.samples.images.mul_(0.5), SAMPLES),
     "edits random sets": (edit_contrast, SAMPLES),
-    "edits training samples": (lambda task: task.data.samples("other", "train", 4, 0).images.mul_(0.5), SAMPLES),
+    "edits training samples": (
+        lambda task: task.data.samples(task.data.classes[-1], "explain", 4, 0).images.mul_(0.5),
+        SAMPLES,
+    ),
     "sets threads": (lambda task: torch.set_num_threads(torch.get_num_threads() + 1), SETTINGS),
     "sets the default dtype": (lambda task: torch.set_default_dtype(torch.float64), SETTINGS),
     "sets the deterministic mode": (lambda task: torch.use_deterministic_algorithms(True), SETTINGS),

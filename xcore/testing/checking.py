@@ -145,10 +145,10 @@ def _results(target: Target, registry: Registry, hashed: tuple[str, str] | None)
             yield run_check(one, Choosing(model), label)
     try:
         made = resolve(card.factory) if card.kind == "command" else registry.create(card.kind, target.ref)
-    except MissingError as error:
-        yield Result(label, "it_can_be_made", "skipped", str(error))
-        return
     except XcoreError as error:
+        if isinstance(error, MissingError) and not _of_its_own(error, card):
+            yield Result(label, "it_can_be_made", "skipped", str(error))
+            return
         why, mend = "What cannot be made cannot be used.", "Let the factory take the options (and the argument) only."
         yield Result(label, "it_can_be_made", "failed", str(error), why, mend)
         return
@@ -163,6 +163,15 @@ def _results(target: Target, registry: Registry, hashed: tuple[str, str] | None)
                 if card.kind in HASHED:
                     subject.hashed = hashed
                 yield run_check(one, subject, f"{label} as {role}" if role else label)
+
+
+def _of_its_own(error: XcoreError, card: Card) -> bool:
+    """Whether what is missing is in the component's own package, such as a misspelt factory."""
+    cause = error.__cause__
+    if not isinstance(card.factory, str) or cause is None:
+        return False
+    package = card.factory.partition(":")[0].partition(".")[0]
+    return not isinstance(cause, ModuleNotFoundError) or (cause.name or "").partition(".")[0] == package
 
 
 def _helpers(target: Target, registry: Registry) -> tuple[dict[str, Any], Any]:

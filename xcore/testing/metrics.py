@@ -157,6 +157,7 @@ def models_are_left_as_found(subject: Judging) -> None:
     """Networks keep their weights, gradients, modes, hooks and functions."""
     seen = subject.watched()
     expect(not seen.components, seen.components)
+    seen.came_to_an_end()
 
 
 @check(
@@ -166,8 +167,9 @@ def models_are_left_as_found(subject: Judging) -> None:
 )
 def random_state_is_left_as_found(subject: Judging) -> None:
     """The global random states of Python, numpy and torch are as before."""
-    moved = subject.watched().randomness
-    expect(not moved, f"it moved the global random state of {' and '.join(moved)}")
+    seen = subject.watched()
+    expect(not seen.randomness, f"it moved the global random state of {' and '.join(seen.randomness)}")
+    seen.came_to_an_end()
 
 
 @check(
@@ -177,8 +179,9 @@ def random_state_is_left_as_found(subject: Judging) -> None:
 )
 def samples_are_left_as_found(subject: Judging) -> None:
     """Held-out samples, random sets and the explanation are not written to."""
-    changed = subject.watched().samples
-    expect(not changed, f"it changed what it was given: {', '.join(changed)}")
+    seen = subject.watched()
+    expect(not seen.samples, f"it changed what it was given: {', '.join(seen.samples)}")
+    seen.came_to_an_end()
 
 
 @check(
@@ -194,6 +197,7 @@ def settings_are_left_as_found(subject: Judging) -> None:
     expect(not seen.moved_output, "it redirected or closed the descriptor of the standard output")
     first = (seen.printed.strip().splitlines() or [""])[0]
     expect(not first, f"it printed {first[:80]!r}")
+    seen.came_to_an_end()
 
 
 @check(

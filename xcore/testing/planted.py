@@ -128,6 +128,14 @@ def redness(explanation: Explanation) -> list[float]:
     return [float(red_pixels(samples.images).mean()) for samples in shown]
 
 
+def signed(explanation: Explanation) -> bool:
+    """Whether concepts are directions with negative parts, and have no names of colours."""
+    if all(_named(c.name) is not None for c in explanation.concepts):
+        return False
+    given = [d for c in explanation.concepts for d in c.directions.values()]
+    return any(float(d.min()) < -0.05 * float(d.abs().max()) for d in given)
+
+
 def _named(name: str) -> float | None:
     words = name.lower().replace(",", " ").split()
     found = [colour for colour in COLOURS if colour in words]
