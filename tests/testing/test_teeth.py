@@ -25,16 +25,14 @@ from xcore.testing.generators import Drawing
 from xcore.testing.helpers import (
     ColourModel,
     GridSegmenter,
-    ReviewData,
     TinyGenerator,
-    TinyWriter,
     classifier_of_layout,
     helper_models,
-    text_classifier,
 )
 from xcore.testing.metrics import Judging
 from xcore.testing.roles import Helping
-from xcore.testing.world import blobs, made_run, stripes, text_task, tiny_task
+from xcore.testing.texts import ReviewData, TinyWriter, text_classifier, text_task
+from xcore.testing.world import blobs, made_run, stripes, tiny_task
 
 
 def results(kind: str, make: Callable[[], Any], only: str = "") -> dict[str, Result]:

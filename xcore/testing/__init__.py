@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from xcore.testing.classes import TrackerTests as TrackerTests
     from xcore.testing.classes import World as World
     from xcore.testing.classes import xfail as xfail
-    from xcore.testing.helpers import ReviewData as ReviewData
     from xcore.testing.helpers import TinyGenerator as TinyGenerator
-    from xcore.testing.helpers import TinyWriter as TinyWriter
     from xcore.testing.helpers import classifier_of_layout as classifier_of_layout
     from xcore.testing.helpers import helper_models as helper_models
-    from xcore.testing.helpers import text_classifier as text_classifier
     from xcore.testing.planted import planted_network as planted_network
     from xcore.testing.planted import planted_pictures as planted_pictures
+    from xcore.testing.texts import ReviewData as ReviewData
+    from xcore.testing.texts import TinyWriter as TinyWriter
+    from xcore.testing.texts import text_classifier as text_classifier
+    from xcore.testing.texts import text_task as text_task
     from xcore.testing.watching import global_state as global_state
     from xcore.testing.world import SIDE as SIDE
     from xcore.testing.world import blobs as blobs
     from xcore.testing.world import made_run as made_run
     from xcore.testing.world import model_state as model_state
     from xcore.testing.world import stripes as stripes
-    from xcore.testing.world import text_task as text_task
     from xcore.testing.world import tiny_network as tiny_network
     from xcore.testing.world import tiny_task as tiny_task
 
@@ -57,13 +57,10 @@ __getattr__, __dir__ = lazy_exports(
             *("ClassifierTests", "CommandTests", "DatasetTests", "EngineTests", "ExplainerTests", "GeneratorTests"),
             *("MetricTests", "ModelTests", "OptionsTests", "RenderingTests", "TrackerTests", "World", "xfail"),
         ),
-        "xcore.testing.helpers": (
-            *("ReviewData", "TinyGenerator", "TinyWriter", "classifier_of_layout", "helper_models", "text_classifier"),
-        ),
+        "xcore.testing.helpers": (*("TinyGenerator", "classifier_of_layout", "helper_models"),),
         "xcore.testing.planted": ("planted_network", "planted_pictures"),
+        "xcore.testing.texts": ("ReviewData", "TinyWriter", "text_classifier", "text_task"),
         "xcore.testing.watching": ("global_state",),
-        "xcore.testing.world": (
-            *("SIDE", "blobs", "made_run", "model_state", "stripes", "text_task", "tiny_network", "tiny_task"),
-        ),
+        "xcore.testing.world": (*("SIDE", "blobs", "made_run", "model_state", "stripes", "tiny_network", "tiny_task"),),
     },
 )

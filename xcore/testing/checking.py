@@ -176,7 +176,8 @@ def _of_its_own(error: XcoreError, card: Card) -> bool:
 
 def _helpers(target: Target, registry: Registry) -> tuple[dict[str, Any], Any]:
     """The helper models that a component uses, and a generator if it uses one."""
-    from xcore.testing.helpers import TinyGenerator, TinyWriter, helper_models
+    from xcore.testing.helpers import TinyGenerator, helper_models
+    from xcore.testing.texts import TinyWriter
 
     wanted = registry.uses(target.ref, target.card.kind)
     models = {
@@ -189,7 +190,8 @@ def _helpers(target: Target, registry: Registry) -> tuple[dict[str, Any], Any]:
 
 def _task(target: Target, registry: Registry, folder: Path, seed: int = 3) -> Any:
     from xcore.testing.helpers import COLOURS
-    from xcore.testing.world import blobs, stripes, text_task, tiny_task
+    from xcore.testing.texts import text_task
+    from xcore.testing.world import blobs, stripes, tiny_task
 
     models, generator = _helpers(target, registry)
     if target.modality == "text":
@@ -207,7 +209,8 @@ def _explaining(target: Target, made: Any, registry: Registry, folder: Path, rol
 
 def _judging(target: Target, made: Any, registry: Registry, folder: Path, role: str) -> Any:
     from xcore.testing.metrics import Judging
-    from xcore.testing.world import made_run, text_run
+    from xcore.testing.texts import text_run
+    from xcore.testing.world import made_run
 
     several = 3 if target.card.across else 1
     run = text_run if target.modality == "text" else made_run
@@ -224,7 +227,7 @@ def _drawing(target: Target, made: Any, registry: Registry, folder: Path, role: 
 def _classifying(target: Target, made: Any, registry: Registry, folder: Path, role: str) -> Any:
     from xcore.contract.samples import Samples
     from xcore.testing.classifiers import Classifying
-    from xcore.testing.helpers import reviews
+    from xcore.testing.texts import reviews
     from xcore.testing.world import SIDE, blobs, stripes
 
     if made.modality == "text":

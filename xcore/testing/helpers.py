@@ -1,4 +1,4 @@
-"""Small helpers for the checks: a model for each role, a generator, classifiers of three layouts, and a text world."""
+"""Small helpers for the checks: a model for each role, a generator, and classifiers of three layouts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xcore.base.errors import NotApplicable, UsageError, unknown
+from xcore.base.errors import UsageError, unknown
 from xcore.contract.samples import Modality, Samples
-from xcore.contract.types import Adapter, Split, Truth
+from xcore.contract.types import Adapter
 from xcore.models.classifiers import TorchClassifier
-from xcore.testing.world import SIDE
+from xcore.testing.world import SIDE, tiny_network
 
 COLOURS: Mapping[str, tuple[float, float, float]] = {
     "red": (0.9, 0.15, 0.15),
@@ -137,7 +137,7 @@ class TinyGenerator:
     can = frozenset({"adapt", "edit"})
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
-        _paired(prompts, seeds)
+        paired(prompts, seeds)
         images = []
         for prompt, seed in zip(prompts, seeds, strict=True):
             colour = colour_of(prompt) + (adapter.state["shift"] if adapter else 0)
@@ -160,7 +160,7 @@ class TinyGenerator:
         self, samples: Samples, prompts: Sequence[str], seeds: Sequence[int], *, strength: float,
         masks: Tensor | None = None, negatives: Sequence[str] | None = None, adapter: Adapter | None = None,
     ) -> Samples:  # fmt: skip
-        _paired(prompts, seeds)
+        paired(prompts, seeds)
         if not 0 < strength <= 1:
             raise UsageError(f"strength is {strength}; it must be above 0 and at most 1")
         if len(samples) != len(prompts) or (negatives is not None and len(negatives) != len(prompts)):
@@ -180,121 +180,13 @@ class TinyGenerator:
         return Samples("image", torch.stack(edited).clamp(0, 1), ids, meta=meta)
 
 
-class TinyWriter:
-    """A generator of texts: the prompt among words that the seed draws. It can neither be adapted nor edit."""
-
-    modality: Modality = "text"
-    fingerprint = "tiny-writer"
-    can = frozenset[str]()
-
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
-        _paired(prompts, seeds)
-        texts = []
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            rng = torch.Generator().manual_seed(seed)
-            words = [NEUTRAL[int(i)] for i in torch.randint(len(NEUTRAL), (4,), generator=rng)]
-            texts.append(" ".join([*words[:2], prompt, *words[2:]]))
-        ids = tuple(f"{p}/{s}" for p, s in zip(prompts, seeds, strict=True))
-        return Samples("text", tuple(texts), ids, meta={"prompt": tuple(prompts), "seed": tuple(seeds)})
-
-    def adapt(self, *args: Any, **more: Any) -> Any:
-        raise NotApplicable("this writer cannot be adapted", "name another one with --generator REF")
-
-
-def _paired(prompts: Sequence[str], seeds: Sequence[int]) -> None:
+def paired(prompts: Sequence[str], seeds: Sequence[int]) -> None:
+    """Raise `UsageError` unless there are prompts, and as many seeds."""
     if not prompts or len(prompts) != len(seeds):
         raise UsageError(f"{len(prompts)} prompts and {len(seeds)} seeds do not pair up")
 
 
-# -- classifiers and a text world ------------------------------------------------------------------------------------
-WORDS: Mapping[str, tuple[str, ...]] = {
-    "praise": ("lovely", "great", "kind"),
-    "blame": ("dreadful", "poor", "rude"),
-}
-"""Class -> the words that make a text one of it."""
-NEUTRAL = ("the", "room", "soup", "view", "staff", "was", "we", "day")
-
-
-class _Bag(torch.nn.Module):
-    """Counts praise and blame, and weighs them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        known = [*WORDS["praise"], *WORDS["blame"], *NEUTRAL]
-        self.embed = torch.nn.Embedding(len(known) + 1, 6, padding_idx=0)
-        self.act = torch.nn.ReLU()
-        self.out = torch.nn.Linear(6, 2)
-        self.known = {word: i + 1 for i, word in enumerate(known)}
-        rng = torch.Generator().manual_seed(1)
-        with torch.no_grad():
-            self.embed.weight.copy_(0.3 * torch.rand(len(known) + 1, 6, generator=rng))
-            self.embed.weight[0] = 0
-            for column, cls in enumerate(WORDS):
-                for word in WORDS[cls]:
-                    self.embed.weight[self.known[word], column] += 2
-            self.out.weight.copy_(torch.eye(2, 6) - 0.5 * torch.eye(2, 6).flip(0))
-            self.out.bias.zero_()
-
-    def forward(self, ids: Tensor) -> Tensor:
-        logits: Tensor = self.out(self.act(self.embed(ids)).sum(1))
-        return logits
-
-
-def text_classifier() -> TorchClassifier:
-    """A classifier of short reviews, whose layer ``act`` has the layout NTC."""
-    bag = _Bag()
-
-    def preprocess(texts: Sequence[str]) -> Tensor:
-        rows = [[bag.known.get(word, 0) for word in text.lower().split()] or [0] for text in texts]
-        longest = max(map(len, rows))
-        return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-
-    return TorchClassifier(
-        bag.eval(),
-        tuple(WORDS),
-        preprocess=preprocess,
-        modality="text",
-        layers=("act",),
-        default_layer="act",
-        layouts={"act": "NTC"},
-    )
-
-
-def reviews(cls: str, n: int, seed: int) -> Samples:
-    """Short texts of a class."""
-    rng = torch.Generator().manual_seed(1000 * list(WORDS).index(cls) + seed)
-    texts = []
-    for i in range(n):
-        around = [NEUTRAL[int(j)] for j in torch.randint(len(NEUTRAL), (4,), generator=rng)]
-        texts.append(" ".join([*around[:3], WORDS[cls][i % 3], around[3]]))
-    return Samples("text", tuple(texts), tuple(f"{cls}/{seed}/{i}" for i in range(n)))
-
-
-class ReviewData:
-    """A data set of these texts."""
-
-    modality: Modality = "text"
-    classes = tuple(WORDS)
-    concepts: tuple[str, ...] = ()
-    vocabulary = tuple(word for words in WORDS.values() for word in words)
-    defaults: Mapping[str, str] = {}
-    skipped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
-        if cls is not None and cls not in self.classes:
-            raise unknown("class", cls, self.classes)
-        offset = {"train": 100, "explain": 200, "heldout": 300}[split]
-        wanted = self.classes if cls is None else (cls,)
-        return Samples.concat([reviews(c, -(-n // len(wanted)), seed + offset) for c in wanted]).take(range(n))
-
-    def concept(self, name: str, n: int, seed: int) -> Samples:
-        raise unknown("concept", name, self.concepts)
-
-    def truth(self, classifier: str) -> Truth | None:
-        return None
-
-
+# -- classifiers of three layouts -------------------------------------------------------------------------------------
 class _Rows(torch.nn.Module):
     """A small network whose hidden layer has tokens (NTC) or none (NC)."""
 
@@ -321,8 +213,6 @@ class _Rows(torch.nn.Module):
 
 def classifier_of_layout(layout: str) -> TorchClassifier:
     """A classifier of stripes, blobs and others whose default layer has the layout NC, NCHW or NTC."""
-    from xcore.testing.world import tiny_network
-
     makers: Mapping[str, Callable[[], tuple[torch.nn.Module, str]]] = {
         "NCHW": lambda: (tiny_network(), "4"),
         "NTC": lambda: (_Rows(True), "act"),

@@ -49,8 +49,7 @@ def xcore_classifiers() -> dict[str, Classifier]:
 @pytest.fixture
 def xcore_text_world(tmp_path: Path) -> Any:
     """A text world: ``classifier`` of reviews, ``data``, ``generator`` that writes some, and a ``task`` on them."""
-    from xcore.testing.helpers import ReviewData, TinyWriter
-    from xcore.testing.world import text_task
+    from xcore.testing.texts import ReviewData, TinyWriter, text_task
 
     writer = TinyWriter()
     task = text_task(tmp_path, generator=writer)

@@ -30,9 +30,7 @@ class TestEacWithPie(ExplainerTests):
             EacOptions(surrogate="pie", coalitions=64, value="banzhaf", baseline="blur", output="logit", steps=20)
         )
 
-    test_renderings_are_known = xfail(
-        reason="random sets are not shown with a blurred rest: TS is n/a with this baseline"
-    )
+    test_renderings_are_known = xfail(reason="random sets are not shown on a blurred picture: TS is n/a")
 
 
 class TestEacSampled(ExplainerTests):
