@@ -124,8 +124,7 @@ def _normal(name: str) -> str:
 
 def _targets(card: Card, argument: str, options: Mapping[str, Mapping[str, Any]]) -> list[Target]:
     ref = Ref(f"{card.full_name}:{argument}" if argument else card.full_name, dict(options.get(card.name, {})))
-    kinds = ("explainer", "metric", "generator", "classifier")
-    several = [m for m in ("image", "text") if m in card.modalities] if card.kind in kinds else ["image"]
+    several = [m for m in ("image", "text") if m in card.modalities] if card.kind in HASHED else ["image"]
     return [Target(card, ref, modality) for modality in several or ["image"]]
 
 
@@ -314,12 +313,15 @@ def _in_two_processes(targets: Sequence[Target], files: Sequence[str]) -> dict[s
         assert process.stdin is not None
         process.stdin.write(order)
         process.stdin.close()
-    for process in started:
-        assert process.stdout is not None
-        lines = process.stdout.read().splitlines()
-        process.stdout.close()
-        process.wait(LONGEST)
-        made.append(dict(json.loads(line[len(MARK) :]) for line in lines if line.startswith(MARK)))
+        process.stdin = None
+    try:
+        for process in started:
+            told, _ = process.communicate(timeout=LONGEST)
+            lines = [line for line in told.splitlines() if line.startswith(MARK)]
+            made.append(dict(json.loads(line[len(MARK) :]) for line in lines))
+    finally:
+        for process in started:
+            process.kill()  # what has ended already is left as it is
     return {label: (digest, made[1][label]) for label, digest in made[0].items() if label in made[1]}
 
 
