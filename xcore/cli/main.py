@@ -1,4 +1,4 @@
-"""The commands of `xcore`: bench, explain, doctor, list, show, layers, plugins, report. Each imports what it needs."""
+"""The commands of `xcore`: bench, explain, doctor, list, show, layers, check, report. Each imports what it needs."""
 
 from __future__ import annotations
 
@@ -222,6 +222,22 @@ def plugins(
     from xcore.cli.listing import list_plugins
 
     list_plugins(as_json, strict)
+
+
+@app.command()
+def check(
+    target: Annotated[
+        str, typer.Argument(metavar="REF|PATH", help="A component, a plugin file, or the folder of a distribution.")
+    ],
+    kind: Annotated[str, typer.Option(metavar="KIND", help="Check only this kind of component, e.g. metric.")] = "",
+    set_: Set = [],  # noqa: B006
+    plugin: Plugin = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Check what a plugin offers: what is wrong, why it matters and how to mend it. Needs no pytest."""
+    from xcore.cli.check import check_components
+
+    check_components(target, kind, plugin, parse_settings(set_), as_json)
 
 
 @app.command()

@@ -1,19 +1,19 @@
-"""The small world of the conformance tests: stripes against blobs, a tiny network, and a task on them."""
+"""The small world of the checks: stripes against blobs, a tiny network, and a task on them. It needs no pytest."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 import torch
 
-from xcore.contract.protocols import Task
+from xcore.base.errors import MissingError
+from xcore.contract.protocols import Run, Task
 from xcore.contract.samples import Samples
-from xcore.contract.types import Budget
+from xcore.contract.types import Budget, Cell, Concept, Dictionary, Explanation, Ref, Truth
 from xcore.models.classifiers import TorchClassifier
 from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
@@ -22,12 +22,6 @@ from xcore.store.run_directory import Artifacts
 
 if TYPE_CHECKING:
     from xcore.contract.protocols import Classifier, Generator
-
-
-def global_state() -> tuple[Any, ...]:
-    """The global random states, to be compared before and after."""
-    numpy_state = tuple(np.asarray(part).tobytes() for part in np.random.get_state())
-    return random.getstate(), numpy_state, torch.get_rng_state().numpy().tobytes()
 
 
 SIDE = 32
@@ -88,57 +82,112 @@ def model_state(module: torch.nn.Module) -> Mapping[str, Any]:
     }
 
 
-class World:
-    """Fixtures: a network, its classifier, and a task on stripes against blobs."""
+def registered_rendering(name: str) -> Any:
+    """What an installed plugin registers for a rendering of random sets, or None."""
+    from xcore.registry import load_registry
 
-    @pytest.fixture
-    def module(self) -> torch.nn.Module:
-        return tiny_network()
+    return load_registry().rendering(name)
 
-    @pytest.fixture
-    def classifier(self, module: torch.nn.Module) -> Classifier:
-        return TorchClassifier(module, ("stripes", "blobs", "other"))
 
-    @pytest.fixture
-    def generator(self) -> Generator | None:
-        return None
+def tiny_classifier(module: torch.nn.Module | None = None) -> TorchClassifier:
+    """The tiny network as a classifier of stripes, blobs and others."""
+    return TorchClassifier((module or tiny_network()).eval(), ("stripes", "blobs", "other"))
 
-    @pytest.fixture
-    def models(self) -> Mapping[str, Any]:
-        return {}
 
-    @pytest.fixture
-    def vocabulary(self) -> tuple[str, ...]:
-        return ()
-
-    @pytest.fixture
-    def task(
-        self,
-        classifier: Classifier,
-        generator: Generator | None,
-        models: Mapping[str, Any],
-        vocabulary: tuple[str, ...],
-        tmp_path: Path,
-    ) -> Task:
-        samples = stripes(12, 1)
-        data = LiveData(samples, "stripes", blobs(80, 2), vocabulary)
-        folder = tmp_path / "work"
-        folder.mkdir()
-        return Task(
-            classifier=classifier,
-            layer="4" if "4" in classifier.layers else classifier.default_layer,
-            target=0,
-            samples=samples,
-            random_set=RandomSets(
-                data, "stripes", "train", seed=0, generator=generator, vocabulary=vocabulary, pool_size=40
-            ),
-            data=TrainingData(data),
-            seed=3,
-            vocabulary=vocabulary,
+def tiny_task(
+    folder: Path,
+    *,
+    classifier: Classifier | None = None,
+    generator: Generator | None = None,
+    models: Mapping[str, Any] | None = None,
+    vocabulary: Sequence[str] = (),
+    concepts: Mapping[str, Samples] | None = None,
+    seed: int = 3,
+) -> Task:
+    """A task of 12 images of stripes, with blobs as the other class; its files go into a folder."""
+    classifier, helpers, phrases = classifier or tiny_classifier(), dict(models or {}), tuple(vocabulary)
+    samples = stripes(12, 1)
+    data = LiveData(samples, "stripes", blobs(80, 2), phrases)
+    workdir = folder / "work"
+    workdir.mkdir(parents=True, exist_ok=True)
+    return Task(
+        classifier=classifier,
+        layer="4" if "4" in classifier.layers else classifier.default_layer,
+        target=0,
+        samples=samples,
+        random_set=RandomSets(
+            data,
+            "stripes",
+            "train",
+            seed=0,
             generator=generator,
-            model=lambda role: models[role],
-            roles=tuple(models),
-            artifact=Artifacts(tmp_path / "artifacts").get,
-            workdir=folder,
-            budget=Budget(samples=12),
+            vocabulary=phrases,
+            segmenter=(lambda: helpers["segmenter"]) if "segmenter" in helpers else None,
+            renderings=registered_rendering,
+            pool_size=40,
+        ),
+        data=TrainingData(data),
+        seed=seed,
+        concepts=concepts or {},
+        vocabulary=phrases,
+        generator=generator,
+        model=model_of(helpers),
+        roles=tuple(helpers),
+        artifact=Artifacts(folder / "artifacts").get,
+        workdir=workdir,
+        budget=Budget(samples=12),
+    )
+
+
+def model_of(models: Mapping[str, Any]) -> Any:
+    """Role -> model, as a task gives it."""
+
+    def model(role: str) -> Any:
+        if role not in models:
+            raise MissingError(f"no model for the role {role!r}", "give one in the fixture `models`")
+        return models[role]
+
+    return model
+
+
+def made_run(task: Task, seed: int = 0) -> Run:
+    """A finished explanation of a task of pictures with all that metrics may need.
+
+    Its three concepts have samples, words, directions, maps, local importances, and are atoms of a dictionary; the
+    explained pictures have masks and labels.
+    """
+    samples = task.samples
+    n, (height, width) = len(samples), samples.images.shape[-2:]
+    masks = torch.zeros(n, height, width)
+    masks[:, : height // 2] = 1
+    labels = torch.full((n,), task.target)
+    task = replace(task, samples=replace(samples, labels=labels, meta={**samples.meta, "masks": masks}))
+    draw = torch.Generator().manual_seed(seed + 1)
+    more: list[dict[str, Any]] = [{}, {}, {}]
+    dictionary = None
+    if "activations" in task.classifier.can:
+        a = task.classifier.open(task.layer).activations(task.samples)
+        channels = a.shape[1] if a.ndim != 3 else a.shape[2]
+        rows = a.flatten(2).transpose(1, 2) if a.ndim == 4 else a if a.ndim == 3 else a[:, None]
+        atoms = torch.rand(3, channels, generator=draw)
+        dictionary = Dictionary(task.layer, atoms, rows @ torch.linalg.pinv(atoms), "linear")
+        more = [{"atom": i, "directions": {task.layer: atoms[i]}} for i in range(3)]
+    concepts = tuple(
+        Concept(
+            f"concept {i}",
+            1.0 - 0.1 * i,
+            stripes(6, 50 + i) if i else blobs(6, 50),
+            words=("striped",) if i else ("dotted",),
+            maps=torch.rand(n, height, width, generator=draw),
+            local=torch.rand(n, generator=draw),
+            **more[i],
         )
+        for i in range(3)
+    )
+    explanation = Explanation("made", task.target_name, "nothing", concepts, dictionary)
+    cell = Cell("made", Ref("made"), Ref("tiny"), Ref("live"), task.target_name, seed)
+    heldout = stripes(10, 7)
+    known = Truth({task.target_name: {"pattern=striped": (2.0, 1.5, 2.5)}}, {task.target_name: 3.0},
+                  {"striped": frozenset({"pattern=striped"}), "dotted": frozenset({"pattern=dotted"})})  # fmt: skip
+    heldout = replace(heldout, labels=torch.full((len(heldout),), task.target))
+    return Run(cell, explanation, task, heldout, task.random_set, known)

@@ -6,7 +6,7 @@ from xcore_eac.eac import Eac
 from xcore_eac.options import EacOptions, GridOptions, SlicOptions
 from xcore_eac.segmenters import Felzenszwalb, Grid, Slic
 
-from xcore.testing import ExplainerTests, OptionsTests
+from xcore.testing import ExplainerTests, OptionsTests, xfail
 
 
 class TestEac(ExplainerTests):
@@ -29,6 +29,8 @@ class TestEacWithPie(ExplainerTests):
         return Eac(
             EacOptions(surrogate="pie", coalitions=64, value="banzhaf", baseline="blur", output="logit", steps=20)
         )
+
+    test_renderings_are_known = xfail(reason="random sets are not shown on a blurred picture: TS is n/a")
 
 
 class TestEacSampled(ExplainerTests):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-import torch
 from xcore_metrics import controls, localisation, pairs
 from xcore_metrics.cost import cost
 from xcore_metrics.faithfulness import completeness, removal, variants
@@ -18,8 +15,7 @@ from xcore_metrics.options import (
     RemovalOptions,
 )
 
-from xcore.contract import Dictionary
-from xcore.testing import ExplainerTests, MetricTests, OptionsTests
+from xcore.testing import ExplainerTests, MetricTests, OptionsTests, xfail
 
 
 class Means:
@@ -54,43 +50,20 @@ class TestCost(MetricTests):
     def metric(self):
         return cost()
 
+    test_a_perfect_explanation_beats_a_random_one = xfail(reason="it measures seconds, not concepts")
+
 
 class Found(MetricTests):
-    """A run whose concepts have all that the removal and localisation metrics read, in images that have masks."""
+    """The run of the conformance world has all that the removal and localisation metrics read."""
 
-    @pytest.fixture
-    def found(self, run):
-        masks = torch.zeros(len(run.task.samples), 32, 32)
-        masks[:, :16] = 1
-        run = replace(run, task=replace(run.task, samples=replace(run.task.samples, meta={"masks": masks})))
-        generator = torch.Generator().manual_seed(0)
-        probe = run.task.classifier.open("4")
-        rows = probe.activations(run.task.samples).flatten(2).transpose(1, 2)
-        atoms = torch.rand(3, 12, generator=generator)
-        dictionary = Dictionary("4", atoms, rows @ torch.linalg.pinv(atoms), "linear")
-        maps = torch.rand(3, len(run.task.samples), 32, 32, generator=generator)
-        concepts = tuple(
-            replace(c, atom=i, directions={"4": atoms[i]}, maps=maps[i]) for i, c in enumerate(run.explanation.concepts)
-        )
-        return replace(run, explanation=replace(run.explanation, concepts=concepts, dictionary=dictionary))
-
-    @pytest.fixture
-    def scores(self, metric, found):
-        return metric.score([found])
-
-    def test_scores_repeat(self, metric, scores, found):
+    @pytest.fixture(autouse=True)
+    def nothing_is_kept(self):
         variants._cache.clear()
-        assert metric.score([found]) == scores
 
-    def test_random_state_is_left_as_found(self, metric, found):
-        super().test_random_state_is_left_as_found(metric, found)
+    reasons: frozenset[str] = frozenset()
 
-    @pytest.fixture
-    def reasons(self):
-        return set()
-
-    def test_nothing_is_missing(self, scores, reasons):
-        assert {s.reason for s in scores if s.value is None} == reasons
+    def test_nothing_is_missing(self, scores):
+        assert {s.reason for s in scores if s.value is None} == self.reasons
 
 
 class TestRemoval(Found):
@@ -100,13 +73,11 @@ class TestRemoval(Found):
 
 
 class TestCompleteness(Found):
+    reasons = frozenset({"the data set gives no labels"})  # those of the conformance world; see test_completeness.py
+
     @pytest.fixture
     def metric(self):
         return completeness.completeness(CompletenessOptions())
-
-    @pytest.fixture
-    def reasons(self):
-        return {"the data set gives no labels"}  # the conformance world has none; see test_completeness.py
 
 
 class TestLocalisation(Found):

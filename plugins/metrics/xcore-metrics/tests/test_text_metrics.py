@@ -21,7 +21,7 @@ from xcore.api import bench, load_registry
 from xcore.contract import Cell, Concept, Explanation, Ref, Run, Samples, Score, Task
 from xcore.inputs.words import content_words, words
 from xcore.report.write import render
-from xcore.testing import ExplainerTests, MetricTests
+from xcore.testing import ExplainerTests, MetricTests, xfail
 
 Only = Callable[[Any, Run], Score]
 
@@ -254,6 +254,8 @@ class TestTextControls(TextTask, ExplainerTests):
     @pytest.fixture(params=[class_crops, other_class, noise])
     def explainer(self, request: Any) -> Any:
         return request.param(ControlOptions())
+
+    test_renderings_are_known = xfail(reason="random sets are not cut to spans of texts: TS is n/a for class-crops")
 
 
 class TestTextMetrics(TextTask, MetricTests):

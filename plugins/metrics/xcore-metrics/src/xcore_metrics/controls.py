@@ -27,6 +27,9 @@ Draw = Callable[[Task, ControlOptions, np.random.Generator], Iterable[Concept]]
 class Control:
     """An explainer that draws its concepts by the seed and never asks the classifier."""
 
+    control = True
+    """Said to the checks of `xcore.testing`, which ask of other explainers that they explain something."""
+
     def __init__(self, name: str, draw: Draw, options: ControlOptions | None) -> None:
         self.name = name
         self.draw = draw
