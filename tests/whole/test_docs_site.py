@@ -261,3 +261,47 @@ def test_the_reference_has_every_public_module(room: str) -> None:
     text = (DOCS / "reference" / "api" / f"{room}.md").read_text(encoding="utf-8")
     modules = sorted(p.stem for p in (ROOT / "xcore" / room).glob("*.py") if p.stem != "__init__")
     assert sorted(re.findall(rf"^::: xcore\.{room}\.(\w+)$", text, re.M)) == modules
+
+
+# ---- blocks of Python ----------------------------------------------------------------------------------------------
+
+RUN_ELSEWHERE = {
+    "first-session.md": "test_first_session.py",
+    "networks.md": "test_kinds_of_networks.py",
+    "trackers.md": "test_tracking.py",
+    "tutorial.md": "test_docs_guides.py",
+}
+"""Page -> the tests that run all of its blocks; those of the guides are in test_docs_guides.py, too."""
+PYTHON = [
+    block
+    for page in WRITTEN
+    for block in docs_blocks.blocks(page)
+    if block.kind == "python" and page not in RUN_ELSEWHERE and not page.startswith("guides/")
+]
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda b: f"{b.page}:{' '.join(b.text.split()[:3])}")
+def test_python_runs_or_says_why_not(block: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has a marker is read by Python alone; all other blocks run, in a folder with the first file of the page."""
+    code = compile(block.text, block.page, "exec")
+    if block.why:
+        return
+    (first, *_) = [b for b in docs_blocks.blocks("plugins.md") if b.file == "typical.py"]
+    (tmp_path / "typical.py").write_text(first.text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "block", type(sys)("block"))
+    space: dict[str, Any] = {"__name__": "block", "hookimpl": xcore.contract.hookimpl}
+    exec(code, space)
+    assert len(space) > 2, "it defines nothing"
+
+
+def test_the_tests_that_run_blocks_are_there() -> None:
+    for test in RUN_ELSEWHERE.values():
+        assert list(ROOT.glob(f"tests/**/{test}")), test
+
+
+@pytest.mark.parametrize("page", sorted({b.page for b in PYTHON if b.why}))
+def test_a_reason_names_tests_that_are_there(page: str) -> None:
+    for block in docs_blocks.blocks(page):
+        for named in re.findall(r"\S+/test\w*\.py", block.why):
+            assert (ROOT / named).is_file(), block.why
