@@ -7,12 +7,14 @@ PLUGINS  := $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyprojec
 SETTINGS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 # Build isolation would download setuptools once for each of our distributions; one copy in .venv serves all.
 INSTALL  := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+# The extra `docs` of pyproject.toml, without the core itself and its 6 GB.
+DOCS     := zensical mkdocstrings mkdocstrings-python
 EDITABLE := $(foreach p,$(PLUGINS),-e $(p))
 # Tests are small: more threads than one make them slower, and a network that answers would hide a missing file.
 QUIET    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false \
             HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: bench test lint setup wheels try-wheels version
+.PHONY: bench test lint setup site docs-commands wheels try-wheels version
 .DELETE_ON_ERROR:
 
 bench: $(VENV)/.installed
@@ -42,6 +44,15 @@ version:
 	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && exec $$python release/version.py $(V); \
 	done; exit 1
 
+# The documentation as a site, in build/site; a link that leads nowhere stops it.
+site: $(VENV)/.installed-docs
+	@$(BIN)/python docs/tools/stage.py build/site-source
+	@$(BIN)/zensical build --strict --clean
+
+# The pages of the commands, written anew from what --help reads.
+docs-commands: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 $(BIN)/python docs/tools/commands.py
+
 $(VENV)/.installed: $(VENV)/.made $(SETTINGS)
 	@echo "installing into $(VENV) (once, some minutes; 6 GB on Linux, where torch brings CUDA) ..." >&2
 	@$(INSTALL) --no-build-isolation -e . $(EDITABLE)
@@ -51,6 +62,12 @@ $(VENV)/.installed-tests: $(VENV)/.made $(SETTINGS)
 	@echo "installing into $(VENV), with the tools for tests (once, some minutes) ..." >&2
 	@$(INSTALL) --no-build-isolation -e .[test] $(EDITABLE)
 	@touch $(VENV)/.installed $@
+
+# What builds the site reads the code without importing it, so it needs none of the core's libraries.
+$(VENV)/.installed-docs: $(VENV)/.made $(SETTINGS)
+	@echo "installing what builds the site into $(VENV) (once) ..." >&2
+	@$(INSTALL) $(DOCS)
+	@touch $@
 
 $(VENV)/.made:
 	@for python in $(PYTHONS); do \

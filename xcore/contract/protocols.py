@@ -57,7 +57,9 @@ class Classifier(Protocol):
     """
 
     modality: Modality
+    """Of the samples that it reads."""
     classes: tuple[str, ...]
+    """Their names, in the order of the logits."""
     can: frozenset[str]
     """What it can give: a subset of {"activations", "gradients"}. A black box can give neither."""
 
@@ -97,6 +99,7 @@ class Generator(Protocol):
     """
 
     modality: Modality
+    """Of the samples that it draws."""
     fingerprint: str
     """Digest of the weights and settings. It is part of ``render="generated:<fingerprint>"``."""
     can: frozenset[str]
@@ -148,7 +151,9 @@ class Dataset(Protocol):
     """
 
     modality: Modality
+    """Of its samples."""
     classes: tuple[str, ...]
+    """Names of the classes; labels are their indices."""
     concepts: tuple[str, ...]
     """Names of the concepts for which the data set has samples (see `concept`)."""
     vocabulary: tuple[str, ...]
@@ -214,7 +219,9 @@ class Task:
     """
 
     classifier: Classifier
+    """The model under explanation."""
     layer: str
+    """Name of the layer to open; "" for a black box."""
     target: int
     """Index of the class to explain."""
     samples: Samples
@@ -224,11 +231,13 @@ class Task:
     data: Dataset
     """The data set without its held-out samples and without the truth."""
     seed: int
+    """The only source of randomness."""
     concepts: Mapping[str, Samples] = field(default_factory=dict)
     """Concept -> samples that the user gave for it."""
     vocabulary: tuple[str, ...] = ()
     """Phrases that may be used as seed prompts (see `Dataset.vocabulary`)."""
     generator: Generator | None = None
+    """The generator that the user named; None = none."""
     model: Callable[[str], Any] = lambda role: _no_model(role)
     """Role -> helper model (see `xcore.contract.roles`). For a role without a model it raises a `MissingError` that
     names the flag to set."""
@@ -242,7 +251,9 @@ class Task:
     workdir: Path = Path()
     """An empty directory in which the method makes the files of `Explanation.files`."""
     budget: Budget = Budget()  # noqa: RUF009 (frozen)
+    """How many samples and steps may be used."""
     progress: Progress = lambda step, total, note="": None
+    """To be called with (step, total, note), for the progress bar."""
 
     @property
     def target_name(self) -> str:
@@ -284,8 +295,11 @@ class Run:
     """One finished explanation, with all that a metric needs to score it."""
 
     cell: Cell
+    """The cell that was run."""
     explanation: Explanation
+    """What the method found."""
     task: Task
+    """What the method was given."""
     heldout: Samples
     """Samples of the class that no method has seen."""
     heldout_random_set: RandomSet

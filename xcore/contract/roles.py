@@ -33,6 +33,7 @@ class ImageText(Protocol):
     """
 
     name: str
+    """As tables show it."""
 
     def embed_images(self, images: Samples) -> Tensor: ...  # (n, d), not normalised
 
@@ -43,6 +44,7 @@ class Embedder(Protocol):
     """Roles ``image-embedder`` and ``text-embedder``: embeds samples of one modality."""
 
     name: str
+    """As tables show it."""
 
     def embed(self, samples: Samples) -> Tensor: ...  # (n, d), not normalised
 
@@ -63,6 +65,7 @@ class TextDecoder(Protocol):
     """Role ``text-decoder``: a frozen language model that writes sentences from the states of an encoder."""
 
     name: str
+    """As tables show it."""
     fingerprint: str
     """Digest of its weights and of its settings for sampling sentences."""
     width: int
@@ -104,6 +107,7 @@ class FactorOracle(Protocol):
     """Role ``factor-oracle``: recognises the factors of the images of a synthetic data set."""
 
     name: str
+    """As tables show it."""
 
     def factors(self, images: Samples) -> Mapping[str, Mapping[str, Tensor]]:
         """Factor -> value -> (n,) probability in [0, 1]; every factor has the value "none", too."""

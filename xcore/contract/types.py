@@ -47,6 +47,7 @@ class Concept:
     """One concept of an explanation."""
 
     name: str
+    """As tables and pictures show it."""
     importance: float
     """In the unit that `Explanation.importance_is` names."""
     samples: Samples | None = None
@@ -83,6 +84,7 @@ class Dictionary:
     """
 
     layer: str
+    """Whose activations these are."""
     atoms: Tensor
     """(k, C)."""
     codes: Tensor
@@ -116,6 +118,7 @@ class Explanation:
     """The explanation that a method gives of one class, or, as an entry of `parts`, of one sample or group."""
 
     method: str
+    """Name of the method."""
     target: str
     """Name of the explained class."""
     importance_is: str
@@ -131,6 +134,7 @@ class Explanation:
     files: Mapping[str, Path] = field(default_factory=dict)
     """Name -> a file such as an adapter, a picture or sentences. The core moves it into the record."""
     cost: Cost = Cost()
+    """What it cost; the core fills in what the method does not."""
     notes: tuple[str, ...] = ()
     """Warnings that a reader of the explanation must see, one line each."""
     explained: Samples | None = None
@@ -173,6 +177,7 @@ class Score:
     """
 
     metric: str
+    """Name of the metric."""
     concept: int | None = None
     """Index into `Explanation.concepts`; None = the whole explanation."""
     value: float | None = None
@@ -260,7 +265,9 @@ class Ref:
     """A reference to a component: ``name``, ``distribution/name`` or ``provider:argument``, with its options."""
 
     text: str
+    """As it is written on the command line."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Option -> value, of the component that the text names."""
 
     def __str__(self) -> str:
         return self.text
@@ -273,14 +280,21 @@ class Cell:
     label: str
     """Name of the method in tables. A suite may give one method under several labels, with other options each."""
     method: Ref
+    """The explainer, with its options."""
     classifier: Ref
+    """The model under explanation."""
     data: Ref
+    """The data set."""
     cls: str
+    """Name of the explained class."""
     seed: int
+    """Of the method, and of the samples unless `data_seed` says otherwise."""
     data_seed: int = 0
+    """Seed by which samples are drawn from the data."""
     layer: str = ""
     """Empty = the classifier's default layer."""
     generator: Ref | None = None
+    """The generator that the method may use; None = none."""
     contrast: Ref | None = None
     """Data set of the random sets; None = `data`."""
     heldout: Ref | None = None
@@ -288,6 +302,7 @@ class Cell:
     models: Mapping[str, Ref] = field(default_factory=dict)
     """Role -> helper model."""
     budget: Budget = Budget()
+    """How many samples and steps it may use."""
     split: Split = "explain"
     """Part of the data whose samples are explained."""
     group: str = ""
@@ -299,12 +314,15 @@ class Outcome:
     """How a cell ended. Plain data."""
 
     cell: Cell
+    """The cell that ended."""
     status: Status
+    """How it ended."""
     record: str
     """Name of the record's directory in the run."""
     reason: str = ""
     """Why it failed or was skipped."""
     seconds: float = 0.0
+    """Wall-clock time that it took."""
     cached: bool = False
     """Whether the record was there before."""
     unscored: tuple[str, ...] = ()
