@@ -173,6 +173,26 @@ def test_what_a_run_tells_while_it_goes_on(loop, tmp_path, monkeypatch):
     assert not list((tmp_path / "run" / LIVE).glob("worker-*"))
 
 
+def test_the_best_so_far_is_that_of_the_table_and_no_control(tmp_path):
+    keys = {"classes": ["red", "green"], "metrics": ["brightness", "spread"], "seeds": [0, 1]}
+    rows = run(tmp_path, ["toy", "asks"], controls=["rude"], **keys).rows
+    values = {}
+    for row in rows:
+        score = row["scores"].get("brightness", {})
+        if row["label"] != "rude" and score.get("value") is not None:
+            values.setdefault((row["label"], row["class"], row["seed"]), []).append(score["value"])
+    means = {}
+    for (label, *_), own in values.items():
+        means.setdefault(label, []).append(sum(own) / len(own))
+    found = {best["metric"]: best for best in Best(tmp_path / "run").now()}
+    best = found["brightness"]
+    assert best["mean"] == pytest.approx(max(sum(own) / len(own) for own in means.values()))
+    assert best["label"] in means
+    assert (best["labels"], best["scores"], best["direction"]) == (2, 4, "higher")
+    run(tmp_path / "other", ["toy", "rude"], controls=["asks"], **keys)
+    assert {best["labels"] for best in Best(tmp_path / "other" / "run").now()} == {2}
+
+
 def test_a_run_whose_process_was_killed_is_gone_and_damaged_files_tell_nothing(loop, tmp_path):
     loop().run()
     file = tmp_path / "run" / LIVE / "run.json"

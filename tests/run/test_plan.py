@@ -142,6 +142,10 @@ def test_seeds():
     for wrong in ("x", "", "-1", "0.5", "0", "123456"):
         with pytest.raises(UsageError, match="--seeds"):
             parse_seeds(wrong)
+    with pytest.raises(UsageError, match=r"--seeds 0 asks for no seed at all .*for the one seed 0 write --seeds 0,"):
+        parse_seeds("0")
+    with pytest.raises(UsageError, match=r"-2 is no seed"):
+        parse_seeds("0,-2")
 
 
 def test_a_reference_keeps_its_named_parts_in_a_list() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
 
+from xcore.base.files import write_if_changed
+from xcore.base.seeding import seeded
 from xcore.contract import Cell, Concept, Cost, Dictionary, Explanation, Ref, Samples, Score, UsageError, XcoreError
 from xcore.session import read_json, slug, write_json, write_text
 from xcore.store.codec import decode_score, encode_score
@@ -183,3 +187,52 @@ def test_bytes_of_a_path_that_are_no_characters_are_read_back(tmp_path):
     assert read_json(tmp_path / "a.json") == {"data": "folder:d\udcffta", "class": "café"}
     write_text(tmp_path / "a.md", "d\udcffta café")
     assert (tmp_path / "a.md").read_text(encoding="utf-8") == "d\\udcffta café"
+
+
+def test_what_a_record_needs_is_on_the_disk_before_the_record_has_its_name(tmp_path, explanation, monkeypatch):
+    """After a power failure, a record must not have its name and lack its content."""
+    store, said = Store(tmp_path / "run"), []
+    sync, rename = os.fsync, Path.rename
+
+    def noted_sync(handle):
+        said.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        sync(handle)
+
+    def noted_rename(self, target):
+        said.append("renamed")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+
+    def draw(folder):
+        (folder / "picture.png").write_bytes(b"drawn")
+        (folder / "gallery.json").write_text("{}")
+
+    written = store.write("name.0123", {"status": "ok"}, explanation, draw)
+    monkeypatch.undo()
+    at = said.index("renamed")
+    sums = store.read("0123")["sums"]
+    assert {"record.json", "gallery.json", *(Path(name).name for name in sums)} <= set(said[:at])
+    assert said[at + 1 :] == ["explanations"], "the new name"
+    assert "picture.png" not in said, "it can be drawn again"
+    assert len(said) <= len(sums) + 5, "and nothing is waited for twice"
+    assert (written / "picture.png").is_file()
+
+
+def test_a_file_that_says_it_already_is_left_alone(tmp_path):
+    path = tmp_path / "table.md"
+    for text in ("one", "one", "\udcff", "\udcff", "two"):
+        before = path.stat().st_ino if path.exists() else 0
+        was = path.read_bytes() if path.exists() else b""
+        write_if_changed(path, text)
+        assert (path.stat().st_ino == before) == (path.read_bytes() == was)
+    assert path.read_text() == "two"
+
+
+def test_seeding_is_that_of_torch():
+    for seed in (0, 5, 2**40):
+        with seeded(seed):
+            found = torch.rand(4)
+        torch.manual_seed(seed)
+        assert torch.equal(found, torch.rand(4))

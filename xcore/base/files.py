@@ -32,9 +32,9 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
     return plain
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON under a temporary name, sync and rename. NaN is refused: it is no JSON and no result."""
-    write_text(path, as_json(value))
+def write_json(path: Path, value: Mapping[str, Any], *, sync: bool = True) -> None:
+    """Write JSON under a temporary name, sync and rename (see `write_text`). NaN is refused: it is no JSON."""
+    write_text(path, as_json(value), sync=sync)
 
 
 def as_json(value: Mapping[str, Any]) -> str:
@@ -42,10 +42,16 @@ def as_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
     """Write a file under a temporary name, sync and rename: it is there whole or not at all.
 
     What is no character, such as a byte of a path that is not UTF-8, is written with the escape that JSON has for it.
+
+    Parameters
+    ----------
+    sync
+        Wait until the disk has it, so that it is also whole after a power failure. Not needed in a folder that is
+        synced before it gets its name.
     """
     import tempfile  # late: `xcore list` reads files only
 
@@ -53,13 +59,24 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp lets nobody else read
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a file as `write_text` does, unless it says this already."""
+    try:
+        same = path.read_bytes() == text.encode("utf-8", "backslashreplace")
+    except OSError:
+        same = False
+    if not same:
+        write_text(path, text)
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 @contextmanager
@@ -25,7 +26,10 @@ def seeded(seed: int, threads: int | None = None) -> Iterator[None]:
     before = torch.get_num_threads()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    if _has_accelerator():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)  # the same; torch.manual_seed tells devices, too, and is slow at it
     if threads:
         torch.set_num_threads(threads)
     try:
@@ -35,3 +39,11 @@ def seeded(seed: int, threads: int | None = None) -> Iterator[None]:
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
         torch.set_num_threads(before)
+
+
+@cache
+def _has_accelerator() -> bool:
+    """Whether torch may have another device than the processor in this process; before version 2.6 nobody can say."""
+    import torch
+
+    return not hasattr(torch, "accelerator") or bool(torch.accelerator.is_available())

@@ -338,8 +338,15 @@ def parse_seeds(text: str) -> list[int]:
         raise UsageError(
             f"--seeds {text!r} is neither a number of seeds nor a list of seeds", "e.g. 3 or 0,1,2"
         ) from None
-    if not numbers or min(numbers) < 0 or (numbers == [0] and "," not in text):
+    if numbers == [0] and "," not in text:
+        raise UsageError(
+            "--seeds 0 asks for no seed at all",
+            "give a number of seeds, such as 3; for the one seed 0 write --seeds 0,",
+        )
+    if not numbers:
         raise UsageError(f"--seeds {text!r} does not name a seed", "e.g. 3 or 0,1,2")
+    if min(numbers) < 0:
+        raise UsageError(f"--seeds {text}: {min(numbers)} is no seed", "seeds are 0 or more, e.g. 3 or 0,1,2")
     if "," not in text and numbers[0] > MANY_SEEDS:
         raise UsageError(
             f"--seeds {text} asks for {numbers[0]} different seeds",

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from xcore.base.errors import UsageError
+from xcore.base.files import read_json
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run directory.")]
 Once = Annotated[bool, typer.Option("--once", help="Print how far the run is now, and leave.")]
@@ -48,10 +49,13 @@ def watch(run: Run, once: Once = False, every: Every = 2.0, as_json: AsJson = Fa
 
 
 class Best:
-    """For each metric the label with the best mean of the scores so far; each file of scores is read once."""
+    """For each metric the method with the best mean of the scores so far; each file of scores is read once.
+
+    Controls are left out: they explain nothing, and some metrics are best where nothing is explained.
+    """
 
     def __init__(self, root: Path) -> None:
-        self._folder = root / "scores"
+        self._folder, self._about = root / "scores", root / "run.json"
         self._values: dict[tuple[str, str, str], list[float]] = {}
         self._read: set[str] = set()
 
@@ -61,9 +65,10 @@ class Best:
             if file.name not in self._read:
                 self._read.add(file.name)
                 self._take(file)
+        controls = self._controls()  # asked anew: methods may have been added since
         means: dict[tuple[str, str], list[tuple[float, str, int]]] = {}
         for (metric, direction, label), values in self._values.items():
-            if direction in ("higher", "lower"):
+            if direction in ("higher", "lower") and label not in controls:
                 means.setdefault((metric, direction), []).append((sum(values) / len(values), label, len(values)))
         found = []
         for (metric, direction), labels in means.items():
@@ -71,6 +76,13 @@ class Best:
             about = {"metric": metric, "direction": direction, "label": label, "mean": mean, "scores": n}
             found.append({**about, "labels": len(labels)})
         return found
+
+    def _controls(self) -> frozenset[str]:
+        try:
+            named = read_json(self._about)["plan"]["suite"]["controls"]
+            return frozenset(map(str, named or ()))
+        except (UsageError, KeyError, TypeError):  # a run of an older version
+            return frozenset()
 
     def _take(self, file: Path) -> None:
         try:

@@ -94,14 +94,27 @@ def write_pictures(root: Path, cells: Sequence[Cell], records: Sequence[Path | N
     for name in every:
         if (root / name).exists() and name not in before:
             raise _foreign(root / name)
-    _list(root, {*before, *every})  # first: what is written must be known as ours
+    known = {*before, *every}
+    if known != set(before) or not (root / LIST).exists():
+        _list(root, known)  # first: what is written must be known as ours
     _remove(root, [name for name in before if name not in every])
     for name, path in every.items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    _list(root, every)
+        if not _is_copy(target, path):
+            shutil.copyfile(path, target)
+    if known != every.keys():
+        _list(root, every)
     return [[root / name for name in own] for own in copies]
+
+
+def _is_copy(target: Path, source: Path) -> bool:
+    """Whether a picture was copied since its record was made."""
+    try:
+        old, new = target.stat(), source.stat()
+    except OSError:
+        return False
+    return old.st_size == new.st_size and old.st_mtime_ns >= new.st_mtime_ns
 
 
 def kept_pictures(root: Path, cells: Sequence[Cell], records: Sequence[Path | None]) -> list[list[Path]]:

@@ -81,7 +81,8 @@ def keep_gallery(explanation: Explanation, samples: Samples, directory: Path) ->
     images = [picture(image) for image in _bytes(samples.images[:IMAGES])] if samples.modality == "image" else []
     if images or concepts:
         names = list(samples.ids[: len(images)])
-        write_json(directory / GALLERY_FILE, {"format": FORMAT, "images": images, "names": names, "concepts": concepts})
+        kept = {"format": FORMAT, "images": images, "names": names, "concepts": concepts}
+        write_json(directory / GALLERY_FILE, kept, sync=False)
 
 
 def read_gallery(record: Path, concepts: Sequence[Mapping[str, Any]]) -> Gallery:

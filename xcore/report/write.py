@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from xcore.base.errors import unknown
-from xcore.base.files import write_text
+from xcore.base.files import write_if_changed
 from xcore.report.data import to_csv, to_json, to_parquet
 from xcore.report.markup import latex, markdown
 from xcore.report.table import Table
@@ -38,7 +38,7 @@ def write_all(table: Table, directory: Path | str) -> list[Path]:
     paths = []
     for ending, renderer in FORMATS.items():
         path = folder / f"table.{ending}"
-        write_text(path, renderer(table))
+        write_if_changed(path, renderer(table))
         paths.append(path)
     return paths
 

@@ -310,7 +310,8 @@ class Bench:
         path = self.store.root / IDENTITIES
         try:
             before = known_identities(self.store.root, self.reporter.warn)
-            write_record(path, {**before, **self.identities})
+            if not self.identities.items() <= before.items() or not path.is_file():
+                write_record(path, {**before, **self.identities})
         except OSError as error:  # a full disk fails cells one by one, not the run
             self.reporter.warn(f"cannot write {IDENTITIES}: {reason_of(error)}")
 

@@ -44,7 +44,7 @@ from xcore.run.guard import Guard
 from xcore.run.plan import naming
 from xcore.run.random_sets import Pool, RandomSets
 from xcore.store.codec import load_samples, save_samples
-from xcore.store.identity import Identity, code_digest
+from xcore.store.identity import Identity, code_digest, ref_key
 
 if TYPE_CHECKING:
     from xcore.inputs.images import Framing
@@ -60,10 +60,6 @@ LASTING = ("classifier", "dataset", "generator", "model")
 """Kinds of components that outlast the harm that a cell did to others. Methods and metrics may hold what was harmed."""
 SEEN_SPLITS: tuple[Split, ...] = ("explain", "train")
 """Splits that methods see. Of data that are only held out, they see none, so that these are held out, too."""
-
-
-def _key(kind: str, ref: Ref) -> str:
-    return digest([kind, ref.text, dict(ref.options)])
 
 
 class Workbench:
@@ -89,7 +85,7 @@ class Workbench:
 
     def component(self, kind: str, ref: Ref) -> Any:
         """The component of a reference, made when it is first asked for."""
-        key = _key(kind, ref)
+        key = ref_key(kind, ref)
         if key not in self._made:
             self._made[key] = self.registry.create(kind, ref)
             if kind == "classifier" and not batches.give(self._made[key]):
@@ -157,7 +153,7 @@ class Workbench:
 
     def framed(self, ref: Ref, cell: Cell) -> Dataset:
         """A data set whose pictures are framed as the classifier of a cell frames them; made once for each framing."""
-        key = digest([_key("dataset", ref), self._framing(cell)])
+        key = digest([ref_key("dataset", ref), self._framing(cell)])
         if key not in self._made:
             self._made[key] = framed_by(self.dataset(ref), self.classifier(cell))
         made: Dataset = self._made[key]
@@ -165,13 +161,13 @@ class Workbench:
 
     def _datasets(self, cell: Cell) -> list[Dataset]:
         """The data sets of a cell, as its classifier sees them if it was loaded."""
-        loaded = _key("classifier", cell.classifier) in self._made
-        refs = {_key("dataset", ref): ref for ref in (cell.data, cell.heldout, cell.contrast) if ref}
+        loaded = ref_key("classifier", cell.classifier) in self._made
+        refs = {ref_key("dataset", ref): ref for ref in (cell.data, cell.heldout, cell.contrast) if ref}
         return [self.framed(ref, cell) if loaded else self.dataset(ref) for ref in refs.values()]
 
     def notes(self, cell: Cell) -> list[str]:
         """What a reader must know of the data, and of what the models that were loaded left out of it."""
-        classifier = self._made.get(_key("classifier", cell.classifier))
+        classifier = self._made.get(ref_key("classifier", cell.classifier))
         named = [*self._name_notes(cell), *self._copy_notes(cell)] if classifier is not None else []
         data = self.dataset(cell.data)
         if classifier is not None and data.modality == "text":
@@ -179,9 +175,9 @@ class Workbench:
         if cell.generator and data.modality == "text" and self.registry.draws(cell.method):
             named += few_words_note(data.vocabulary, self._drawn_phrases(cell))
         of_data = [note for data in self._datasets(cell) for note in data.notes]
-        models = [classifier, *(self._made.get(_key("model", ref)) for ref in cell.models.values())]
+        models = [classifier, *(self._made.get(ref_key("model", ref)) for ref in cell.models.values())]
         of_models = [note for model in models for note in getattr(model, "notes", ())]
-        unset = self._unset.get(_key("classifier", cell.classifier))
+        unset = self._unset.get(ref_key("classifier", cell.classifier))
         return [*dict.fromkeys([*of_data, *of_models, *named, *([unset] if unset else [])])]
 
     def skipped(self, cell: Cell) -> list[str]:
@@ -197,7 +193,7 @@ class Workbench:
         return names
 
     def _known_names(self, cell: Cell) -> ClassNames:
-        key = f"names of {_key('classifier', cell.classifier)}"
+        key = f"names of {ref_key('classifier', cell.classifier)}"
         if key not in self._made:
             classifier = self.classifier(cell)
             self._made[key] = ClassNames(classifier.classes, getattr(classifier, "aliases", None))

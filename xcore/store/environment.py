@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -58,6 +59,7 @@ def _flat(numerics: Mapping[str, Any]) -> dict[str, Any]:
     return {**numerics.get("versions", {}), **{k: v for k, v in numerics.items() if k != "versions"}}
 
 
+@cache  # every record has the versions, and reading them takes longer than a cheap cell
 def _version(name: str) -> str:
     try:
         return version(name)

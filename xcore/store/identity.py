@@ -147,6 +147,24 @@ def plain_options(options: Any) -> Mapping[str, Any]:
     return {} if options is None else options.model_dump(mode="json")
 
 
+def ref_key(kind: str, ref: Ref) -> str:
+    """What a component is known by in this process: the digest of its kind, name and options.
+
+    Made once for each reference: a cell asks for those of its components dozens of times.
+    """
+    known = _ref_keys.get((kind, id(ref)))
+    if known is None:
+        if len(_ref_keys) >= MOST_KEYS:
+            _ref_keys.clear()
+        known = _ref_keys[kind, id(ref)] = ref, digest([kind, ref.text, dict(ref.options)])
+    return known[1]
+
+
+_ref_keys: dict[tuple[str, int], tuple[Ref, str]] = {}
+"""With the references, since an id may only be looked up as long as its object is there."""
+MOST_KEYS = 10_000
+
+
 def cell_key(cell: Cell) -> str:
     """What ``identities.json`` calls a cell: the digest of its fields."""
     plain = asdict(cell)
@@ -171,7 +189,7 @@ class Identity:
 
     def component(self, kind: str, ref: Ref) -> str:
         """What identifies a component: its code, its options, and the files that the fingerprint on its card names."""
-        key = digest([kind, ref.text, dict(ref.options)])
+        key = ref_key(kind, ref)
         if key not in self._known:  # made once: a fingerprint may list a large folder, and every cell and score asks
             card, argument = self.registry.find(kind, ref)
             options = self.registry.options(kind, ref)
@@ -182,7 +200,7 @@ class Identity:
 
     def files(self, kind: str, ref: Ref) -> str:
         """Digest of the files behind a component, as the fingerprint on its card has it; "" if it reads none."""
-        key = digest(["files", kind, ref.text, dict(ref.options)])
+        key = f"files {ref_key(kind, ref)}"
         if key not in self._known:
             card, argument = self.registry.find(kind, ref)
             with plugin_errors(card):

@@ -30,10 +30,11 @@ class Damaged(UsageError):
         super().__init__(f"{path} is damaged: {what}", "remove it and run again")
 
 
-def write_record(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a record with its schema and checksum; whole or not at all."""
+def write_record(path: Path, value: Mapping[str, Any], *, sync: bool = True) -> None:
+    """Write a record with its schema and checksum; whole or not at all (see `xcore.base.files.write_text`)."""
     text = as_json({**value, "schema": SCHEMA}).removesuffix("\n}")
-    write_text(path, f"{text}{_SUM.decode()}{_digest(text.encode('utf-8', 'backslashreplace'))}{_END.decode()}")
+    total = _digest(text.encode("utf-8", "backslashreplace"))
+    write_text(path, f"{text}{_SUM.decode()}{total}{_END.decode()}", sync=sync)
 
 
 def read_record(path: Path, shape: Mapping[str, Any] | None = None) -> dict[str, Any]:

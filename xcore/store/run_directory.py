@@ -19,7 +19,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -196,8 +196,8 @@ class Store:
                 pictures(work)
             sums = sums_of(work, _files_of(work))
             about = {"reason": "", "seconds": 0.0, **record, "artifacts": sorted(self.used)}
-            write_record(work / RECORD, {**about, "explanation": plain, "sums": sums})
-            _sync_tree(work)
+            write_record(work / RECORD, {**about, "explanation": plain, "sums": sums}, sync=False)
+            _sync_tree(work, [*sums, RECORD])
             _remove(target)
             work.rename(target)
             _sync(target.parent)
@@ -322,10 +322,17 @@ def _is_whole(target: Path, tell: Callable[[str], None]) -> bool:
     return True
 
 
-def _sync_tree(root: Path) -> None:
-    for path in root.rglob("*"):
+def _sync_tree(root: Path, names: Iterable[str] | None = None) -> None:
+    """Wait until the disk has these files of a folder, or all of them, and their folders.
+
+    A process that is killed loses nothing that it wrote; only after a power failure a file could have its name and not
+    its content. The pictures that are drawn of a record are left to the system: they can be drawn again.
+    """
+    files = [root / name for name in names] if names is not None else [p for p in root.rglob("*") if p.is_file()]
+    for path in files:
         _sync(path)
-    _sync(root)
+    for folder in {root, *(parent for path in files for parent in path.parents if root in parent.parents)}:
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:

@@ -56,6 +56,8 @@ def open_page(chromium):
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
         page.goto(Path(path).as_uri())
+        if how.get("java_script_enabled", True):  # what waits as text becomes elements when the browser has time
+            page.locator("main noscript").first.wait_for(state="detached")
         return page
 
     yield make

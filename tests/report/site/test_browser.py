@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from xcore.api import report
 from xcore.cli.main import main
 from xcore.report import PAGE
+from xcore.report.site import run_page
 
 
 def column(page, number):
@@ -159,6 +163,61 @@ def test_reduced_motion_and_no_script_leave_all_content(run, open_page):
     page = open_page(run.path / PAGE, reduced_motion="reduce", java_script_enabled=False)
     assert page.locator("#results td[title]").count() > 0
     assert page.locator("#class-1 .tile img").count() > 0
+    scripted = open_page(run.path / PAGE)
+    for part in ("main img", "main .concept-row", "main article.text", "main .plot", "main .curve", "main details"):
+        assert page.locator(part).count() == scripted.locator(part).count() > 0, part
+
+
+@pytest.fixture
+def long_page(run, tmp_path, monkeypatch):
+    """The page of a copy of the run, most rows of whose table wait."""
+    monkeypatch.setattr(run_page, "ROWS", 3)
+    shutil.copytree(run.path, tmp_path / "run")
+    report(tmp_path / "run")
+    return tmp_path / "run" / PAGE
+
+
+IDLE = "window.requestIdleCallback = () => {}; window.IntersectionObserver = class { observe() {} unobserve() {} };"
+"""A browser that never has time, and in which nothing comes into view."""
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda page: page.locator("#results thead button", has_text="tested").click(),
+        lambda page: page.fill("input[type=search]", "r"),
+        lambda page: page.evaluate("dispatchEvent(new Event('beforeprint'))"),
+    ],
+    ids=["sorting", "filtering", "printing"],
+)
+def test_rows_that_wait_are_there_when_the_table_needs_them(run, long_page, chromium, open_page, act):
+    every = column(open_page(run.path / PAGE), 1)
+    context = chromium.new_context()
+    context.add_init_script(IDLE)
+    page = context.new_page()
+    page.goto(long_page.as_uri())
+    assert len(column(page, 1)) == 3
+    assert page.inner_text("#results-count") == f"{len(every)} rows"
+    act(page)
+    assert sorted(column(page, 1)) == sorted(every)
+    context.close()
+
+
+def test_rows_that_wait_are_a_table_of_their_own_without_script(run, long_page, open_page):
+    page = open_page(long_page, java_script_enabled=False)
+    every = page.locator("#results tbody tr").count() + page.locator("#more-results tbody tr").count()
+    assert every == open_page(run.path / PAGE).locator("#results tbody tr").count() > 3
+    assert page.locator("#results tbody tr").count() == 3
+
+
+def test_a_section_is_filled_when_it_comes_into_view(run, chromium):
+    context = chromium.new_context()
+    context.add_init_script("window.requestIdleCallback = () => {};")
+    page = context.new_page()
+    page.goto((run.path / PAGE).as_uri())
+    page.locator("#class-2").scroll_into_view_if_needed()
+    page.locator("#class-2 .tile").first.wait_for()
+    context.close()
 
 
 def test_many_runs_have_an_index_with_links_that_lead_to_them(run, open_page, tmp_path, monkeypatch, capsys):

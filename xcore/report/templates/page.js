@@ -6,11 +6,14 @@
   const tip = document.getElementById("tip");
 
   // Hints: what stands in `title` is shown on hover and on focus, and read by screen readers.
-  for (const element of all("[title]")) {
-    if (element.tagName === "MARK") continue;
-    element.dataset.tip = element.title;
-    element.removeAttribute("title");
-  }
+  const hinted = (target) => {
+    const element = target.closest("[title]:not(mark), [data-tip]");
+    if (element && element.title) {
+      element.dataset.tip = element.title;
+      element.removeAttribute("title");
+    }
+    return element;
+  };
   const hide = () => {
     tip.hidden = true;
     for (const element of all("[aria-describedby=tip]")) element.removeAttribute("aria-describedby");
@@ -26,15 +29,57 @@
     tip.style.left = `${Math.max(4, Math.min(place.left, innerWidth - tip.offsetWidth - 8))}px`;
     tip.style.top = `${below ? place.bottom + 6 : Math.max(4, place.top - tip.offsetHeight - 6)}px`;
   };
-  document.addEventListener("mouseover", (event) => explain(event.target.closest("[data-tip]")));
-  document.addEventListener("focusin", (event) => explain(event.target.closest("[data-tip]")));
+  document.addEventListener("mouseover", (event) => explain(hinted(event.target)));
+  document.addEventListener("focusin", (event) => explain(hinted(event.target)));
   document.addEventListener("focusout", hide);
   addEventListener("scroll", hide, { passive: true, capture: true });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
+  // What is not in view waits as text in <noscript>. It becomes elements when it comes near the screen, when the browser
+  // has nothing else to do, when a table needs all of its rows, or when the page is printed.
+  const fill = (part) => {
+    const made = document.createElement("template");
+    made.innerHTML = part.textContent;
+    const table = document.getElementById(part.dataset.rows);
+    if (table) {
+      table.tBodies[0].append(...all("tbody tr", made.content));
+      part.remove();
+      return;
+    }
+    for (const group of all("[data-stops]", made.content)) arm(group);
+    part.replaceWith(made.content);
+  };
+  const complete = (table) => all(`noscript[data-rows="${table.id}"]`).forEach(fill);
+  const waiting = () => document.querySelector("main noscript");
+  const near = new IntersectionObserver((seen) => {
+    for (const { target } of seen.filter((entry) => entry.isIntersecting)) {
+      near.unobserve(target);
+      all(":scope > noscript", target).forEach(fill);
+    }
+  }, { rootMargin: "600px" });
+  for (const part of all("main noscript:not([data-rows])")) near.observe(part.parentElement);
+  const soon = window.requestIdleCallback || ((call) => setTimeout(call, 60));
+  const go = (idle) => {
+    do {
+      const part = waiting();
+      if (!part) return;
+      fill(part);
+    } while (idle && idle.timeRemaining() > 20);
+    soon(go);
+  };
+  addEventListener("load", () => soon(go));
+
   // One stop of the Tab key for a table or a strip; arrows go on inside it.
   const stops = (group) => all("[data-stop]", group).filter((stop) => !stop.closest("[hidden]"));
   const arm = (group) => {
+    if (group.tagName === "TABLE") {
+      const known = group.querySelector("td[tabindex='0']");
+      if (known && !known.closest("[hidden]")) return;
+      if (known) known.tabIndex = -1;
+      const first = group.querySelector("tbody tr:not([hidden]) [data-stop]");
+      if (first) first.tabIndex = 0;
+      return;
+    }
     const own = stops(group);
     const known = own.find((stop) => stop.tabIndex === 0);
     for (const stop of all("[data-stop]", group)) stop.tabIndex = -1;
@@ -48,6 +93,7 @@
       if (key === "End") return own[own.length - 1];
       return step ? own[own.indexOf(stop) + step] : undefined;
     }
+    complete(group);
     const row = stop.parentElement;
     const cells = [...row.cells];
     const at = cells.indexOf(stop);
@@ -60,8 +106,7 @@
     const next = step ? rows[rows.indexOf(row) + step] : undefined;
     return next && next.cells[Math.min(at, next.cells.length - 1)];
   };
-  const groups = all("[data-stops]");
-  for (const group of groups) arm(group);
+  for (const group of all("[data-stops]")) arm(group);
   document.addEventListener("keydown", (event) => {
     const stop = event.target.closest("[data-stop]");
     if (!stop || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -77,6 +122,7 @@
   // Sorting: a press on a head sorts, a second one turns the order round. Rows without a value stay last.
   const order = (row, column) => (row.cells[column] ? row.cells[column].dataset.order || "" : "");
   const sort = (table, column, down) => {
+    complete(table);
     const body = table.tBodies[0];
     const rows = [...body.rows];
     const numbers = rows.every((row) => order(row, column) === "" || !Number.isNaN(Number(order(row, column))));
@@ -104,6 +150,7 @@
     const table = document.getElementById(field.dataset.filter);
     const said = document.getElementById(`${field.dataset.filter}-count`);
     field.addEventListener("input", () => {
+      complete(table);
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
       const rows = [...table.tBodies[0].rows];
       for (const row of rows) {
@@ -161,6 +208,7 @@
   // On paper, everything is open.
   const opened = [];
   addEventListener("beforeprint", () => {
+    all("main noscript").forEach(fill);
     for (const image of all("img[loading=lazy]")) image.loading = "eager";
     for (const details of all("details:not([open])")) {
       details.open = true;
