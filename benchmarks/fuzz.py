@@ -383,7 +383,7 @@ def finished_scores(limit: float) -> list[Any]:
 
 
 def cheaper() -> None:
-    """Make once what every process makes once: the parser, what is read of installed packages, a folder of one plugin."""
+    """Make once what every process makes: the parser, what is read of installed packages, a folder of one plugin."""
     import functools
 
     import typer
