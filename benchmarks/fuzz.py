@@ -1,6 +1,7 @@
 """Suites, command lines and damaged records at random: whatever comes, xcore ends with a result or with one line.
 
     python benchmarks/fuzz.py --cases 5000 --seed 0
+    python benchmarks/fuzz.py --cases 5000 --seed 0 --counts fuzz.json      # the same again goes on
 
 A third of the cases are suites, a third command lines, a third runs with a damaged file, all on the toy world of the
 tests, which needs no network. Each case is drawn from the seed and its number alone; ``--only N`` repeats one and shows
@@ -79,6 +80,23 @@ class Tally:
 
     ended: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def cases(self) -> int:
+        """How many there were."""
+        return sum(self.ended.values())
+
+    def keep(self, path: Path) -> None:
+        """Write it down, whole or not at all."""
+        path.with_suffix(".new").write_text(json.dumps(vars(self)))
+        path.with_suffix(".new").replace(path)
+
+    @classmethod
+    def kept(cls, path: Path | None) -> Tally:
+        """What was written down; nothing if there is no such file."""
+        plain = json.loads(path.read_text()) if path is not None and path.exists() else {}
+        return cls(Counter(plain.get("ended", {})), plain.get("failures", []), plain.get("seconds", 0.0))
 
 
 def call(words: list[str], limit: float) -> Ended:
@@ -364,6 +382,23 @@ def finished_scores(limit: float) -> list[Any]:
     return list(_finished["scores"])
 
 
+def cheaper() -> None:
+    """Make once what every process makes: the parser, what is read of installed packages, a folder of one plugin."""
+    import functools
+
+    import typer
+
+    from xcore.store import environment
+
+    global TOY
+    alone = Path(tempfile.mkdtemp(prefix="fuzz-")) / TOY.name
+    shutil.copy(TOY, alone)
+    ASKED[ASKED.index(str(TOY))] = str(alone)
+    TOY = alone
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    environment.version = functools.cache(environment.version)  # type: ignore[attr-defined]
+
+
 # -- all of it ---------------------------------------------------------------------------------------------------------
 KINDS: tuple[Callable[[random.Random, Path, float], tuple[str, str]], ...] = (fuzz_suite, fuzz_command, fuzz_record)
 _verbose = [False]
@@ -411,13 +446,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds that a command may take")
     parser.add_argument("--only", type=int, help="the number of the one case to run")
+    parser.add_argument("--counts", type=Path, help="file that keeps the counts; with one that is there, they go on")
     asked = parser.parse_args()
     _verbose[0] = asked.only is not None
-    began = time.time()
-    tally = fuzz([asked.only] if asked.only is not None else list(range(asked.cases)), asked.seed, asked.limit)
+    cheaper()
+    tally = Tally.kept(asked.counts)
+    while tally.cases < (1 if asked.only is not None else asked.cases):
+        began = time.time()
+        until = min(asked.cases, tally.cases + 30)
+        some = fuzz([asked.only] if asked.only is not None else [*range(tally.cases, until)], asked.seed, asked.limit)
+        took = tally.seconds + time.time() - began
+        tally = Tally(tally.ended + some.ended, tally.failures + some.failures, took)
+        if asked.counts:
+            tally.keep(asked.counts)
     for ended, count in sorted(tally.ended.items()):
         print(f"{count:6} {ended}")
-    print(f"{len(tally.failures)} of {sum(tally.ended.values())} cases failed, in {time.time() - began:.0f} s")
+    print(f"{len(tally.failures)} of {tally.cases} cases failed, in {tally.seconds:.0f} s")
     raise SystemExit(bool(tally.failures))
 
 

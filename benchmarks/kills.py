@@ -3,13 +3,14 @@
     python benchmarks/kills.py --engine processes --kills 50
     python benchmarks/kills.py --engine ray --kills 20 --set ray.cluster_cpus=2
     python benchmarks/kills.py --engine ray --lose-node
+    python benchmarks/kills.py --engine local --kills 100 --counts local.json      # the same again goes on
 
 A run has cells of a toy method that takes a moment and writes down when it has ended. Each start of the command is
-ended by SIGKILL, SIGTERM or SIGINT at a random moment after a random number of finished cells, which the seed chooses;
-a run that came to its end is followed by another one, until so many starts are ended. The exit code is 1 if a table
-differs in one bit from that of the run that nobody ended, or if an explanation whose record was there was computed
-again. ``--whom worker`` ends a random worker of `processes` instead of the command: then the cell is a failed row, and
-the next start of the command makes it.
+ended by SIGKILL, SIGTERM or SIGINT at a random moment after a few more finished cells, which the seed chooses, or, one
+in eight, while it begins; a run that came to its end is followed by another one, until so many starts are ended. The
+exit code is 1 if a table differs in one bit from that of the run that nobody ended, or if an explanation whose record
+was there was computed again. ``--whom worker`` ends a random worker of `processes` instead of the command: then the
+cell is a failed row, and the next start of the command makes it.
 """
 
 from __future__ import annotations
@@ -188,9 +189,9 @@ class Harness:
         return list((self.folder / run / "explanations").glob("moment.*"))
 
     def finished(self, run: str) -> Counter[str]:
-        """The cells whose record is there and whole."""
+        """The cells whose record is there and whole, under its own name: only then a cell counts as finished."""
         found: Counter[str] = Counter()
-        for file in (self.folder / run / "explanations").glob("*/record.json"):
+        for file in (self.folder / run / "explanations").glob("moment.*/record.json"):
             record = json.loads(file.read_text())
             if record["status"] == "ok":
                 found[f"{record['cell']['cls']} {record['cell']['seed']}"] += 1
@@ -215,22 +216,28 @@ class Harness:
 
 def ended_runs(harness: Harness, o: argparse.Namespace) -> dict[str, Any]:
     """End starts of the command until so many are ended; returns what was seen."""
-    rng = random.Random(o.seed)
     wanted = harness.table("whole")
-    seen: Counter[str] = Counter()
-    again: list[str] = []
-    differ: list[str] = []
-    at: list[int] = []
-    number = 0
+    kept = json.loads(o.counts.read_text()) if o.counts and o.counts.exists() else {}
+    seen: Counter[str] = Counter(kept.get("seen", {}))
+    again: list[str] = kept.get("again", [])
+    differ: list[str] = kept.get("differ", [])
+    at: list[int] = kept.get("at", [])
     while seen["kills"] < o.kills:
-        number += 1
+        number = seen["runs"] + 1
+        rng = random.Random(f"{o.seed} {number}")
         run = f"run-{number}"
+        shutil.rmtree(harness.folder / run, ignore_errors=True)  # of a harness that was ended itself
+        (harness.folder / f"{run}.log").unlink(missing_ok=True)
         while True:  # until a start of the command comes to its end
-            before, done = harness.computed(run), harness.finished(run)
+            # In this order: what ends in between, in a process that outlives its command for a moment, is in neither.
+            done = harness.finished(run)
+            before = harness.computed(run)
             process = harness.start(run)
             name = rng.choice(sorted(SIGNALS)) if o.signal == "mix" else o.signal
-            total = 3 * harness.seeds
-            target, wait = rng.randrange(len(done), total) if len(done) < total else total, rng.uniform(0, o.most)
+            # After a few more cells than are finished; one start in eight while it begins, however long that takes.
+            begins = rng.random() < 1 / 8
+            target = len(done) if begins else len(done) + rng.randint(1, o.cells)
+            wait, total = rng.uniform(0, 10 * o.most if begins else o.most), 3 * harness.seeds
             victim = rng.random()
             killed = False
             if seen["kills"] < o.kills and target < total:  # one with nothing left to do comes to its end
@@ -262,6 +269,8 @@ def ended_runs(harness: Harness, o: argparse.Namespace) -> dict[str, Any]:
         seen["half-written files in the end"] += len(left)
         if not o.keep and run not in differ:
             shutil.rmtree(harness.folder / run)
+        if o.counts:
+            o.counts.write_text(json.dumps({"seen": seen, "again": again, "differ": differ, "at": at}))
     print(f"cells finished when a start was ended, of {3 * harness.seeds}: {at}")
     return {**seen, "finished cells that were computed again": again, "tables that differ": differ}
 
@@ -292,14 +301,29 @@ def _left(process: subprocess.Popen[bytes], patience: float) -> int:
         raise SystemExit(f"the command did not end within {patience:g} s") from None
 
 
-def lose_node(harness: Harness) -> dict[str, Any]:
-    """A cluster of two machines on this one, one of which is ended in the middle of a run."""
+def two_machines(tries: int = 5) -> tuple[Any, Any]:
+    """A cluster of Ray, and its second machine; Ray waits for 30 seconds only, which a busy machine exceeds."""
     from ray.cluster_utils import Cluster
 
+    for left in reversed(range(tries)):
+        cluster = Cluster()
+        try:
+            cluster.add_node(num_cpus=1, include_dashboard=False, wait=False)
+            other = cluster.add_node(num_cpus=1, wait=False)
+            cluster.wait_for_nodes(timeout=300)
+        except Exception as error:
+            cluster.shutdown()
+            print(f"no cluster of Ray: {error}; {left} tries are left", file=sys.stderr, flush=True)
+        else:
+            return cluster, other
+    raise SystemExit("no cluster of Ray can be started here")
+
+
+def lose_node(harness: Harness) -> dict[str, Any]:
+    """A cluster of two machines on this one, one of which is ended in the middle of a run."""
     about = {"XCORE_KILLS_SECONDS": str(harness.seconds), "XCORE_KILLS_LOG": str(harness.folder / "node.log")}
     os.environ.update(about)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    other = cluster.add_node(num_cpus=1)
+    cluster, other = two_machines()
     try:
         harness.settings = [f"ray.address={cluster.address}"]
         process = harness.start("node")
@@ -328,10 +352,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="option of the engine, as for `xcore bench`")
     parser.add_argument("--seconds", type=float, default=0.4, help="what a cell takes")
     parser.add_argument("--seeds", type=int, default=4, help="cells of each of the three classes")
+    parser.add_argument("--cells", type=int, default=4, help="most cells from one end to the next")
     parser.add_argument("--most", type=float, default=3.0, help="most seconds from a number of cells to the end")
     parser.add_argument("--patience", type=float, default=300.0, help="a start that takes longer is a failure")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lose-node", action="store_true", help="end one of two machines of a Ray cluster instead")
+    parser.add_argument("--counts", type=Path, help="file that keeps the counts; with one that is there, they go on")
     parser.add_argument("--folder", type=Path, help="work here and keep everything; default: a temporary folder")
     o = parser.parse_args()
     o.keep = o.folder is not None

@@ -53,6 +53,19 @@ def held(number: int):
 
 command.main()
 """
+LEFT = """
+import sys, threading, time
+from xcore.cli import leaving, main as command
+
+leaving.PATIENCE = 0.5
+
+@command.app.command()
+def left(seconds: float):
+    threading.Thread(target=time.sleep, args=(seconds,), name="sleeper").start()
+    sys.exit(3)
+
+command.main()
+"""
 NAME = "a\x1b[2Jb\x9bc\u202ed\r\x07e\u2028f\U000e0041"
 
 
@@ -187,3 +200,11 @@ def test_bars_of_libraries_may_return_to_the_begin_of_their_line(monkeypatch):
             print(text, end="", file=sys.stderr)
         for_drawing(sys.stderr).write("\x1b[31mred\x1b[0m \u202eturned")
     assert err.getvalue() == "\r10 %\n\n\x1b[A\x1b[A\\x1b[A10 %\\r20 %\x1b[31mred\x1b[0m \\u202eturned"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [("600", "threads of a plugin run on: sleeper"), ("0.1", "")])
+def test_a_thread_that_a_plugin_leaves_keeps_no_command_from_ending(seconds, told):
+    done = command(LEFT, "left", seconds)  # of which the test waits for at most a minute
+    assert done.returncode == 3
+    assert told in done.stderr
+    assert bool(done.stderr) == bool(told)

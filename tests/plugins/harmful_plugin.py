@@ -451,6 +451,57 @@ def shared_data(options: object) -> Any:
     return data
 
 
+TOLD = {
+    "weights": r"weights changed the weights of the classifier plain-net: 4\.weight \(work on a copy",
+    "weights_by_data": r"changed the weights of the classifier plain-net: 4\.weight",
+    "weights_by_numpy": r"changed the weights of the classifier plain-net: 4\.weight",
+    "weights_replaced": r"changed the weights of the classifier plain-net: 4\.weight",
+    "buffer": r"changed the buffers of the classifier plain-net: scale",
+    "part_replaced": r"replaced a part of the classifier plain-net: 1",
+    "forward_hook": r"left a forward hook on the classifier plain-net: 4 \(remove it",
+    "forward_pre_hook": r"left a forward pre-hook on the classifier plain-net: 4",
+    "backward_hook": r"left a backward hook on the classifier plain-net: 4",
+    "parameter_hook": r"left a hook on weights of the classifier plain-net: 4\.weight",
+    "training_mode": r"left the classifier plain-net in evaluation mode \(put it back",
+    "requires_grad": r"left requires_grad on in the classifier plain-net: 0\.bias, 0\.weight, 4\.bias and 1 more",
+    "gradients": r"left gradients in the classifier plain-net",
+    "forward": r"replaced the forward of the classifier plain-net \(put",
+    "forward_of_a_class": r"replaced the forward of the classifier plain-net: 2",
+    "logits_replaced": r"replaced logits\(\) of the classifier plain-net",
+    "batch_size": r"changed batch_size of the classifier plain-net from 64 to 1",
+    "names": r"changed classes of the classifier plain-net",
+    "dtype": r"changed the default dtype of torch from torch\.float32 to torch\.float64 \(pass dtype=",
+    "default_device": r"changed the default device of torch from cpu to meta",
+    "grad_mode": r"changed the gradient mode of torch from True to False",
+    "deterministic": r"changed the deterministic mode of torch: on",
+    "threads": r"changed the number of threads of torch",
+    "environment": r"changed environment variables: TOY_HARM",
+    "directory": r"changed the working directory from .* to /",
+    "umask": r"changed the mask of file permissions \(umask\) from \d+ to 000",
+    "warning_filters": r"changed the filters of warnings",
+    "stdout": r"changed sys\.stdout",
+    "handlers": r"changed the handlers of signals: SIGINT",
+    "numpy_errors": r"changed how numpy treats errors",
+    "explained": r"changed the samples that it was given \(the explained samples\) \(work on a copy",
+    "explained_by_numpy": r"changed the samples that it was given \(the explained samples\)",
+    "drawn_set": r"changed the samples that it was given \(a random set\)",
+    "data_samples": r"changed the samples that it was given \(samples of the data set\)",
+    "weights_and_skip": r"weights_and_skip changed the weights of the classifier plain-net",
+    "weights_and_error": r"ValueError: not here",
+}
+"""Method -> what its row says, as a regular expression."""
+
+METRICS_TOLD = {
+    "held_out": r"held_out changed the samples that it was given \(the held-out samples\)",
+    "held_out_by_numpy": r"changed the samples that it was given \(the held-out samples\)",
+    "held_out_random_set": r"changed the samples that it was given \(a held-out random set\)",
+    "pictures": r"changed the samples that it was given \(those of the concept 'part 0'\)",
+    "metric_weights": r"metric_weights changed the weights of the classifier plain-net: 4\.weight",
+    "metric_dtype": r"changed the default dtype of torch",
+}
+"""Metric -> what is said of it."""
+
+
 @hookimpl
 def register_explainers(register: Any) -> None:
     register("before", Neighbour, summary="a good method")

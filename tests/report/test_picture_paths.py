@@ -85,14 +85,18 @@ def test_files_of_others_are_neither_mixed_with_nor_removed(tmp_path):
     outside = tmp_path / "precious.png"
     outside.write_text("mine")
     listed = json.loads((root / "pictures.json").read_text())["files"]
-    more = [*listed, "../precious.png", str(outside)]
+    (root / "run.json").write_text("a record")
+    more = [*listed, "../precious.png", str(outside), "run.json", "", ".", "concepts", "\0.png"]
     (root / "pictures.json").write_text(json.dumps({"written_by": "xcore", "files": more}))
     write_pictures(root, [cell()], [None])
-    assert files(root) == {"concepts/note.txt", "pictures.json"}
+    assert files(root) == {"concepts/note.txt", "pictures.json", "run.json"}
     assert outside.exists()
 
 
-@pytest.mark.parametrize("text", ['{"files": ["mine.png"]}', '["mine.png"]', "mine.png"])
+OURS_IN_NO_SHAPE = '{"written_by": "xcore", "files": 3}'
+
+
+@pytest.mark.parametrize("text", ['{"files": ["mine.png"]}', '["mine.png"]', "mine.png", OURS_IN_NO_SHAPE])
 def test_a_list_that_someone_else_wrote_is_neither_followed_nor_replaced(text, tmp_path):
     record(tmp_path, "mine.png")
     (tmp_path / "pictures.json").write_text(text)

@@ -49,6 +49,14 @@ class NotApplicable(XcoreError):
     """The request is right but does not apply here: the cell is skipped, or the score is n/a, with this reason."""
 
 
+def message_of(error: BaseException) -> str:
+    """What an error says; "" for one of a plugin that cannot even say it."""
+    try:
+        return str(error).strip()
+    except Exception:  # its own `__str__` fails
+        return ""
+
+
 def listed(names: Sequence[str]) -> str:
     """The first 12 names for a message; in quotes if one of them has a comma itself."""
     shown = [repr(n) for n in names[:12]] if any("," in n for n in names[:12]) else names[:12]

@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from xcore.base.errors import message_of
+
 SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "unable to allocate")
 
 
@@ -17,7 +19,7 @@ def out_of_memory(error: BaseException) -> str:
 
     Libraries raise different errors for it, so that their words are read.
     """
-    said = str(error).strip()
+    said = message_of(error)
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if not kinds & {"OutOfMemoryError", "MemoryError"} and not any(sign in said.lower() for sign in SIGNS):
         return ""

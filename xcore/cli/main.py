@@ -45,6 +45,7 @@ from xcore.cli.flags import (
     use_batch_size,
     use_device,
 )
+from xcore.cli.leaving import leaving_threads_behind
 from xcore.cli.score import Scoring, remedy, scoring
 from xcore.cli.signals import INTERRUPTED, by_signal, ending_like_an_interrupt, exit_code
 
@@ -433,7 +434,7 @@ def main() -> None:
     """Run the command line; an error that a user can act on is one line and an exit code."""
     let_waiting_threads_sleep()  # before anything imports torch
     # What is printed may hold any character, such as a byte of a file name that is none; and only results go to stdout.
-    with ending_like_an_interrupt(), results_apart(), printable_output():
+    with leaving_threads_behind(), ending_like_an_interrupt(), results_apart(), printable_output():
         _run()
 
 

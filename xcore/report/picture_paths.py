@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from xcore.base.errors import UsageError
 from xcore.base.files import read_json, write_json
+from xcore.base.shapes import ShapeError, check_shape
 from xcore.contract.types import Cell
 from xcore.report.pictures import STRIPS
 
@@ -163,17 +164,21 @@ def _list(root: Path, names: Iterable[str]) -> None:
 
 
 def _listed(root: Path) -> list[str]:
-    """The files that were written before, relative to the run; those that would lie outside of it are none of ours."""
+    """The pictures that were written before, relative to the run; what lies outside of it or is none is not ours."""
     if not (root / LIST).exists():
         return []
     try:
-        about = read_json(root / LIST, ("written_by", "files"))
-    except UsageError:
+        about = read_json(root / LIST)
+        check_shape(about, {"written_by": str, "files": list[str]})
+    except (UsageError, ShapeError):
         raise _foreign(root / LIST) from None
     if about["written_by"] != WRITER:
         raise _foreign(root / LIST)
-    names = map(str, about["files"])
-    return [name for name in names if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts]
+    return [name for name in about["files"] if "\0" not in name and _is_ours(PurePosixPath(name))]
+
+
+def _is_ours(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in ENDINGS and not path.is_absolute() and ".." not in path.parts
 
 
 def _remove(root: Path, names: Sequence[str]) -> None:

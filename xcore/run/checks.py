@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xcore.base.errors import NotApplicable, UsageError, XcoreError
+from xcore.base.files import as_json
 from xcore.contract.protocols import Metric, Run, Task
 from xcore.contract.samples import Samples
 from xcore.contract.types import Concept, Cost, Dictionary, Explanation, Score
@@ -89,6 +90,8 @@ def _of_fields(made: Any) -> Iterator[str]:
     ):
         if fault := _no_list(getattr(made, name), name, what, kind):
             yield fault
+    if isinstance(made.trace, (list, tuple)) and (fault := _not_plain(made.trace)):
+        yield f"trace holds what no record can keep: {fault}"
     if not _is(made.files, Mapping):
         yield f"files is {_shown(made.files)}; it must map names to paths"
     else:
@@ -185,7 +188,9 @@ def _of_samples(concept: Any, task: Task, whole: bool) -> Iterator[str]:
         return
     if samples is not None and samples.modality == "image":
         images = samples.images
-        if images.dtype != torch.float32:
+        if fault := _no_values(images):
+            yield f"samples are {fault}"
+        elif images.dtype != torch.float32:
             yield f"samples are {images.dtype}; they must be torch.float32"
         elif images.numel():
             least, most = map(float, images.aminmax())
@@ -254,12 +259,34 @@ def _no_tensor(given: Any, name: str, axes: tuple[str, ...] | None = None, half:
 
     if not isinstance(given, torch.Tensor):
         return f"{name} is {_shown(given)}; it must be a tensor"
+    if fault := _no_values(given):
+        return f"{name} is {fault}"
     if not given.is_floating_point():
         return f"{name} holds {given.dtype}; it must hold floats"
     if not bool((given.half() if half else given).isfinite().all()):
         return f"{name} holds numbers that are not finite"
     if axes is not None and given.ndim != len(axes):
         return f"{name} has shape {tuple(given.shape)}; it must have shape ({', '.join(axes)}{',' * (len(axes) == 1)})"
+    return ""
+
+
+def _no_values(tensor: Any) -> str:
+    """What is wrong with a tensor whose values cannot be read one by one; "" if nothing is."""
+    import torch
+
+    if tensor.is_meta:
+        return "on the device meta, where tensors hold no values"
+    return "" if tensor.layout is torch.strided else f"of the layout {tensor.layout}; call to_dense()"
+
+
+def _not_plain(value: Any) -> str:
+    """Why a value is no plain data, as JSON has it; "" if it is."""
+    try:
+        as_json({"": value})
+    except RecursionError:
+        return "it is nested too deeply"
+    except (TypeError, ValueError) as error:
+        return str(error)
     return ""
 
 

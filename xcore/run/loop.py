@@ -157,6 +157,9 @@ class Bench:
         for cell in self.plan.cells:
             known = self.outcome(cell, cached=cell in finished)
             unwritten = ran.get(self.identity(cell)) if not known.record else None
+            if unwritten and unwritten.status == "ok":
+                gone = f"its record {unwritten.record} was made, and something has deleted it since"
+                unwritten = replace(unwritten, status="failed", record="", reason=gone)
             result.outcomes.append(replace(unwritten, cell=cell) if unwritten else known)
         if stopped:
             left = f"{result.count('pending')} cell(s) are not done"

@@ -9,6 +9,7 @@ and another worker takes its place.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -34,6 +35,8 @@ STARTS = 3
 """How many workers in a row may end before they are ready."""
 PATIENCE = 5.0
 """Seconds that workers get to end by themselves when there is nothing left to do."""
+PR_SET_PDEATHSIG = 1
+"""What Linux calls it in `sys/prctl.h`."""
 READY, BEGAN = "ready", "began"
 """What a worker says beside outcomes."""
 
@@ -230,6 +233,7 @@ def _without_main() -> Iterator[None]:
 def _work_on(pipe: Connection, work: Work) -> None:
     """Run cells until there are none; what plugins print goes to stderr."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the engine ends us
+    _be_killed_with_parent()
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -238,6 +242,12 @@ def _work_on(pipe: Connection, work: Work) -> None:
         while (cell := pipe.recv()) is not None:
             pipe.send(BEGAN)
             pipe.send(work(cell))
+
+
+def _be_killed_with_parent() -> None:
+    """Let the system end us with the engine's process: a thread cannot, while code of C holds the lock of Python."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:

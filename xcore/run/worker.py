@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xcore.base.digests import digest
-from xcore.base.errors import MissingError, NotApplicable, XcoreError
+from xcore.base.errors import MissingError, NotApplicable, XcoreError, message_of
 from xcore.base.memory import out_of_memory, peak_mb
 from xcore.base.seeding import seeded
 from xcore.base.temporary import temporary_folder
@@ -271,7 +271,9 @@ class Worker:
                 self._write(name, cell, "ok", "", "", time.perf_counter() - start, explanation)
             except NotApplicable as error:
                 status, reason = "skipped", str(error)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a library's own may be no Exception, as those of asyncio that is cancelled
                 reason = f"{reason_of(error)}{self._at_line(error, 'explainer', cell.method)}"
                 status, trace = "failed", traceback.format_exc()
             seconds = time.perf_counter() - start
@@ -348,7 +350,9 @@ class Worker:
                 except (NotApplicable, MissingError) as error:
                     scores = [Score(metric.text, reason=str(error))]
                 self.store.write_scores(identity, scores, about)
-            except (Exception, SystemExit) as error:  # one metric failing on one explanation must not lose the run
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # one metric failing on one explanation must not lose the run
                 where = self._at_line(error, "metric", metric)
                 failures.append(f"{metric} on {first.label} {first.cls}: {reason_of(error)}{where}")
         return failures
@@ -380,5 +384,5 @@ def reason_of(error: BaseException) -> str:
         return str(error)
     if reason := out_of_memory(error):
         return reason
-    first = str(error).strip().splitlines()
+    first = message_of(error).splitlines()
     return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__

@@ -27,7 +27,7 @@ from typing import Any
 from xcore.base.digests import digest
 from xcore.base.errors import UsageError, XcoreError
 from xcore.base.files import slug, write_json
-from xcore.base.shapes import check_shape
+from xcore.base.shapes import ShapeError, check_shape
 from xcore.contract.types import Cell, Explanation, Score, Status
 from xcore.store.codec import check_plain, decode, decode_score, encode, encode_score
 from xcore.store.records import SCHEMA as SCHEMA
@@ -145,6 +145,12 @@ class Store:
         state = stat.st_mtime_ns, stat.st_size
         if self._records.get(path, (None,))[0] != state:
             record = read_record(path / RECORD, KEYS)
+            try:
+                numerics = record.get("numerics", {})
+                check_shape(numerics, dict[str, Any], "numerics")
+                check_shape(numerics.get("versions", {}), dict[str, Any], "numerics.versions")
+            except ShapeError as error:
+                raise Damaged(path / RECORD, str(error)) from None
             check_plain(record["explanation"], path / RECORD, missing=record["status"] != "ok")
             self._records[path] = state, record
         return self._records[path][1]
@@ -212,7 +218,7 @@ class Store:
         path = self.root / "scores" / f"{identity}.json"
         if not path.exists():
             return None
-        plain = read_record(path, SCORES)
+        plain = self.about_scores(identity)
         try:
             if plain["schema"] < 2:  # without a checksum
                 check_shape(plain["scores"], tuple[Score, ...], "scores")
@@ -230,7 +236,13 @@ class Store:
 
     def about_scores(self, identity: str) -> dict[str, Any]:
         """What was written beside the scores of this identity: the metric's direction, and the number of samples."""
-        return read_record(self.root / "scores" / f"{identity}.json", SCORES)
+        path = self.root / "scores" / f"{identity}.json"
+        plain = read_record(path, SCORES)
+        try:
+            check_shape(plain.get("heldout", 0), int, "heldout")
+        except ShapeError as error:
+            raise Damaged(path, str(error)) from None
+        return plain
 
     def write_scores(self, identity: str, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
         """Keep the scores of one metric over one explanation (or one group of them)."""
