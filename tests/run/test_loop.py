@@ -203,7 +203,8 @@ def test_json_is_all_that_is_on_stdout(tmp_path):
 def test_exit_code_of_a_failed_cell_and_how_to_go_on(tmp_path):
     done = command(tmp_path, "--methods", "crash", "--seeds", "2")
     assert done.returncode == 1
-    assert "seed 1 is unlucky" in done.stdout
+    assert "seed 1 is unlucky, at toy_plugin.py:" in " ".join(done.stdout.split())  # the table breaks lines
+    assert "--traceback" in done.stdout
     assert "xcore bench" in done.stderr.splitlines()[-1]
 
 
