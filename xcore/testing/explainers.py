@@ -15,9 +15,8 @@ from xcore.contract.protocols import Task
 from xcore.contract.samples import Samples
 from xcore.contract.types import Explanation, Presence
 from xcore.models.presence import presence
-from xcore.registry import RENDERINGS
 from xcore.run.checks import explanation_faults
-from xcore.run.random_sets import RandomSets
+from xcore.run.random_sets import BUILT_IN, RandomSets
 from xcore.store.codec import decode, encode
 from xcore.testing.checklist import Skipped, check, expect
 from xcore.testing.planted import (
@@ -162,7 +161,7 @@ def renderings_are_known(subject: Explaining) -> None:
     renders = [c.render for c in subject.explanation().concepts if c.samples is not None]
     for render in dict.fromkeys(renders):
         name = render.partition(":")[0]
-        known = name in RENDERINGS or registered_rendering(name) is not None
+        known = name in BUILT_IN or registered_rendering(name) is not None
         expect(known, f"no plugin registers the rendering {name!r} of {render!r}")
         if name == "generated":
             own = getattr(subject.task.generator, "fingerprint", None)
