@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,30 @@ def test_the_folder_of_a_distribution(tmp_path: Path, monkeypatch: Any, capsys: 
         main()
     assert left.value.code == 2
     assert f"pip install -e {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("register", "told"),
+    [('"local", "a:B", summary="", need=()', "unknown field 'need'"), ("1 / 0", "ZeroDivisionError")],
+)
+def test_what_a_distribution_offers_and_is_left_out(register: str, told: str, tmp_path: Path) -> None:
+    """A card that is wrong fails the check, although the others of the plugin are sound."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "half-right"\n')
+    hook = "from xcore import hookimpl\n@hookimpl\ndef register_engines(register):\n"
+    good = '    register("fine", "xcore.run.engines:InProcess", summary="in this process")\n'
+    (tmp_path / "half_right.py").write_text(f"{hook}{good}    register({register})\n")
+    about = tmp_path / "half_right-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: half-right\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[xcore]\nhalf = half_right\n")
+    (about / "RECORD").write_text("half_right.py,,\n")
+    paths = {"PYTHONPATH": str(tmp_path), "XCORE_CACHE": str(tmp_path / "cache"), "XCORE_PLUGINS": "half"}
+    call = [sys.executable, "-m", "xcore", "check", str(tmp_path), "--json"]
+    done = subprocess.run(call, env={**os.environ, **paths}, capture_output=True, text=True, check=False)
+    first, *others, last = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, first["check"], first["status"], last["failed"]) == (1, "it_loads", "failed", 1)
+    assert told in first["reason"]
+    assert bool(others) == (told != "ZeroDivisionError"), "the card that is right is checked all the same"
 
 
 def test_an_unknown_component_names_the_nearest(monkeypatch: Any, capsys: Any) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,15 +72,15 @@ def check_target(
         try:
             registry = load_registry(files)
         except UsageError as error:
-            yield Result(
-                f"plugin {text}", "it_loads", "failed", str(error), "A plugin that does not load offers nothing.",
-                "Run `python FILE`, and see `xcore plugins`.",
-            )  # fmt: skip
+            yield _not_loaded(f"plugin {text}", str(error), f"Run `python {text}`.")
             return
         cards = [c for c in registry.cards() if c.distribution == path.stem]
     elif path.is_dir() and ("/" in text or text in (".", "..") or (path / "pyproject.toml").is_file()):
         registry = load_registry(files)
-        cards = yield from _of_folder(path, registry)
+        cards, faults = _of_folder(path, registry)
+        yield from faults
+        if faults and not cards:
+            return
     else:
         registry = load_registry(files)
         bare = text.partition(":")[0]
@@ -97,8 +97,8 @@ def check_target(
         yield from _results(target, registry, hashed.get(target.label))
 
 
-def _of_folder(path: Path, registry: Registry) -> Generator[Result, None, list[Card]]:
-    """The cards of the distribution whose folder this is; a result for each of its plugins that did not load."""
+def _of_folder(path: Path, registry: Registry) -> tuple[list[Card], list[Result]]:
+    """The cards of the distribution whose folder this is; a result for each plugin and card that is left out."""
     try:
         project = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
@@ -109,13 +109,14 @@ def _of_folder(path: Path, registry: Registry) -> Generator[Result, None, list[C
     own = [p for p in registry.plugins if _normal(p.distribution) == name]
     if not own:
         raise UsageError(f"{project['name']} is not installed, or offers no plugin", f"pip install -e {path}")
-    for plugin in own:
-        if not plugin.ok:
-            yield Result(
-                f"plugin {plugin.name}", "it_loads", "failed", plugin.reason,
-                "A plugin that does not load offers nothing.", "See `xcore plugins`.",
-            )  # fmt: skip
-    return [card for plugin in own for card in plugin.cards]
+    left_out = [(f"plugin {p.name}", p.reason) for p in own if not p.ok]
+    left_out += [(f"{bad.kind} {bad.name}", bad.fault) for p in own if p.ok for bad in p.bad]
+    cards = [card for plugin in own for card in plugin.cards]
+    return cards, [_not_loaded(label, reason, "See `xcore plugins`.") for label, reason in left_out]
+
+
+def _not_loaded(label: str, reason: str, mend: str) -> Result:
+    return Result(label, "it_loads", "failed", reason, "What does not load offers nothing.", mend)
 
 
 def _normal(name: str) -> str:
