@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from xcore.base.errors import MissingError, NotApplicable
+from xcore.base.errors import MissingError, NotApplicable, message_of
 
 MODULES = {
     "explainer": "explainers",
@@ -122,7 +122,11 @@ def run_check(one: Check, subject: Any, component: str) -> Result:
 
 
 def _told(error: Exception) -> str:
-    """An error of the component's own code, with the last line of its code that led there."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/xcore/" not in f.filename.replace("\\", "/")]
-    where = f", at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"it raised {type(error).__name__}: {error}{where}"
+    """What a component raised, with the last line of the traceback that is not of the core."""
+    lines = [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] != "xcore"
+    ]
+    where = f", at {lines[-1]}" if lines else ""
+    return f"it raised {type(error).__name__}: {message_of(error)}{where}"
