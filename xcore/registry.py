@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore import __version__
-from xcore.base.errors import MissingError, PluginError, UsageError, XcoreError, unknown
+from xcore.base.errors import MissingError, PluginError, UsageError, XcoreError, in_one_line, unknown
 from xcore.base.files import staying_here
 from xcore.base.tracing import at_line, is_traced, traced
 from xcore.cards import FILE_MODULE, GROUP, Card, PluginReport, environment, keep_cards, kept_cards
@@ -333,9 +333,8 @@ def plugin_errors(card: Card) -> Iterator[None]:
     except XcoreError:
         raise
     except Exception as error:
-        first = f"{type(error).__name__}: {error}".splitlines()[0]
         raise PluginError(
-            f"{_title(card.kind)} {card.name!r} of {card.distribution} cannot be made: {first}"
+            f"{_title(card.kind)} {card.name!r} of {card.distribution} cannot be made: {in_one_line(error)}"
             f"{at_line(error, (card.module.partition('.')[0],))}"
         ) from error
 
@@ -361,7 +360,7 @@ def resolve(target: Any) -> Any:
         raise
     except Exception as error:  # a library that is broken or of another version, or a name that is not there
         where = at_line(error, (module.partition(".")[0],))
-        raise MissingError(f"{target} cannot be loaded: {type(error).__name__}: {error}{where}") from error
+        raise MissingError(f"{target} cannot be loaded: {in_one_line(error)}{where}") from error
 
 
 def _chosen(wanted: str | None, names: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -81,6 +81,11 @@ MODULES = {
     "missing library": ("import no_such_library\n", "ModuleNotFoundError: No module named 'no_such_library'"),
     "leaves": ("import sys; sys.exit(3)\n", "SystemExit: 3"),
     "no Exception": ("raise BaseException('odd')\n", "BaseException: odd"),
+    "cannot say it": (
+        "class Mute(Exception):\n    def __str__(self): raise RuntimeError\nraise Mute\n",
+        "Mute, at {module}.py:3",
+    ),
+    "says nothing": ("raise ValueError\n", "ValueError, at {module}.py:1"),
     "pressed Ctrl-C": ("raise KeyboardInterrupt\n", "it raises KeyboardInterrupt"),
     "ends its process": ("import os; os._exit(7)\n", "it ended the process in which it was loaded (exit code 7)"),
     "kills its process": (

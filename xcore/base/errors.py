@@ -57,6 +57,12 @@ def message_of(error: BaseException) -> str:
         return ""
 
 
+def in_one_line(error: BaseException) -> str:
+    """The type of an error and the first line of what it says."""
+    said = message_of(error)
+    return f"{type(error).__name__}: {said.splitlines()[0]}" if said else type(error).__name__
+
+
 def listed(names: Sequence[str]) -> str:
     """The first 12 names for a message; in quotes if one of them has a comma itself."""
     shown = [repr(n) for n in names[:12]] if any("," in n for n in names[:12]) else names[:12]

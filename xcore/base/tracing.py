@@ -36,13 +36,19 @@ def at_line(error: BaseException, packages: Collection[str]) -> str:
 
     It is the last line of the traceback that an author of these packages can change. A syntax error names its own line.
     """
+    return arisen(error, packages)[1]
+
+
+def arisen(error: BaseException, packages: Collection[str]) -> tuple[str, str]:
+    """The last of these packages that an error passed through, and where in it (see `at_line`); "" if it is none."""
+    found = "", ""
     if isinstance(error, SyntaxError):
-        return ""
-    found = ""
+        return found
     for frame, line in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] in packages:
+        package = module.partition(".")[0]
+        if package in packages:
             path = Path(frame.f_code.co_filename)
             levels = module.count(".") + (2 if path.stem == "__init__" else 1)
-            found = f", at {'/'.join(path.parts[-levels:])}:{line}"
+            found = package, f", at {'/'.join(path.parts[-levels:])}:{line}"
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from xcore.base.errors import PluginError
+from xcore.base.errors import PluginError, in_one_line
 
 if TYPE_CHECKING:
     from xcore.api import BenchResult
@@ -34,15 +34,16 @@ def show_tracebacks(result: BenchResult) -> None:
 
 def plugin_error(error: Exception) -> PluginError | None:
     """What the code of a plugin raised while a command ran, as one line; None if it did not arise in a plugin."""
-    from xcore.base.tracing import at_line
+    from xcore.base.tracing import arisen
     from xcore.cards import FILE_MODULE
     from xcore.registry import load_registry
 
     owners = {plugin.package: plugin.distribution for plugin in load_registry().plugins}
     owners |= {name: name.removeprefix(FILE_MODULE) for name in list(sys.modules) if name.startswith(FILE_MODULE)}
-    for package, distribution in owners.items():
-        if where := at_line(error, (package,)):
-            first = f"{type(error).__name__}: {error}".splitlines()[0]
-            again = shlex.join(["xcore", *sys.argv[1:]])
-            return PluginError(f"{distribution} failed: {first}{where}", f"the traceback: XCORE_TRACE=1 {again}")
-    return None
+    package, where = arisen(error, owners.keys())
+    if not package:
+        return None
+    again = shlex.join(["xcore", *sys.argv[1:]])
+    return PluginError(
+        f"{owners[package]} failed: {in_one_line(error)}{where}", f"the traceback: XCORE_TRACE=1 {again}"
+    )

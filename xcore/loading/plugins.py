@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from xcore.base.errors import UsageError, XcoreError, unknown
+from xcore.base.errors import UsageError, XcoreError, in_one_line, message_of, unknown
 from xcore.base.files import staying_here
 from xcore.base.tracing import at_line, is_traced, traced
 from xcore.cards import GROUP, BadCard, PluginReport
@@ -119,9 +119,8 @@ def _collector(kind: str, report: PluginReport) -> Register:
 def _reason(error: BaseException, package: str) -> str:
     """What a plugin raised, in one line, and where in it."""
     if isinstance(error, XcoreError):
-        return str(error).splitlines()[0]
-    first = f"{type(error).__name__}: {error}".splitlines()[0].strip().removesuffix(":")
-    return f"{first}{at_line(error, (package,))}"
+        return (message_of(error).splitlines() or [type(error).__name__])[0]
+    return f"{in_one_line(error)}{at_line(error, (package,))}"
 
 
 def file_loader(path: Path, module_name: str) -> Callable[[], ModuleType]:

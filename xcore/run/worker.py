@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xcore.base.digests import digest
-from xcore.base.errors import MissingError, NotApplicable, XcoreError, message_of
+from xcore.base.errors import MissingError, NotApplicable, XcoreError, in_one_line
 from xcore.base.memory import out_of_memory, peak_mb
 from xcore.base.seeding import seeded
 from xcore.base.temporary import temporary_folder
@@ -384,5 +384,4 @@ def reason_of(error: BaseException) -> str:
         return str(error)
     if reason := out_of_memory(error):
         return reason
-    first = message_of(error).splitlines()
-    return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
+    return in_one_line(error)
