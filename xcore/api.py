@@ -174,7 +174,7 @@ def bench(
                 _tell_of_changes(before, path, plan, registry, reporter)
             loop = Bench(plan, registry, store, following, draw=draw, strict=strict)
             result = loop.run(engine, partial(open_run, loop))
-            done = _report(loop, result, judging, anew=False)
+            done = _report(loop, result, judging)
             following.table_ready(done.rows)
     return done
 
@@ -461,7 +461,7 @@ def _where_it_may_be_written(loop: Bench) -> Iterator[None]:
         loop.store.tell_once(f"{loop.store.given} cannot be written ({error.strerror}): its files stay as they are")
 
 
-def _report(loop: Bench, result: Result, judging: _Judging, anew: bool = True) -> BenchResult:
+def _report(loop: Bench, result: Result, judging: _Judging) -> BenchResult:
     made, metrics = rows(loop, result.outcomes, judging.infos)
     records = [loop.store.find(loop.identity(cell)) for cell in loop.plan.cells]
     with _where_it_may_be_written(loop):
@@ -475,5 +475,5 @@ def _report(loop: Bench, result: Result, judging: _Judging, anew: bool = True) -
     done = BenchResult(table, made, loop.store.given, result, suite=loop.plan.name, pictures=every)
     verdicts = judging.verdicts(table, done.broken)
     with _where_it_may_be_written(loop):
-        write_page(loop, result.outcomes, table, made, [verdict.text for verdict in verdicts], anew=anew)
+        write_page(loop, result.outcomes, table, made, [verdict.text for verdict in verdicts])
     return replace(done, verdicts=verdicts)

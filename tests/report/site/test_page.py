@@ -5,12 +5,11 @@ from __future__ import annotations
 import html
 import json
 import re
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from xcore.api import bench, report
+from xcore.api import report
 from xcore.cli.main import main
 from xcore.contract import Cell, Outcome, Ref
 from xcore.report import PAGE, build
@@ -19,8 +18,6 @@ from xcore.report.site.classes import PageCell
 from xcore.report.site.found import findings
 from xcore.report.site.run_page import LEVELS, page
 from xcore.report.small_pictures import GALLERY_FILE, read_gallery
-
-TOY = Path(__file__).parents[2] / "plugins" / "toy_plugin.py"
 
 
 @pytest.fixture(scope="module")
@@ -67,32 +64,6 @@ def test_a_report_writes_the_same_page(run):
     before = (run.path / PAGE).read_bytes()
     report(run.path)
     assert (run.path / PAGE).read_bytes() == before
-
-
-def test_a_bench_leaves_a_page_and_pictures_of_the_same_as_they_are(tmp_path):
-    def again():
-        bench(
-            ["skip", "toy"], plugins=[TOY], out=tmp_path / "run", data="toy", classes=["red"], metrics=[], controls=[]
-        )
-        return (tmp_path / "run" / PAGE).stat().st_ino
-
-    first = again()
-    picture = next((tmp_path / "run" / "pictures").rglob("concepts.png"))
-    drawn = picture.stat().st_mtime_ns
-    assert again() == first
-    assert picture.stat().st_mtime_ns == drawn
-    (tmp_path / "run" / "findings" / "ask.abc").mkdir(parents=True)
-    (tmp_path / "run" / "findings" / "ask.abc" / "record.json").write_text("{}")
-    second = again()
-    assert second != first
-    assert "findings/ask.abc is not shown" in (tmp_path / "run" / PAGE).read_text("utf-8")
-    picture.write_bytes(b"cut off")
-    (tmp_path / "run" / PAGE).write_text("cut off")
-    third = again()
-    assert third != second
-    assert picture.stat().st_size > 100
-    report(tmp_path / "run")
-    assert (tmp_path / "run" / PAGE).stat().st_ino != third, "who asks for a report gets one"
 
 
 def test_a_run_that_is_not_finished_says_so(row):

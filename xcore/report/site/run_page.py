@@ -6,19 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.base.digests import digest, tree_digest
 from xcore.base.files import read_json, write_text
 from xcore.contract.types import Outcome
-from xcore.report.data import to_json
-from xcore.report.page import TEMPLATES, document
+from xcore.report.page import document
 from xcore.report.rows import metric_definitions
 from xcore.report.site.classes import Backgrounds, Level, PageCell, Pictures, read_pictures, sections
 from xcore.report.site.found import findings, plain_mapping
 from xcore.report.site.main_table import main_table
 from xcore.report.site.provenance import COSTS, answers, cost_rows, digests, failures, provenance, question
-from xcore.report.small_pictures import GALLERY_FILE
 from xcore.report.table import Table, clean
-from xcore.store.run_directory import RECORD
 
 if TYPE_CHECKING:
     from xcore.run.loop import Bench
@@ -48,57 +44,15 @@ def write_page(
     table: Table,
     rows: Sequence[Mapping[str, Any]],
     verdicts: Sequence[str] = (),
-    *,
-    anew: bool = True,
 ) -> Path:
-    """Write the page of a run into its directory, whole or not at all, and return its path.
-
-    Parameters
-    ----------
-    anew
-        Also write a page that was made of the same, which the last line of each page tells.
-    """
+    """Write the page of a run into its directory, whole or not at all, and return its path."""
     root = bench.store.root
     cells = [_cell(bench, outcome) for outcome in outcomes]
     about = read_json(root / "run.json") if (root / "run.json").is_file() else {}
     definitions = metric_definitions(bench.plan.metrics, bench.workbench.registry)
-    found = findings(root)
-    mark = f"<!-- made of {_made_of(table, rows, cells, about, definitions, verdicts, found)} -->\n"
-    if anew or not _ends_with(root / PAGE, mark):
-        text = page(table, rows, cells, about=about, definitions=definitions, verdicts=verdicts, found=found)
-        write_text(root / PAGE, text + mark)
+    text = page(table, rows, cells, about=about, definitions=definitions, verdicts=verdicts, found=findings(root))
+    write_text(root / PAGE, text)
     return root / PAGE
-
-
-def _made_of(
-    table: Table, rows: Sequence[Mapping[str, Any]], cells: Sequence[PageCell], about: Mapping[str, Any], *more: Any
-) -> str:
-    """A digest of all that a page is made of, but for the moment at which the run was written last."""
-    records = [
-        (
-            cell.outcome.status,
-            cell.outcome.reason,
-            cell.folder and [cell.folder.name, *(_written(cell.folder / name) for name in (RECORD, GALLERY_FILE))],
-        )
-        for cell in cells
-    ]
-    plain = {key: value for key, value in about.items() if key not in ("written", "sum")}
-    return digest([tree_digest(TEMPLATES.parent), LIMIT, ROWS, to_json(table), rows, records, plain, more])
-
-
-def _written(path: Path) -> int:
-    """When a file was written; 0 if there is none."""
-    return path.stat().st_mtime_ns if path.is_file() else 0
-
-
-def _ends_with(path: Path, mark: str) -> bool:
-    wanted = mark.encode("utf-8")
-    try:
-        with path.open("rb") as file:
-            file.seek(-len(wanted), 2)
-            return file.read() == wanted
-    except OSError:  # there is none, or it is shorter
-        return False
 
 
 def _cell(bench: Bench, outcome: Outcome) -> PageCell:
