@@ -301,13 +301,13 @@ def metric_endless(scores: Any) -> Any:
 
 
 ERRORS: Mapping[Change, str] = {
-    error: r"^ValueError: not today$",
-    error_without_words: r"^Mute$",
-    error_that_is_no_exception: r"^Cancelled: given up$",
-    error_with_control_characters: r"^ValueError: \x1b\[2Jgone\u202e$",
-    stops: r"^StopIteration: no more$",
-    leaves: r"^SystemExit: 5$",
-    closes: r"^GeneratorExit$",
+    error: r"^ValueError: not today, at faulty_plugin\.py:\d+$",
+    error_without_words: r"^Mute, at faulty_plugin\.py:\d+$",
+    error_that_is_no_exception: r"^Cancelled: given up, at faulty_plugin\.py:\d+$",
+    error_with_control_characters: r"^ValueError: \x1b\[2Jgone\u202e, at faulty_plugin\.py:\d+$",
+    stops: r"^StopIteration: no more, at faulty_plugin\.py:\d+$",
+    leaves: r"^SystemExit: 5, at faulty_plugin\.py:\d+$",
+    closes: r"^GeneratorExit, at faulty_plugin\.py:\d+$",
     memory_of_torch: r"^out of memory: ",
     memory_of_numpy: r"^out of memory: ",
     recursion: r"^RecursionError: ",

@@ -17,6 +17,7 @@ from xcore.models.classifiers import FunctionClassifier
 from xcore.registry import Registry, load_registry
 
 SMALL: dict[str, dict[str, Any]] = {
+    "ace": {"resolutions": [6], "clusters": 3, "least": 3, "negatives": 3, "null": 19},
     "craft": {"k": 3, "designs": 4},
     "lens": {"k": 3, "stability": False},
     "tcav": {"concepts": ["striped texture", "spotted texture", "grass"], "n": 4, "negatives": 3, "null": 19},

@@ -160,7 +160,7 @@ def test_an_os_error_is_one_line(tmp_path, monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "table.md")
 
-    monkeypatch.setattr("xcore.report.write.write_text", full)
+    monkeypatch.setattr("xcore.report.write.write_if_changed", full)
     words = ["bench", "--plugin", str(TOY), "--data", "toy", "--class", "red", "--methods", "skip"]
     monkeypatch.setattr(sys, "argv", ["xcore", *words, "--metrics", "brightness", "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as left:

@@ -241,7 +241,7 @@ def test_a_run_that_only_may_be_read_is_shown(finished, kept, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied", "table.md")
 
-    for place in ("xcore.report.write.write_text", "xcore.report.picture_paths._list"):
+    for place in ("xcore.report.write.write_if_changed", "xcore.report.picture_paths._list"):
         monkeypatch.setattr(place, refused)
     seen = Noted()
     shown = report(kept, seen)

@@ -11,6 +11,7 @@ Copies are plain files, so that a folder that is copied or zipped has them all.
 
 from __future__ import annotations
 
+import filecmp
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -102,20 +103,11 @@ def write_pictures(root: Path, cells: Sequence[Cell], records: Sequence[Path | N
     for name, path in every.items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not _is_copy(target, path):
+        if not (target.exists() and filecmp.cmp(path, target, shallow=False)):  # most are there already
             shutil.copyfile(path, target)
     if known != every.keys():
         _list(root, every)
     return [[root / name for name in own] for own in copies]
-
-
-def _is_copy(target: Path, source: Path) -> bool:
-    """Whether a picture was copied since its record was made."""
-    try:
-        old, new = target.stat(), source.stat()
-    except OSError:
-        return False
-    return old.st_size == new.st_size and old.st_mtime_ns >= new.st_mtime_ns
 
 
 def kept_pictures(root: Path, cells: Sequence[Cell], records: Sequence[Path | None]) -> list[list[Path]]:
