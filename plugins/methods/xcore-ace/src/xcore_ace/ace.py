@@ -113,6 +113,11 @@ class Ace:
         for i, image in enumerate(discovery.images):
             task.progress(i, len(discovery) + 1, "segments")
             own = segments(image, o.resolutions, o.min_share, o.overlap)
+            if not len(own):
+                raise NotApplicable(
+                    f"no segment of {discovery.ids[i]} has more than {o.min_share:g} of the image",
+                    "lower ace.min_share, or ace.resolutions",
+                )
             pictures = torch.stack([patch(image, mask) for mask in own])
             ids = tuple(f"{discovery.ids[i]}#{self.render}:{k}" for k in range(len(own)))
             masks.append(own)
