@@ -243,7 +243,6 @@ def _values(kind: str, short: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "name": short,
-        "short": short,
         "distribution": PREFIX + short,
         "package": _package(short),
         "module": about.module,
