@@ -62,7 +62,12 @@ class Seen:
     engine: str
     told: str
     wrong: str
-    """Empty if it is passed."""
+    """Empty if it is passed, or if it cannot be tried here, which is told."""
+
+    @property
+    def verdict(self) -> str:
+        """What is wrong, or how else it ended."""
+        return self.wrong or ("not tried" if self.told.startswith("not tried") else "passed")
 
 
 class Place:
@@ -487,7 +492,7 @@ def shown(seen: Iterable[Seen]) -> str:
     lines = ["| fault | engine | what was told | verdict |", "|---|---|---|---|"]
     for s in seen:
         told = re.sub(r"[^\x20-\x7e]", lambda m: f"\\x{ord(m[0]):02x}", s.told[:160]).replace("|", "\\|")
-        lines.append(f"| {s.fault} | {s.engine} | {told} | {s.wrong or 'passed'} |")
+        lines.append(f"| {s.fault} | {s.engine} | {told} | {s.verdict} |")
     return "\n".join(lines)
 
 

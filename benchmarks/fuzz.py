@@ -383,12 +383,10 @@ def finished_scores(limit: float) -> list[Any]:
 
 
 def cheaper() -> None:
-    """Make once what every process makes: the parser, what is read of installed packages, a folder of one plugin."""
+    """Make once what every process makes: the parser, and a folder of one plugin."""
     import functools
 
     import typer
-
-    from xcore.store import environment
 
     global TOY
     alone = Path(tempfile.mkdtemp(prefix="fuzz-")) / TOY.name
@@ -396,7 +394,6 @@ def cheaper() -> None:
     ASKED[ASKED.index(str(TOY))] = str(alone)
     TOY = alone
     typer.main.get_command = functools.cache(typer.main.get_command)
-    environment.version = functools.cache(environment.version)  # type: ignore[attr-defined]
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------

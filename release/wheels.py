@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +37,7 @@ OURS = ("xcore", "__editable__")
 def distributions() -> dict[str, Path]:
     """Name of each distribution -> its folder, the core first."""
     folders = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/*/pyproject.toml"))]
-    return {project(folder)["name"]: folder for folder in folders}
+    return {str(project(folder)["name"]): folder for folder in folders}
 
 
 def project(folder: Path) -> dict[str, object]:
@@ -75,7 +74,7 @@ def staged(folder: Path, copy: Path) -> None:
 
 def missing(wheel: Path) -> list[str]:
     """Files of the sources of a distribution that its wheel lacks, such as weights or templates."""
-    name = re.sub(r"_", "-", wheel.name.partition("-")[0])
+    name = wheel.name.partition("-")[0].replace("_", "-")
     folder = distributions()[name]
     sources = folder if folder == ROOT else folder / "src"
     packages = [sources / "xcore"] if folder == ROOT else [p for p in sources.iterdir() if p.suffix != ".egg-info"]
@@ -154,7 +153,8 @@ def main() -> None:
         if name == "try":
             step.add_argument("--python", default="", help="interpreter to try them with, from the package index")
     asked = flags.parse_args()
-    shutil.rmtree(asked.out, ignore_errors=True)
+    for old in (*asked.out.glob("*.whl"), *asked.out.glob("*.tar.gz")):  # the folder may hold more than these
+        old.unlink()
     wheels = build(asked.out, ("wheel", "sdist") if asked.step == "build" else ("wheel",))
     if lacking := {wheel.name: files for wheel in wheels if (files := missing(wheel))}:
         raise SystemExit(f"files are missing in wheels: {lacking}")

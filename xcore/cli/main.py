@@ -1,4 +1,4 @@
-"""The commands of `xcore`: bench, explain, doctor, list, show, layers, check, report. Each imports what it needs."""
+"""The commands of `xcore`; the longer ones are in modules of their own. Each imports what it needs."""
 
 from __future__ import annotations
 

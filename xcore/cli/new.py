@@ -55,14 +55,12 @@ class Kind:
     run: str
     """The command that shows the component at work."""
     module: str
-    tested: str
     requires: tuple[str, ...] = ()
     """Distributions whose components it builds on."""
     card: tuple[str, ...] = ()
     """Further lines of its card."""
 
 
-CONFORMANCE = "the conformance tests of `xcore.testing`"
 KINDS = {
     "explainer": Kind(
         "method",
@@ -71,7 +69,6 @@ KINDS = {
         "A method for xcore: the concepts are channels, ranked by gradient times activation against other images.",
         "xcore bench --methods {name},craft --seeds 1",
         "method",
-        CONFORMANCE,
         card=('needs=("gradients",)',),
     ),
     "generator": Kind(
@@ -81,7 +78,6 @@ KINDS = {
         "A generator for xcore: it draws pictures from prompts, and needs no weights.",
         "xcore bench --methods rlpo --generator {name} --set rlpo.update=false --seeds 1",
         "generator",
-        CONFORMANCE,
     ),
     "classifier": Kind(
         "classifier",
@@ -90,7 +86,6 @@ KINDS = {
         "A classifier for xcore: a small network, made in seconds, that tells the classes of the painted world apart.",
         "xcore bench --methods craft --classifier {name} --seeds 1",
         "classifier",
-        CONFORMANCE,
         requires=("xcore-minizoo",),
     ),
     "metric": Kind(
@@ -100,7 +95,6 @@ KINDS = {
         "A metric for xcore: how often the classifier takes the images of a concept for images of the class.",
         "xcore bench --methods craft --metrics {name} --seeds 1",
         "metric",
-        CONFORMANCE,
     ),
     "dataset": Kind(
         "data set",
@@ -109,7 +103,6 @@ KINDS = {
         "A data set for xcore: the painted world in grey. Does an explanation name a colour where there is none?",
         "xcore bench --methods craft --data {name} --class zebra --metrics CS",
         "dataset",
-        CONFORMANCE,
         requires=("xcore-minizoo",),
     ),
     "model": Kind(
@@ -119,7 +112,6 @@ KINDS = {
         "A helper model for xcore, of the role `image-embedder`: metrics such as RCS compare images by it.",
         "xcore bench --methods craft --metrics RCS --model image-embedder={name} --seeds 1",
         "model",
-        "what an embedder must keep",
         card=('role="image-embedder"',),
     ),
     "engine": Kind(
@@ -129,7 +121,6 @@ KINDS = {
         "An engine for xcore: it runs cells in rounds, first one seed of every class and method, then the next.",
         "xcore bench --methods craft --engine {name}",
         "engine",
-        "the order of cells",
     ),
     "command": Kind(
         "command",
@@ -138,7 +129,6 @@ KINDS = {
         "A command of xcore: which classes the classifier confuses a class with.",
         "xcore {name} --class zebra",
         "commands",
-        "the table that it prints and keeps",
         requires=("xcore-minizoo", "xcore-metrics"),
     ),
 }
@@ -243,7 +233,6 @@ def _values(kind: str, short: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "name": short,
-        "short": short,
         "distribution": PREFIX + short,
         "package": _package(short),
         "module": about.module,
@@ -254,7 +243,6 @@ def _values(kind: str, short: str) -> dict[str, Any]:
         "summary": about.summary,
         "about": about.about,
         "run": about.run.format(name=short),
-        "tested": about.tested,
         "requires": about.requires,
         "card": about.card,
         "xcore_version": ".".join(__version__.split(".")[:2]),

@@ -58,7 +58,7 @@ class Register(Protocol):
         details: tuple[str, ...] = (),  # details of its scores that gates may name as if they were metrics
         # for commands:
         call: str | None = None,  # "package.module:function": what `xcore.NAME` calls in Python
-        api: int = 1,
+        api: int | tuple[int, int] = 1,
     ) -> None: ...
 
 

@@ -61,7 +61,7 @@ def card_of(kind: str, given: Sequence[Any], fields: dict[str, Any], distributio
     for key, example in (("name", "'mine'"), ("factory", "'my_package.method:Mine'"), ("summary", "'what it does'")):
         if key not in plain:
             raise UsageError(f"{key} is missing", f"write {key}={example}")
-    _check_api(plain.pop("api", API))
+    _check_api(plain.pop("api", _SIGNATURE.parameters["api"].default))
     for key, value in plain.items():
         if kind not in ONLY_FOR.get(key, (kind,)):
             raise UsageError(f"{key} is for {' and '.join(f'{k}s' for k in ONLY_FOR[key])}", "leave it out")

@@ -90,7 +90,7 @@ def _write(tried: dict[str, str]) -> None:
 
 
 def _digest(point: EntryPoint) -> str:
-    """What identifies the code of a plugin: its RECORD, or its files if it is editable. Nothing of it is imported."""
+    """What identifies the code of a plugin: its RECORD and its Python files. Nothing of it is imported."""
     read: list[bytes] = [f"{sys.version} {point.value}".encode()]
     files = list(getattr(point.dist, "files", None) or ())
     record = next((file for file in files if file.name == "RECORD"), None)

@@ -26,7 +26,8 @@ GAP = 4
 PER_CONCEPT = 10
 """Images in the strip of one concept."""
 FAST = 1
-"""How hard PNG files are compressed: 1 takes a third of the time of the usual 6, for files a few percent larger."""
+"""How hard PNG files are compressed. Beside the usual 6, two strips took 10.3 instead of 34.6 ms and 17.6 instead of
+20.1 ms, for files that were 15 and 6 % larger."""
 SHOWN = 3
 """Concepts in the overview pictures, as in the table."""
 MAPPED = 6

@@ -320,6 +320,8 @@ def _in_two_processes(targets: Sequence[Target], files: Sequence[str]) -> dict[s
             told, _ = process.communicate(timeout=LONGEST)
             lines = [line for line in told.splitlines() if line.startswith(MARK)]
             made.append(dict(json.loads(line[len(MARK) :]) for line in lines))
+    except subprocess.TimeoutExpired:
+        return {}  # nothing can be compared, and the check says so
     finally:
         for process in started:
             process.kill()  # what has ended already is left as it is

@@ -262,7 +262,7 @@ def order_does_not_depend_on_the_hash_seed(subject: Explaining) -> None:
 def same_in_two_processes(hashed: tuple[str, str] | None) -> None:
     """Raise `Fault` if digests of two processes differ, and `Skipped` if there are none."""
     if hashed is None:
-        raise Skipped("`xcore check` compares two processes, where the component gives a result in both")
+        raise Skipped("`xcore check` compares two processes, where both give a result within 10 minutes")
     expect(hashed[0] == hashed[1], "with PYTHONHASHSEED=1 and PYTHONHASHSEED=2, the results differ")
 
 

@@ -200,3 +200,14 @@ def test_random_images_are_seen_through_the_same_segment_in_every_set():
 def test_wrong_renderings_are_told(how):
     with pytest.raises(NotApplicable, match="patch:15"):
         parse(how)
+
+
+def test_pictures_without_segments_of_some_size_are_refused():
+    with pytest.raises(NotApplicable, match=r"no segment of 0/0 has more than 0\.9 of the image \(lower ace"):
+        Ace(OPTIONS.model_copy(update={"min_share": 0.9})).explain(task())
+
+
+def test_the_cost_counts_random_segments(explanation):
+    seen = len(task().samples)
+    segments_seen = int(explanation.notes[0].split()[0])
+    assert explanation.cost.forwards > segments_seen + 2 * seen + OPTIONS.negatives, "each is one forward pass"

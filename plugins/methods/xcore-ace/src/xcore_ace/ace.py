@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from xcore_evidence.statistics import signed_marks
 from xcore_tcav.maps import with_projections
-from xcore_tcav.scorer import Scorer, SetScore
+from xcore_tcav.scorer import Scorer, SetScore, recording
 
 from xcore.contract import Concept, Cost, Explanation, NotApplicable, Samples, Task
 from xcore_ace.clusters import Cluster, clusters
@@ -72,9 +72,9 @@ class Ace:
         discovery = images.take(slice(o.discovery))
         others = images.take(slice(o.discovery, None))
         measured = others if len(others) >= OTHERS else images
-        scorer = Scorer(
-            task.classifier.open(layer), task.target, measured, task.random_set, negatives=o.negatives, pool=True
-        )
+        drawn: set[str] = set()
+        random_set, probe = recording(task.random_set, drawn), task.classifier.open(layer)
+        scorer = Scorer(probe, task.target, measured, random_set, negatives=o.negatives, pool=True)
         found = self._segments(task, scorer, discovery)
         common = clusters(found.activations, found.source, o.clusters, o.least, task.seed)
         if not common:
@@ -85,7 +85,7 @@ class Ace:
             )
         task.progress(len(discovery), len(discovery) + 1, f"sensitivity to {len(common)} clusters at {layer}")
         concepts = self._concepts(found, common, scorer, images, layer)
-        concepts, mapped = with_projections(task.classifier.open(layer), images, concepts, layer, len(concepts))
+        concepts, mapped = with_projections(probe, images, concepts, layer, len(concepts))
         task.progress(len(discovery) + 1, len(discovery) + 1, "done")
         return Explanation(
             method="ace",
@@ -95,7 +95,7 @@ class Ace:
             notes=self._notes(found, common, concepts, len(discovery), len(measured), mapped),
             cost=Cost(
                 seconds=time.perf_counter() - start,
-                forwards=len(found.source) + len(measured) + len(images),
+                forwards=len(found.source) + len(measured) + len(images) + len(drawn),
                 backwards=len(measured),
             ),
         )
@@ -113,6 +113,11 @@ class Ace:
         for i, image in enumerate(discovery.images):
             task.progress(i, len(discovery) + 1, "segments")
             own = segments(image, o.resolutions, o.min_share, o.overlap)
+            if not len(own):
+                raise NotApplicable(
+                    f"no segment of {discovery.ids[i]} has more than {o.min_share:g} of the image",
+                    "lower ace.min_share, or ace.resolutions",
+                )
             pictures = torch.stack([patch(image, mask) for mask in own])
             ids = tuple(f"{discovery.ids[i]}#{self.render}:{k}" for k in range(len(own)))
             masks.append(own)

@@ -31,6 +31,17 @@ _COMPARED = 10  # random samples whose gradients are compared with that of a cla
 _CACHE_BYTES = 256_000_000  # activations of random samples that are kept while sets are drawn
 
 
+def recording(random_set: RandomSet, ids: set[str]) -> RandomSet:
+    """The random sets; the ids of their samples are added to `ids`, since each sample costs one forward pass."""
+
+    def draw(n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
+        drawn = random_set(n, index, render, purpose)
+        ids.update(f"{purpose}/{i}" for i in drawn.ids)
+        return drawn
+
+    return draw
+
+
 @dataclass(frozen=True, eq=False)
 class SetScore:
     """How sensitive a class is to one concept set, over R random sets and m class samples."""

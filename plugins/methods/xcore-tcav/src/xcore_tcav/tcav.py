@@ -17,9 +17,6 @@ from xcore.contract import (
     Dataset,
     Explanation,
     NotApplicable,
-    Purpose,
-    RandomSet,
-    Samples,
     Task,
     UsageError,
     XcoreError,
@@ -29,7 +26,7 @@ from xcore_tcav.context import explain_in_context
 from xcore_tcav.layer_scores import ConceptScore, LayerScores, open_scorer, score_layer
 from xcore_tcav.maps import with_projections
 from xcore_tcav.options import TcavOptions
-from xcore_tcav.scorer import Scorer, one_sample_note
+from xcore_tcav.scorer import Scorer, one_sample_note, recording
 from xcore_tcav.sources import ConceptSet, check_source, chosen_source, load_concept_sets
 
 IMPORTANCE_IS = "TCAV effect: mean sensitivity of the class logit along the unit CAV, over the mean gradient norm"
@@ -74,7 +71,7 @@ class Tcav:
         ranked_sets = [s for s in sets if s.name != o.against]
         renders, contrast_notes = contrast.renderings(sets, o)
         random_ids: set[str] = set()
-        random_set = _recording(contrast.with_others(task.random_set, sets, task.seed), random_ids)
+        random_set = recording(contrast.with_others(task.random_set, sets, task.seed), random_ids)
         task = replace(task, random_set=random_set)
         for scorer in scorers.values():
             scorer.random_set = task.random_set
@@ -137,17 +134,6 @@ class Tcav:
 def _in_order(layer: LayerScores, order: Sequence[int]) -> LayerScores:
     """The layer with its scores in another order."""
     return replace(layer, scores=tuple(layer.scores[i] for i in order))
-
-
-def _recording(random_set: RandomSet, ids: set[str]) -> RandomSet:
-    """The random sets; the ids of their samples are added to `ids`, since each sample costs one forward pass."""
-
-    def draw(n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
-        drawn = random_set(n, index, render, purpose)
-        ids.update(f"{purpose}/{i}" for i in drawn.ids)
-        return drawn
-
-    return draw
 
 
 def _scorers(task: Task, names: Sequence[str], o: TcavOptions) -> tuple[dict[str, Scorer], list[str]]:
