@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +166,8 @@ def write(kind: str, name: str, out: str = "", commands: Collection[str] = ()) -
     UsageError
         There is no such kind, the name cannot be used or is taken, or the folder has files already.
     """
+    import tempfile  # late: every start of xcore reads this module
+
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
     short = check_name(name)
