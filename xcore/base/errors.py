@@ -49,6 +49,10 @@ class NotApplicable(XcoreError):
     """The request is right but does not apply here: the cell is skipped, or the score is n/a, with this reason."""
 
 
+class Halt(BaseException):
+    """The core itself leaves a running cell early; what records the errors of plugins lets it pass."""
+
+
 def message_of(error: BaseException) -> str:
     """What an error says; "" for one of a plugin that cannot even say it."""
     try:

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xcore.base.errors import XcoreError
+from xcore.base.errors import Halt, XcoreError
 from xcore.contract.samples import Samples
 from xcore.contract.types import Adapter, Cell, Ref, Split
 from xcore.registry import Registry
@@ -80,7 +80,7 @@ class Clock:
             self.shared += self.now() - start
 
 
-class _Enough(BaseException):
+class _Enough(Halt):
     """Stops a method inside a report of its progress. No method catches it, as it is no `Exception`."""
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xcore.base.digests import digest
-from xcore.base.errors import MissingError, NotApplicable, XcoreError, in_one_line
+from xcore.base.errors import Halt, MissingError, NotApplicable, XcoreError, in_one_line
 from xcore.base.memory import out_of_memory, peak_mb
 from xcore.base.seeding import seeded
 from xcore.base.temporary import temporary_folder
@@ -271,7 +271,7 @@ class Worker:
                 self._write(name, cell, "ok", "", "", time.perf_counter() - start, explanation)
             except NotApplicable as error:
                 status, reason = "skipped", str(error)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Halt):
                 raise
             except BaseException as error:  # a library's own may be no Exception, as those of asyncio that is cancelled
                 reason = f"{reason_of(error)}{self._at_line(error, 'explainer', cell.method)}"
@@ -350,7 +350,7 @@ class Worker:
                 except (NotApplicable, MissingError) as error:
                     scores = [Score(metric.text, reason=str(error))]
                 self.store.write_scores(identity, scores, about)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Halt):
                 raise
             except BaseException as error:  # one metric failing on one explanation must not lose the run
                 where = self._at_line(error, "metric", metric)
