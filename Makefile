@@ -3,7 +3,7 @@
 VENV     := .venv
 BIN      := $(VENV)/bin
 PYTHONS  := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
-PLUGINS  := $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyproject.toml)))
+PLUGINS  := $(filter-out plugins/examples/%,$(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyproject.toml))))
 SETTINGS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
 # Build isolation would download setuptools once for each of our distributions; one copy in .venv serves all.
 INSTALL  := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt

@@ -35,8 +35,9 @@ OURS = ("xcore", "__editable__")
 
 
 def distributions() -> dict[str, Path]:
-    """Name of each distribution -> its folder, the core first."""
-    folders = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/*/pyproject.toml"))]
+    """Name of each distribution that is released -> its folder, the core first; examples are not."""
+    plugins = sorted(path.parent for path in ROOT.glob("plugins/*/*/pyproject.toml"))
+    folders = [ROOT, *(folder for folder in plugins if folder.parent.name != "examples")]
     return {str(project(folder)["name"]): folder for folder in folders}
 
 

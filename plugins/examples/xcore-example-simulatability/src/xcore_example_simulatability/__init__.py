@@ -1,0 +1,1 @@
+"""Does an explanation help a student to predict what the classifier decides?"""
