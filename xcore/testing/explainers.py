@@ -14,7 +14,6 @@ from xcore.base.errors import MissingError, NotApplicable
 from xcore.contract.protocols import Task
 from xcore.contract.samples import Samples
 from xcore.contract.types import Explanation, Presence
-from xcore.loading.rules import RENDERINGS
 from xcore.models.presence import presence
 from xcore.run.checks import explanation_faults
 from xcore.run.random_sets import BUILT_IN, RandomSets
