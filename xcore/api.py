@@ -345,6 +345,7 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registr
     if "classes" in given:
         given.setdefault("leave_out", {})
     if "set" in given:
+        _refuse_bare_options(given["set"])
         names = {*base.get("set", {}), *given["set"]}
         given["set"] = {n: {**base.get("set", {}).get(n, {}), **given["set"].get(n, {})} for n in names}
     if methods:
@@ -356,6 +357,17 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registr
     wanted = validate(Suite, {**base, **given}, "this request")
     gate.check_labels(gates, wanted.labels)
     return wanted
+
+
+def _refuse_bare_options(settings: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for options as the command line writes them, such as ``{"craft.k": 4}``."""
+    for name, options in settings.items():
+        if not isinstance(options, Mapping):
+            owner, _, option = name.partition(".")
+            form = f'set={{"{owner}": {{"{option or "OPTION"}": {options!r}}}}}'
+            raise UsageError(
+                f"`set` gives {name!r} the value {options!r} instead of a mapping of options", f"write {form}"
+            )
 
 
 def _of_installed(suite: Suite, registry: Registry) -> dict[str, Any]:

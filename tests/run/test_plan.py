@@ -123,6 +123,12 @@ def test_a_control_that_is_also_a_method_is_there_once(registry):
     assert [c.label for c in plan.cells] == ["toy", "crash"]
 
 
+def test_options_as_the_command_line_writes_them_are_told_apart(registry):
+    with pytest.raises(UsageError, match=r"gives 'craft\.k' the value 4 instead of a mapping") as error:
+        request(["craft"], "", {"set": {"craft.k": 4}}, registry)
+    assert 'set={"craft": {"k": 4}}' in str(error.value.hint)
+
+
 def test_settings_are_typed():
     assert parse_settings(["craft.crop=null"]) == {"craft": {"crop": None}}
     assert parse_settings(["craft.k=10", "craft.crop=0.5", "rlpo.search=random", "minizoo/clean.x=true"]) == {

@@ -9,7 +9,7 @@ from torch import nn
 from xcore_ace.ace import Ace
 from xcore_ace.clusters import common
 from xcore_ace.options import Options
-from xcore_ace.patches import intersection_over_union, parse, patch, rendering, segments
+from xcore_ace.patches import how_of, intersection_over_union, parse, patch, rendering, segments
 
 from xcore.contract import NotApplicable, Samples, Task
 from xcore.models.classifiers import TorchClassifier
@@ -196,7 +196,16 @@ def test_random_images_are_seen_through_the_same_segment_in_every_set():
     assert replace(once, data=pictures.images).ids != pictures.ids
 
 
-@pytest.mark.parametrize("how", ["", "15+", "a", "0", "1.5"])
+def test_random_segments_are_those_that_the_options_leave():
+    assert parse(how_of((15, 50), 0.001, 0.5)) == ((15, 50), 0.001, 0.5)
+    assert how_of((15, 50), 0.001, 0.5) == "15+50"
+    assert parse(how_of((9,), 0.2, 0.3)) == ((9,), 0.2, 0.3)
+    assert Ace(OPTIONS.model_copy(update={"min_share": 0.2})).render == "patch:4,0.2,0.5"
+    with pytest.raises(NotApplicable, match="is large enough"):
+        rendering(None)(paint(1, 3), "9,0.9,0.5", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("how", ["", "15+", "a", "0", "1.5", "15,0.1", "15,a,b"])
 def test_wrong_renderings_are_told(how):
     with pytest.raises(NotApplicable, match="patch:15"):
         parse(how)

@@ -15,7 +15,7 @@ from xcore_tcav.scorer import Scorer, SetScore, recording
 from xcore.contract import Concept, Cost, Explanation, NotApplicable, Samples, Task
 from xcore_ace.clusters import Cluster, clusters
 from xcore_ace.options import Options
-from xcore_ace.patches import patch, segments
+from xcore_ace.patches import how_of, patch, segments
 
 IMPORTANCE_IS = "TCAV score: share of class images whose logit rises along the CAV of the segments, mean over CAVs"
 
@@ -103,7 +103,8 @@ class Ace:
     @property
     def render(self) -> str:
         """How the pictures of concepts are made, and those of random sets."""
-        return f"patch:{'+'.join(map(str, self.options.resolutions))}"
+        o = self.options
+        return f"patch:{how_of(o.resolutions, o.min_share, o.overlap)}"
 
     def _segments(self, task: Task, scorer: Scorer, discovery: Samples) -> Found:
         """The segments of all these images, and their activations; image by image, to hold few pictures at a time."""

@@ -22,7 +22,13 @@ COMPACTNESS, SIGMA = 20.0, 1.0
 """Settings of SLIC in the released code."""
 
 
-def segments(image: Tensor, resolutions: Sequence[int], min_share: float = 0.001, overlap: float = 0.5) -> Tensor:
+MIN_SHARE, OVERLAP = 0.001, 0.5
+"""Which segments are left out, if nothing else is asked for."""
+
+
+def segments(
+    image: Tensor, resolutions: Sequence[int], min_share: float = MIN_SHARE, overlap: float = OVERLAP
+) -> Tensor:
     """The segments of an image at all resolutions, without repetitions.
 
     Parameters
@@ -89,19 +95,21 @@ def patch(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def rendering(options: None) -> Callable[[Samples, str, np.random.Generator], Samples]:
-    """The rendering ``patch:RESOLUTIONS``, such as ``patch:15+50+80``: each image is seen through one of its segments.
+    """The rendering that `how_of` names: each image is seen through one of its segments.
 
     Which one follows from the image alone, so that an image is segmented once, whatever sets it is in.
     """
     chosen: dict[tuple[str, str], Tensor] = {}
 
     def render(samples: Samples, how: str, rng: np.random.Generator) -> Samples:
-        resolutions = parse(how)
+        settings = parse(how)
         shown = []
         for i, image in enumerate(samples.images):
             key = (samples.take([i]).digest, how)
             if key not in chosen:
-                masks = segments(image, resolutions)
+                masks = segments(image, *settings)
+                if not len(masks):
+                    raise NotApplicable(f"no segment of {samples.ids[i]} is large enough", "lower ace.min_share")
                 chosen[key] = masks[int(key[0][:8], 16) % len(masks)]
             shown.append(patch(image, chosen[key]))
         return replace(samples, data=torch.stack(shown), ids=tuple(f"{i}#patch:{how}" for i in samples.ids))
@@ -109,11 +117,23 @@ def rendering(options: None) -> Callable[[Samples, str, np.random.Generator], Sa
     return render
 
 
-def parse(how: str) -> tuple[int, ...]:
-    """The resolutions in ``15+50+80``; raises `NotApplicable` if the text has another form."""
-    parts = how.split("+")
-    if not all(part.isdecimal() and int(part) for part in parts):
+def how_of(resolutions: Sequence[int], min_share: float, overlap: float) -> str:
+    """What follows ``patch:`` for these settings of `segments`: ``15+50+80``, or ``15+50+80,0.01,0.5``."""
+    how = "+".join(map(str, resolutions))
+    return how if (min_share, overlap) == (MIN_SHARE, OVERLAP) else f"{how},{min_share!r},{overlap!r}"
+
+
+def parse(how: str) -> tuple[tuple[int, ...], float, float]:
+    """The settings that `how_of` wrote; raises `NotApplicable` if the text has another form."""
+    numbers, *others = how.split(",")
+    parts = numbers.split("+")
+    try:
+        min_share, overlap = map(float, others or (MIN_SHARE, OVERLAP))
+        resolutions = tuple(int(part) for part in parts if part.isdecimal() and int(part))
+    except ValueError:
+        resolutions = ()
+    if len(resolutions) != len(parts):
         raise NotApplicable(
             f"no random set can be rendered as 'patch:{how}'", "write numbers of superpixels: patch:15+50+80"
         )
-    return tuple(int(part) for part in parts)
+    return resolutions, min_share, overlap
