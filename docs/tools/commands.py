@@ -32,7 +32,7 @@ def all_commands() -> dict[str, Any]:
         for path in ROOT.glob("plugins/*/*/pyproject.toml")
     }
     root: Any = typer.main.get_command(app)
-    found = dict(root.commands)
+    found = {name: command for name, command in root.commands.items() if _of_the_core(command)}
     for card in load_registry().cards("command"):
         if card.distribution in ours:
             command: Any = typer.main.get_command(resolve(card.factory))
@@ -40,6 +40,12 @@ def all_commands() -> dict[str, Any]:
                 command.help = card.summary
             found[card.name] = command
     return found
+
+
+def _of_the_core(command: Any) -> bool:
+    """Whether a command stands in the core: what ran before in this process may have added those of plugins."""
+    callbacks = [c.callback for c in (command, *getattr(command, "commands", {}).values()) if c.callback]
+    return any(callback.__module__.startswith("xcore.") for callback in callbacks)
 
 
 def text(help: str | None) -> str:
