@@ -1,11 +1,11 @@
 """Whether `xcore compare` tells runs apart that differ, and only these.
 
-``python benchmarks/compare.py --out runs/compare``. CRAFT explains four classes of the minizoo with two seeds in every
-run. 41 runs differ in nothing but their seeds, and each is compared with the next: whatever is called different in one
-of these 40 pairs is a false alarm. In 20 pairs, the second run has the first one's seeds and smaller crops: small parts
-of images look less like whole images of the class, so that CS and RCS fall and ED rises, and `compare` must say so of
-one of them at least, and the contrary of none. The change and the rule of the comparison were chosen on runs of other
-seeds (``--first-seed 100000``).
+``python benchmarks/compare.py --out runs/compare``. CRAFT explains four classes of the minizoo in every run, with two
+seeds (``--seeds``). 41 runs differ in nothing but their seeds, and each is compared with the next: whatever is called
+different in one of these 40 pairs is a false alarm. In 20 pairs, the second run has the first one's seeds and smaller
+crops: small parts of images look less like whole images of the class, so that CS and RCS fall and ED rises, and
+`compare` must say so of one of them at least, and the contrary of none. The change and the rule of the comparison were
+chosen on runs of other seeds (``--first-seed 100000``).
 
 Runs are kept, so that an interrupted measurement goes on where it stopped.
 """
@@ -36,7 +36,6 @@ CRAFT = {"k": 3, "designs": 4, "exemplars": 4, "stride": 1.0}
 CHANGE = {"crop": 12}
 MOVES = {"CS": -1, "ED": 1, "RCS": -1}
 """The sign of what the change does to each metric."""
-SEEDS = 2
 CALLED = ("better", "worse", "different")
 
 
@@ -45,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/compare"))
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=2, help="seeds of each run")
     parser.add_argument("--same", type=int, default=40, help="pairs of runs that differ only in seeds")
     parser.add_argument("--changed", type=int, default=20, help="pairs of runs of which the second has smaller crops")
     asked = parser.parse_args()
@@ -52,9 +52,9 @@ def main() -> None:
     runs: list[Path] = []
     others: list[tuple[Path, Path]] = []
     for number in range(max(asked.same + 1, asked.changed)):
-        runs.append(made(asked.out, number, asked.first_seed, {}, registry))
+        runs.append(made(asked, number, {}, registry))
         if number % 2 == 0 and len(others) < asked.changed:  # so that an interrupted measurement has some of both
-            others.append((runs[-1], made(asked.out, number, asked.first_seed, CHANGE, registry)))
+            others.append((runs[-1], made(asked, number, CHANGE, registry)))
     print(f"Command: `{shlex.join(['python', *sys.argv])}`\n")
     print(f"{len(runs) + len(others)} runs, {time.process_time() - begun:.0f} s of processor time in this process\n")
     same = [compare(*runs[i : i + 2], registry=registry).lines for i in range(asked.same)]
@@ -71,10 +71,11 @@ def main() -> None:
     print(_by_metric(changed))
 
 
-def made(out: Path, number: int, first_seed: int, change: Mapping[str, object], registry: Registry) -> Path:
+def made(asked: argparse.Namespace, number: int, change: Mapping[str, object], registry: Registry) -> Path:
     """The directory of one run, of which what is missing is made; without pictures and tables, which nothing reads."""
-    path = out / f"{'changed' if change else 'run'}-{first_seed + SEEDS * number}"
-    seeds = [first_seed + SEEDS * number + i for i in range(SEEDS)]
+    first = asked.first_seed + asked.seeds * number
+    path = asked.out / f"{'changed' if change else 'run'}-{first}"
+    seeds = list(range(first, first + asked.seeds))
     suite = Suite(
         data="minizoo",
         classes=CLASSES,
@@ -89,7 +90,7 @@ def made(out: Path, number: int, first_seed: int, change: Mapping[str, object], 
     with store.locked():
         loop = Bench(make_plan(suite, registry), registry, store, Reporter())
         done = loop.run(begin=partial(open_run, loop))
-    assert done.count("ok") == len(CLASSES) * SEEDS, path
+    assert done.count("ok") == len(CLASSES) * asked.seeds, path
     assert not done.score_failures, path
     return path
 
