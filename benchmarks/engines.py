@@ -2,12 +2,14 @@
 
     python benchmarks/engines.py speed
     python benchmarks/engines.py overhead
+    python benchmarks/engines.py again
 
 `speed` runs 8 cells of one thread, each at least so many seconds of torch's own work, by `local` and by `processes`
 with two workers, each as a command of its own with its start, and compares the wall times and the tables. `overhead`
 runs 200 cheap cells in one process and says how much of its wall time is not spent in methods and metrics: what the
 loop, the engine and the files that tell of the run take beside the cells, and then with tasks, records and pictures,
-too; and how the memory of that process grows from the 20th cell to the last.
+too; and how the memory of that process grows from the 20th cell to the last. `again` makes a run of 200 cells and then
+gives the same command again, which has nothing to compute.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +29,7 @@ from kills import PLUGIN
 
 WORK = """
     def explain(self, task):
-        from xcore.contract import Concept, Explanation, Samples
+        import torch
         began = time.perf_counter()
         generator = torch.Generator().manual_seed(task.seed)
         a = torch.rand(256, 256, generator=generator)
@@ -154,18 +157,36 @@ def overhead(o: argparse.Namespace, folder: Path) -> None:
     print(f"memory of the process: {memory[19]:.0f} MB after 20 cells, {memory[-1]:.0f} MB after {len(memory)}")
 
 
+def again(o: argparse.Namespace, folder: Path) -> None:
+    os.environ["XCORE_WORK_ROUNDS"] = "1"
+    os.environ["XCORE_KILLS_LOG"] = str(folder / "log")
+    first = command(folder, "run", o.cells // 2)
+    (folder / "log").unlink()
+    walls: list[float] = []
+    own: list[float] = []
+    for _ in range(o.repeats):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        walls.append(command(folder, "run", o.cells // 2))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        own.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    print(f"{o.cells} cells, made in {first:.1f} s; the same command again:")
+    for what, seconds in (("wall", walls), ("processor", own)):
+        print(f"{what} seconds {', '.join(f'{each:.2f}' for each in seconds)}")
+    print(f"computed again: {(folder / 'log').exists()}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "overhead"))
+    parser.add_argument("what", choices=("speed", "overhead", "again"))
     parser.add_argument("--seconds", type=float, help="what a cell takes; default: 12 for speed, 0.2 for overhead")
-    parser.add_argument("--cells", type=int, default=200, help="of overhead")
-    parser.add_argument("--repeats", type=int, default=1, help="of speed")
+    parser.add_argument("--cells", type=int, default=200, help="of overhead and again")
+    parser.add_argument("--repeats", type=int, default=1, help="of speed and again")
     o = parser.parse_args()
-    o.seconds = o.seconds or {"speed": 12.0, "overhead": 0.2}[o.what]
+    o.seconds = o.seconds or {"speed": 12.0}.get(o.what, 0.2)
     with tempfile.TemporaryDirectory() as made:
         plugin(Path(made))
         print(f"`python benchmarks/engines.py {' '.join(sys.argv[1:])}`, {os.cpu_count()} cores\n")
-        (speed if o.what == "speed" else overhead)(o, Path(made))
+        {"speed": speed, "overhead": overhead, "again": again}[o.what](o, Path(made))
 
 
 if __name__ == "__main__":

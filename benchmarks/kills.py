@@ -40,11 +40,8 @@ import os
 import time
 from pathlib import Path
 
-import torch
-
 from xcore import hookimpl
 from xcore.contract import Concept, Explanation, Samples, Score
-from xcore.models.classifiers import TorchClassifier
 
 COLOURS = ("red", "green", "blue")
 
@@ -57,6 +54,8 @@ class Data:
     def __init__(self, options): ...
 
     def samples(self, cls, split, n, seed):
+        import torch
+
         generator = torch.Generator().manual_seed(1000 * seed + {"train": 0, "explain": 1, "heldout": 2}[split])
         names = COLOURS if cls is None else (cls,)
         labels = torch.tensor([COLOURS.index(names[i % len(names)]) for i in range(n)])
@@ -68,6 +67,9 @@ class Data:
 
 
 def net(options):
+    import torch
+    from xcore.models.classifiers import TorchClassifier
+
     torch.manual_seed(0)
     layers = torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
     return TorchClassifier(torch.nn.Sequential(*layers, torch.nn.Linear(8, 3)), COLOURS)
@@ -77,6 +79,8 @@ class Moment:
     def __init__(self, options): ...
 
     def explain(self, task):
+        import torch
+
         until = time.monotonic() + float(os.environ["XCORE_KILLS_SECONDS"])
         step = 0
         while time.monotonic() < until:

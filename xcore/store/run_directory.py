@@ -110,7 +110,7 @@ class Store:
         self.root = root = root.absolute()  # whatever folder a plugin makes the current one
         self.tell = tell
         self._paths: dict[str, Path] = {}
-        self._records: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
+        self._known: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
         self._told: set[str] = set()
         self.used: set[str] = set()
         """Names of the artifacts that this process asked for; what it writes names them, so that others can go."""
@@ -139,21 +139,17 @@ class Store:
         if path is None:
             return None
         try:
-            stat = (path / RECORD).stat()
-        except OSError:
+            return self._read_if_new(path / RECORD, _explained)
+        except FileNotFoundError:
             raise Damaged(path, f"it has no {RECORD}") from None
+
+    def _read_if_new(self, path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        """What a file holds; it is read again only after it has changed."""
+        stat = path.stat()
         state = stat.st_mtime_ns, stat.st_size
-        if self._records.get(path, (None,))[0] != state:
-            record = read_record(path / RECORD, KEYS)
-            try:
-                numerics = record.get("numerics", {})
-                check_shape(numerics, dict[str, Any], "numerics")
-                check_shape(numerics.get("versions", {}), dict[str, Any], "numerics.versions")
-            except ShapeError as error:
-                raise Damaged(path / RECORD, str(error)) from None
-            check_plain(record["explanation"], path / RECORD, missing=record["status"] != "ok")
-            self._records[path] = state, record
-        return self._records[path][1]
+        if self._known.get(path, (None,))[0] != state:
+            self._known[path] = state, read(path)
+        return self._known[path][1]
 
     def checked(self, identity: str, *, every: bool = False) -> dict[str, Any] | None:
         """As `read`, after comparing the files beside the record with their checksums.
@@ -237,12 +233,10 @@ class Store:
     def about_scores(self, identity: str) -> dict[str, Any]:
         """What was written beside the scores of this identity: the metric's direction, and the number of samples."""
         path = self.root / "scores" / f"{identity}.json"
-        plain = read_record(path, SCORES)
         try:
-            check_shape(plain.get("heldout", 0), int, "heldout")
-        except ShapeError as error:
-            raise Damaged(path, str(error)) from None
-        return plain
+            return self._read_if_new(path, _scored)
+        except FileNotFoundError as error:
+            raise Damaged(path, error.strerror) from None
 
     def write_scores(self, identity: str, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
         """Keep the scores of one metric over one explanation (or one group of them)."""
@@ -305,6 +299,29 @@ class Store:
                 shutil.rmtree(leftover, ignore_errors=True)
                 with suppress(FileNotFoundError):
                     leftover.unlink(missing_ok=True)
+
+
+def _explained(path: Path) -> dict[str, Any]:
+    """The record of an explanation."""
+    record = read_record(path, KEYS)
+    try:
+        numerics = record.get("numerics", {})
+        check_shape(numerics, dict[str, Any], "numerics")
+        check_shape(numerics.get("versions", {}), dict[str, Any], "numerics.versions")
+    except ShapeError as error:
+        raise Damaged(path, str(error)) from None
+    check_plain(record["explanation"], path, missing=record["status"] != "ok")
+    return record
+
+
+def _scored(path: Path) -> dict[str, Any]:
+    """What a metric said, and what was written beside it."""
+    plain = read_record(path, SCORES)
+    try:
+        check_shape(plain.get("heldout", 0), int, "heldout")
+    except ShapeError as error:
+        raise Damaged(path, str(error)) from None
+    return plain
 
 
 def _remove(folder: Path) -> None:
