@@ -127,6 +127,27 @@ def test_a_record_is_replaced(tmp_path):
     assert store.read("1")["status"] == "skipped"
 
 
+def test_records_of_another_process_are_seen_without_reading_the_folder_for_each_cell(tmp_path, monkeypatch):
+    mine, other = Store(tmp_path / "run"), Store(tmp_path / "run")
+    for i in range(3):
+        mine.write(f"x.{i}", {"status": "failed"})
+    folder, read = tmp_path / "run" / "explanations", []
+    os.utime(folder, ns=(0, 0))  # nothing has changed for long
+    listed = os.listdir
+    monkeypatch.setattr("xcore.store.run_directory.os.listdir", lambda where: read.append(where) or listed(where))
+    assert [mine.find(f"{i}") for i in range(3)] == [folder / f"x.{i}" for i in range(3)]
+    assert not read  # it wrote them itself
+    assert {mine.find(f"missing-{i}") for i in range(100)} == {None}
+    assert len(read) == 1
+    other.write("y.there", {"status": "failed"})
+    assert mine.find("there") == folder / "y.there"
+    (folder / "y.there").rename(folder / "z.there")
+    assert mine.find("there") == folder / "z.there"
+    (folder / "z.there" / "record.json").unlink()
+    (folder / "z.there").rmdir()
+    assert mine.find("there") is None
+
+
 def test_nan_is_no_result(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "x.json", {"a": float("nan")})

@@ -19,6 +19,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +39,8 @@ SUMS = "sums.json"
 """What an artifact's files were when it was made."""
 PARTS = ("explanations", "scores", "artifacts")
 LOCK = ".lock"
+SURE_AFTER = 2_000_000_000
+"""Nanoseconds after which a further change of a folder must show in its time of change."""
 RUN = {"plugins": list[str], "plan": dict[str, Any]}
 """What every run.json has."""
 KEYS = {"status": Status, "reason": str, "seconds": float, "explanation": dict | None}
@@ -109,7 +112,8 @@ class Store:
         """The directory as it was named, which is how people are told of it."""
         self.root = root = root.absolute()  # whatever folder a plugin makes the current one
         self.tell = tell
-        self._paths: dict[str, Path] = {}
+        self._names: dict[str, str] = {}
+        self._looked_at = -1
         self._known: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
         self._told: set[str] = set()
         self.used: set[str] = set()
@@ -129,9 +133,23 @@ class Store:
 
     def find(self, identity: str) -> Path | None:
         """The record with this identity, whatever label it was made under."""
-        if identity not in self._paths or not self._paths[identity].exists():
-            self._paths = {p.name.rpartition(".")[2]: p for p in (self.root / "explanations").glob("*")}
-        return self._paths.get(identity)
+        folder = self.root / "explanations"
+        if identity not in self._names or not (folder / self._names[identity]).exists():
+            self._look_again(folder)
+        return folder / self._names[identity] if identity in self._names else None
+
+    def _look_again(self, folder: Path) -> None:
+        """Note the names of all records, unless nothing has changed since they were noted.
+
+        A folder's time of change may have steps, so that two changes have the same one; one that is long past is sure.
+        """
+        try:
+            changed = folder.stat().st_mtime_ns
+            if changed != self._looked_at:
+                self._looked_at = changed if time.time_ns() - changed > SURE_AFTER else -1
+                self._names = {name.rpartition(".")[2]: name for name in os.listdir(folder)}
+        except FileNotFoundError:
+            self._looked_at, self._names = -1, {}
 
     def read(self, identity: str) -> dict[str, Any] | None:
         """The plain part of a record, or None if there is none; raises `Damaged` if it is not what was written."""
@@ -203,6 +221,7 @@ class Store:
             _remove(target)
             work.rename(target)
             _sync(target.parent)
+            self._names[name.rpartition(".")[2]] = name
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
