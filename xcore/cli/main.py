@@ -46,7 +46,7 @@ from xcore.cli.flags import (
     use_device,
 )
 from xcore.cli.leaving import leaving_threads_behind
-from xcore.cli.score import Scoring, remedy, scoring
+from xcore.cli.score import Scoring, add_nothing, remedy, scoring
 from xcore.cli.signals import INTERRUPTED, by_signal, ending_like_an_interrupt, exit_code
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def report(
 
         show_tracebacks(result)
         return
-    _show(result, as_json, asked, "run the command that made it again", "html" if html else table)
+    _show(result, as_json, asked, add_nothing(result), "html" if html else table)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,6 +71,11 @@ def scoring(
 
 def remedy(result: BenchResult, command: str) -> str:
     """How to try again what failed: explanations by a bench that adds nothing, scores by the same command."""
+    return add_nothing(result) if result.result.count("failed") else command
+
+
+def add_nothing(result: BenchResult) -> str:
+    """The command that makes what a run lacks, as it was asked for."""
     from xcore.report.picture_paths import shown
 
-    return f"xcore bench --add-to {shown(result.path)}" if result.result.count("failed") else command
+    return f"xcore bench --add-to {shlex.quote(shown(result.path))}"
