@@ -161,7 +161,7 @@ def of_metrics(place: Place, engine: str, told: Mapping[str, str], *words: str) 
             wrong = f"it is not told: {ran.err[-300:]}"
         if any(word in metric for word in ("segfault", "endless")):  # the good one is scored by the next start
             ran = place.bench(run, ["before"], "--engine", engine, *words)
-        if not wrong and [row["scores"].pop(metric, None) for row in ran.rows].count(None) != 3:
+        if not wrong and [row["scores"].pop(metric, {}).get("value") for row in ran.rows] != [None] * 3:
             wrong = "it gives scores all the same"
         if not wrong and (not alone or ran.of("before") != alone):
             wrong = "the figures of another metric are not what they were"

@@ -226,7 +226,7 @@ def stdout(task: Any) -> None:
 
 
 def handlers(task: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # a shell may have it ignored already
 
 
 def numpy_errors(task: Any) -> None:
