@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from math import isfinite
 from pathlib import Path
 from types import NoneType, UnionType
@@ -14,7 +14,18 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 class ShapeError(ValueError):
     """The data has another shape; the message says where, and what is there instead."""
 
+    def __init__(self, wrong: str, at: str = "") -> None:
+        place = at.removeprefix(".")[:80] or "the file"
+        super().__init__(f"{place} {wrong}")
+        self.wrong, self.at = wrong, at
 
+    def inside(self, at: str) -> ShapeError:
+        """The same, as said from further outside."""
+        return ShapeError(self.wrong, at + self.at)
+
+
+Check = Callable[[Any], None]
+"""Raises `ShapeError` if plain data is not what was declared."""
 WORDS: Mapping[Any, str] = {
     str: "a text",
     int: "a whole number",
@@ -42,84 +53,145 @@ def check_shape(plain: Any, declared: Any, at: str = "", names: Mapping[str, Any
     names
         What names in annotations stand for where they are imported for type checking only.
     """
-    if isinstance(declared, Mapping):
-        _check_keys(_expected(plain, dict, at), declared, at, names)
-    elif dataclasses.is_dataclass(declared):
-        _check_fields(_expected(plain, dict, at), declared, at, names)
-    else:
-        _check_type(plain, declared, at, names)
+    try:
+        _check_of(declared, tuple((names or {}).items()))(plain)
+    except ShapeError as error:
+        raise error.inside(at) from None
 
 
-def _check_type(plain: Any, declared: Any, at: str, names: Mapping[str, Any] | None) -> None:
-    origin, parts = get_origin(declared), get_args(declared)
-    if declared is Any:
-        return
-    if origin in (Union, UnionType):
-        _check_union(plain, parts, at, names)
-    elif origin is Literal:
-        if not any(type(plain) is type(part) and plain == part for part in parts):
-            raise _wrong(plain, " or ".join(map(repr, parts)), at)
-    elif declared is float:
-        if isinstance(plain, bool) or not isinstance(plain, (int, float)) or not _is_finite(plain):
-            raise _wrong(plain, "a finite number", at)
-    elif declared is int:
-        if isinstance(plain, bool) or not isinstance(plain, int) or abs(plain) >= 2**63:
-            raise _wrong(plain, WORDS[int], at)
-    elif origin in (tuple, list, Sequence) or declared in (tuple, list):
-        for i, entry in enumerate(_expected(plain, list, at)):
-            if parts:
-                check_shape(entry, parts[0], f"{at}[{i}]", names)
-    elif origin is Mapping and parts[1] is Path:  # of files, a record keeps the names
-        check_shape(plain, list[str], at)
-    elif (origin or declared) in (dict, Mapping):
-        for key, entry in _expected(plain, dict, at).items():
-            if parts:
-                check_shape(entry, parts[1], f"{at}.{key}", names)
-    else:
-        _expected(plain, declared, at)
+Names = tuple[tuple[str, Any], ...]
 
 
-def _check_union(plain: Any, parts: Sequence[Any], at: str, names: Mapping[str, Any] | None) -> None:
-    if plain is None and NoneType in parts:
-        return
-    errors = []
-    for part in parts:
-        if part is NoneType:
-            continue
-        try:
-            return check_shape(plain, part, at, names)
-        except ShapeError as error:
-            errors.append(error)
-    raise errors[0]
-
-
-def _check_keys(
-    plain: Mapping[str, Any], declared: Mapping[str, Any], at: str, names: Mapping[str, Any] | None
-) -> None:
-    for key, kind in declared.items():
-        if key not in plain:
-            raise ShapeError(f"{_place(at)} has no {key!r}")
-        check_shape(plain[key], kind, f"{at}.{key}" if at else key, names)
-
-
-def _check_fields(plain: Mapping[str, Any], kind: Any, at: str, names: Mapping[str, Any] | None) -> None:
-    declared, required = _fields(kind, tuple((names or {}).items()))
-    for key in required:
-        if key not in plain:
-            raise ShapeError(f"{_place(at)} has no {key!r}")
-    for key, entry in plain.items():
-        if key in declared:
-            check_shape(entry, declared[key], f"{at}.{key}" if at else key, names)
+def _check_of(declared: Any, names: Names) -> Check:
+    return _of_keys(declared, names) if isinstance(declared, Mapping) else _of_type(declared, names)
 
 
 @cache
-def _fields(kind: type, names: tuple[tuple[str, Any], ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Field -> its declared type, and the fields without a default."""
+def _of_type(declared: Any, names: Names) -> Check:
+    """What checks a type. It is made once: a run has thousands of records, each of which has dozens of values."""
+    origin, parts = get_origin(declared), get_args(declared)
+    if declared is Any:
+        return lambda plain: None
+    if dataclasses.is_dataclass(declared):
+        return _of_fields(declared, names)
+    if origin in (Union, UnionType):
+        return _of_union([_check_of(part, names) for part in parts if part is not NoneType], NoneType in parts)
+    if origin is Literal:
+        return partial(_is_one_of, parts)
+    if declared in (float, int):
+        return _is_number if declared is float else _is_whole
+    if origin in (tuple, list, Sequence) or declared in (tuple, list):
+        return _of_list(_check_of(parts[0], names) if parts else None)
+    if origin is Mapping and parts[1] is Path:  # of files, a record keeps the names
+        return _of_type(list[str], names)
+    if (origin or declared) in (dict, Mapping):
+        return _of_mapping(_check_of(parts[1], names) if parts else None)
+    return partial(_is_a, declared)
+
+
+def _is_a(kind: type, plain: Any) -> None:
+    if not isinstance(plain, kind):
+        raise _wrong(plain, WORDS.get(kind, kind.__name__))
+
+
+def _is_one_of(parts: Sequence[Any], plain: Any) -> None:
+    if not any(type(plain) is type(part) and plain == part for part in parts):
+        raise _wrong(plain, " or ".join(map(repr, parts)))
+
+
+def _is_number(plain: Any) -> None:
+    if isinstance(plain, bool) or not isinstance(plain, (int, float)) or not _is_finite(plain):
+        raise _wrong(plain, "a finite number")
+
+
+def _is_whole(plain: Any) -> None:
+    if isinstance(plain, bool) or not isinstance(plain, int) or abs(plain) >= 2**63:
+        raise _wrong(plain, WORDS[int])
+
+
+def _of_union(checks: Sequence[Check], optional: bool) -> Check:
+    def union(plain: Any) -> None:
+        if plain is None and optional:
+            return
+        errors = []
+        for check in checks:
+            try:
+                return check(plain)
+            except ShapeError as error:
+                errors.append(error)
+        raise errors[0]
+
+    return union
+
+
+def _of_list(check: Check | None) -> Check:
+    def entries(plain: Any) -> None:
+        _is_a(list, plain)
+        if check is not None:
+            for i, entry in enumerate(plain):
+                try:
+                    check(entry)
+                except ShapeError as error:
+                    raise error.inside(f"[{i}]") from None
+
+    return entries
+
+
+def _of_mapping(check: Check | None) -> Check:
+    def entries(plain: Any) -> None:
+        _is_a(dict, plain)
+        if check is not None:
+            for key, entry in plain.items():
+                try:
+                    check(entry)
+                except ShapeError as error:
+                    raise error.inside(f".{key}") from None
+
+    return entries
+
+
+def _of_keys(declared: Mapping[str, Any], names: Names) -> Check:
+    checks = {key: _check_of(kind, names) for key, kind in declared.items()}
+
+    def keys(plain: Any) -> None:
+        _is_a(dict, plain)
+        _at_keys(plain, checks, checks)
+
+    return keys
+
+
+def _of_fields(kind: Any, names: Names) -> Check:
+    made: list[tuple[dict[str, Check], tuple[str, ...]]] = []
+
+    def fields(plain: Any) -> None:
+        _is_a(dict, plain)
+        if not made:  # only now: a field may be of the same type
+            made.append(_fields(kind, names))
+        _at_keys(plain, *made[0])
+
+    return fields
+
+
+def _fields(kind: type, names: Names) -> tuple[dict[str, Check], tuple[str, ...]]:
+    """Field -> what checks it, and the fields without a default."""
     hints = get_type_hints(kind, localns=dict(names))
     fields = dataclasses.fields(kind)
     missing = dataclasses.MISSING
     required = tuple(f.name for f in fields if f.default is missing and f.default_factory is missing)
-    return {f.name: hints[f.name] for f in fields}, required
+    return {f.name: _check_of(hints[f.name], names) for f in fields}, required
+
+
+def _at_keys(plain: Mapping[str, Any], checks: Mapping[str, Check], required: Iterable[str]) -> None:
+    """Check the entries of these keys; others may be there, too."""
+    for key in required:
+        if key not in plain:
+            raise ShapeError(f"has no {key!r}")
+    for key, entry in plain.items():
+        try:
+            if key in checks:
+                checks[key](entry)
+        except ShapeError as error:
+            raise error.inside(f".{key}") from None
 
 
 def _is_finite(number: float) -> bool:
@@ -129,22 +201,12 @@ def _is_finite(number: float) -> bool:
         return False
 
 
-def _expected(plain: Any, kind: type, at: str) -> Any:
-    if not isinstance(plain, kind):
-        raise _wrong(plain, WORDS.get(kind, kind.__name__), at)
-    return plain
-
-
-def _wrong(plain: Any, wanted: str, at: str) -> ShapeError:
+def _wrong(plain: Any, wanted: str) -> ShapeError:
     shown = WORDS.get(type(plain), type(plain).__name__)
     if isinstance(plain, (str, int, float)) and not isinstance(plain, bool):
         shown = f"{str(plain)[:40]!r}" if isinstance(plain, str) else _short(plain)
-    return ShapeError(f"{_place(at)} is {shown} instead of {wanted}")
+    return ShapeError(f"is {shown} instead of {wanted}")
 
 
 def _short(number: float) -> str:
     return f"{number}" if not isinstance(number, int) or abs(number) < 10**20 else "a huge number"
-
-
-def _place(at: str) -> str:
-    return at[:80] or "the file"

@@ -45,7 +45,7 @@ RUN = {"plugins": list[str], "plan": dict[str, Any]}
 """What every run.json has."""
 KEYS = {"status": Status, "reason": str, "seconds": float, "explanation": dict | None}
 """What every record has."""
-SCORES = {"direction": str, "scores": list[dict[str, Any]]}
+SCORES = {"direction": str, "scores": tuple[Score, ...]}
 """What every file of scores has."""
 
 
@@ -233,11 +233,8 @@ class Store:
         path = self.root / "scores" / f"{identity}.json"
         if not path.exists():
             return None
-        plain = self.about_scores(identity)
         try:
-            if plain["schema"] < 2:  # without a checksum
-                check_shape(plain["scores"], tuple[Score, ...], "scores")
-            return [decode_score(s) for s in plain["scores"]]
+            return [decode_score(s) for s in self.about_scores(identity)["scores"]]
         except ValueError as error:
             raise Damaged(path, str(error)) from None
 
@@ -255,7 +252,7 @@ class Store:
         try:
             return self._read_if_new(path, _scored)
         except FileNotFoundError as error:
-            raise Damaged(path, error.strerror) from None
+            raise Damaged(path, error.strerror or str(error)) from None
 
     def write_scores(self, identity: str, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
         """Keep the scores of one metric over one explanation (or one group of them)."""
