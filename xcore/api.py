@@ -43,7 +43,7 @@ from xcore.run.progress import Reporter
 from xcore.run.tracking import followed
 from xcore.store.identity import cell_key
 from xcore.store.records import Damaged, read_record
-from xcore.store.run_directory import RUN, Store, tell_on_stderr
+from xcore.store.run_directory import RunShape, Store, tell_on_stderr
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -423,7 +423,7 @@ def _offered(registry: Registry) -> dict[str, MetricInfo]:
 def _facts_of(run: Path) -> Mapping[str, Any]:
     """What the plan of a run knows of its data set; nothing where there is no run, or its plan is damaged."""
     try:
-        return plan_from_record(read_record(run, RUN)["plan"]).facts if run.is_file() else {}
+        return plan_from_record(read_record(run, RunShape)["plan"]).facts if run.is_file() else {}
     except Damaged as error:
         tell_on_stderr(f"{error.message}; it is written anew")
         return {}

@@ -14,7 +14,8 @@ from xcore.base.seeding import seeded
 from xcore.contract import Cell, Concept, Cost, Dictionary, Explanation, Ref, Samples, Score, UsageError, XcoreError
 from xcore.session import read_json, slug, write_json, write_text
 from xcore.store.codec import decode_score, encode_score
-from xcore.store.run_directory import Store
+from xcore.store.records import read_record, write_record
+from xcore.store.run_directory import RunShape, Store
 
 
 @pytest.fixture
@@ -188,6 +189,24 @@ def test_scores_round_trip(tmp_path):
     assert store.read_scores("1") == scores
     assert store.read_scores("2") is None
     assert decode_score(encode_score(scores[0])) == scores[0]
+
+
+@pytest.mark.parametrize("forged", ["abc", [1], {"null_mean": None}, 3.5])
+def test_scores_of_another_shape_are_damaged_whatever_their_checksum(tmp_path, forged):
+    store = Store(tmp_path / "run")
+    plain = encode_score(Score("TS", value=0.5))
+    write_record(tmp_path / "run/scores/x.json", {"direction": "none", "scores": [{**plain, "details": forged}]})
+    with pytest.raises(UsageError, match=r"scores\[0\].details"):
+        store.read_scores("x")
+
+
+@pytest.mark.parametrize("part", ["numerics", "distributions", "code", "files", "git"])
+def test_a_run_record_of_another_shape_is_damaged_whatever_its_checksum(tmp_path, part):
+    write_record(tmp_path / "run.json", {"plugins": [], "plan": {}, part: 1e308})
+    with pytest.raises(UsageError, match=rf"{part} is 1e\+308 instead of an object"):
+        read_record(tmp_path / "run.json", RunShape)
+    write_record(tmp_path / "run.json", {"plugins": [], "plan": {}})  # of an older version
+    assert read_record(tmp_path / "run.json", RunShape)["plan"] == {}
 
 
 def test_a_score_has_a_value_or_a_reason():

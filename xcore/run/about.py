@@ -19,14 +19,14 @@ from xcore.run.progress import Reporter
 from xcore.store.environment import differences, record
 from xcore.store.identity import codes
 from xcore.store.records import read_record, write_record
-from xcore.store.run_directory import RUN
+from xcore.store.run_directory import RunShape
 
 
 def read_about(path: Path) -> dict[str, Any]:
     """What run.json says."""
     if not (path / "run.json").is_file():
         raise UsageError(f"{path} is not a run directory: it has no run.json", "name a folder that `xcore bench` wrote")
-    return read_record(path / "run.json", RUN)
+    return read_record(path / "run.json", RunShape)
 
 
 def load_files(files: Sequence[str], registry: Registry, reporter: Reporter) -> None:

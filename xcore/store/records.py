@@ -37,13 +37,13 @@ def write_record(path: Path, value: Mapping[str, Any], *, sync: bool = True) -> 
     write_text(path, f"{text}{_SUM.decode()}{total}{_END.decode()}", sync=sync)
 
 
-def read_record(path: Path, shape: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read_record(path: Path, shape: Mapping[str, Any] | type | None = None) -> dict[str, Any]:
     """Read a record and check it.
 
     Parameters
     ----------
     shape
-        Keys that it must have, and their types (see `xcore.base.shapes.check_shape`).
+        Keys that it must have, and their types, or a dataclass (see `xcore.base.shapes.check_shape`).
 
     Raises
     ------

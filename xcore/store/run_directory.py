@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,35 @@ PARTS = ("explanations", "scores", "artifacts")
 LOCK = ".lock"
 SURE_AFTER = 2_000_000_000
 """Nanoseconds after which a further change of a folder must show in its time of change."""
-RUN = {"plugins": list[str], "plan": dict[str, Any]}
-"""What every run.json has."""
+
+
+@dataclass(frozen=True)
+class NumericsShape:
+    """What run.json says of the numbers' making, as far as it is read by name."""
+
+    versions: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunShape:
+    """The shape of run.json. What has a default is missing in runs of older versions."""
+
+    plugins: list[str]
+    plan: dict[str, Any]
+    folder: str = ""
+    command: str = ""
+    written: float = 0.0
+    amended: float = 0.0
+    numerics: NumericsShape = field(default_factory=NumericsShape)
+    python: str = ""
+    platform: str = ""
+    cores: int | None = None
+    git: dict[str, Any] = field(default_factory=dict)
+    distributions: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
 KEYS = {"status": Status, "reason": str, "seconds": float, "explanation": dict | None}
 """What every record has."""
 SCORES = {"direction": str, "scores": tuple[Score, ...]}
