@@ -35,7 +35,7 @@ wheels: $(VENV)/.installed
 	$(BIN)/python release/wheels.py build
 
 # In an empty environment with the libraries of .venv, offline. WITH=python3.12 tries that Python instead, from the index.
-try-wheels: $(VENV)/.installed
+try-wheels: wheels
 	$(BIN)/python release/wheels.py try $(if $(WITH),--python $(WITH))
 
 version:

@@ -1,13 +1,13 @@
-"""Build the wheels of all distributions, and try them where nothing else of this project is.
+"""Build what is uploaded of all distributions, and try these very files where nothing else of this project is.
 
 ::
 
-    python release/wheels.py build --out dist
+    python release/wheels.py build                   # wheels and source archives, into dist
     python release/wheels.py try                     # with the libraries of this environment: nothing is downloaded
     python release/wheels.py try --python python3.12 # with libraries from the package index
 
-`try` makes an empty environment, installs ``xcore-xai[bench,craft]`` from the wheels, and compares CRAFT with the
-controls on the painted world, from a folder outside the repository.
+`try` builds nothing. It makes an empty environment, installs ``xcore-xai[bench,craft]`` from the wheels, and compares
+CRAFT with the controls on the painted world, from a folder outside the repository.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import tomllib
 from collections.abc import Iterable
@@ -47,8 +48,8 @@ def project(folder: Path) -> dict[str, object]:
     return table
 
 
-def build(out: Path, kinds: Iterable[str] = ("wheel",)) -> list[Path]:
-    """Build the wheels of all distributions, or also source archives (kind ``sdist``); returns the wheels."""
+def build(out: Path, kinds: Iterable[str] = ("wheel", "sdist")) -> list[Path]:
+    """Build the wheels and source archives of all distributions, or one of these kinds; returns the files."""
     out.mkdir(parents=True, exist_ok=True)
     for name, folder in distributions().items():
         for kind in kinds:
@@ -59,7 +60,12 @@ def build(out: Path, kinds: Iterable[str] = ("wheel",)) -> list[Path]:
                 done = subprocess.run(call, cwd=copy, capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(f"{name} cannot be built:\n{done.stdout}{done.stderr}")
-    return sorted(out.glob("*.whl"))
+    return files_in(out)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The wheels and source archives in a folder, which may hold more than these."""
+    return sorted([*folder.glob("*.whl"), *folder.glob("*.tar.gz")])
 
 
 def staged(folder: Path, copy: Path) -> None:
@@ -73,14 +79,19 @@ def staged(folder: Path, copy: Path) -> None:
     shutil.copytree(code, copy / code.name, ignore=LEFT_BEHIND)
 
 
-def missing(wheel: Path) -> list[str]:
-    """Files of the sources of a distribution that its wheel lacks, such as weights or templates."""
-    name = wheel.name.partition("-")[0].replace("_", "-")
+def missing(built: Path) -> list[str]:
+    """Files of the sources of a distribution that its wheel or source archive lacks, such as weights or templates."""
+    name = built.name.partition("-")[0].replace("_", "-")
     folder = distributions()[name]
     sources = folder if folder == ROOT else folder / "src"
     packages = [sources / "xcore"] if folder == ROOT else [p for p in sources.iterdir() if p.suffix != ".egg-info"]
-    with ZipFile(wheel) as archive:
-        held = set(archive.namelist())
+    if built.suffix == ".whl":
+        with ZipFile(built) as archive:
+            held = set(archive.namelist())
+    else:
+        top = built.name.removesuffix(".tar.gz") + ("/" if folder == ROOT else "/src/")
+        with tarfile.open(built) as packed:
+            held = {path.removeprefix(top) for path in packed.getnames()}
     files = (path for package in packages for path in package.rglob("*") if path.is_file())
     wanted = {path.relative_to(sources).as_posix() for path in files if "__pycache__" not in path.parts}
     return sorted(wanted - held)
@@ -148,18 +159,24 @@ def main() -> None:
     """Read the command line."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = flags.add_subparsers(dest="step", required=True)
-    for name, text in (("build", "build the wheels and source archives"), ("try", "build the wheels and try them")):
+    for name, text in (("build", "build the wheels and source archives"), ("try", "try the wheels that were built")):
         step = steps.add_parser(name, help=text)
-        step.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the wheels (default: dist)")
+        step.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the files (default: dist)")
         if name == "try":
             step.add_argument("--python", default="", help="interpreter to try them with, from the package index")
     asked = flags.parse_args()
-    for old in (*asked.out.glob("*.whl"), *asked.out.glob("*.tar.gz")):  # the folder may hold more than these
-        old.unlink()
-    wheels = build(asked.out, ("wheel", "sdist") if asked.step == "build" else ("wheel",))
-    if lacking := {wheel.name: files for wheel in wheels if (files := missing(wheel))}:
-        raise SystemExit(f"files are missing in wheels: {lacking}")
-    print(f"{len(wheels)} wheels in {asked.out}", file=sys.stderr)
+    if asked.step == "build":
+        for old in files_in(asked.out):
+            old.unlink()
+        build(asked.out)
+    files = files_in(asked.out)
+    if lacking := {file.name: absent for file in files if (absent := missing(file))}:
+        raise SystemExit(f"files are missing in what was built: {lacking}")
+    wheels = [file for file in files if file.suffix == ".whl"]
+    if absent_wheels := len(distributions()) - len(wheels):
+        hint = "build them: python release/wheels.py build"
+        raise SystemExit(f"{asked.out} lacks the wheels of {absent_wheels} distributions; {hint}")
+    print(f"{len(wheels)} wheels and {len(files) - len(wheels)} source archives in {asked.out}", file=sys.stderr)
     if asked.step == "try":
         try_out(asked.out, asked.python)
 

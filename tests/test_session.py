@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from xcore.contract import Ref, UsageError
+from xcore.registry import load_registry
 from xcore.session import cached_artifact, fingerprints, make, offered, open_session, read_json, write_json
 
 TOY = Path(__file__).parent / "plugins" / "toy_plugin.py"
@@ -58,6 +61,22 @@ def test_references_are_made_and_identified_without_a_session():
     assert clean != shortcut
     with pytest.raises(UsageError, match="did you mean 'minizoo'"):
         make("dataset", Ref("minizo"))
+
+
+def test_what_a_component_draws_while_it_is_made_moves_no_global_state(tmp_path, monkeypatch):
+    (tmp_path / "drawing_plugin.py").write_text(
+        "import random\nimport torch\nfrom xcore import hookimpl\n\n"
+        "def make(options):\n    return random.random(), float(torch.rand(()))\n\n"
+        "@hookimpl\ndef register_models(register):\n"
+        "    register('drawn', make, role='segmenter', summary='draws while it is made')\n"
+    )
+    plugins = load_registry([tmp_path / "drawing_plugin.py"])
+    monkeypatch.setattr("xcore.registry.load_registry", lambda: plugins)
+    before = random.getstate(), torch.get_rng_state()
+    first = make("model", Ref("drawn"))
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert make("model", Ref("drawn")) == first
 
 
 def test_an_artifact_is_made_once_for_each_key(tmp_path, monkeypatch):

@@ -6,10 +6,10 @@ import contextlib
 import errno
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xcore.base.errors import UsageError
 from xcore.base.files import slug
@@ -20,10 +20,10 @@ from xcore.ci.verdict import Verdict
 from xcore.contract.options import validate
 from xcore.contract.types import Ref
 from xcore.registry import Registry, load_registry
-from xcore.report import MetricInfo, Table, build, draw, render, to_pandas, write_all
-from xcore.report.notebook import table_html
+from xcore.report import MetricInfo, Table, build, draw, write_all
+from xcore.report.bench_result import BenchResult as BenchResult
 from xcore.report.picture_paths import check_free, kept_pictures, write_pictures
-from xcore.report.rows import ResultRow, metric_infos, name_pictures, plan_infos, rows
+from xcore.report.rows import metric_infos, name_pictures, plan_infos, rows
 from xcore.report.site.run_page import write_page
 from xcore.run.about import (
     amend,
@@ -45,72 +45,9 @@ from xcore.store.identity import cell_key
 from xcore.store.records import Damaged, read_record
 from xcore.store.run_directory import RunShape, Store, tell_on_stderr
 
-if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
-
 DEFAULT_SUITE = "default"
 NONE_ASKED = ("controls", "metrics")
 """Keys of a suite of which an empty list asks for none."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class BenchResult:
-    """A finished run: its table, rows, directory and verdicts. A notebook shows the table."""
-
-    table: Table
-    rows: list[ResultRow]
-    path: Path
-    result: Result
-    verdicts: list[Verdict] = field(default_factory=list)
-    """One verdict for each gate and for each value that is compared with a baseline; empty if there are none."""
-    suite: str = ""
-    """The name of the suite."""
-    pictures: list[Path] = field(default_factory=list)
-    """The pictures of all explanations, by paths that a person can read; the rows say which are whose."""
-
-    @property
-    def broken(self) -> str:
-        """How many cells and scores failed or are not done yet, as a sentence; empty if the run is whole."""
-        cells, scores, left = self.result.count("failed"), len(self.result.score_failures), self.result.count("pending")
-        failed = [f"{cells} cell(s) failed, {scores} score(s) failed"] if cells or scores else []
-        return "; ".join([*failed, *([f"{left} cell{'' if left == 1 else 's'} not done yet"] if left else [])])
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The table as a long frame: one row for each section, row of the table and metric.
-
-        It has every concept, in full precision, and the columns of ``table.csv``. A failed or skipped cell, or an
-        explanation without concepts, is one row without a metric.
-
-        Returns
-        -------
-        pandas.DataFrame
-            ``data``, ``classifier``, ``class``: the section. ``method``, ``label``, ``status``, ``reason``, ``seeds``:
-            the row, and why a value is missing. ``rank`` (1 = most important), ``concept`` (its most frequent name),
-            ``named_in_seeds`` (how many seeds gave this name), ``words``: the concept. ``metric``, ``variant``,
-            ``direction`` ("higher" or "lower" is better, or "none"), ``whole_explanation``: the metric. ``value`` (mean
-            over seeds), ``spread``, ``over``, ``n`` (what the spread is taken over, and how many), ``null_mean``,
-            ``outside_null_seeds``, ``lowers_class_seeds`` (in how many of these the concept lowers the class),
-            ``chance``: the value, in the unit of its metric. ``seconds``: what the explanation took, on the rows of the
-            first concept of a method; ``shared_seconds``: its share of what explanations of the method have in common.
-            Dtypes: string, Int64, boolean and float64.
-        """
-        return to_pandas(self.table)
-
-    def __repr__(self) -> str:
-        """One line: the rows of a run may fill pages."""
-        sections = self.table.sections
-        classes = len({section.cls for section in sections})
-        methods = len({row.label for section in sections for row in section.rows})
-        done = self.result.count("ok")
-        of = f"{methods} method{'' if methods == 1 else 's'}, {classes} class{'' if classes == 1 else 'es'}"
-        said = f"{of}, {done} of {len(self.result.outcomes)} cells done"
-        return f"<bench {self.suite!r}: {said}, in {self.path}>"
-
-    def _repr_html_(self) -> str:
-        return table_html(self.table)
-
-    def _repr_markdown_(self) -> str:
-        return render(self.table, "md")
 
 
 def bench(

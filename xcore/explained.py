@@ -28,12 +28,17 @@ class Explained(Explanation):
     """An explanation with what it explains and how it was made, as `xcore.explain` and `xcore.load` give it.
 
     In a notebook it shows a gallery of its concepts.
+
+    Attributes
+    ----------
+    samples
+        The explained samples, in the order of `Concept.maps` and `Concept.local`. None if they were not kept.
+    recipe
+        How it was made, as JSON holds it: method, options, seed, layer, classes, target, models, generator, plugins.
     """
 
     samples: Samples | None = None
-    """The explained samples, in the order of `Concept.maps` and `Concept.local`. None if they were not kept."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """How it was made, as JSON holds it: method, options, seed, layer, classes, target, models, generator, plugins."""
 
     def show(self) -> None:
         """Show the gallery in a notebook; elsewhere print the concepts."""
@@ -161,12 +166,18 @@ class Explained(Explanation):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Applied(Presence):
-    """Where, and how strongly, the concepts of an explanation are in new samples, as `Explained.apply` gives it."""
+    """Where, and how strongly, the concepts of an explanation are in new samples, as `Explained.apply` gives it.
+
+    Attributes
+    ----------
+    names
+        The k concepts, the most important first.
+    samples
+        The N new samples.
+    """
 
     names: tuple[str, ...] = ()
-    """The k concepts, the most important first."""
     samples: Samples | None = None
-    """The N new samples."""
 
     def __repr__(self) -> str:
         n, k = self.strength.shape

@@ -31,48 +31,83 @@ KEYS = ("schema", "command", "about", "title", "columns", "rows", "notes", "pict
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a finding's table."""
+    """One column of a finding's table.
+
+    Attributes
+    ----------
+    name
+        Key of the rows, and the head of the CSV file.
+    head
+        Head of the table for people.
+    says
+        What the figures are, in which unit.
+    places
+        Decimals of numbers; None = texts and whole numbers, as they are.
+    shown
+        Whether the tables for people have it; the files always do.
+    """
 
     name: str
-    """Key of the rows, and the head of the CSV file."""
     head: str
-    """Head of the table for people."""
     says: str
-    """What the figures are, in which unit."""
     places: int | None = None
-    """Decimals of numbers; None = texts and whole numbers, as they are."""
     shown: bool = True
-    """Whether the tables for people have it; the files always do."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a command found: one table, its pictures, and further figures. The first two columns are texts."""
+    """What a command found: one table, its pictures, and further figures. The first two columns are texts.
+
+    Attributes
+    ----------
+    title
+        What the table shows, as a heading.
+    columns
+        In their order.
+    rows
+        Column -> text, number, True, False or None, for each row; a number that is not finite is kept as None.
+    notes
+        What a reader must know, one line each.
+    pictures
+        File in the finding's folder -> its alternative text.
+    figures
+        Plain data beside the table, such as the points of a curve.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Mapping[str, Any], ...]
-    """Column -> text, number, True, False or None, for each row; a number that is not finite is kept as None."""
     notes: tuple[str, ...] = ()
-    """What a reader must know, one line each."""
     pictures: Mapping[str, str] = field(default_factory=dict)
-    """File in the finding's folder -> its alternative text."""
     figures: Mapping[str, Any] = field(default_factory=dict)
-    """Plain data beside the table, such as the points of a curve."""
 
 
 @dataclass(frozen=True, repr=False)
 class Finding:
-    """A finding that is kept. A notebook shows its table and pictures."""
+    """A finding that is kept. A notebook shows its table and pictures.
+
+    Attributes
+    ----------
+    command
+        Name of the command that found it.
+    about
+        What was asked, as plain data.
+    found
+        The table, its pictures and notes.
+    folder
+        Where it is kept.
+    seconds
+        Wall-clock time that it took when it was made.
+    cached
+        Whether it was found by an earlier call.
+    """
 
     command: str
     about: Mapping[str, Any]
-    """What was asked, as plain data."""
     found: Found
     folder: Path
     seconds: float
     cached: bool = False
-    """Whether it was found by an earlier call."""
 
     @property
     def rows(self) -> tuple[Mapping[str, Any], ...]:
@@ -135,7 +170,15 @@ class Findings(list[Finding]):
 
 @dataclass(frozen=True)
 class Failed:
-    """A class of which a command found nothing."""
+    """A class of which a command found nothing.
+
+    Attributes
+    ----------
+    what
+        The class, as messages name it.
+    reason
+        Why, in one line.
+    """
 
     what: str
     reason: str

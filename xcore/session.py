@@ -236,10 +236,21 @@ def offered(kind: str) -> tuple[str, ...]:
 
 
 def make(kind: str, ref: Ref) -> Any:
-    """The component of a reference, from the installed plugins; raises an `XcoreError` that says what is wrong."""
+    """The component of a reference, from the installed plugins.
+
+    What it imports and builds may draw random numbers: the global random states are left as found.
+
+    Raises
+    ------
+    XcoreError
+        Says what is wrong with the reference or the plugin.
+    """
+    from xcore.base.seeding import seeded
     from xcore.registry import load_registry
 
-    return load_registry().create(kind, ref)
+    registry = load_registry()
+    with seeded(0):
+        return registry.create(kind, ref)
 
 
 def fingerprints(kind: str, refs: Iterable[Ref]) -> list[str]:

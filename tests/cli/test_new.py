@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from xcore.cli.main import app
-from xcore.cli.new import KINDS, check_free, check_name, write
+from xcore.cli.new import KINDS, LONGEST, check_free, check_name, write
 from xcore.contract import UsageError
 
 
@@ -122,3 +124,15 @@ def test_every_file_is_what_its_name_says(kind: str, name: str, tmp_path: Path) 
     assert jobs["tests"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     for path in (path for path in folder.rglob("*") if path.is_file()):
         assert "{{" not in path.read_text(encoding="utf-8").replace("${{", ""), path
+
+
+@pytest.mark.parametrize("name", ["a", "some-name", "a-name-of-medium-length", "q" * LONGEST])
+def test_what_is_written_is_clean_whatever_the_name(name: str, tmp_path: Path) -> None:
+    """By ruff with lines of 120 characters, imports sorted and formatted."""
+    for kind in KINDS:
+        write(kind, name, str(tmp_path / kind))
+        alone = (sys.executable, "-m", "ruff")
+        for asked in (("check", "--select", "E,F,W,I,UP,B,SIM,RUF"), ("format", "--diff")):
+            command = [*alone, *asked, "--isolated", "--line-length", "120", "."]
+            done = subprocess.run(command, cwd=tmp_path / kind, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr

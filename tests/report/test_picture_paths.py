@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xcore.api import bench, report
+from xcore.api import BenchResult, bench, report
 from xcore.contract import Cell, Ref, UsageError
 from xcore.report.picture_paths import check_free, folders, overviews, shown, write_pictures
 
@@ -132,6 +132,16 @@ def test_pictures_are_written_again_from_the_records_and_rows_say_where(tmp_path
     (run.path / "concepts.png").unlink()
     assert report(run.path).pictures == run.pictures
     assert all(path.is_file() for path in run.pictures)
+
+
+def test_every_key_of_a_row_and_of_a_score_is_documented(tmp_path):
+    run = bench(["noise"], out=tmp_path / "run", **{**KEYS, "metrics": ["cost", "TS"], "budget": {"samples": 4}})
+    scores = [score for row in run.rows for field in ("scores", "overall") for score in row[field].values()]
+    keys = {*run.rows[0], *scores[0]}
+    assert keys >= {"rank", "evidence", "overall", "pictures", "metric", "joint"}
+    page = (Path(__file__).parents[2] / "docs" / "runs.md").read_text(encoding="utf-8")
+    assert [key for key in sorted(keys) if f"``{key}``" not in BenchResult.__doc__] == []
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
 
 
 def test_a_path_is_shown_as_it_is_shortest(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from xcore.cli.main import main
+from xcore.testing.checking import check_target
 
 PLUGIN = """
 from xcore import hookimpl
@@ -183,3 +184,27 @@ def test_it_needs_no_pytest() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("engine xcore-xai/local\n  passed   it_can_be_made\n  passed   every_cell_has_one")
+
+
+FADED = """
+from dataclasses import replace
+
+from xcore import hookimpl
+
+
+@hookimpl
+def register_renderings(register):
+    register("faded", lambda options: faded, summary="darker")
+
+
+def faded(samples, how, rng):
+    return replace(samples, data=samples.images * float(how))
+"""
+
+
+def test_a_rendering_is_checked_in_the_way_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "fading.py").write_text(FADED)
+    for how, status in (("0.5", "passed"), ("1.5", "failed")):
+        found = list(check_target(f"faded:{how}", "rendering", [str(tmp_path / "fading.py")]))
+        assert {r.component for r in found} == {f"rendering fading/faded:{how}"}
+        assert {r.check: r.status for r in found}["it_gives_as_many_samples"] == status

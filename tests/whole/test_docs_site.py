@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 
 import xcore.contract
+from xcore.ci.verdict import Verdict
 from xcore.contract import hooks
+from xcore.explained import Applied, Explained
+from xcore.findings import Column, Finding, Found
+from xcore.report.bench_result import BenchResult
+from xcore.report.highlighted import HighlightedText, HighlightedTexts
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -171,28 +176,26 @@ def parse(commands: dict[str, Any], words: list[str], line: str) -> None:
 
 
 def public_types() -> list[type]:
-    """The classes that `xcore.contract` exports: data and protocols."""
+    """The classes that `xcore.contract` exports, data and protocols, and those that calls from a notebook return."""
     names = [n for n in dir(xcore.contract) if not n.startswith("_")]
     found = [getattr(xcore.contract, n) for n in names]
-    return [t for t in found if isinstance(t, type) and t.__module__.startswith("xcore.contract.")]
+    returned = [BenchResult, Verdict, Explained, Applied, HighlightedTexts, HighlightedText, Finding, Found, Column]
+    return [t for t in found if isinstance(t, type) and t.__module__.startswith("xcore.contract.")] + returned
 
 
 def documented(kind: type) -> dict[str, bool]:
     """Field or method of a public class -> whether its text says what it is.
 
-    Either a docstring stands below it, or the docstring of the class names it among its parameters, or a comment
-    beside a method says what it gives.
+    Either the docstring of the class, which `help()` shows, says what the field is, or a docstring or a comment beside
+    a method what it gives.
     """
     path = Path(str(sys.modules[kind.__module__].__file__))
     text = path.read_text(encoding="utf-8")
     (node,) = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ClassDef) and n.name == kind.__name__]
     about, found = ast.get_docstring(node) or "", {}
-    for i, line in enumerate(node.body):
-        after = node.body[i + 1] if i + 1 < len(node.body) else None
-        below = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+    for line in node.body:
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-            name = line.target.id
-            found[name] = below or bool(re.search(rf"^{name}$", about, re.MULTILINE)) or f"`{name}`" in about
+            found[line.target.id] = bool(re.search(rf"^(\w+, )*{line.target.id}(, \w+)*\n    \S", about, re.MULTILINE))
         elif isinstance(line, ast.FunctionDef):
             beside = "#" in "".join(text.splitlines()[line.lineno - 1 : line.end_lineno])
             found[line.name] = bool(ast.get_docstring(line)) or beside
@@ -225,8 +228,9 @@ def tested() -> set[str]:
 def test_every_field_of_a_public_type_is_documented_and_tested(kind: type, tested: set[str]) -> None:
     said = documented(kind)
     if is_dataclass(kind):
-        assert {f.name for f in fields(kind)} <= set(said)
-    assert [name for name, about in said.items() if not about] == [], "write a docstring below the field"
+        inherited = {name for base in kind.__mro__[1:] for name in getattr(base, "__annotations__", {})}
+        assert {f.name for f in fields(kind)} <= set(said) | inherited
+    assert [name for name, about in said.items() if not about] == [], "name it under Attributes or Parameters"
     assert sorted(set(said) - tested) == [], "no test uses these"
 
 

@@ -85,8 +85,33 @@ def test_workflows_call_what_is_there(path: Path) -> None:
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
+def test_source_archives_hold_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = {name: FOLDERS[name] for name in ("xcore-xai", "xcore-minizoo")}
+    monkeypatch.setattr(wheels, "distributions", lambda: two)
+    made = wheels.build(tmp_path, ["sdist"])
+    assert [file.name.partition("-")[0] for file in made] == ["xcore_minizoo", "xcore_xai"]
+    assert [wheels.missing(file) for file in made] == [[], []]
+
+
+def test_only_what_was_built_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "xcore_craft-0.0.1-py3-none-any.whl.part").touch()
+    monkeypatch.setattr("sys.argv", ["wheels.py", "try", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"lacks the wheels of {len(FOLDERS)} distributions; build them"):
+        wheels.main()
+
+
+def test_what_is_uploaded_is_what_was_tried() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))["jobs"]
+    called = {name: " ".join(step.get("run", "") for step in job["steps"]) for name, job in jobs.items()}
+    given = {name: [step.get("uses", "").partition("@")[0] for step in job["steps"]] for name, job in jobs.items()}
+    assert [name for name, words in called.items() if "wheels.py build" in words] == ["build"]
+    assert (jobs["try"]["needs"], jobs["publish"]["needs"]) == ("build", "try")
+    for name in ("try", "publish"):
+        assert "actions/download-artifact" in given[name]
+
+
 def test_wheels_hold_every_file_and_compare_craft_outside_the_repository(tmp_path: Path) -> None:
-    made = wheels.build(tmp_path / "wheels")
+    made = wheels.build(tmp_path / "wheels", ["wheel"])
     assert len(made) == len(FOLDERS)
     assert {wheel.name: wheels.missing(wheel) for wheel in made} == {wheel.name: [] for wheel in made}
     inside = wheels.environment(tmp_path / "environment")

@@ -12,18 +12,30 @@ from xcore.report.table import Section, Table, Value
 
 @dataclass(frozen=True)
 class Verdict:
-    """One judgement."""
+    """One judgement.
+
+    Attributes
+    ----------
+    kind
+        Whether a gate or a baseline was asked.
+    name
+        What was judged, e.g. ``craft.TS on zebra``.
+    status
+        "better" than a baseline by more than the tolerance; "noted" is what was not judged, and why.
+    message
+        What came of it, in words.
+    rule
+        What was asked of it, e.g. ``>= 0.9``.
+    excused
+        It is told, and fails nothing even if it is missed.
+    """
 
     kind: Literal["gate", "baseline"]
     name: str
-    """What was judged, e.g. ``craft.TS on zebra``."""
     status: Literal["met", "better", "missed", "noted"]
-    """"better" than a baseline by more than the tolerance; "noted" is what was not judged, and why."""
     message: str
     rule: str = ""
-    """What was asked of it, e.g. ``>= 0.9``."""
     excused: bool = False
-    """It is told, and fails nothing even if it is missed."""
 
     @property
     def fails(self) -> bool:
@@ -32,6 +44,7 @@ class Verdict:
 
     @property
     def text(self) -> str:
+        """The judgement as a line."""
         return f"{self.name}: {self.message}"
 
 

@@ -22,6 +22,7 @@ from xcore.cli import new as creating
 from xcore.cli import runs
 from xcore.cli import view as viewing
 from xcore.cli import watch as watching
+from xcore.cli.commands import app_for
 from xcore.cli.flags import (
     AddTo,
     BatchSize,
@@ -396,25 +397,6 @@ def _command() -> str:
     return shlex.join(["xcore", *sys.argv[1:]])
 
 
-def _add_plugin_commands(name: str) -> None:
-    """Add the plugins' command of this name, or the names of all to the overview; nothing is loaded for one of ours."""
-    ours = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
-    ours |= {str(group.name) for group in app.registered_groups}
-    overview = name in ("", "--help")
-    if name in ours or (name.startswith("-") and not overview):
-        return
-    from xcore.registry import load_registry, resolve
-
-    for card in load_registry().cards("command"):
-        if overview or name == card.name:
-            commands = typer.Typer() if overview else resolve(card.factory)
-            alone = commands.registered_commands if not commands.registered_groups else []
-            if len(alone) == 1 and not commands.registered_callback and alone[0].callback:
-                app.command(name=card.name)(alone[0].callback)
-            else:
-                app.add_typer(commands, name=card.name, help=card.summary)
-
-
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"xcore {__version__}")
@@ -441,8 +423,7 @@ def main() -> None:
 def _run() -> None:
     try:
         try:
-            _add_plugin_commands(sys.argv[1] if len(sys.argv) > 1 else "")
-            app()
+            app_for(app, sys.argv[1] if len(sys.argv) > 1 else "")()
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where a full disk is one line

@@ -54,14 +54,20 @@ class Classifier(Protocol):
     class to its other names, such as synonyms or a synset id (see `xcore.inputs.class_names`), and an attribute
     `batch_size` that can be set: how many samples it sends through the model at once; `notes`: what a reader must know
     of it, one line each; and `scores`, which says what its logits are (see `xcore.models.outputs`).
+
+    Attributes
+    ----------
+    modality
+        Of the samples that it reads.
+    classes
+        Their names, in the order of the logits.
+    can
+        What it can give: a subset of {"activations", "gradients"}. A black box can give neither.
     """
 
     modality: Modality
-    """Of the samples that it reads."""
     classes: tuple[str, ...]
-    """Their names, in the order of the logits."""
     can: frozenset[str]
-    """What it can give: a subset of {"activations", "gradients"}. A black box can give neither."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -96,15 +102,21 @@ class Generator(Protocol):
     A generator may also have a method `probe() -> Probe` that opens it at its latents, for samples that it drew and for
     any others. `gradients` and `head` of that probe raise `NotApplicable` where there are no logits. And it may have a
     method `remarks(prompts) -> list[str]`: what a reader must know of these prompts, e.g. that their end is not read.
+
+    Attributes
+    ----------
+    modality
+        Of the samples that it draws.
+    fingerprint
+        Digest of the weights and settings. It is part of ``render="generated:<fingerprint>"``.
+    can
+        What it can do beside drawing: a subset of {"adapt", "edit"}. `xcore.pretrained.drawing.check_can` refuses a
+        generator that cannot do what a method needs, before anything is drawn.
     """
 
     modality: Modality
-    """Of the samples that it draws."""
     fingerprint: str
-    """Digest of the weights and settings. It is part of ``render="generated:<fingerprint>"``."""
     can: frozenset[str]
-    """What it can do beside drawing: a subset of {"adapt", "edit"}. `xcore.pretrained.drawing.check_can` refuses a
-    generator that cannot do what a method needs, before anything is drawn."""
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], adapter: Adapter | None = None) -> Samples:
         """Draw one sample for each prompt.
@@ -148,19 +160,27 @@ class Dataset(Protocol):
     same data, with the pictures brought to the input of a classifier as its own pipeline does. Any data set may have
     `aliases`, a mapping from a class to its other names, and `left_out`, from what a user may take for a class to the
     reason why it is none.
+
+    Attributes
+    ----------
+    modality
+        Of its samples.
+    classes
+        Names of the classes; labels are their indices.
+    concepts
+        Names of the concepts for which the data set has samples (see `concept`).
+    vocabulary
+        Phrases that a method may use as seed prompts: names of real concepts, and decoys.
+    defaults
+        The components to use with this data unless the user names others: "classifier", "generator", "contrast" or a
+        role -> reference.
     """
 
     modality: Modality
-    """Of its samples."""
     classes: tuple[str, ...]
-    """Names of the classes; labels are their indices."""
     concepts: tuple[str, ...]
-    """Names of the concepts for which the data set has samples (see `concept`)."""
     vocabulary: tuple[str, ...]
-    """Phrases that a method may use as seed prompts: names of real concepts, and decoys."""
     defaults: Mapping[str, str]
-    """The components to use with this data unless the user names others: "classifier", "generator", "contrast" or a
-    role -> reference."""
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -216,44 +236,63 @@ class Task:
     """What a method is to explain, and what it may use. Built from a `Cell` in the process that runs the method.
 
     Its live objects are never sent to another process.
+
+    Attributes
+    ----------
+    classifier
+        The model under explanation.
+    layer
+        Name of the layer to open; "" for a black box.
+    target
+        Index of the class to explain.
+    samples
+        Samples of the class to explain (split "explain").
+    random_set
+        Random sets of samples of other classes. All methods get the same sets.
+    data
+        The data set without its held-out samples and without the truth.
+    seed
+        The only source of randomness.
+    concepts
+        Concept -> samples that the user gave for it.
+    vocabulary
+        Phrases that may be used as seed prompts (see `Dataset.vocabulary`).
+    generator
+        The generator that the user named; None = none.
+    model
+        Role -> helper model (see `xcore.contract.roles`). For a role without a model it raises a `MissingError` that
+        names the flag to set.
+    roles
+        The roles for which there is a model.
+    artifact
+        (name, key, make) -> a directory that all cells share, such as a trained translator or a pool of samples. It is
+        found by its name and key; the first cell that asks for it fills it with `make(directory)`.
+    workdir
+        An empty directory in which the method makes the files of `Explanation.files`.
+    budget
+        How many samples and steps may be used.
+    progress
+        To be called with (step, total, note), for the progress bar.
     """
 
     classifier: Classifier
-    """The model under explanation."""
     layer: str
-    """Name of the layer to open; "" for a black box."""
     target: int
-    """Index of the class to explain."""
     samples: Samples
-    """Samples of the class to explain (split "explain")."""
     random_set: RandomSet
-    """Random sets of samples of other classes. All methods get the same sets."""
     data: Dataset
-    """The data set without its held-out samples and without the truth."""
     seed: int
-    """The only source of randomness."""
     concepts: Mapping[str, Samples] = field(default_factory=dict)
-    """Concept -> samples that the user gave for it."""
     vocabulary: tuple[str, ...] = ()
-    """Phrases that may be used as seed prompts (see `Dataset.vocabulary`)."""
     generator: Generator | None = None
-    """The generator that the user named; None = none."""
     model: Callable[[str], Any] = lambda role: _no_model(role)
-    """Role -> helper model (see `xcore.contract.roles`). For a role without a model it raises a `MissingError` that
-    names the flag to set."""
     roles: Collection[str] = ()
-    """The roles for which there is a model."""
     artifact: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = lambda name, key, make: _no_artifact(
         name
     )
-    """(name, key, make) -> a directory that all cells share, such as a trained translator or a pool of samples. It is
-    found by its name and key; the first cell that asks for it fills it with `make(directory)`."""
     workdir: Path = Path()
-    """An empty directory in which the method makes the files of `Explanation.files`."""
     budget: Budget = Budget()  # noqa: RUF009 (frozen)
-    """How many samples and steps may be used."""
     progress: Progress = lambda step, total, note="": None
-    """To be called with (step, total, note), for the progress bar."""
 
     @property
     def target_name(self) -> str:
@@ -292,30 +331,46 @@ class Explainer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One finished explanation, with all that a metric needs to score it."""
+    """One finished explanation, with all that a metric needs to score it.
+
+    Attributes
+    ----------
+    cell
+        The cell that was run.
+    explanation
+        What the method found.
+    task
+        What the method was given.
+    heldout
+        Samples of the class that no method has seen.
+    heldout_random_set
+        Like `Task.random_set`, but of held-out samples.
+    truth
+        What the classifier is known to use; None if that is not known.
+    """
 
     cell: Cell
-    """The cell that was run."""
     explanation: Explanation
-    """What the method found."""
     task: Task
-    """What the method was given."""
     heldout: Samples
-    """Samples of the class that no method has seen."""
     heldout_random_set: RandomSet
-    """Like `Task.random_set`, but of held-out samples."""
     truth: Truth | None = None
-    """What the classifier is known to use; None if that is not known."""
 
 
 class Metric(Protocol):
-    """A measure of explanations."""
+    """A measure of explanations.
+
+    Attributes
+    ----------
+    direction
+        Which values are better; "none" = neither.
+    needs
+        What it needs of a concept or explanation: "samples:image", "samples:text", "maps", "dictionary", "directions"
+        or "truth". Where something is missing, the core writes n/a with the reason instead of calling the metric.
+    """
 
     direction: Literal["higher", "lower", "none"]
-    """Which values are better; "none" = neither."""
     needs: frozenset[str]
-    """What it needs of a concept or explanation: "samples:image", "samples:text", "maps", "dictionary", "directions" or
-    "truth". Where something is missing, the core writes n/a with the reason instead of calling the metric."""
 
     def score(self, runs: Sequence[Run]) -> list[Score]:
         """Scores of one explanation and its concepts, or of all explanations of a group if the card has ``across``."""
@@ -323,12 +378,18 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one cell may take, with its scores; None = as much as it likes."""
+    """What one cell may take, with its scores; None = as much as it likes.
+
+    Attributes
+    ----------
+    seconds
+        Wall seconds, in which also what the cell needs is loaded, if its process has not loaded it yet.
+    memory_mb
+        Resident memory of the process that runs it, in MB (2**20 bytes), with all that is loaded there.
+    """
 
     seconds: float | None = None
-    """Wall seconds, in which also what the cell needs is loaded, if its process has not loaded it yet."""
     memory_mb: int | None = None
-    """Resident memory of the process that runs it, in MB (2**20 bytes), with all that is loaded there."""
 
 
 class Work(Protocol):

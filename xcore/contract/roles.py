@@ -30,10 +30,14 @@ class ImageText(Protocol):
 
     A model may also have `text_length`, the most tokens that it reads of a text, `tokens_of(text)`, their number, and
     `notes`, lines for the reader of the results, such as on texts that it cut.
+
+    Attributes
+    ----------
+    name
+        As tables show it.
     """
 
     name: str
-    """As tables show it."""
 
     def embed_images(self, images: Samples) -> Tensor: ...  # (n, d), not normalised
 
@@ -41,10 +45,15 @@ class ImageText(Protocol):
 
 
 class Embedder(Protocol):
-    """Roles ``image-embedder`` and ``text-embedder``: embeds samples of one modality."""
+    """Roles ``image-embedder`` and ``text-embedder``: embeds samples of one modality.
+
+    Attributes
+    ----------
+    name
+        As tables show it.
+    """
 
     name: str
-    """As tables show it."""
 
     def embed(self, samples: Samples) -> Tensor: ...  # (n, d), not normalised
 
@@ -62,16 +71,24 @@ class Captioner(Protocol):
 
 
 class TextDecoder(Protocol):
-    """Role ``text-decoder``: a frozen language model that writes sentences from the states of an encoder."""
+    """Role ``text-decoder``: a frozen language model that writes sentences from the states of an encoder.
+
+    Attributes
+    ----------
+    name
+        As tables show it.
+    fingerprint
+        Digest of its weights and of its settings for sampling sentences.
+    width
+        Channels of a state.
+    tokens
+        Number of states per sample that it was trained with.
+    """
 
     name: str
-    """As tables show it."""
     fingerprint: str
-    """Digest of its weights and of its settings for sampling sentences."""
     width: int
-    """Channels of a state."""
     tokens: int
-    """Number of states per sample that it was trained with."""
 
     def loss(self, states: Tensor, texts: Sequence[str]) -> Tensor:
         """Loss of each text given its states (n, T, width): (n,), differentiable in the states."""
@@ -104,10 +121,15 @@ class Localiser(Protocol):
 
 
 class FactorOracle(Protocol):
-    """Role ``factor-oracle``: recognises the factors of the images of a synthetic data set."""
+    """Role ``factor-oracle``: recognises the factors of the images of a synthetic data set.
+
+    Attributes
+    ----------
+    name
+        As tables show it.
+    """
 
     name: str
-    """As tables show it."""
 
     def factors(self, images: Samples) -> Mapping[str, Mapping[str, Tensor]]:
         """Factor -> value -> (n,) probability in [0, 1]; every factor has the value "none", too."""

@@ -24,11 +24,20 @@ MAX_COLUMNS = 10_000
 
 
 class TableFile(NamedTuple):
-    """A table that is being read. Its rows can be read once."""
+    """A table that is being read. Its rows can be read once.
+
+    Attributes
+    ----------
+    columns
+        Heads of the columns, in their order.
+    names
+        Column -> names of its labels 0, 1, ... where the file holds them, as the library `datasets` writes them.
+    rows
+        Each row as column -> text or value.
+    """
 
     columns: list[str]
     names: Mapping[str, list[str]]
-    """Column -> names of its labels 0, 1, ... where the file holds them, as the library `datasets` writes them."""
     rows: Iterator[Row]
 
 

@@ -42,6 +42,9 @@ class TorchClassifier:
     The module runs in evaluation mode, without gradients to its weights, and is left as it was found. Results are
     float32 on the CPU. They are cached by the content of the samples.
 
+    Whoever loads a network may set `naming`, how a user can name classes that are only numbered (for the hint of an
+    unknown class), and `remarks`, what a reader must know of the network, one line each: part of `notes`.
+
     Parameters
     ----------
     module
@@ -90,9 +93,7 @@ class TorchClassifier:
     """
 
     naming: str = ""
-    """If the names of the classes are only numbered: how a user can name them (for the hint of an unknown class)."""
     remarks: tuple[str, ...] = ()
-    """What whoever loaded the network has to say of it, one line each: part of `notes`."""
 
     def __init__(
         self,

@@ -36,12 +36,18 @@ _PRODUCT = re.compile(r"(Mul|Div|Mm|Bmm|Mv|Dot|Add(mm|bmm|mv)|Baddbmm|Linear|\w*
 
 @dataclass(frozen=True)
 class Head:
-    """What lies between a layer and the logits."""
+    """What lies between a layer and the logits.
+
+    Attributes
+    ----------
+    alone
+        Whether the logits depend on the input through this layer alone: no skip connection goes around it.
+    affine
+        Whether the logits are an affine function of this layer. An operation that is not known counts as not affine.
+    """
 
     alone: bool
-    """Whether the logits depend on the input through this layer alone: no skip connection goes around it."""
     affine: bool
-    """Whether the logits are an affine function of this layer. An operation that is not known counts as not affine."""
 
 
 def find_heads(

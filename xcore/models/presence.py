@@ -207,12 +207,18 @@ def maps_from_positions(values: Tensor, shape: tuple[int, int], size: tuple[int,
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """The projections of activations on directions."""
+    """The projections of activations on directions.
+
+    Attributes
+    ----------
+    values
+        (N, P, k) at the P positions of the grid; P = 1 if there is none.
+    grid
+        (rows, columns); None if the layer has no grid of positions.
+    """
 
     values: Tensor
-    """(N, P, k) at the P positions of the grid; P = 1 if there is none."""
     grid: tuple[int, int] | None
-    """(rows, columns); None if the layer has no grid of positions."""
 
     @property
     def mean(self) -> Tensor:

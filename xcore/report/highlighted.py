@@ -31,30 +31,50 @@ WEAK = " [weak list]"
 
 @dataclass(frozen=True)
 class Highlight:
-    """A place in a text, ``text[start:end]``, that is the name of a concept."""
+    """A place in a text, ``text[start:end]``, that is the name of a concept.
+
+    Attributes
+    ----------
+    start, end
+        Positions in the text, in characters; `end` is the first one behind the place.
+    concept
+        Index into `Explanation.concepts`.
+    strength
+        The concept's `local` value for this text, or its importance if it has none; negative = against the class.
+    weight
+        |strength| divided by the largest one in any of the texts, in [0, 1].
+    """
 
     start: int
     end: int
     concept: int
-    """Index into `Explanation.concepts`."""
     strength: float
-    """The concept's `local` value for this text, or its importance if it has none; negative = against the class."""
     weight: float
-    """|strength| divided by the largest one in any of the texts, in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class WordList:
-    """A concept as a list of words."""
+    """A concept as a list of words.
+
+    Attributes
+    ----------
+    concept
+        Index into `Explanation.concepts`.
+    name
+        Name of the concept.
+    words
+        The other words of the concept, without its name.
+    strength
+        Below a text: the strength of its highlights. In the list of all concepts: the importance.
+    weak
+        Whether the method found that the words are not near the name, as synonyms are (its evidence ``weak_list``).
+    """
 
     concept: int
     name: str
     words: tuple[str, ...]
-    """The other words of the concept, without its name."""
     strength: float
-    """Below a text: the strength of its highlights. In the list of all concepts: the importance."""
     weak: bool = False
-    """Whether the method found that the words are not near the name, as synonyms are (its evidence ``weak_list``)."""
 
     @property
     def line(self) -> str:
@@ -64,16 +84,27 @@ class WordList:
 
 @dataclass(frozen=True)
 class HighlightedText:
-    """One text with its highlights, and the lists of the concepts that are highlighted in it."""
+    """One text with its highlights, and the lists of the concepts that are highlighted in it.
+
+    Attributes
+    ----------
+    id
+        As in `Samples.ids`.
+    text
+        The text as it was explained.
+    probability
+        The classifier's probability of the explained class, in [0, 1]; None if it is not known.
+    marks
+        From left to right; they do not overlap.
+    lists
+        Strongest first.
+    """
 
     id: str
     text: str
     probability: float | None
-    """The classifier's probability of the explained class, in [0, 1]; None if it is not known."""
     marks: tuple[Highlight, ...]
-    """From left to right; they do not overlap."""
     lists: tuple[WordList, ...]
-    """Strongest first."""
 
     def pieces(self, limit: int = 0) -> list[tuple[str, Highlight | None]]:
         """Cut the text at the ends of its highlights.
@@ -102,19 +133,30 @@ class HighlightedText:
 
 @dataclass(frozen=True)
 class HighlightedTexts:
-    """The highlighted texts of one explanation."""
+    """The highlighted texts of one explanation.
+
+    Attributes
+    ----------
+    target
+        The explained class.
+    importance_is
+        The unit of the importances; may be empty.
+    concepts
+        The concepts that the texts name; if they name none, all concepts of the explanation. Most important first.
+    texts
+        The chosen ones: first those that show each concept, then others with highlights, then those without any.
+    found
+        How many of the explained texts have a highlight.
+    of
+        How many texts were explained.
+    """
 
     target: str
-    """The explained class."""
     importance_is: str
-    """The unit of the importances; may be empty."""
     concepts: tuple[WordList, ...]
-    """The concepts that the texts name; if they name none, all concepts of the explanation. Most important first."""
     texts: tuple[HighlightedText, ...]
     found: int
-    """How many of the explained texts have a highlight."""
     of: int
-    """How many texts were explained."""
 
 
 def highlight(

@@ -10,5 +10,4 @@ from xcore.contract.options import Options
 class ProcessesOptions(Options):
     """Options of the engine `processes`."""
 
-    workers: int = Field(default=2, ge=1, le=512)
-    """How many processes run cells at the same time."""
+    workers: int = Field(2, ge=1, le=512, description="processes that run cells at the same time")

@@ -33,11 +33,14 @@ class Target:
     card: Card
     ref: Ref
     modality: str = "image"
+    how: str = ""
+    """Of a rendering: what follows the colon of its name."""
 
     @property
     def label(self) -> str:
         """What a reader calls it, e.g. ``explainer craft``."""
-        return f"{self.card.kind} {self.ref}{' on texts' if self.modality == 'text' else ''}"
+        how = f":{self.how}" if self.how else ""
+        return f"{self.card.kind} {self.ref}{how}{' on texts' if self.modality == 'text' else ''}"
 
 
 def check_target(
@@ -124,6 +127,8 @@ def _normal(name: str) -> str:
 
 
 def _targets(card: Card, argument: str, options: Mapping[str, Mapping[str, Any]]) -> list[Target]:
+    if card.kind == "rendering":
+        return [Target(card, Ref(card.full_name), how=argument)]
     ref = Ref(f"{card.full_name}:{argument}" if argument else card.full_name, dict(options.get(card.name, {})))
     several = [m for m in ("image", "text") if m in card.modalities] if card.kind in HASHED else ["image"]
     return [Target(card, ref, modality) for modality in several or ["image"]]
@@ -267,7 +272,7 @@ def _rendering(target: Target, made: Any, registry: Registry, folder: Path, role
     from xcore.testing.renderings import Rendering
     from xcore.testing.world import stripes
 
-    return Rendering(made, stripes(4, 1))
+    return Rendering(made, stripes(4, 1), target.how)
 
 
 def _commanding(target: Target, made: Any, registry: Registry, folder: Path, role: str) -> Any:

@@ -20,6 +20,7 @@ from xcore.testing.datasets import Supplying
 from xcore.testing.engines import Running
 from xcore.testing.explainers import Explaining
 from xcore.testing.generators import Drawing, pairs_of
+from xcore.testing.helpers import helper_models
 from xcore.testing.metrics import Judging
 from xcore.testing.options import Choosing
 from xcore.testing.renderings import Rendering
@@ -116,7 +117,10 @@ def _expected(test: Callable[..., None], reason: str) -> Callable[..., None]:
 
 
 class World(Kit):
-    """Fixtures: a network, its classifier, and a task on stripes against blobs."""
+    """Fixtures: a network, its classifier, a small helper model for each role, and a task on stripes against blobs.
+
+    Without a generator: a method that draws gives one by the fixture ``generator``, e.g. a `TinyGenerator`.
+    """
 
     @pytest.fixture
     def module(self) -> torch.nn.Module:
@@ -132,7 +136,7 @@ class World(Kit):
 
     @pytest.fixture
     def models(self) -> Mapping[str, Any]:
-        return {}
+        return helper_models()
 
     @pytest.fixture
     def vocabulary(self) -> tuple[str, ...]:
