@@ -1,9 +1,9 @@
 """Do the sparse autoencoders of `lens` find a dictionary that is known?
 
 Rows are sums of a few of 128 incoherent atoms in 64 channels, with codes from 0.5 to 1.5. For each kind of autoencoder
-the table says how near its atoms come to the planted ones (recovery: the mean over planted atoms of the largest cosine),
-how much of the variance it explains, how many atoms are active in rows that it was trained on and in new ones, which
-share of its atoms is never active, and how alike the atoms of two seeds are (matched one to one).
+the table says how near its atoms come to the planted ones (recovery: the mean over planted atoms of the largest
+cosine), how much of the variance it explains, how many atoms are active in rows that it was trained on and in new ones,
+which share of its atoms is never active, and how alike the atoms of two seeds are (matched one to one).
 
     python benchmarks/dictionaries.py
     python benchmarks/dictionaries.py --kinds topk --rows 50000 --epochs 20
@@ -45,11 +45,6 @@ def trained(kind: Trained, x: Tensor, epochs: int, seed: int) -> tuple[Sae, Figu
     return sae, found, time.perf_counter() - begun
 
 
-def unit_atoms(sae: Sae) -> Tensor:
-    """(K, C)"""
-    return normalize(sae.atoms(), dim=1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of autoencoders, separated by commas")
@@ -67,11 +62,11 @@ def main() -> None:
         if kind not in args.kinds.split(","):
             continue
         sae, found, seconds = trained(kind, x, args.epochs, 0)
-        recovery = float((unit_atoms(sae) @ atoms.T).max(0).values.mean())
+        recovery = float((sae.atoms() @ atoms.T).max(0).values.mean())
         alike = "-"
         if not args.one_seed:
             other = trained(kind, x, args.epochs, 1)[0]
-            alike = f"{agreement(unit_atoms(sae).double().numpy(), unit_atoms(other).double().numpy()):.3f}"
+            alike = f"{agreement(sae.atoms().double().numpy(), other.atoms().double().numpy()):.3f}"
         new = figures(sae, unseen).l0
         print(
             f"| {kind} | {recovery:.3f} | {found.r2:.3f} | {found.l0:.2f} | {new:.2f} | {found.dead:.3f} | {alike} | "

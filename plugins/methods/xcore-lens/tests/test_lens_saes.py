@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
-from xcore_lens import sae_files
+from xcore_lens import sae_files, training
 from xcore_lens.options import SaeOptions
 from xcore_lens.sae_source import codes_of
 from xcore_lens.saes import FreeAtoms, MixedAtoms, Sae, Settings, Spread, jump_relu, step, top_of_batch
@@ -22,10 +22,13 @@ def quiet(step, total, note=""):
     pass
 
 
-def planted(n=6000, channels=24, atoms=32, active=3, seed=0):
-    """Rows of few incoherent atoms each, centred and with a variance of 1, and these atoms."""
+ATOMS, CHANNELS, ACTIVE = 20, 16, 2
+
+
+def planted(n=5000, channels=CHANNELS, atoms=ATOMS, active=ACTIVE, seed=0):
+    """Rows of few incoherent atoms each, as they are, and centred and with a variance of 1; and these atoms."""
     g = torch.Generator().manual_seed(seed)
-    d = normalize(torch.randn(atoms, channels, generator=g), dim=1)
+    d = normalize(torch.randn(atoms, channels, generator=torch.Generator().manual_seed(100)), dim=1)
     which = torch.rand(n, atoms, generator=g).topk(active, 1).indices
     codes = torch.zeros(n, atoms).scatter(1, which, 0.5 + torch.rand(n, active, generator=g))
     rows = codes @ d
@@ -34,11 +37,12 @@ def planted(n=6000, channels=24, atoms=32, active=3, seed=0):
 
 def recovery(atoms, d):
     """The mean over planted atoms of the largest cosine of a learned one."""
-    return float((normalize(atoms, dim=1) @ d.T).max(0).values.mean())
+    return float((atoms.detach() @ d.T).max(0).values.mean())
 
 
 def options(**more):
-    return SaeOptions(**{"sae_atoms": 32, "sae_active": 3, "sae_epochs": 12, "sae_batch": 256, **more})
+    made = {"sae_atoms": ATOMS, "sae_active": ACTIVE, "sae_epochs": 12, "sae_batch": 128, "sae_lr": 1e-2}
+    return SaeOptions(**{**made, **more})
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +81,14 @@ def test_training_lowers_the_error_and_the_figures_are_those_of_the_rows(trained
 @pytest.mark.parametrize("kind", ["topk", "archetypal"])
 def test_no_row_has_more_active_atoms_than_asked_for(trained, kind):
     codes = trained[kind][0](planted(seed=5)[1])[1]
-    assert int((codes > 0).sum(1).max()) == 3
+    assert int((codes > 0).sum(1).max()) == ACTIVE
 
 
 @pytest.mark.parametrize("kind", ["batch-topk", "jumprelu"])
 def test_unseen_rows_have_as_many_active_atoms_as_asked_for_on_average(trained, kind):
     """The threshold of batch-topk and the penalty of jumprelu lead there; rows may differ."""
     counts = (trained[kind][0](planted(seed=5)[1])[1] > 0).sum(1).double()
-    assert counts.mean() == pytest.approx(3, rel=0.25)
+    assert counts.mean() == pytest.approx(ACTIVE, rel=0.15)
     assert counts.std() > 0
 
 
@@ -100,7 +104,7 @@ def test_a_batch_keeps_at_most_k_codes_a_row_in_all():
 
 def test_topk_of_all_atoms_is_an_autoencoder_with_relu_alone():
     x = planted(n=50, channels=6)[1]
-    one, two = free("topk", active=10), free("relu")
+    one, two = free("topk", active=10, aux=0.0), free("relu")
     for a, b in zip(one(x), two(x), strict=True):
         torch.testing.assert_close(a, b)
     torch.testing.assert_close(one.loss(x, 0.0)[0], two.loss(x, 0.0)[0])
@@ -138,9 +142,9 @@ def test_the_rectangle_has_an_area_of_one():
     assert theta.grad.item() == pytest.approx(-0.5, rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", KINDS[:3])
+@pytest.mark.parametrize("kind", KINDS)
 def test_atoms_have_length_one(trained, kind):
-    torch.testing.assert_close(trained[kind][0].atoms().norm(dim=1), torch.ones(32))
+    torch.testing.assert_close(trained[kind][0].atoms().norm(dim=1), torch.ones(ATOMS))
 
 
 def test_archetypal_atoms_stay_near_mixtures_of_points(tmp_path):
@@ -148,13 +152,12 @@ def test_archetypal_atoms_stay_near_mixtures_of_points(tmp_path):
     sae, _ = train("archetypal", x, options(sae_delta=0.3, sae_epochs=4), tmp_path, quiet)
     mixed = sae.atoms
     assert isinstance(mixed, MixedAtoms)
-    torch.testing.assert_close(mixed.weights.sum(1), torch.ones(32))
+    torch.testing.assert_close(mixed.weights.sum(1), torch.ones(ATOMS))
     assert (mixed.weights >= 0).all()
     away = (mixed.near_hull() - mixed.weights @ mixed.points).norm(dim=1)
     assert away.max() <= 0.3 + 1e-5
     assert away.max() > 0
     assert (mixed.weights > 0).sum(1).max() > 1
-    torch.testing.assert_close(mixed(), mixed.multiplier.exp() * mixed.near_hull())
 
 
 def test_dead_atoms_are_revived(tmp_path):
@@ -163,12 +166,10 @@ def test_dead_atoms_are_revived(tmp_path):
     x[:, 0] = 0
 
     def dead(revive):
-        import xcore_lens.training as training
-
         o = options(sae_revive=revive, sae_aux=0, sae_epochs=4)
         sae = training.untrained("topk", x, o)
         with torch.no_grad():
-            sae.bias[:16] = -1e3
+            sae.bias[:10] = -1e3
         made = training._Training(sae, x, o, tmp_path / str(revive))
         while made.epoch < 4:
             made.run_epoch(quiet)
@@ -195,7 +196,7 @@ def test_a_training_that_was_killed_ends_with_the_same_bits(tmp_path, kind):
     assert (tmp_path / "killed" / CHECKPOINT).is_file()
     told = []
     again = train(kind, x, o, tmp_path / "killed", lambda at, total, note="": told.append(at))[0]
-    assert min(told) > 5  # not from the beginning
+    assert min(told) > 11  # not from the first of the three epochs of eleven steps
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
 
@@ -208,10 +209,10 @@ def test_a_loss_that_is_no_number_is_refused(tmp_path):
 
 
 def test_too_few_rows_and_too_many_active_atoms_are_refused(tmp_path):
-    x = planted(n=20)[1]
-    with pytest.raises(UsageError, match="20 positions are too few for 32 atoms"):
+    x = planted(n=10)[1]
+    with pytest.raises(UsageError, match="10 positions are too few for 20 atoms"):
         train("topk", x, options(), tmp_path, quiet)
-    with pytest.raises(UsageError, match="40 of 32 atoms cannot be active"):
+    with pytest.raises(UsageError, match="40 of 20 atoms cannot be active"):
         train("topk", x, options(sae_active=40), tmp_path, quiet)
 
 
@@ -226,7 +227,7 @@ def test_saved_autoencoders_give_the_same_codes_in_the_unit_of_the_activations(t
     assert (again.threshold is None) == (kind in ("topk", "archetypal"))
     for name, value in made.state.items():
         assert torch.equal(value, again.state[name]), name
-    torch.testing.assert_close(again.atoms.norm(dim=1), torch.ones(32))
+    torch.testing.assert_close(again.atoms.norm(dim=1), torch.ones(ATOMS))
     rebuilt = codes_of(again, "last", (rows - again.centre)[:, None])[:, 0] @ again.atoms + again.centre
     expected = sae(spread(rows))[2] * spread.scale + spread.centre
     close = ((rebuilt - expected).norm(dim=1) < 1e-4).double().mean()
@@ -315,6 +316,6 @@ def test_folders_without_an_autoencoder_are_refused(tmp_path):
 
 
 def test_nothing_but_tensors_and_text_is_written(trained, tmp_path):
-    sae_files.save(sae_files.weights_of(trained["batch-topk"][0], Spread(torch.zeros(24), 2.0), {}), tmp_path)
+    sae_files.save(sae_files.weights_of(trained["batch-topk"][0], Spread(torch.zeros(CHANNELS), 2.0), {}), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "sae.safetensors"]
     assert load_file(tmp_path / "sae.safetensors")["threshold"].min() > 0

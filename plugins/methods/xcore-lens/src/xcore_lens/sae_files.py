@@ -73,23 +73,16 @@ class Weights:
 
 
 def weights_of(sae: Sae, spread: Spread, about: Mapping[str, Any]) -> Weights:
-    """A trained autoencoder of centred rows as one of activations: atoms of length 1, and codes in their unit.
-
-    With atoms of length l the codes are l times as large; in the unit of the activations, `scale` times.
-    """
+    """A trained autoencoder of centred rows as one of activations, whose codes have their unit: `scale` times those."""
     with torch.no_grad():
-        atoms = sae.atoms()
-        length = atoms.norm(dim=1).clamp_min(1e-12)
         threshold = sae.thresholds()
-        if threshold is not None:
-            threshold = threshold * spread.scale * length
         return Weights(
             sae.settings.kind,
-            sae.encoder.detach() * length,
-            sae.bias.detach() * length * spread.scale,
-            atoms / length[:, None],
+            sae.encoder.detach(),
+            sae.bias.detach() * spread.scale,
+            sae.atoms().detach(),
             spread.centre,
-            threshold,
+            None if threshold is None else threshold.expand(len(sae.bias)) * spread.scale,
             sae.settings.active if sae.settings.kind in ("topk", "archetypal") else None,
             about,
         )

@@ -142,7 +142,10 @@ class FreeAtoms(nn.Module):
 
 
 class MixedAtoms(nn.Module):
-    """Atoms near the convex hull of points: exp(m) * (W P + L), W row-stochastic and no row of L longer than delta.
+    """Atoms near the convex hull of points: W P + L, with W row-stochastic and no row of L longer than delta.
+
+    They are divided by their lengths at every call, as the atoms of the other kinds are. The paper has one factor for
+    all atoms instead; here the codes take its place, so that the largest codes are those of the largest parts.
 
     Parameters
     ----------
@@ -161,7 +164,6 @@ class MixedAtoms(nn.Module):
         self.register_buffer("points", points)
         self.weights = nn.Parameter(torch.eye(len(points))[start])
         self.relaxation = nn.Parameter(torch.zeros(len(start), points.shape[1]))
-        self.multiplier = nn.Parameter(torch.zeros(()))
         self.delta = delta
 
     def near_hull(self) -> Tensor:
@@ -170,7 +172,7 @@ class MixedAtoms(nn.Module):
 
     def forward(self) -> Tensor:
         """(K, C)"""
-        return self.multiplier.exp() * self.near_hull()
+        return normalize(self.near_hull(), dim=1)
 
     def project(self) -> None:
         """After a step: make W row-stochastic again, and rows of L no longer than delta."""
@@ -218,7 +220,7 @@ class Sae(nn.Module):
     def __init__(self, settings: Settings, atoms: FreeAtoms | MixedAtoms) -> None:
         super().__init__()
         self.settings, self.atoms = settings, atoms
-        start = normalize(atoms().detach(), dim=1)
+        start = atoms().detach()
         self.encoder = nn.Parameter(start.T.clone().contiguous())
         self.bias = nn.Parameter(torch.zeros(len(start)))
         if settings.kind == "jumprelu":

@@ -213,9 +213,7 @@ class _Training:
         dead = dead[: int((badness > 0).sum())]
         targets = left[torch.from_numpy(rng.choice(len(rows), len(dead), replace=False, p=badness / badness.sum()))]
         sae.atoms.point_to(dead, targets)
-        sae.encoder[:, dead] = (
-            torch.nn.functional.normalize(sae.atoms()[dead], dim=1).T * sae.encoder.norm(dim=0).mean()
-        )
+        sae.encoder[:, dead] = sae.atoms()[dead].T * sae.encoder.norm(dim=0).mean()
         sae.bias[dead] = 0
         if sae.settings.kind == "jumprelu":
             sae.log_theta[dead] = sae.log_theta.median()
