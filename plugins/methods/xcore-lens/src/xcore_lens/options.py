@@ -77,8 +77,8 @@ class SaeOptions(Base):
     )
 
 
-class Options(SaeOptions):
-    """Options of `lens`: any extractor can be combined with any importance."""
+class ConceptOptions(Base):
+    """How the concepts of a class are found, measured and shown."""
 
     extractor: Extractor = Field(
         default="nmf",
@@ -147,3 +147,7 @@ class Options(SaeOptions):
     )
     exemplars: int = Field(default=10, ge=1, description="number of crops shown for each concept")
     per_image: int = Field(default=2, ge=1, description="how many of these crops may come from the same image")
+
+
+class Options(SaeOptions, ConceptOptions):
+    """Options of `lens`: any extractor can be combined with any importance."""
