@@ -161,9 +161,8 @@ def test_archetypal_atoms_stay_near_mixtures_of_points(tmp_path):
 
 
 def test_dead_atoms_are_revived(tmp_path):
-    """Atoms that begin where no row is can only be active if they are pointed elsewhere."""
+    """Atoms whose codes are negative everywhere get no gradient, so they can only be active if they are reset."""
     x = planted(n=2000)[1]
-    x[:, 0] = 0
 
     def dead(revive):
         o = options(sae_revive=revive, sae_aux=0, sae_epochs=4)

@@ -174,7 +174,8 @@ def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise UsageError(
                 f"the tensors of {str(path)!r} do not fit together: {shown}", f"a sparse autoencoder needs {FORM}"
             )
-        if name in tensors and not bool(tensors[name].isfinite().all()):
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
             raise UsageError(f"{name} of {str(path)!r} holds numbers that are infinite or none", "download it again")
 
 
