@@ -161,7 +161,8 @@ def test_other_images_are_looked_through_for_the_shown_atoms(lens, shared, paint
     got = explainer.explain(shared())
     other, places = paint(5, seed=9)
     presence = explainer.apply(got, shared(samples=other))
-    m = presence.maps[0]
+    assert presence.maps.shape == (5, 3, 32, 32)
+    m = presence.maps[:, 0]
     for i, corners in enumerate(places):
         top, left = corners[0]
         assert m[i, top : top + 16, left : left + 16].sum() > 0.8 * m[i].sum()
