@@ -63,7 +63,7 @@ def test_the_planted_dictionary_is_found(trained, kind):
     d, start = planted()[2], untrained(kind, planted()[1], options())
     assert recovery(sae.atoms(), d) > 0.9 > recovery(start.atoms(), d)
     assert found.r2 > 0.75
-    assert found.dead == 0
+    assert found.dead <= 0.1
 
 
 @pytest.mark.parametrize("kind", KINDS)
