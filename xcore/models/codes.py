@@ -17,7 +17,7 @@ STATE_KEYS = {
     "nnls": {"floor", "shift", "centre", "scale"},
     "linear": {"floor", "shift", "centre", "scale", "encoder", "bias"},
     "onehot": {"floor", "shift", "centre", "scale"},
-    "sae": {"floor", "shift", "centre", "scale", "encoder", "bias", "threshold"},
+    "sae": {"floor", "shift", "centre", "scale", "encoder", "bias", "threshold", "top_k"},
 }
 """Supported entries of `Dictionary.state` by encoder; they encode ``(max(a, floor) - shift - centre) / scale``."""
 
@@ -43,7 +43,7 @@ def encode(dictionary: Dictionary, rows: Tensor) -> Tensor:
 
     ``nnls``: exact non-negative least squares; ``linear``: the encoder's matrix (C, k) and bias, or least squares on
     the atoms; ``onehot``: 1 for the nearest atom (of equally near ones the first) and 0 for all others; ``sae``:
-    ``relu(x @ encoder + bias)``, zero below the threshold.
+    ``relu(x @ encoder + bias)``, zero below the threshold and, with ``top_k``, but for the largest codes of a row.
 
     Raises
     ------
@@ -76,6 +76,9 @@ def encode(dictionary: Dictionary, rows: Tensor) -> Tensor:
     if kind == "sae":
         z = z.relu()
         z = torch.where(z >= state.get("threshold", torch.zeros(1)).double(), z, torch.zeros_like(z))
+        if "top_k" in state:
+            best = z.topk(min(int(state["top_k"]), len(atoms)), dim=2)
+            z = torch.zeros_like(z).scatter(2, best.indices, best.values)
     return z.float()
 
 

@@ -15,6 +15,7 @@ PAIRS = [
     {"extractor": "pca", "importance": "shapley", "permutations": 8},
     {"extractor": "kmeans", "importance": "sobol"},
     {"extractor": "pca", "importance": "gradient", "centre": True},
+    {"extractor": "topk", "sae_atoms": 12, "sae_active": 2, "sae_epochs": 5, "sae_batch": 128},
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,12 @@ from xcore_craft.crops import CropGrid, crop_batches, crop_grid, maps_from_crops
 
 
 def find_atoms(
-    dictionary: Dictionary, classifier: Classifier, samples: Samples, crop: int | None, stride: float
+    dictionary: Dictionary,
+    classifier: Classifier,
+    samples: Samples,
+    crop: int | None,
+    stride: float,
+    atoms: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """How strong the atoms of a dictionary are in images, and where they are.
 
@@ -27,6 +34,8 @@ def find_atoms(
         N images.
     crop, stride
         The crops from which maps are made if the layer has no positions, see `xcore_craft.crops.crop_grid`.
+    atoms
+        Indices of k atoms that are looked for; None = all. Large dictionaries have too many for a map of each.
 
     Returns
     -------
@@ -41,14 +50,15 @@ def find_atoms(
     """
     probe, a = read_layer(classifier, dictionary.layer, dictionary.atoms.shape[1], samples)
     split = split_at(classifier, dictionary.layer, samples)
-    codes = encode(dictionary, rows_of(a, probe.layout))
+    chosen = slice(None) if atoms is None else list(atoms)
+    codes = encode(dictionary, rows_of(a, probe.layout))[:, :, chosen]
     strength = split.read(codes).mean(1)
     size = (samples.images.shape[-2], samples.images.shape[-1])
     if positions := split.positions(size):
         extra, rows, columns = positions
         return strength, maps_from_positions(codes[:, extra:].clamp_min(0), (rows, columns), size)
     grid = crop_grid(size, crop, stride)
-    of_crops = encode(dictionary, _crop_rows(split, samples, grid, dictionary.state.get("floor")))
+    of_crops = encode(dictionary, _crop_rows(split, samples, grid, dictionary.state.get("floor")))[:, :, chosen]
     return strength, maps_from_crops(of_crops.clamp_min(0), grid)
 
 

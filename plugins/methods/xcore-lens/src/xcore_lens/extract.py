@@ -1,4 +1,4 @@
-"""Extractors, which find the atoms of a dictionary in rows of activations, and encoders, which find codes of rows."""
+"""Factorisations, which find the atoms of a dictionary in rows of activations, and encoders of rows."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from xcore_craft.semi_nmf import clusters, semi_nmf
 
 from xcore.contract import UsageError
 from xcore_lens.factorise import convex_nmf
-from xcore_lens.options import Extractor
+from xcore_lens.options import Factorisation
 
 Array = NDArray[np.float64]
 Encoder = Literal["nnls", "linear", "onehot"]
 
-ENCODERS: dict[Extractor, Encoder] = {
+ENCODERS: dict[Factorisation, Encoder] = {
     "nmf": "nnls",
     "semi-nmf": "nnls",
     "convex-nmf": "nnls",
     "pca": "linear",
     "kmeans": "onehot",
 }
-ANY_SIGN: tuple[Extractor, ...] = tuple(name for name in get_args(Extractor) if name != "nmf")
+ANY_SIGN: tuple[Factorisation, ...] = tuple(name for name in get_args(Factorisation) if name != "nmf")
 """Extractors that accept activations of any sign."""
 
 
@@ -42,7 +42,7 @@ class Atoms:
     """Whether the extractor stopped because of `tol`, not because of `max_iter`."""
 
 
-def extract(extractor: Extractor, a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e-4) -> Atoms:
+def extract(extractor: Factorisation, a: Array, k: int, seed: int, max_iter: int = 1000, tol: float = 1e-4) -> Atoms:
     """The atoms V that minimise ||A - U V|| under the constraints of the extractor.
 
     - ``nmf``: U, V >= 0 (coordinate descent, `xcore_craft.factorise`);

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from xcore_craft.activations import SplitClassifier, split_at
 from xcore_craft.activations import read_activations as read_activations_of
-from xcore_craft.crops import CropGrid, maps_from_crops, maps_from_positions
+from xcore_craft.crops import CropGrid, crop_batches, maps_from_crops, maps_from_positions
 
 from xcore.contract import Classifier, Probe, Samples, Task, UsageError, XcoreError
+from xcore.models.codes import rows_of
 from xcore_lens.extract import ANY_SIGN
 from xcore_lens.options import Options
 
@@ -137,6 +138,16 @@ def read_activations(
         mean = split.read(rows).double().mean((0, 1)).float()
         split, rows, means = replace(split, shift=mean), rows - mean, means - mean
     return split, rows, means.reshape(len(samples), -1, rows.shape[2]) if crops else None
+
+
+def rows_of_images(split: SplitClassifier, samples: Samples, grid: CropGrid) -> Tensor:
+    """Rows (n, C) of images as they are found for `read_activations`: of their positions, or of images and crops."""
+    rows = split.read(rows_of(split.probe.activations(samples), split.probe.layout))
+    parts = [rows.flatten(0, 1)]
+    if split.positions(grid.size) is None:
+        for batch in crop_batches(samples, grid, grid.all_crops(len(samples))):
+            parts.append(split.read(rows_of(split.probe.activations(batch), split.probe.layout)).mean(1))
+    return torch.cat(parts).float().cpu()
 
 
 def training_rows(rows: Tensor, most: int, seed: int) -> NDArray[np.float64]:

@@ -20,7 +20,6 @@ from torch import Tensor
 from xcore_craft.activations import SplitClassifier, token_note, treatment_note
 from xcore_craft.apply import find_atoms
 from xcore_craft.crops import CropGrid, crop_grid, exemplar_samples, top_crops
-from xcore_craft.factorise import most_concepts
 from xcore_craft.sobol import designs
 
 from xcore.contract import (
@@ -37,9 +36,11 @@ from xcore.contract import (
 )
 from xcore.models.presence import CODE_IS, assembled, check_activations
 from xcore_lens.attribution import IN_LOGITS, MEANING, Attribution, attribute
-from xcore_lens.extract import ENCODERS, Atoms, agreement, encode, error, extract
-from xcore_lens.layer import find_layer, maps_and_crop_codes, penultimate_layer, read_activations, training_rows
-from xcore_lens.options import Extractor, Options
+from xcore_lens.extract import error
+from xcore_lens.found import Found, find_dictionary
+from xcore_lens.layer import find_layer, maps_and_crop_codes, penultimate_layer, read_activations
+from xcore_lens.options import Options
+from xcore_lens.sae_source import is_sae
 
 Array = NDArray[np.float64]
 
@@ -47,9 +48,10 @@ Array = NDArray[np.float64]
 class Lens:
     """Concepts of a class: a dictionary of the activations of its images at one layer.
 
-    The activations at all positions of the images are factorised together, A ~ U V. Each image is then coded at each
-    position by the extractor's encoder. An attribution of the function from codes to class logit gives each concept one
-    number in each image, and the importance of the concept is the mean of these numbers over the images.
+    The activations at all positions of the images are factorised together, A ~ U V; or V is the dictionary of a sparse
+    autoencoder, which all classes share. Each image is then coded at each position by the extractor's encoder. An
+    attribution of the function from codes to class logit gives each concept one number in each image, and the
+    importance of the concept is the mean of these numbers over the images.
 
     Raises
     ------
@@ -77,19 +79,13 @@ class Lens:
         layer, reason = find_layer(task, o.layer)
         split, A, A_crops = read_activations(task.classifier, layer, images, grid, o)
 
-        # Dictionary: V of all positions, or of images and crops if there are no positions.
-        read = split.read(A)
-        rows = read if A_crops is None else torch.cat([read, A_crops], dim=1)
-        extractor: Extractor = "semi-nmf" if split.signed and o.extractor == "nmf" else o.extractor
-        k = self._number_of_concepts(rows)
-        atoms = self._extract(extractor, rows, k, task.seed)
-        V = torch.from_numpy(atoms.values).float()
-        task.progress(1, n + 2, f"found {k} concepts at {layer} with {extractor}")
-        stability = self._stability(extractor, rows, k, task.seed) if o.stability else None
+        # Dictionary: V of all positions, or of images and crops if there are no positions, or of an autoencoder.
+        found, split, A, A_crops = find_dictionary(task, layer, split, A, A_crops, grid, o)
+        V = found.atoms
         task.progress(2, n + 2, "dictionary done")
 
         # Codes: U of each image at each position.
-        U = self._code(extractor, A, V)
+        U = found.code(A)
 
         # Importance: phi of each concept in each image.
         phi = attribute(
@@ -104,11 +100,12 @@ class Lens:
             lambda done: task.progress(2 + done, n + 2, f"importance in image {done} of {n}"),
         )
 
-        U_crops = None if A_crops is None else self._code(extractor, A_crops, V)
-        maps, crop_codes = maps_and_crop_codes(split, U, U_crops, grid)
-        state = {"centre": split.shift} if o.centre and split.shift is not None else split.state
-        dictionary = Dictionary(layer, V, U, ENCODERS[extractor], state)
-        quality = self._quality(split, A, dictionary, phi, stability)
+        # A large dictionary has a few atoms that matter for a class, and too many for a map of each.
+        shown = _shown(phi, o.k if found.trained is not None else None)
+        U_crops = None if A_crops is None else found.code(A_crops)[:, :, shown]
+        maps, crop_codes = maps_and_crop_codes(split, U[:, :, shown], U_crops, grid)
+        dictionary = Dictionary(layer, V, U, found.encoder, found.state)
+        quality = self._quality(split, A, dictionary, phi, found)
         notes = [
             f"{task.target_name}: the dictionary is made at layer {layer!r}, {reason} (lens.layer can name another)"
         ]
@@ -117,18 +114,21 @@ class Lens:
             method="lens",
             target=task.target_name,
             importance_is=self.importance_is,
-            concepts=tuple(self._concepts(task, dictionary, split.read(U), phi, maps, crop_codes, grid)),
+            concepts=tuple(self._concepts(task, dictionary, split.read(U), phi, shown, maps, crop_codes, grid)),
             dictionary=dictionary,
-            trace=(self._trace_entry(extractor, dictionary, atoms, quality),),
+            trace=(self._trace_entry(found, dictionary, quality),),
             notes=(
                 *(notes if reason else ()),
                 *(
                     f"{task.target_name} at {layer}: {note}"
-                    for note in self._notes(extractor, split, rows, dictionary, atoms, phi, quality)
+                    for note in self._notes(found, split, dictionary, phi, shown, quality)
                 ),
             ),
             cost=Cost(
-                seconds=time.perf_counter() - start, forwards=n + crop_passes + phi.forwards, backwards=phi.backwards
+                seconds=time.perf_counter() - start - found.shared_seconds,
+                shared_seconds=found.shared_seconds,
+                forwards=n + crop_passes + phi.forwards,
+                backwards=phi.backwards,
             ),
         )
 
@@ -146,9 +146,10 @@ class Lens:
         dictionary, concepts = explanation.dictionary, explanation.concepts
         if dictionary is None:
             raise UsageError("this explanation has no dictionary, so it is none of lens")
-        strength, maps = find_atoms(dictionary, task.classifier, task.samples, self.options.crop, self.options.stride)
         atoms = [c.atom for c in concepts if c.atom is not None]
-        return assembled(concepts, strength[:, atoms], CODE_IS, dict(enumerate(maps[atoms])), task.samples)
+        o = self.options
+        strength, maps = find_atoms(dictionary, task.classifier, task.samples, o.crop, o.stride, atoms)
+        return assembled(concepts, strength, CODE_IS, dict(enumerate(maps)), task.samples)
 
     @property
     def importance_is(self) -> str:
@@ -171,41 +172,15 @@ class Lens:
             )
         if not len(task.samples):
             raise UsageError(f"there are no images of class {task.target_name!r} to explain")
+        if is_sae(o) and o.centre:
+            raise UsageError(
+                "a sparse autoencoder subtracts a mean of its own, that of all classes", "leave lens.centre out"
+            )
         if o.importance == "sobol":
             designs(1, o.designs)  # refuses a wrong number of points
 
-    def _number_of_concepts(self, rows: Tensor) -> int:
-        """The number of concepts; the default is lowered where there are too few rows (N, R, C) or channels for it."""
-        o, (images, of_each, channels) = self.options, rows.shape
-        return o.k if "k" in o.model_fields_set else min(o.k, most_concepts(images * of_each, channels))
-
-    def _extract(self, extractor: Extractor, rows: Tensor, k: int, seed: int) -> Atoms:
-        """The dictionary of the rows (n, R, C) of n images."""
-        o = self.options
-        return extract(extractor, training_rows(rows.flatten(0, 1), o.rows, seed), k, seed, o.max_iter, o.tol)
-
-    @staticmethod
-    def _code(extractor: Extractor, a: Tensor, atoms: Tensor) -> Tensor:
-        """U, (n, P, k): the codes of activations (n, P, C) for a fixed dictionary (k, C)."""
-        rows = a.reshape(-1, a.shape[-1]).double().numpy()
-        codes = encode(ENCODERS[extractor], rows, atoms.double().numpy())
-        return torch.from_numpy(codes).float().reshape(*a.shape[:2], -1)
-
-    def _stability(self, extractor: Extractor, rows: Tensor, k: int, seed: int) -> float | None:
-        """Mean cosine of the matched atoms of two halves of the images; None if a half is too small for a dictionary.
-
-        Source: Fel et al. 2023 (holistic).
-        """
-        order = np.random.default_rng([seed, 1]).permutation(len(rows)).tolist()
-        half = len(order) // 2
-        try:
-            one, two = (self._extract(extractor, rows[part], k, seed) for part in (order[:half], order[half:]))
-        except UsageError:  # fewer positions than concepts, or only zero activations
-            return None
-        return agreement(one.values, two.values)
-
     def _quality(
-        self, split: SplitClassifier, a: Tensor, dictionary: Dictionary, phi: Attribution, stability: float | None
+        self, split: SplitClassifier, a: Tensor, dictionary: Dictionary, phi: Attribution, found: Found
     ) -> dict[str, float | None]:
         """How well the dictionary fits, and how much of the logit it explains; None for what is not defined."""
         o, u = self.options, _rows(split.read(dictionary.codes))
@@ -214,36 +189,35 @@ class Lens:
         return {
             "error": error(_rows(split.read(a)), u, dictionary.atoms.double().numpy()),
             "sparsity": float((u == 0).mean()),
-            "stability": stability,
+            "active": float((u != 0).sum(1).mean()),
+            "stability": found.stability,
             "top1_agreement": float(phi.agrees.mean()),
             "explained_logit": explained / whole if whole else None,
             "accounted": float(phi.values.mean(0).sum()) / explained if in_logits and explained else None,
         }
 
     @staticmethod
-    def _trace_entry(
-        extractor: Extractor, dictionary: Dictionary, atoms: Atoms, quality: dict[str, float | None]
-    ) -> dict[str, object]:
+    def _trace_entry(found: Found, dictionary: Dictionary, quality: dict[str, float | None]) -> dict[str, object]:
         """The entry of `Explanation.trace`."""
         return {
             "step": "extract",
-            "extractor": extractor,
+            "extractor": found.extractor,
             "layer": dictionary.layer,
             "k": len(dictionary.atoms),
             "positions": dictionary.codes.shape[0] * dictionary.codes.shape[1],
-            "iterations": atoms.iterations,
-            "converged": atoms.converged,
+            "iterations": found.iterations,
+            "converged": found.converged,
             **quality,
+            **({"trained": dict(found.trained)} if found.trained is not None else {}),
         }
 
     def _notes(
         self,
-        extractor: Extractor,
+        found: Found,
         split: SplitClassifier,
-        rows: Tensor,
         dictionary: Dictionary,
-        atoms: Atoms,
         phi: Attribution,
+        shown: list[int],
         quality: dict[str, float | None],
     ) -> Iterator[str]:
         """What a reader must know about the quality of the explanation."""
@@ -251,15 +225,15 @@ class Lens:
         k = len(dictionary.atoms)
         treated = treatment_note(split, o.negative, "lens") if o.extractor == "nmf" else ""
         yield from (note for note in (treated, token_note(split)) if note)
-        if k < o.k:
+        if k < o.k and found.trained is None:
             yield (
-                f"{k} concepts instead of {o.k} are looked for, because there are only {rows.shape[0] * rows.shape[1]} "
-                f"rows of {rows.shape[2]} channels (lens.k sets the number)"
+                f"{k} concepts instead of {o.k} are looked for, because there are only {found.rows[0]} rows of "
+                f"{found.rows[1]} channels (lens.k sets the number)"
             )
         explained, accounted, stability = quality["explained_logit"], quality["accounted"], quality["stability"]
         of_logit = "" if explained is None else f" and {explained:.0%} of the class logit"
         yield (
-            f"activations rebuilt from the {k} concepts ({extractor}) give the same top class in "
+            f"activations rebuilt from the {k} concepts ({found.extractor}) give the same top class in "
             f"{quality['top1_agreement']:.0%} of the images{of_logit}; their relative error is {quality['error']:.2f}, "
             f"and {quality['sparsity']:.0%} of the codes are zero"
         )
@@ -273,12 +247,18 @@ class Lens:
         if total <= 0:
             yield f"the importances add up to {total:.3g}, so shares of the class logit are not defined"
         unused = int((np.abs(u).max(axis=0) == 0).sum())
+        if found.trained is not None:
+            yield from _notes_of_autoencoder(found, phi, shown, k - unused, quality["active"] or 0.0)
+            return
         if unused:
             yield f"{unused} of the {k} concepts occur in no image (a smaller lens.k is enough)"
         if o.stability and stability is None:
             yield "stability is unknown, because half of the images are too few for a dictionary"
-        if not atoms.converged:
-            yield f"{extractor} had not converged after {atoms.iterations} iterations (lens.max_iter sets the limit)"
+        if not found.converged:
+            yield (
+                f"{found.extractor} had not converged after {found.iterations} iterations "
+                "(lens.max_iter sets the limit)"
+            )
         if o.extractor == "pca" and o.centre:
             yield "the codes of centred pca average to zero, and under an affine head so do all importances"
 
@@ -288,30 +268,77 @@ class Lens:
         dictionary: Dictionary,
         codes: Tensor,
         phi: Attribution,
+        shown: list[int],
         maps: Tensor,
         crop_codes: Tensor,
         grid: CropGrid,
     ) -> Iterator[Concept]:
         """The concepts, the most important first; of equally important ones the first.
 
-        The `codes` (N, P, k) are those at the positions on which the logits depend.
+        The `codes` (N, P, k) are those at the positions on which the logits depend. Maps and codes of crops are of the
+        atoms that are shown.
         """
         o, crops = self.options, grid.all_crops(len(task.samples))
-        for rank, atom in enumerate(np.argsort(-phi.values.mean(0), kind="stable").tolist(), start=1):
-            exemplars = top_crops(crop_codes[:, :, atom].flatten().numpy(), crops, o.exemplars, o.per_image)
+        for i, atom in enumerate(shown):
+            exemplars = top_crops(crop_codes[:, :, i].flatten().numpy(), crops, o.exemplars, o.per_image)
             direction = dictionary.atoms[atom]
             yield Concept(
-                name=f"C{rank}",
+                name=f"C{i + 1}",
                 importance=float(phi.values[:, atom].mean()),
                 samples=exemplar_samples(task.samples, grid, exemplars),
                 render=grid.render,
                 source=torch.tensor([image for image, _ in exemplars]) if exemplars else None,
                 directions={dictionary.layer: direction} if direction.any() else {},
                 atom=atom,
-                maps=maps[atom],
+                maps=maps[i],
                 local=torch.from_numpy(phi.values[:, atom]).float(),
                 evidence={**dict(_evidence(phi, atom)), "code_mean": float(codes[:, :, atom].mean())},
             )
+
+
+def _shown(phi: Attribution, most: int | None) -> list[int]:
+    """The atoms that are shown, the most important first, of equally important ones the first; None = all.
+
+    Of a large dictionary these are the `most` that matter most, for the class or against it.
+    """
+    importance = phi.values.mean(0)
+    largest = np.argsort(-np.abs(importance), kind="stable")[:most]
+    chosen = np.sort(largest)
+    return [int(atom) for atom in chosen[np.argsort(-importance[chosen], kind="stable")]]
+
+
+def _notes_of_autoencoder(
+    found: Found, phi: Attribution, shown: list[int], occurring: int, active: float
+) -> Iterator[str]:
+    """What a reader must know of a dictionary that was not made of the explained images.
+
+    Parameters
+    ----------
+    shown
+        The atoms that are shown.
+    occurring
+        How many atoms occur in the explained images.
+    active
+        Mean number of active atoms at a position of these images.
+    """
+    importance = np.abs(phi.values.mean(0))
+    about, of = found.trained or {}, ""
+    if "images" in about:
+        of = (
+            f" was trained on {about['rows']} positions of {about['images']} images of all classes: it explains "
+            f"{about['r2']:.0%} of their variance with {about['l0']:.1f} active atoms at a position, and "
+            f"{about['dead']:.0%} of its atoms are never active. It"
+        )
+    yield (
+        f"the sparse autoencoder ({found.extractor}, {len(found.atoms)} atoms){of} has {active:.1f} active "
+        f"atoms at a position of these images, in which {occurring} atoms occur"
+    )
+    if len(shown) < len(found.atoms) and importance.sum() > 0:
+        share = float(importance[shown].sum() / importance.sum())
+        yield (
+            f"shown are the {len(shown)} atoms with the largest absolute importance, which have {share:.0%} of "
+            "the sum of all absolute importances (lens.k sets the number)"
+        )
 
 
 def _rows(a: Tensor) -> Array:

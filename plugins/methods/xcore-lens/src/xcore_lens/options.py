@@ -8,14 +8,88 @@ from pydantic import Field
 
 from xcore.contract import Options as Base
 
-Extractor = Literal["nmf", "semi-nmf", "convex-nmf", "pca", "kmeans"]
+Factorisation = Literal["nmf", "semi-nmf", "convex-nmf", "pca", "kmeans"]
+Trained = Literal["topk", "batch-topk", "jumprelu", "archetypal"]
+"""The sparse autoencoders that can be trained here."""
+Extractor = Literal[Factorisation, Trained]
 Importance = Literal["gradient-x-input", "gradient", "integrated-gradients", "occlusion", "sobol", "shapley"]
 
 
-class Options(Base):
-    """Options of `lens`: any extractor can be combined with any importance."""
+class SaeOptions(Base):
+    """How a sparse autoencoder is trained. It involves no class, so all classes and seeds of a run share one."""
 
-    extractor: Extractor = Field(default="nmf", description="method that finds the concepts (makes the dictionary)")
+    sae_atoms: int | None = Field(
+        default=None, ge=1, description="atoms of a sparse autoencoder; none = four for each channel, at most 1024"
+    )
+    sae_active: int | None = Field(
+        default=None,
+        ge=1,
+        description="how many atoms are active at a position (of batch-topk and jumprelu: on average); none = one in "
+        "ten, but at most one for eight channels",
+    )
+    sae_images: int = Field(
+        default=1000, ge=2, description="training images, of all classes of the data, from which it is trained"
+    )
+    sae_rows: int = Field(
+        default=100_000, ge=2, description="maximum number of positions of these images; if there are more, a draw"
+    )
+    sae_epochs: int = Field(default=20, ge=1, description="how often the training goes through all positions")
+    sae_batch: int = Field(default=1024, ge=1, description="positions in a step of the training")
+    sae_lr: float = Field(default=2e-3, gt=0, description="learning rate of Adam")
+    sae_seed: int = Field(
+        default=0, ge=0, description="seed of the training and of its images; all seeds of a run share the autoencoder"
+    )
+    sae_aux: float = Field(
+        default=0.1,
+        ge=0,
+        description="weight of the auxiliary loss, by which atoms that were not active explain what is left (not of "
+        "jumprelu)",
+    )
+    sae_revive: bool = Field(
+        default=True,
+        description="after each epoch but the last quarter, point atoms that were never active to badly explained rows",
+    )
+    sae_penalty: float | None = Field(
+        default=None,
+        gt=0,
+        description="weight of the number of active atoms in the loss of jumprelu; none = so that sae_active of them "
+        "are active",
+    )
+    sae_bandwidth: float = Field(
+        default=0.1,
+        gt=0,
+        description="width of the rectangle by which jumprelu estimates the gradient of its thresholds, in units of "
+        "the standard deviation of the activations",
+    )
+    sae_parity: bool = Field(
+        default=False,
+        description="divide the gradients of the thresholds by the bandwidth once more, as overcomplete 0.3.0 does",
+    )
+    sae_points: int | None = Field(
+        default=None,
+        ge=1,
+        description="points that atoms of archetypal are mixtures of, means of clusters; none = two for each atom",
+    )
+    sae_delta: float = Field(
+        default=1.0,
+        ge=0,
+        description="how far an atom of archetypal may be from a mixture of points, in units of the standard deviation",
+    )
+
+
+class ConceptOptions(Base):
+    """How the concepts of a class are found, measured and shown."""
+
+    extractor: Extractor = Field(
+        default="nmf",
+        description="method that finds the concepts (makes the dictionary); topk, batch-topk, jumprelu and archetypal "
+        "are sparse autoencoders, trained once for a layer on images of all classes",
+    )
+    sae: str = Field(
+        default="",
+        description="a sparse autoencoder that was trained before: its folder, or ORG/MODEL[@REVISION] on the hub; it "
+        "takes the place of the extractor",
+    )
     importance: Importance = Field(
         default="gradient-x-input", description="attribution method that measures how important each concept is"
     )
@@ -23,7 +97,8 @@ class Options(Base):
         default=10,
         ge=1,
         description="number of concepts (atoms of the dictionary); unless it is set, at most half the number of "
-        "positions (or of images and crops), and at most the number of channels",
+        "positions (or of images and crops), and at most the number of channels. Of a sparse autoencoder, as many "
+        "atoms are shown: those with the largest absolute importance",
     )
     layer: str = Field(
         default="",
@@ -72,3 +147,7 @@ class Options(Base):
     )
     exemplars: int = Field(default=10, ge=1, description="number of crops shown for each concept")
     per_image: int = Field(default=2, ge=1, description="how many of these crops may come from the same image")
+
+
+class Options(SaeOptions, ConceptOptions):
+    """Options of `lens`: any extractor can be combined with any importance."""
