@@ -426,6 +426,10 @@ class Workbench:
             heldout_random_set=self.guard.lent.sets("a held-out random set", heldout_random_set),
         )
 
+    def with_generator(self, task: Task, cell: Cell) -> Task:
+        """The task with the generator of its cell, for a metric that draws, whether its method does or not."""
+        return replace(task, generator=self._generator(cell.generator, cell)) if cell.generator else task
+
     def truth(self, cell: Cell) -> Truth | None:
         """What the classifier of a cell is known to use. Only metrics that need it ask: it may take minutes."""
         return self.dataset(cell.data).truth(str(cell.classifier))

@@ -371,6 +371,8 @@ class Worker:
     def _judge(self, judge: Metric, metric: Ref, runs: list[Run]) -> list[Score]:
         if "truth" in judge.needs:
             runs = [replace(run, truth=self.workbench.truth(run.cell)) for run in runs]
+        if "generator" in self.workbench.registry.uses(metric, "metric"):
+            runs = [replace(run, task=self.workbench.with_generator(run.task, run.cell)) for run in runs]
         if reason := not_applicable(judge, runs[0], self.workbench.registry.find("metric", metric)[0].modalities):
             return [Score(metric.text, reason=reason)]
         with seeded(0, self.threads), self.workbench.guard.watch(metric.text):

@@ -1,10 +1,10 @@
-"""The metric TS held to the core's conformance classes."""
+"""The metrics TS and alpha-TCAV held to the core's conformance classes."""
 
 from __future__ import annotations
 
 import pytest
-from xcore_tcav.metric import TS
-from xcore_tcav.options import TSOptions
+from xcore_tcav.metric import TS, AlphaTcav
+from xcore_tcav.options import AlphaTcavOptions, TSOptions
 
 from xcore.testing import MetricTests, OptionsTests
 
@@ -15,7 +15,13 @@ class TestTS(MetricTests):
         return TS(TSOptions())
 
 
-class TestTSOptions(OptionsTests):
+class TestAlphaTcav(MetricTests):
     @pytest.fixture
-    def options_model(self):
-        return TSOptions
+    def metric(self):
+        return AlphaTcav(AlphaTcavOptions())
+
+
+class TestTSOptions(OptionsTests):
+    @pytest.fixture(params=[TSOptions, AlphaTcavOptions])
+    def options_model(self, request):
+        return request.param

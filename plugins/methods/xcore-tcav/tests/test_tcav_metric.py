@@ -1,4 +1,4 @@
-"""The metric TS on a made classifier."""
+"""The metrics TS and alpha-TCAV on a made classifier."""
 
 from __future__ import annotations
 
@@ -11,10 +11,22 @@ import pytest
 import torch
 from torch import Tensor
 from xcore_evidence.statistics import signed_marks
-from xcore_tcav.metric import TS
-from xcore_tcav.options import TSOptions
+from xcore_tcav.metric import TS, AlphaTcav, Scorers, scale_of, smooth
+from xcore_tcav.options import AlphaTcavOptions, TSOptions
 
-from xcore.contract import Cell, Concept, Dictionary, Explanation, Ref, Run, Samples, Score, Task, XcoreError
+from xcore.contract import (
+    Cell,
+    Concept,
+    Dictionary,
+    Explanation,
+    NotApplicable,
+    Ref,
+    Run,
+    Samples,
+    Score,
+    Task,
+    XcoreError,
+)
 
 SIZE = 4
 UP = torch.randn(3 * SIZE * SIZE, generator=torch.Generator().manual_seed(1)) / 7
@@ -207,3 +219,76 @@ def test_the_layers_are_those_of_the_cavs_that_an_explanation_has() -> None:
     dictionary = Dictionary("affine", torch.ones(1, 4), torch.ones(8, 1, 1), "nnls")
     with_atoms = replace(atoms, explanation=replace(atoms.explanation, dictionary=dictionary))
     assert [s.variant for s in TS(OPTIONS).score([with_atoms])] == ["early"]
+
+
+FEW = TSOptions(negatives=5, null=39)
+
+
+def smooth_scores(sharpness: float = 1.0, null: int = 39) -> list[Score]:
+    options = AlphaTcavOptions(negatives=5, null=null, sharpness=sharpness)
+    return AlphaTcav(options).score([run([PLANTED, OPPOSED, RANDOM])])
+
+
+def test_a_sharp_step_gives_ts() -> None:
+    sharp, hard = smooth_scores(1e12), TS(FEW).score([run([PLANTED, OPPOSED, RANDOM])])
+    assert np.array([s.samples for s in sharp]) == pytest.approx(np.array([s.samples for s in hard]))
+    assert [s.details["null_mean"] for s in sharp] == pytest.approx([s.details["null_mean"] for s in hard])
+    assert [s.details["ts"] for s in smooth_scores()] == [s.value for s in hard]
+
+
+def test_a_flat_step_gives_the_mean() -> None:
+    flat = smooth_scores(1e-4)
+    for score, hard in zip(flat, TS(FEW).score([run([PLANTED, OPPOSED, RANDOM])]), strict=True):
+        mean = 4 * (score.value - 0.5) / 1e-4 * score.details["scale"]
+        effects = hard.details["effect"] * unit()
+        assert mean == pytest.approx(effects, rel=1e-3)
+
+
+def unit() -> float:
+    """Mean length of the gradients, in which TS gives effects."""
+    given = run([PLANTED])
+    gradients = given.task.classifier.open("early").gradients(given.heldout, 0)
+    return float(gradients.flatten(1).norm(dim=1).mean())
+
+
+def test_the_sign_of_the_sensitivity_turns_the_score_round() -> None:
+    s = np.random.default_rng(0).normal(size=(4, 7))
+    for sharpness in (0.1, 1.0, 30.0):
+        assert smooth(s, 0.5, sharpness).mean() + smooth(-s, 0.5, sharpness).mean() == pytest.approx(1)
+        assert smooth(s, 0.5, sharpness) == pytest.approx(smooth(10 * s, 5.0, sharpness))
+
+
+def test_marks_and_nulls() -> None:
+    planted, opposed, random = smooth_scores(null=99)
+    assert (planted.details["mark"], random.details["mark"]) == (1, 0)
+    assert opposed.details["p_against"] < opposed.details["p"]
+    assert planted.value > random.value > opposed.value
+    for score in (planted, opposed, random):
+        assert score.details["lo"] < score.value < score.details["hi"]
+        assert score.details["null_lo"] < score.details["null_mean"] < score.details["null_hi"]
+        assert score.metric == "alpha-TCAV"
+        assert score.variant == "early"
+    assert smooth_scores(4.0)[0].variant == "early alpha 4"
+
+
+def test_random_concepts_vary_less_the_flatter_the_step() -> None:
+    spreads = [smooth_scores(sharpness)[0].details["null_sd"] for sharpness in (0.5, 2.0, 1e9)]
+    assert spreads == sorted(spreads)
+    assert spreads[0] < 0.75 * spreads[2]
+
+
+def test_ts_and_alpha_tcav_share_gradients_and_nulls() -> None:
+    given, kept = run([PLANTED]), Scorers(2)
+    TS(FEW, kept).score([given])
+    before = given.task.classifier.calls  # type: ignore[attr-defined]
+    AlphaTcav(AlphaTcavOptions(negatives=5, null=39), kept).score([given])
+    looks = 2  # at two class samples, which identify the model
+    assert given.task.classifier.calls - before == looks + 1  # type: ignore[attr-defined]
+    AlphaTcav(AlphaTcavOptions(negatives=4, null=39), kept).score([given])
+    assert len(kept) == 2  # other random sets make another scorer
+
+
+def test_without_a_scale_there_is_no_score() -> None:
+    assert scale_of(np.array([-2.0, 1.0, 3.0])) == 2
+    with pytest.raises(NotApplicable, match="no scale"):
+        scale_of(np.zeros((2, 2)))

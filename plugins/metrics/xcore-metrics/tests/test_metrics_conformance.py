@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from xcore_metrics import controls, localisation, pairs
+from xcore_metrics.asking.cosy import cosy
+from xcore_metrics.asking.faithtrace import faithtrace
+from xcore_metrics.asking.surrogate import surrogate_faithfulness
 from xcore_metrics.cost import cost
 from xcore_metrics.faithfulness import completeness, removal, variants
 from xcore_metrics.options import (
     CompletenessOptions,
     ControlOptions,
+    CoSyOptions,
+    FaithTraceOptions,
     LocalisationOptions,
     PairOptions,
     RecoveryOptions,
     RemovalOptions,
+    SurrogateFaithfulnessOptions,
 )
 
 from xcore.testing import ExplainerTests, MetricTests, OptionsTests, xfail
+from xcore.testing.planted import COLOURS
 
 
 class Means:
@@ -27,6 +35,22 @@ class Means:
         return samples.images.unfold(2, 16, 16).unfold(3, 16, 16).mean((-1, -2)).flatten(1)
 
     embed_images = embed
+
+
+class Colours:
+    """Reads how red, green and blue an image is; other words than these are of one shade each."""
+
+    name = "colours"
+
+    def embed_images(self, samples):
+        shade = samples.images.mean((2, 3))
+        return shade - 0.8 * shade.mean(1, keepdim=True)
+
+    def embed_texts(self, texts):
+        known = torch.eye(3)
+        return torch.stack(
+            [known[COLOURS.index(t)] if t in COLOURS else torch.tensor([1.0, 1.0, len(t) / 10]) for t in texts]
+        )
 
 
 class TestControls(ExplainerTests):
@@ -80,6 +104,28 @@ class TestCompleteness(Found):
         return completeness.completeness(CompletenessOptions())
 
 
+class TestAsking(Found):
+    @pytest.fixture
+    def vocabulary(self):
+        return ("striped", "dotted", "plain", "waves")
+
+    @pytest.fixture
+    def models(self):
+        return {"image-text": Colours()}
+
+    @pytest.fixture(
+        params=[
+            (surrogate_faithfulness, SurrogateFaithfulnessOptions(random=3)),
+            (faithtrace, FaithTraceOptions()),
+            (cosy, CoSyOptions()),
+        ],
+        ids=["surrogate-faithfulness", "FaithTrace", "CoSy"],
+    )
+    def metric(self, request):
+        made, options = request.param
+        return made(options)
+
+
 class TestLocalisation(Found):
     @pytest.fixture(params=["localisation", "pointing"])
     def metric(self, request):
@@ -93,7 +139,17 @@ class TestPairOptions(OptionsTests):
 
 
 class TestMoreOptions(OptionsTests):
-    @pytest.fixture(params=[RemovalOptions, CompletenessOptions, LocalisationOptions, RecoveryOptions])
+    @pytest.fixture(
+        params=[
+            RemovalOptions,
+            CompletenessOptions,
+            LocalisationOptions,
+            RecoveryOptions,
+            SurrogateFaithfulnessOptions,
+            FaithTraceOptions,
+            CoSyOptions,
+        ]
+    )
     def options_model(self, request):
         return request.param
 

@@ -120,3 +120,14 @@ class TSOptions(Options):
     layers: tuple[str, ...] = Field(
         default=(), description="layers at which to score; empty: the layer of the explanation"
     )
+
+
+class AlphaTcavOptions(TSOptions):
+    """How the metric alpha-TCAV scores and tests the concepts of an explanation; by the rank test only."""
+
+    sharpness: float = Field(
+        default=1.0,
+        gt=0,
+        description="the alpha of alpha-TCAV (`alpha` is the error rate of the marks): the greater, the nearer to TS",
+    )
+    test: Literal["rank"] = Field(default="rank", description="rank: the calibrated rank test")

@@ -1,4 +1,4 @@
-"""The cards of this distribution: the explainer `tcav` and the metric TS. Imports nothing heavy."""
+"""The cards of this distribution: the explainer `tcav` and the metrics TS and alpha-TCAV. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -38,13 +38,22 @@ def uses(options: TcavOptions) -> tuple[str, ...]:
 
 @hookimpl
 def register_metrics(register: Register) -> None:
-    """Offer TS."""
+    """Offer TS and alpha-TCAV."""
     register(
         "TS",
-        "xcore_tcav.metric:TS",
+        "xcore_tcav.metric:ts",
         summary="TCAV score of each concept on held-out samples, tested against random sets rendered alike",
         options="xcore_tcav.options:TSOptions",
         needs=("gradients",),
         modalities=("image", "text"),
         paper=PAPER,
+    )
+    register(
+        "alpha-TCAV",
+        "xcore_tcav.metric:alpha_tcav",
+        summary="TS with a smooth step, so that samples whose logit hardly changes along a concept count as a half",
+        options="xcore_tcav.options:AlphaTcavOptions",
+        needs=("gradients",),
+        modalities=("image", "text"),
+        paper="arXiv:2605.15688",
     )

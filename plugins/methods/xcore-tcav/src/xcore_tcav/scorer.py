@@ -65,6 +65,8 @@ class SetScore:
     """Number of samples of the concept set, and of each random set."""
     render: str
     """How the samples of all sets were made, see `xcore.contract.Concept.render`."""
+    sensitivity: Floats
+    """(R, m) sensitivity of each class sample to the CAV against each random set, from which the others follow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,8 @@ class NullDistribution:
     """(J,) effects, in the unit of the scorer's `scale`."""
     phrases: tuple[str, ...]
     """(J,) the phrase that a set was drawn of; "" for sets that were not drawn."""
+    sensitivity: Floats
+    """(J, R, m) sensitivity of each class sample to each set against each random set, from which both follow."""
 
     def without(self, phrase: str) -> NullDistribution:
         """The sets of other phrases, since a phrase is no counterpart of itself.
@@ -93,7 +97,7 @@ class NullDistribution:
                 "give the data set a vocabulary of more phrases",
             )
         others = tuple(p for p, keep in zip(self.phrases, kept, strict=True) if keep)
-        return NullDistribution(self.ts[kept], self.effect[kept], others)
+        return NullDistribution(self.ts[kept], self.effect[kept], others, self.sensitivity[kept])
 
 
 class Scorer:
@@ -235,16 +239,15 @@ class Scorer:
         key = (n, render, counterparts)
         asked, found = self._nulls.get(key, (0, None))
         if found is None or asked < j:
-            negatives, ts, effect = self._negatives_of(n, render), list[Floats](), list[Floats]()
-            phrases: list[str] = []
+            negatives, each, phrases = self._negatives_of(n, render), list[Floats](), list[str]()
             for batch, drawn_of in self._counterparts(j, n, render, counterparts):
-                s = negatives.sensitivity(negatives.products(batch), unit=self.scale != "raw").numpy()
-                ts.append((s > 0).mean((1, 2)))
-                effect.append(s.mean((1, 2)) / self.units.mean())
+                each.append(negatives.sensitivity(negatives.products(batch), unit=self.scale != "raw").numpy())
                 phrases += drawn_of
-            found = NullDistribution(np.concatenate(ts), np.concatenate(effect), tuple(phrases))
+            s = np.concatenate(each)
+            effect = s.mean((1, 2)) / self.units.mean()
+            found = NullDistribution((s > 0).mean((1, 2)), effect, tuple(phrases), s)
             self._nulls[key] = (j, found)
-        return NullDistribution(found.ts[:j], found.effect[:j], found.phrases[:j])
+        return NullDistribution(found.ts[:j], found.effect[:j], found.phrases[:j], found.sensitivity[:j])
 
     def p_values(
         self, score: SetScore, j: int = 199, counterparts: Counterparts = "coherent", phrase: str = ""
@@ -407,6 +410,7 @@ class Scorer:
             shares=(s > 0).mean(0),
             n=n,
             render=render,
+            sensitivity=s,
         )
 
 

@@ -98,6 +98,52 @@ class CompletenessOptions(Options):
     lr: float = Field(default=1e-3, gt=0, description="learning rate of these epochs (Adam)")
 
 
+OTHERS = "number of held-out samples of other classes; of the explained class there are as many as of each other one"
+
+
+class SurrogateFaithfulnessOptions(Options):
+    """Options of surrogate-faithfulness."""
+
+    others: int = Field(
+        default=200,
+        ge=10,
+        description="number of samples of other classes, both to fit to and held out; of the explained class there are "
+        "as many as of each other one",
+    )
+    random: int = Field(default=10, ge=2, description="number of draws of random concepts")
+
+
+class FaithTraceOptions(Options):
+    """Options of FaithTrace."""
+
+    layer: str = Field(default="", description="layer whose features are used; empty: that of the explanation")
+    share: float = Field(
+        default=0.1, gt=0, le=0.5, description="share of the held-out images that count as high for a text, and as low"
+    )
+    others: int = Field(default=200, ge=10, description=OTHERS)
+    null: int = Field(default=60, ge=1, description="largest number of random phrases of the vocabulary")
+
+
+class CoSyOptions(Options):
+    """Options of CoSy."""
+
+    source: Literal["auto", "generator", "data"] = Field(
+        default="auto",
+        description="where images of a text come from; generator: drawn; data: the held-out images that the image-text "
+        "model scores highest; auto: drawn where there is a generator",
+    )
+    unit: Literal["auto", "logit"] = Field(
+        default="auto",
+        description="what has to be active; auto: the concept's atom or direction, where it has one, else the class "
+        "logit; logit: always the class logit",
+    )
+    images: int = Field(default=10, ge=2, description="number of images of each text")
+    others: int = Field(default=200, ge=10, description=OTHERS)
+    null: int = Field(
+        default=20, ge=1, description="number of phrases of the vocabulary that join the texts of the other concepts"
+    )
+
+
 class LocalisationOptions(Options):
     """Options of localisation and pointing."""
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from xcore import hookimpl
 from xcore.contract import Register
+
+if TYPE_CHECKING:
+    from xcore_metrics.options import CoSyOptions
 
 
 @hookimpl
 def register_metrics(register: Register) -> None:
     """Offer CS, ED, RCS, RED, recovery, AUC, C-insertion, C-deletion, C-muFidelity, completeness, localisation, ..."""
+    _register_what_asks(register)
     pairs = {
         "CS": ("cs", "mean cosine of concept samples and held-out class samples in an image-text or text embedding"),
         "ED": ("ed", "mean distance of concept samples and held-out class samples in an image-text or text embedding"),
@@ -90,6 +96,47 @@ def register_metrics(register: Register) -> None:
         details=("peak_mb", "shared_seconds", "forwards", "backwards", "generated"),
         modalities=("image", "text"),
     )
+
+
+def _register_what_asks(register: Register) -> None:
+    """Offer the metrics that ask the model about concepts and about the words that name them."""
+    register(
+        "surrogate-faithfulness",
+        "xcore_metrics.asking.surrogate:surrogate_faithfulness",
+        summary="share of the logits of all classes that a linear map of concept scores gives back, beside chance",
+        options="xcore_metrics.options:SurrogateFaithfulnessOptions",
+        uses=("image-text",),
+        modalities=("image", "text"),
+        details=("difference", "kl", "kl_difference"),
+        paper="arXiv:2504.10833",
+    )
+    register(
+        "FaithTrace",
+        "xcore_metrics.asking.faithtrace:faithtrace",
+        summary="slope of the class logit along what a concept's text is in the features, beside random words",
+        options="xcore_metrics.options:FaithTraceOptions",
+        needs=("gradients",),
+        uses=("image-text",),
+        paper="arXiv:2605.16877",
+    )
+    register(
+        "CoSy",
+        "xcore_metrics.asking.cosy:cosy",
+        summary="how much more active a concept is in images of its text than in others (AUC), beside other texts",
+        options="xcore_metrics.options:CoSyOptions",
+        uses="xcore_metrics.plugin:cosy_uses",
+        details=("mad",),
+        paper="Kopf et al., CoSy: Evaluating Textual Explanations of Neurons, NeurIPS 2024, arXiv:2405.20331",
+    )
+
+
+def cosy_uses(options: CoSyOptions) -> tuple[str, ...]:
+    """The helpers of CoSy: what draws images of a text, or what finds them."""
+    return {
+        "auto": ("generator?", "image-text?"),
+        "generator": ("generator",),
+        "data": ("image-text",),
+    }[options.source]
 
 
 @hookimpl

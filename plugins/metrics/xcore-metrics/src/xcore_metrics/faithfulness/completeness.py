@@ -19,10 +19,11 @@ from xcore.models.codes import rows_of
 from xcore_metrics.faithfulness.activations import directions_of, opened
 from xcore_metrics.faithfulness.recovery_net import fit
 from xcore_metrics.options import CompletenessOptions
+from xcore_metrics.pools import of_other_classes
 
 NAME = "completeness"
 FEWEST = 10
-"""Least number of training images, and of held-out images of other classes, for a score."""
+"""Least number of training images for a score."""
 BATCH = 64
 """Images in one batch of the recovery network."""
 
@@ -154,14 +155,7 @@ class Completeness:
                 f"held-out images of other classes come from the contrast data set {run.cell.contrast}, which is not "
                 "the data set of the class"
             )
-        others, n = None, self.options.others
-        while others is None:
-            try:
-                others = run.heldout_random_set(n, 0, "as-is")
-            except NotApplicable:  # the set is larger than the pool
-                n //= 2
-                if n < FEWEST:
-                    raise
+        others = of_other_classes(run.heldout_random_set, self.options.others)
         rest = with_labels(others, run.task.data.classes, run)
         own = torch.full((len(run.heldout),), run.task.target)
         if not len(rest.labels):
