@@ -62,7 +62,7 @@ def valued(concepts: torch.Tensor, o: Options) -> tuple[Valued, torch.Tensor]:
     return Valued(concepts, torch.zeros(len(concepts)), 0, coalitions, torch.stack(values)), own
 
 
-OPTIONS = Options(beta=0, hidden=60, tuning=150, rate=0.01)
+OPTIONS = Options(beta=0, scale="none", hidden=40, tuning=100, rate=0.02)
 
 
 def test_orthonormal_concepts_that_span_the_layer_are_complete_and_share_it() -> None:
@@ -77,13 +77,13 @@ def test_orthonormal_concepts_that_span_the_layer_are_complete_and_share_it() ->
 
 
 def test_a_concept_beside_the_signal_is_not_complete() -> None:
-    made, own = valued(torch.eye(3)[2:], OPTIONS.model_copy(update={"scale": "none"}))
+    made, own = valued(torch.eye(3)[2:], OPTIONS)
     assert abs(float(made.game("class", 0, own)[-1])) < 0.25
 
 
 def test_a_concept_that_is_nowhere_gets_nothing_and_equal_ones_share_alike() -> None:
     concepts = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [-1.0, 0, 0], [0, 1.0, 0]])
-    made, own = valued(concepts, OPTIONS.model_copy(update={"tuning": 100}))
+    made, own = valued(concepts, OPTIONS.model_copy(update={"tuning": 60}))
     shares = made.coalitions.shapley(made.game("class", 0, own).numpy())
     assert shares[2] == 0
     assert shares[0] == pytest.approx(shares[1], abs=0.06)
@@ -116,6 +116,26 @@ def test_coherence_and_similarity_have_the_values_of_their_formulas() -> None:
     assert float(similarity(opposite, signed=False)) == pytest.approx(1)
     assert float(similarity(opposite[:1], signed=True)) == 0
     assert unlike(torch.tensor([[1.0, 0.0], [2.0, 0.01], [0.0, 1.0]]), 0.95) == [0, 2]
+
+
+class Stopped(Exception):
+    """What interrupts learning."""
+
+
+def test_learning_goes_on_from_its_checkpoint(tmp_path) -> None:
+    head, train, _ = parts(channels(), colours(40), "1")
+    o = Options(k=2, steps=120, hidden=10, batch=16)
+
+    def stop(done: int) -> None:
+        raise Stopped
+
+    for folder in ("whole", "again"):
+        (tmp_path / folder).mkdir()
+    whole = learn(head, train, o, 0, tmp_path / "whole", lambda done: None)
+    with pytest.raises(Stopped):
+        learn(head, train, o, 0, tmp_path / "again", stop)
+    again = learn(head, train, o, 0, tmp_path / "again", lambda done: pytest.fail("it began anew"))
+    assert torch.equal(whole.concepts, again.concepts)
 
 
 def shapes_network() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -157,8 +177,8 @@ def shape_pictures(shapes: torch.Tensor, n: int) -> torch.Tensor:
 
 def test_of_fifteen_shapes_the_five_that_the_classes_are_made_of_are_found(tmp_path) -> None:
     network, shapes, directions = shapes_network()
-    head, train, _ = parts(network, shape_pictures(shapes, 400), "2", "independent")
-    o = Options(k=USED, steps=500, hidden=100, nearest=32, beta=0.2, rate=0.01)
+    head, train, _ = parts(network, shape_pictures(shapes, 300), "2", "independent")
+    o = Options(k=USED, steps=300, hidden=100, nearest=32, beta=0.2, rate=0.01)
     found = learn(head, train, o, 0, tmp_path, lambda done: None)
     cosines = (found.concepts @ directions.T).numpy()
     rows, columns = linear_sum_assignment(-cosines)

@@ -225,7 +225,7 @@ class Cce:
                     source=shown if len(shown) else None,
                     directions={layer: concepts[c]},
                     maps=maps[c],
-                    local=drops[:, c],
+                    local=drops[:, c].contiguous(),
                     evidence={
                         "attribute": float(i + 1),
                         "silhouette": found.subspaces[i].silhouette,

@@ -26,16 +26,14 @@ class Options(Base):
     images: int = Field(
         default=40, ge=4, description="number of images of each class of the data, in which attributes are looked for"
     )
-    steps: int = Field(default=150, ge=1, description="gradient steps in which a subspace is learned (released: 300)")
-    starts: int = Field(
-        default=3, ge=1, description="subspaces from which learning starts; the one that separates best is kept"
-    )
+    steps: int = Field(default=100, ge=1, description="gradient steps in which a subspace is learned (released: 300)")
+    starts: int = Field(default=3, ge=1, description="subspaces from which learning starts; the best is kept")
     rate: float = Field(default=0.03, gt=0, description="learning rate of Adam (released code: .1)")
     fidelity: float = Field(
-        default=1.0,
+        default=10.0,
         ge=0,
         description="weight of the cosine of the mean of a cluster with its projection on the subspace, beside the "
-        "silhouette of the clusters (released code: 10)",
+        "silhouette of the clusters",
     )
     exemplars: int = Field(default=10, ge=1, description="number of images shown for each concept")
     crop: int | None = Field(

@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 from torch.nn.functional import normalize
 
-LLOYD = 10
+LLOYD = 4
 """Most rounds of k-means within one gradient step, which starts from the centres of the step before."""
 RESTARTS = 5
 """Of k-means where there are no centres to start from."""
@@ -28,6 +28,8 @@ class Subspace:
     """(k, d), each of length 1 and in the subspace."""
     silhouette: float
     """How well the concepts separate the embeddings there, from -1 to 1."""
+    worth: float = 0.0
+    """What learning makes as large as it can: the silhouette and the weighted fidelity."""
 
     def assign(self, z: Tensor) -> Tensor:
         """(n,) the nearest concept of each embedding (n, d), by the angle in the subspace."""
@@ -70,7 +72,7 @@ def find_subspaces(
         axes = span.Vh[:rank]
         inner = left @ axes.T
         tried = [_learned(inner, k, dimensions, i == 0, steps, rate, fidelity, rng) for i in range(starts)]
-        best = max(tried, key=lambda made: made.silhouette)
+        best = max(tried, key=lambda made: made.worth)
         found.append(Subspace(best.basis @ axes, best.concepts @ axes, best.silhouette))
         left = left - left @ found[-1].basis.T @ found[-1].basis
     return found
@@ -86,7 +88,7 @@ def _learned(
         start = torch.randn(dimensions, z.shape[1], generator=rng, dtype=z.dtype)
     weight = start.clone().requires_grad_()
     adam = torch.optim.Adam([weight], lr=rate)
-    centres, best = None, Subspace(start, start[:0], -torch.inf)
+    centres, best = None, Subspace(start, start[:0], -1.0, -torch.inf)
     with torch.enable_grad():
         for step in range(steps + 1):
             basis = orthonormal(weight)
@@ -94,13 +96,13 @@ def _learned(
             with torch.no_grad():
                 labels, centres = spherical_kmeans(inside, k, rng, centres)
             score = silhouette(inside, labels)
-            reached, fixed = float(score.detach()), basis.detach()
-            if reached > best.silhouette:
-                best = Subspace(fixed, normalize(centres @ fixed, dim=1), reached)
+            worth = score + fidelity * _kept_by_projection(z, inside @ basis, labels)
+            reached, fixed = float(worth.detach()), basis.detach()
+            if reached > best.worth:
+                best = Subspace(fixed, normalize(centres @ fixed, dim=1), float(score.detach()), reached)
             if step == steps:
                 break
-            loss = -score - fidelity * _kept_by_projection(z, inside @ basis, labels)
-            (weight.grad,) = torch.autograd.grad(loss, [weight])
+            (weight.grad,) = torch.autograd.grad(-worth, [weight])
             adam.step()
     return best
 

@@ -66,6 +66,30 @@ def first_concepts(rows: Tensor, k: int, rng: torch.Generator) -> Tensor:
     return torch.stack(drawn)
 
 
+def screened(head: Head, part: Part, o: Options, rng: torch.Generator, seed: int) -> Tensor:
+    """(k, C) directions to begin with: of more than k, those without which the decisions suffer most.
+
+    A recovery is learned from all of them, which stay as they are; then each is left out in turn. Concepts that begin
+    at something that the network does not look at stay there, since they are drawn to their nearest positions.
+    """
+    rows = head.read(part.rows)
+    many = first_concepts(rows, o.candidates * o.k, rng)
+    kept = unlike(many, o.duplicate)
+    if len(kept) <= o.k:
+        return many[: o.k].clone()
+    tried = Learned(many[kept], new_recovery(rows, len(kept), o.hidden, rng))
+    everyone = torch.ones(len(kept), dtype=torch.bool)
+    longer = o.model_copy(update={"tuning": max(1, o.steps // 2)})
+    recovery = tuned(head, part, tried, everyone, longer, seed)
+    losses = []
+    for i in range(len(kept)):
+        others = everyone.clone()
+        others[i] = False
+        losses.append(float(head.loss(_recovered(head, part, tried, others, recovery, o), part.truth)))
+    best = sorted(range(len(kept)), key=lambda i: (-losses[i], i))[: o.k]
+    return tried.concepts[sorted(best)].clone()
+
+
 def learn(head: Head, part: Part, o: Options, seed: int, work: Path, progress: Callable[[int], None]) -> Learned:
     """Learn concepts from which the probabilities of the classes can be recovered.
 
@@ -85,7 +109,9 @@ def learn(head: Head, part: Part, o: Options, seed: int, work: Path, progress: C
     """
     rng = torch.Generator().manual_seed(seed)
     rows = head.read(part.rows)
-    concepts = first_concepts(rows, o.k, rng).requires_grad_()
+    resumed = (work / CHECKPOINT).exists()
+    begin = torch.zeros(o.k, rows.shape[2]) if resumed else screened(head, part, o, rng, seed)
+    concepts = begin.requires_grad_()
     recovery = new_recovery(rows, o.k, o.hidden, rng).copy()
     parameters = [concepts, *recovery.weights]
     adam = torch.optim.Adam(parameters, lr=o.rate)
@@ -137,12 +163,28 @@ def scores_of(head: Head, part: Part, concepts: Tensor, members: Tensor, o: Opti
 
 @torch.no_grad()
 def value(head: Head, train: Part, measured: Part, learned: Learned, members: Tensor, o: Options, seed: int) -> Tensor:
-    """What `Head.measure` says of probabilities that are recovered from these of the concepts alone."""
-    if not bool(members.any()):
-        return head.knows_nothing(train, measured)
-    recovery = tuned(head, train, learned, members, o, seed)
-    logits = head.logits(recovery(scores_of(head, measured, learned.concepts, members, o)), measured)
-    return head.measure(head.probabilities(logits), measured.truth)
+    """What `Head.measure` says of probabilities that are recovered from these of the concepts alone.
+
+    The completeness is that of the best recovery, and one that ignores the concepts is among them: where the learned
+    one is worse on the images that it was learned from, that one is taken.
+    """
+    if bool(members.any()):
+        recovery = tuned(head, train, learned, members, o, seed)
+        found = _recovered(head, train, learned, members, recovery, o)
+        if float(head.loss(found, train.truth)) < float(head.constant_loss(train.truth)):
+            logits = _recovered(head, measured, learned, members, recovery, o)
+            return head.measure(head.probabilities(logits), measured.truth)
+    return head.knows_nothing(train, measured)
+
+
+@torch.no_grad()
+def _recovered(head: Head, part: Part, learned: Learned, members: Tensor, recovery: Recovery, o: Options) -> Tensor:
+    """Logits of all images, recovered from these of the concepts, a batch at a time."""
+    logits = []
+    for start in range(0, len(part), o.batch):
+        batch = part.take(torch.arange(start, min(start + o.batch, len(part))))
+        logits.append(head.logits(recovery(scores_of(head, batch, learned.concepts, members, o)), batch))
+    return torch.cat(logits)
 
 
 def _descend(adam: torch.optim.Adam, parameters: Sequence[Tensor], loss: Tensor) -> None:

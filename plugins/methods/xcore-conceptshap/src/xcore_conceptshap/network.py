@@ -74,6 +74,12 @@ class Head:
         logs = logits.log_softmax(1) if self.scores == "exclusive" else logits.clamp_min(TINY).log()
         return -(truth * logs.clamp_min(LEAST)).sum(1).mean()
 
+    def constant_loss(self, truth: Tensor) -> Tensor:
+        """The least loss of probabilities that are the same for all images."""
+        mean = truth.mean(0, keepdim=True).clamp(TINY, 1)
+        logits = mean.logit(TINY) if self.scores == "independent" else mean.log()
+        return self.loss(mean if self.scores == "probabilities" else logits, truth)
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """(n, classes)."""
         if self.scores == "probabilities":

@@ -80,10 +80,19 @@ class Options(Base):
     duplicate: float = Field(
         default=0.95, gt=0, le=1, description="of two concepts with a larger cosine only the first is kept"
     )
+    candidates: int = Field(
+        default=4,
+        ge=1,
+        description="times as many directions as concepts are tried at the start, and those that matter most are kept",
+    )
     hidden: int = Field(
         default=500, ge=1, description="width of the network that recovers activations from the scores of concepts"
     )
-    steps: int = Field(default=400, ge=1, description="gradient steps in which the concepts are learned")
+    steps: int = Field(
+        default=400,
+        ge=1,
+        description="gradient steps in which the concepts are learned, after half as many for their start",
+    )
     tuning: int = Field(
         default=40, ge=1, description="gradient steps in which the recovery is learned anew for each set of concepts"
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from xcore.contract import Dataset, NotApplicable, Samples, UsageError
 
+MOST = 2000
+"""Images of all classes together."""
+
 
 def images_of_every_class(data: Dataset, n: int, seed: int, method: str) -> tuple[Samples, list[str]]:
-    """Up to n training images of each class, and the class of each image.
+    """Up to n training images of each class, and the class of each image; fewer than n where there are many classes.
 
     Parameters
     ----------
@@ -18,6 +21,7 @@ def images_of_every_class(data: Dataset, n: int, seed: int, method: str) -> tupl
     NotApplicable
         There are images of fewer than two classes.
     """
+    n = max(1, min(n, MOST // max(1, len(data.classes))))
     parts, classes = list[Samples](), list[str]()
     for cls in data.classes:
         try:
