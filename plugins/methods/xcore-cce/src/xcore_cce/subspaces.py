@@ -88,7 +88,8 @@ def _learned(
         start = torch.randn(dimensions, z.shape[1], generator=rng, dtype=z.dtype)
     weight = start.clone().requires_grad_()
     adam = torch.optim.Adam([weight], lr=rate)
-    centres, best = None, Subspace(start, start[:0], -1.0, -torch.inf)
+    centres: Tensor | None = None
+    best = Subspace(start, start[:0], -1.0, -torch.inf)
     with torch.enable_grad():
         for step in range(steps + 1):
             basis = orthonormal(weight)

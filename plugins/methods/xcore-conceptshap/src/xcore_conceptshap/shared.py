@@ -15,12 +15,12 @@ from torch import Tensor
 from xcore_craft.activations import split_at
 from xcore_craft.every_class import images_of_every_class
 
-from xcore.contract import Task, digest
+from xcore.contract import NotApplicable, Task, digest
 from xcore.models.codes import rows_of
 from xcore_conceptshap.learning import CHECKPOINT, Learned, coherence, learn, value
 from xcore_conceptshap.network import Head, Part
 from xcore_conceptshap.options import Importance, Options
-from xcore_conceptshap.scores import new_recovery
+from xcore_conceptshap.scores import Recovery, new_recovery
 from xcore_conceptshap.shapley import Coalitions, coalitions_of
 
 ARTIFACT, FILE, VALUES = "conceptshap", "concepts.safetensors", "values.safetensors"
@@ -86,6 +86,11 @@ def setting(task: Task, layer: str, o: Options) -> Setting:
     if o.judge == "labels":
         names = list(task.classifier.classes)
         known = [i for i, cls in enumerate(classes) if cls in names]
+        if len({classes[i] for i in known}) < 2:
+            raise NotApplicable(
+                "fewer than two classes of the data are classes of the classifier, so there are no labels to recover",
+                "set conceptshap.judge=predictions",
+            )
         classes = [classes[i] for i in known]
         samples, probabilities = samples.take(known), probabilities[known]
         truth = torch.eye(len(names))[[names.index(cls) for cls in classes]]
@@ -171,7 +176,7 @@ def _learned(task: Task, o: Options, given: Setting, work: Path, total: int) -> 
         (work / CHECKPOINT).unlink(missing_ok=True)
     read = load_file(path)
     blank = new_recovery(rows, 1, 1, torch.Generator())
-    recovery = type(blank)([read[f"weight.{i}"] for i in range(4)], blank.mean, blank.spread)
+    recovery = Recovery([read[f"weight.{i}"] for i in range(4)], blank.mean, blank.spread)
     return Learned(read["concepts"], recovery, int(read["left_out"]))
 
 
