@@ -21,7 +21,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "craft": {"k": 3, "designs": 4},
     "lens": {"k": 3, "stability": False},
     "conceptshap": {"k": 2, "images": 8, "steps": 20, "tuning": 5, "hidden": 20},
-    "cce": {"subspaces": 2, "images": 8, "steps": 10, "starts": 1},
     "tcav": {"concepts": ["striped texture", "spotted texture", "grass"], "n": 4, "negatives": 3, "null": 19},
     "rlpo": {
         "prompts": "striped texture,spotted texture", "rank": "prior", "steps": 0, "n": 2, "negatives": 3,
