@@ -20,6 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ace": {"resolutions": [6], "clusters": 3, "least": 3, "negatives": 3, "null": 19},
     "craft": {"k": 3, "designs": 4},
     "lens": {"k": 3, "stability": False},
+    "conceptshap": {"k": 2, "images": 8, "steps": 20, "tuning": 5, "hidden": 20},
     "tcav": {"concepts": ["striped texture", "spotted texture", "grass"], "n": 4, "negatives": 3, "null": 19},
     "rlpo": {
         "prompts": "striped texture,spotted texture", "rank": "prior", "steps": 0, "n": 2, "negatives": 3,
