@@ -14,6 +14,7 @@ import pytest
 
 from xcore import cards
 from xcore import registry as module
+from xcore.base.errors import PluginError
 from xcore.contract import MissingError, Ref, UsageError
 from xcore.registry import Registry
 
@@ -253,6 +254,12 @@ class Site:
         return found, capsys.readouterr().err.count("imported")
 
 
+def test_a_factory_that_leaves_as_a_script_does_is_one_line(installed):
+    left = GOOD.format(name="leaves").replace('"nowhere:Nothing"', "lambda options: exit(3)")
+    with pytest.raises(PluginError, match="'leaves' of xcore-a cannot be made: SystemExit: 3"):
+        installed(("a", "xcore-a", left)).create("explainer", Ref("leaves"))
+
+
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     (tmp_path / "site").mkdir()
@@ -298,6 +305,15 @@ def test_a_plugin_that_fails_is_tried_again(site, capsys):
     assert site.load(capsys) == ({"one": "first"}, 2)
     site.edit("two", "mended")
     assert site.load(capsys) == ({"one": "first", "two": "mended"}, 2)
+
+
+def test_a_plugin_that_fails_leaves_the_cards_of_the_others_kept(site, capsys):
+    site.add("one")
+    site.add("two", factory="1 / 0")
+    site.load(capsys)
+    assert site.load(capsys) == ({"one": "first"}, 1)
+    (failed,) = (plugin for plugin in Registry().load_installed().plugins if not plugin.ok)
+    assert (failed.name, "ZeroDivisionError" in failed.reason) == ("two", True)
 
 
 def test_a_card_that_holds_a_function_is_not_kept(site, capsys):

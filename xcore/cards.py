@@ -131,8 +131,11 @@ def _distribution_folders() -> list[str]:
     return [path for path in folders if any(name.endswith("-info") for name in os.listdir(path))]
 
 
-def kept_cards() -> list[PluginReport] | None:
-    """The plugins of this environment as they were kept; None if anything changed since, or nothing was kept."""
+def kept_cards() -> list[tuple[PluginReport, bool]] | None:
+    """The plugins of this environment as they were kept; None if anything changed since, or nothing was kept.
+
+    Beside each stands whether its cards are there; else it has to be loaded.
+    """
     try:
         kept = json.loads(_cards_file().read_bytes())
         if kept["environment"] != environment():
@@ -141,10 +144,13 @@ def kept_cards() -> list[PluginReport] | None:
             if _state(plugin["files"], plugin["record"]) != plugin["state"]:
                 return None
         return [
-            PluginReport(
-                **{key: p[key] for key in ("name", "distribution", "version", "package")},
-                cards=[_card(card) for card in p["cards"]],
-                bad=[BadCard(**bad) for bad in p["bad"]],
+            (
+                PluginReport(
+                    **{key: p[key] for key in ("name", "distribution", "version", "package")},
+                    cards=[_card(card) for card in p["cards"]],
+                    bad=[BadCard(**bad) for bad in p["bad"]],
+                ),
+                bool(p["whole"]),
             )
             for p in kept["plugins"]
         ]
@@ -153,13 +159,10 @@ def kept_cards() -> list[PluginReport] | None:
 
 
 def keep_cards(plugins: Sequence[PluginReport], points: Sequence[EntryPoint], before: list[Any], began: int) -> None:
-    """Keep the cards of plugins that all loaded and name their parts by strings; else the next run loads them again.
+    """Keep the cards of plugins that loaded and name their parts by strings; the others are loaded by every run.
 
     Nothing is kept if anything changed while the plugins were loaded, which began at this time in this environment.
     """
-    cards = [card for plugin in plugins for card in plugin.cards]
-    if not all(plugin.ok for plugin in plugins) or any(callable(v) for card in cards for v in vars(card).values()):
-        return
     with contextlib.suppress(OSError, TypeError, ValueError):  # cards that cannot be kept cost time only
         kept = []
         for plugin, point in zip(plugins, points, strict=True):
@@ -168,7 +171,9 @@ def keep_cards(plugins: Sequence[PluginReport], points: Sequence[EntryPoint], be
                 return
             about: dict[str, Any] = {"name": plugin.name, "distribution": plugin.distribution}
             about |= {"version": plugin.version, "package": plugin.package}
-            about |= {"cards": [asdict(card) for card in plugin.cards], "bad": [asdict(bad) for bad in plugin.bad]}
+            whole = plugin.ok and not any(callable(v) for card in plugin.cards for v in vars(card).values())
+            cards, bad = (plugin.cards, plugin.bad) if whole else ([], [])
+            about |= {"whole": whole, "cards": [asdict(card) for card in cards], "bad": [asdict(one) for one in bad]}
             kept.append({**about, "files": files, "record": record, "state": _state(files, record)})
         text = json.dumps({"environment": before, "plugins": kept})
         if before == environment():
@@ -192,25 +197,43 @@ def environment() -> list[Any]:
     return [sys.version, read_by, [os.stat(path).st_mtime_ns for path in _distribution_folders()]]
 
 
+def record_of(point: EntryPoint) -> str:
+    """The path of the RECORD of a plugin's distribution; "" if it has none."""
+    listed = next((f for f in getattr(point.dist, "files", None) or () if f.name == "RECORD"), None)
+    return str(listed.locate()) if listed else ""
+
+
+def sources_of(point: EntryPoint) -> tuple[list[Path], list[Path]]:
+    """The folders of a plugin's package, if it is one, and its source files; nothing of it is imported for that.
+
+    The finder of a package that is imported could run its code; that of the package on top never does.
+    """
+    spec = importlib.util.find_spec(point.module.partition(".")[0])
+    folders = [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+    if spec and spec.origin and not folders:
+        return [], [Path(spec.origin)]
+    return folders, [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+
+
 def _files(point: EntryPoint) -> tuple[list[str], str]:
     """The source files of a plugin whose edits are seen, and its RECORD; an installed plugin is known by its RECORD."""
-    record = ""
+    record = record_of(point)
+    try:
+        folders, sources = sources_of(point)
+    except (ImportError, ValueError):  # it is not there, so it failed to load
+        return [], record
     if point.dist is not None:
-        listed = next((f for f in point.dist.files or () if f.name == "RECORD"), None)
-        record = str(listed.locate()) if listed else ""
         about = json.loads(point.dist.read_text("direct_url.json") or "{}")
         if not about.get("dir_info", {}).get("editable"):
-            spec = importlib.util.find_spec(point.module)
-            return [str(spec.origin)] if spec and spec.origin else [], record
-    spec = importlib.util.find_spec(point.module.partition(".")[0])
-    places = spec.submodule_search_locations if spec else None
-    if spec and not places:
-        return [str(spec.origin)], record
-    return [str(path) for place in places or () for path in (Path(place), *sorted(Path(place).rglob("*.py")))], record
+            inner = point.module.split(".")[1:]
+            named = [folder.joinpath(*inner, "__init__.py") for folder in folders]
+            named += [folder.joinpath(*inner[:-1], f"{inner[-1]}.py") for folder in folders if inner]
+            return [str(path) for path in (named if folders else sources) if path.is_file()], record
+    return [str(path) for path in (*folders, *sources)], record
 
 
 def _state(files: Sequence[str], record: str) -> list[Any]:
-    stats = [os.stat(path) for path in files]
+    stats = [os.stat(path) for path in files if os.path.exists(path)]
     # A RECORD holds the SHA-256 of every file, so a checksum of it will do; importing hashlib would cost 3 ms.
     checksum = zlib.crc32(Path(record).read_bytes()) if record else 0
     return [checksum, [[stat.st_mtime_ns, stat.st_size] for stat in stats]]

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +81,10 @@ class Registry:
         wanted = os.environ.get("XCORE_PLUGINS")
         kept = None if again or is_traced() else kept_cards()
         if kept is not None:
-            chosen = _chosen(wanted, [(report.name, report.distribution) for report in kept])
-            for report in kept:
+            chosen = _chosen(wanted, [(report.name, report.distribution) for report, _ in kept])
+            for report, whole in kept:
                 if (report.name, report.distribution) in chosen:
-                    self._add(report)
+                    self._add(report if whole else self._load_again(report))
             return self
         from importlib.metadata import entry_points
 
@@ -96,15 +96,27 @@ class Registry:
         points = [point for point in points if (point.name, _origin(point)[0]) in chosen]
         danger = dangers(points, again)
         for point in points:
-            about = point.name, *_origin(point)
-            package = point.module.partition(".")[0]
-            if reason := danger.get(about[:2], ""):
-                self._add(PluginReport(*about, package, reason=reason))
-            else:
-                self._add(self._plugins.load(*about, point.load, package))
+            self._add(self._load_point(point, danger))
         if wanted is None:
             keep_cards(self.plugins, points, before, began)
         return self
+
+    def _load_again(self, kept: PluginReport) -> PluginReport:
+        """Load a plugin whose cards are not kept: it failed before, or names its parts by objects."""
+        from importlib.metadata import entry_points
+
+        from xcore.loading.trial import dangers
+
+        found = [p for p in entry_points(group=GROUP, name=kept.name) if _origin(p)[0] == kept.distribution]
+        return self._load_point(found[0], dangers(found[:1]))
+
+    def _load_point(self, point: EntryPoint, danger: Mapping[tuple[str, str], str]) -> PluginReport:
+        """Load a plugin, unless it is a danger to the process."""
+        about = point.name, *_origin(point)
+        package = point.module.partition(".")[0]
+        if reason := danger.get(about[:2], ""):
+            return PluginReport(*about, package, reason=reason)
+        return self._plugins.load(*about, point.load, package)
 
     def _add(self, report: PluginReport) -> None:
         self.plugins.append(report)
@@ -332,7 +344,7 @@ def plugin_errors(card: Card) -> Iterator[None]:
             yield
     except XcoreError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a factory that leaves as a script does must not end the run
         raise PluginError(
             f"{_title(card.kind)} {card.name!r} of {card.distribution} cannot be made: {in_one_line(error)}"
             f"{at_line(error, (card.module.partition('.')[0],))}"

@@ -117,6 +117,7 @@ def test_a_plugin_file(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     assert found["broken", RANDOM]["mend"].startswith("Draw from local generators")
     assert found["remote", "it_can_be_made"]["reason"] == "it needs an argument: xcore check remote:FILE"
     assert last["failed"] == 3
+    monkeypatch.setattr("xcore.testing.checking._in_two_processes", lambda targets, files: {})  # that was seen above
     code, out = xcore("check", str(file), "--kind", "metric", monkeypatch=monkeypatch, capsys=capsys)
     assert code == 0
     assert out.startswith("metric check_me/size\n  passed   it_can_be_made\n")

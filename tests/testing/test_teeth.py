@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
 
-from xcore.contract import Concept, Explanation, NotApplicable, Samples, Score, UsageError
+from xcore.contract import Cell, Concept, Explanation, NotApplicable, Ref, Samples, Score, UsageError
+from xcore.run.engines import InProcess
 from xcore.testing.checklist import Result, checks_of, run_check
 from xcore.testing.classifiers import Classifying
+from xcore.testing.commands import Commanding
 from xcore.testing.datasets import Supplying
 from xcore.testing.engines import Running
 from xcore.testing.explainers import Explaining
@@ -166,7 +169,7 @@ def close_stdout(task: Any) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-MODEL, RANDOM, SAMPLES = "model_is_left_as_found", "random_state_is_left_as_found", "samples_are_left_as_found"
+MODEL, RANDOM, SAMPLES = "models_are_left_as_found", "random_state_is_left_as_found", "samples_are_left_as_found"
 SETTINGS, OUTPUT, FORM = "settings_are_left_as_found", "output_is_left_alone", "concepts_are_sorted_and_well_formed"
 HARM: dict[str, tuple[Callable[[Any], Any], str]] = {
     "seeds torch": (lambda task: torch.manual_seed(0), RANDOM),
@@ -368,8 +371,8 @@ METRICS: dict[str, tuple[Any, str]] = {
     "edits of held-out images": (Sensitivity(lambda run: run.heldout.images.mul_(0.9)), SAMPLES),
     "edits of the directions": (Sensitivity(lambda run: run.explanation.concepts[0].directions["4"].mul_(2)), SAMPLES),
     "a seed": (Sensitivity(lambda run: torch.manual_seed(0)), RANDOM),
-    "the training mode": (Sensitivity(lambda run: network(run.task).train()), "models_are_left_as_found"),
-    "print": (Sensitivity(lambda run: print("scoring")), SETTINGS),
+    "the training mode": (Sensitivity(lambda run: network(run.task).train()), MODEL),
+    "print": (Sensitivity(lambda run: print("scoring")), OUTPUT),
     "the wrong direction": (Rewritten(list, direction="lower"), "a_perfect_explanation_beats_a_random_one"),
 }
 
@@ -579,7 +582,7 @@ class Drawn(ColourModel):
         (Floats(), "segmenter", "its_answers_are_as_the_role_says"),
         (GridSegmenter(), "localiser", "it_has_the_functions_of_its_role"),
         (Drawn(), "captioner", "its_answers_repeat"),
-        (Drawn(), "captioner", "everything_is_left_as_found"),
+        (Drawn(), "captioner", RANDOM),
     ],
     ids=lambda given: given if isinstance(given, str) else type(given).__name__,
 )
@@ -603,13 +606,86 @@ class Eager(Forgetful):
         return [work(cell) for cell in cells]
 
 
-def test_engines_are_told_apart(tmp_path: Path) -> None:
-    from xcore.run.engines import InProcess
+class Inventive(Forgetful):
+    """An engine that runs something where there is nothing to run, and changes a status."""
 
+    def run(self, cells: Any, work: Any) -> Iterator[Any]:
+        for cell in cells or [Cell("more", Ref("more"), Ref("net"), Ref("data"), "red", 0)]:
+            yield replace(work(cell), status="ok", reason="")
+
+
+class Spoiling:
+    """An engine that does harm before it runs anything."""
+
+    def __init__(self, spoil: Callable[[], Any]) -> None:
+        self.spoil = spoil
+
+    def run(self, cells: Any, work: Any) -> Iterator[Any]:
+        self.spoil()
+        yield from map(work, cells)
+
+
+@pytest.mark.parametrize(
+    ("engine", "checks"),
+    [
+        (Forgetful(), {"every_cell_has_one_outcome"}),
+        (Inventive(), {"every_cell_has_one_outcome", "no_cells_are_no_outcomes"}),
+        (Eager(), {"it_can_be_closed", "it_names_limits_that_there_are"}),
+        (Spoiling(lambda: random.seed(0)), {RANDOM}),
+        (Spoiling(lambda: print("cell 1")), {OUTPUT}),
+        (Spoiling(lambda: leave_a_thread(None)), {SETTINGS}),
+    ],
+    ids=lambda given: "" if isinstance(given, set) else type(given).__name__,
+)
+def test_a_broken_engine_is_caught_by_name(engine: Any, checks: set[str], tmp_path: Path) -> None:
+    assert failed("engine", lambda: Running(engine, tmp_path)) == checks
+
+
+def test_an_honest_engine_fails_nothing(tmp_path: Path) -> None:
     assert not failed("engine", lambda: Running(InProcess(), tmp_path))
-    assert failed("engine", lambda: Running(Forgetful(), tmp_path)) == {"every_cell_has_one_outcome"}  # type: ignore[arg-type]
-    found = failed("engine", lambda: Running(Eager(), tmp_path))  # type: ignore[arg-type]
-    assert found == {"it_can_be_closed", "it_names_limits_that_there_are"}
+
+
+def app_of(*commands: Callable[..., Any]) -> Any:
+    made = typer.Typer()
+    for one in commands:
+        made.command()(one)
+    return made
+
+
+def documented() -> None:
+    """Does what it says."""
+
+
+def bare() -> None:
+    pass
+
+
+def unreadable(given: complex) -> None:
+    """Takes what no command line can give."""
+
+
+APP, HELP, CALL = "it_is_a_typer_app_with_commands", "its_help_can_be_read", "its_function_can_be_called"
+
+
+@pytest.mark.parametrize(
+    ("app", "call", "check"),
+    [
+        (documented, None, APP),
+        (app_of(), None, APP),
+        (app_of(bare), None, HELP),
+        (app_of(documented, bare), None, HELP),
+        (app_of(unreadable), None, HELP),
+        (app_of(documented), "documented", CALL),
+        (app_of(documented), bare, CALL),
+    ],
+)
+def test_a_broken_command_is_caught_by_name(app: Any, call: Any, check: str) -> None:
+    found = results("command", lambda: Commanding("mine", app, call), check)[check]
+    assert found.status == "failed", found
+
+
+def test_an_honest_command_fails_nothing() -> None:
+    assert not failed("command", lambda: Commanding("mine", app_of(documented), documented))
 
 
 def test_the_text_world_is_explained(tmp_path: Path) -> None:
@@ -639,6 +715,42 @@ def test_what_a_component_raises_is_told_with_its_place(tmp_path: Path) -> None:
     assert found.status == "failed"
     assert "KeyError" in found.reason
     assert Path(__file__).name in found.reason
+
+
+class Unrepeatable(Channels):
+    """Its concepts are not found again."""
+
+    def apply(self, explanation: Explanation, task: Any) -> Any:
+        raise NotApplicable("its concepts are of these samples alone")
+
+
+def test_what_cannot_be_looked_for_again_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    check = "concepts_are_found_again"
+    found = results("explainer", explaining(tmp_path, Unrepeatable()), check)[check]
+    assert found.status == "skipped"
+    assert "its concepts are of these samples alone" in found.reason
+
+
+class Shy(Channels):
+    """It knows one network only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = ""
+
+    def explain(self, task: Any) -> Explanation:
+        weights = next(network(task).parameters()).double().sum().item()
+        self.known = self.known or repr(weights)
+        if repr(weights) != self.known:
+            raise NotApplicable("this is another network")
+        return super().explain(task)
+
+
+def test_another_network_of_which_a_method_says_nothing_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    check = "random_weights_change_the_explanation"
+    found = results("explainer", explaining(tmp_path, Shy()), check)[check]
+    assert found.status == "skipped"
+    assert found.reason.endswith("this is another network")
 
 
 def test_what_does_not_apply_is_skipped_with_its_reason(tmp_path: Path) -> None:

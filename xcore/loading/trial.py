@@ -17,12 +17,11 @@ import threading
 import zlib
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
-from importlib.util import find_spec
 from pathlib import Path
 
 from xcore.base.errors import UsageError
 from xcore.base.files import cache_directory, write_text
-from xcore.cards import GROUP
+from xcore.cards import GROUP, record_of, sources_of
 
 SECONDS = 30.0
 """How long one plugin may take to load for the first time; the variable XCORE_LOAD_SECONDS gives another limit."""
@@ -92,17 +91,10 @@ def _write(tried: dict[str, str]) -> None:
 def _digest(point: EntryPoint) -> str:
     """What identifies the code of a plugin: its RECORD and its Python files. Nothing of it is imported."""
     read: list[bytes] = [f"{sys.version} {point.value}".encode()]
-    files = list(getattr(point.dist, "files", None) or ())
-    record = next((file for file in files if file.name == "RECORD"), None)
+    record = record_of(point)
     with contextlib.suppress(OSError, ImportError, ValueError):  # what cannot be found fails when it is loaded
-        read += [Path(str(record.locate())).read_bytes()] if record else []
-        # The finder of a package that is imported could run its code; that of the package on top never does.
-        spec = find_spec(point.module.partition(".")[0])
-        places = spec.submodule_search_locations if spec else None
-        sources = [path for place in places or () for path in sorted(Path(place).rglob("*.py"))]
-        if spec and not places and spec.origin:
-            sources = [Path(spec.origin)]
-        read += [path.read_bytes() for path in sources]
+        read += [Path(record).read_bytes()] if record else []
+        read += [path.read_bytes() for path in sources_of(point)[1]]
     checksums = [zlib.crc32(content) for content in read]
     return f"{point.name} {zlib.crc32(json.dumps(checksums).encode()):08x} {sum(map(len, read))}"
 

@@ -19,6 +19,7 @@ from xcore.base.errors import MissingError, NotApplicable
 from xcore.contract.samples import Samples
 from xcore.contract.types import Split
 from xcore.inputs.renderings import crops, segments
+from xcore.loading.rules import RENDERINGS
 from xcore.run.data import further_samples
 from xcore.run.drawing import drawn_phrases, generate_pool, generate_sets
 
@@ -67,12 +68,7 @@ def _as_they_are(samples: Samples, how: str, rng: np.random.Generator) -> Sample
     return samples
 
 
-BUILT_IN: dict[str, Rendering] = {
-    "as-is": _as_they_are,
-    "crop": crops,
-    "segment": _as_they_are,
-    "generated": _as_they_are,
-}
+BUILT_IN: dict[str, Rendering] = {**dict.fromkeys(RENDERINGS, _as_they_are), "crop": crops}
 
 
 class RandomSets:

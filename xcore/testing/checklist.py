@@ -30,6 +30,8 @@ MODULES = {
     "options": "options",
 }
 """Kind -> the module of this room that holds its checks."""
+HARM = "harm"
+"""The module that holds the checks of several kinds."""
 
 
 class Fault(AssertionError):
@@ -72,21 +74,23 @@ class Result:
 _CHECKS: dict[str, list[Check]] = {}
 
 
-def check(kind: str, *, why: str, mend: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
-    """Add a function to the checks of a kind."""
+def check(*kinds: str, why: str, mend: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Add a function to the checks of one kind or of several."""
 
     def add(function: Callable[[Any], None]) -> Callable[[Any], None]:
         what = (function.__doc__ or "").strip().splitlines()[0].rstrip(".")
-        _CHECKS.setdefault(kind, []).append(Check(kind, function.__name__, what, why, mend, function))
+        for kind in kinds:
+            _CHECKS.setdefault(kind, []).append(Check(kind, function.__name__, what, why, mend, function))
         return function
 
     return add
 
 
 def checks_of(kind: str) -> tuple[Check, ...]:
-    """The checks of a kind of component, in the order in which they are run."""
-    importlib.import_module(f"xcore.testing.{MODULES[kind]}")
-    return tuple(_CHECKS[kind])
+    """The checks of a kind of component, in the order in which they are run: its own, then those of several kinds."""
+    for module in (MODULES[kind], HARM):
+        importlib.import_module(f"xcore.testing.{module}")
+    return tuple(sorted(_CHECKS[kind], key=lambda one: one.run.__module__ == f"xcore.testing.{HARM}"))
 
 
 def expect(holds: object, fault: str) -> None:

@@ -269,7 +269,7 @@ class ClassifierTests(Kit):
 
     @pytest.fixture
     def xcore_subject(self, request: pytest.FixtureRequest, classifier: Classifier, samples: Samples) -> Classifying:
-        return Classifying(classifier, samples, self._shared(request))
+        return Classifying(classifier, samples, shared=self._shared(request))
 
 
 class DatasetTests(Kit):
@@ -282,8 +282,8 @@ class DatasetTests(Kit):
         raise NotImplementedError("subclasses of DatasetTests give the fixture `data`")
 
     @pytest.fixture
-    def xcore_subject(self, data: Dataset) -> Supplying:
-        return Supplying(data)
+    def xcore_subject(self, request: pytest.FixtureRequest, data: Dataset) -> Supplying:
+        return Supplying(data, shared=self._shared(request))
 
 
 class ModelTests(Kit):
@@ -318,8 +318,8 @@ class EngineTests(Kit):
         raise NotImplementedError("subclasses of EngineTests give the fixture `engine`")
 
     @pytest.fixture
-    def xcore_subject(self, engine: Engine, tmp_path: Path) -> Running:
-        return Running(engine, tmp_path)
+    def xcore_subject(self, request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) -> Running:
+        return Running(engine, tmp_path, shared=self._shared(request))
 
 
 class RenderingTests(Kit):
@@ -336,8 +336,10 @@ class RenderingTests(Kit):
         return ""
 
     @pytest.fixture
-    def xcore_subject(self, rendering: Callable[[Samples, str, Any], Samples], how: str) -> Rendering:
-        return Rendering(rendering, stripes(4, 1), how)
+    def xcore_subject(
+        self, request: pytest.FixtureRequest, rendering: Callable[[Samples, str, Any], Samples], how: str
+    ) -> Rendering:
+        return Rendering(rendering, stripes(4, 1), how, shared=self._shared(request))
 
 
 class CommandTests(Kit):
@@ -396,6 +398,11 @@ class TrackerTests(Kit):
 
     @pytest.fixture
     def xcore_subject(
-        self, tracker: Tracker, started: StartedRun, cells: list[Cell], rows: list[dict[str, Any]]
+        self,
+        request: pytest.FixtureRequest,
+        tracker: Tracker,
+        started: StartedRun,
+        cells: list[Cell],
+        rows: list[dict[str, Any]],
     ) -> Following:
-        return Following(tracker, started, cells, rows)
+        return Following(tracker, started, cells, rows, shared=self._shared(request))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
@@ -11,36 +10,31 @@ from xcore.base.errors import UsageError
 from xcore.contract.protocols import Classifier
 from xcore.contract.samples import Samples
 from xcore.testing.checklist import Skipped, check, expect, refused
-from xcore.testing.generators import quiet
-from xcore.testing.watching import Given, Watched, watch
+from xcore.testing.watching import Given, Subject, Watched, watch
 
 ABILITIES = frozenset({"activations", "gradients"})
 AXES = {"NC": 2, "NCHW": 4, "NTC": 3}
 
 
 @dataclass
-class Classifying:
+class Classifying(Subject):
     """A classifier with three or more samples that it reads."""
 
     classifier: Classifier
     samples: Samples
-    shared: dict[str, Any] = field(default_factory=dict)
 
-    def watched(self) -> Watched:
-        """What it did beside giving logits and gradients."""
-        if "watched" not in self.shared:
-            given = Given({"the classifier": ("classifier", self.classifier)})
-            given.lent.note("samples", self.samples)
+    def watch(self) -> Watched:
+        """See what it does beside giving logits and gradients."""
+        given = Given({"the classifier": ("classifier", self.classifier)})
+        given.lent.note("samples", self.samples)
 
-            def work() -> None:
-                self.classifier.logits(self.samples)
-                if "gradients" in self.classifier.can:
-                    self.classifier.open(self.classifier.default_layer).gradients(self.samples, 0)
+        def work() -> None:
+            self.classifier.logits(self.samples)
+            if "gradients" in self.classifier.can:
+                self.classifier.open(self.classifier.default_layer).gradients(self.samples, 0)
 
-            self.classifier.logits(self.samples)  # what is loaded by the first call is no harm
-            self.shared["watched"] = watch(work, given)
-        seen: Watched = self.shared["watched"]
-        return seen
+        self.classifier.logits(self.samples)  # what is loaded by the first call is no harm
+        return watch(work, given)
 
 
 @check(
@@ -120,27 +114,3 @@ def unknown_layers_are_refused(subject: Classifying) -> None:
         raise Skipped("a black box has no layers")
     with refused("a layer that is not there", UsageError, says="unknown layer 'no such layer'"):
         subject.classifier.open("no such layer")
-
-
-@check(
-    "classifier",
-    why="Whoever draws random numbers afterwards would get others, or always the same.",
-    mend="Draw from local generators; a network in evaluation mode draws nothing.",
-)
-def random_state_is_left_as_found(subject: Classifying) -> None:
-    """The global random states of Python, numpy and torch are as before."""
-    seen = subject.watched()
-    seen.result()
-    expect(not seen.randomness, f"it moved the global random state of {' and '.join(seen.randomness)}")
-
-
-@check(
-    "classifier",
-    why="All methods share the classifier, the samples and the settings of the process.",
-    mend="Use torch.autograd.grad, remove hooks in a `finally`, set settings in a `with` block, print nothing.",
-)
-def everything_is_left_as_found(subject: Classifying) -> None:
-    """Its network, the samples and the settings of the process are as before, and nothing is printed."""
-    seen = subject.watched()
-    expect(not seen.components, seen.components)
-    quiet(seen)

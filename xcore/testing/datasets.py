@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from xcore.base.errors import MissingError, UsageError
 from xcore.contract.types import Split
 from xcore.testing.checklist import Skipped, check, expect, refused
-from xcore.testing.generators import quiet
-from xcore.testing.watching import Given, watch
+from xcore.testing.watching import Given, Subject, Watched, watch
 
 if TYPE_CHECKING:
     from xcore.contract.protocols import Dataset
@@ -19,10 +18,14 @@ MANY = 200
 
 
 @dataclass
-class Supplying:
+class Supplying(Subject):
     """A data set."""
 
     data: Dataset
+
+    def watch(self) -> Watched:
+        """See what it does beside drawing some samples."""
+        return watch(lambda: self.data.samples(None, "explain", 3, 0), Given())
 
 
 @check(
@@ -111,21 +114,8 @@ def unknown_names_are_refused(subject: Supplying) -> None:
 def what_it_tells_is_plain_text(subject: Supplying) -> None:
     """Classes, concepts, vocabulary, skipped inputs and notes are tuples of strings."""
     data = subject.data
-    data.samples(data.classes[0], "train", MANY, 0)
+    data.samples(data.classes[0], "train", MANY, 0)  # what is skipped or noted is told once samples were read
     for name in ("classes", "concepts", "vocabulary", "skipped", "notes"):
         lines = getattr(data, name)
         expect(not isinstance(lines, str), f"{name} is one string; it must be a tuple of strings")
         expect(all(isinstance(line, str) for line in lines), f"{name} holds what is no string")
-
-
-@check(
-    "dataset",
-    why="Whoever draws random numbers afterwards would get others, or always the same.",
-    mend="Draw by numpy.random.default_rng(seed).",
-)
-def random_state_is_left_as_found(subject: Supplying) -> None:
-    """The global random states, the settings of the process and the output are as before."""
-    seen = watch(lambda: subject.data.samples(None, "explain", 3, 0), Given())
-    seen.result()
-    expect(not seen.randomness, f"it moved the global random state of {' and '.join(seen.randomness)}")
-    quiet(seen)

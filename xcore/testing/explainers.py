@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from xcore.testing.planted import (
     signed,
     with_other_weights,
 )
-from xcore.testing.watching import Given, Watched, sets_digest, split_digest, watch
+from xcore.testing.watching import Given, Subject, Watched, sets_digest, split_digest, watch
 from xcore.testing.world import registered_rendering
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Explaining:
+class Explaining(Subject):
     """An explainer with the task that it is checked on."""
 
     explainer: Explainer
@@ -47,16 +47,11 @@ class Explaining:
     """Whether the concepts, looked for in the explained images, have the maps of the explanation."""
     hashed: tuple[str, str] | None = None
     """Digests of the explanation made in two processes with other seeds of Python's hashes; None = not made."""
-    shared: dict[str, Any] = field(default_factory=dict)
-    """What several checks of one explainer look at: it is computed once."""
 
-    def watched(self) -> Watched:
-        """What the explainer did on the task, and beside."""
-        if "watched" not in self.shared:
-            task, given = lent(self.task)
-            self.shared["watched"] = watch(lambda: self.explainer.explain(task), given)
-        seen: Watched = self.shared["watched"]
-        return seen
+    def watch(self) -> Watched:
+        """See what the explainer does on the task, and beside."""
+        task, given = lent(self.task)
+        return watch(lambda: self.explainer.explain(task), given)
 
     def explanation(self) -> Explanation:
         """The explanation of the task; raises what the explainer raised."""
@@ -176,69 +171,6 @@ def renderings_are_known(subject: Explaining) -> None:
 
 @check(
     "explainer",
-    why="The next method explains the same network; a changed one gives it other results.",
-    mend="Work on a copy, remove hooks in a `finally`, and put modes and functions back.",
-)
-def model_is_left_as_found(subject: Explaining) -> None:
-    """Networks keep their weights, gradients, modes, hooks and functions."""
-    seen = subject.watched()
-    expect(not seen.components, seen.components)
-    seen.came_to_an_end()
-
-
-@check(
-    "explainer",
-    why="Whoever draws random numbers afterwards would get others, or always the same.",
-    mend="Draw from local generators seeded by task.seed, or inside `with xcore.contract.seeded(seed):`.",
-)
-def random_state_is_left_as_found(subject: Explaining) -> None:
-    """The global random states of Python, numpy and torch are as before."""
-    seen = subject.watched()
-    expect(not seen.randomness, f"it moved the global random state of {' and '.join(seen.randomness)}")
-    seen.came_to_an_end()
-
-
-@check(
-    "explainer",
-    why="All methods and metrics of a run are given the same samples.",
-    mend="Work on a copy: samples.images.clone().",
-)
-def samples_are_left_as_found(subject: Explaining) -> None:
-    """Explained samples, random sets and held-out samples are not written to."""
-    seen = subject.watched()
-    expect(not seen.samples, f"it changed the samples that it was given: {', '.join(seen.samples)}")
-    seen.came_to_an_end()
-
-
-@check(
-    "explainer",
-    why="Settings such as threads, the default dtype, the working directory or the environment hold for all cells.",
-    mend="Set them in a `with` block, or put them back in a `finally`.",
-)
-def settings_are_left_as_found(subject: Explaining) -> None:
-    """The settings of the process are as before, and no thread is left running."""
-    seen = subject.watched()
-    expect(not seen.settings, "; ".join(seen.settings[:3]))
-    expect(not seen.threads, f"it left running: {', '.join(seen.threads)}")
-    seen.came_to_an_end()
-
-
-@check(
-    "explainer",
-    why="`xcore bench --json` is read line by line: what a method prints stands between the results.",
-    mend="Return notes in `Explanation.notes`, and tell of steps by task.progress.",
-)
-def output_is_left_alone(subject: Explaining) -> None:
-    """Nothing is written to the standard output, neither by print nor past it."""
-    seen = subject.watched()
-    expect(not seen.moved_output, "it redirected or closed the descriptor of the standard output")
-    first = (seen.printed.strip().splitlines() or [""])[0]
-    expect(not first, f"it printed {first[:80]!r}")
-    seen.came_to_an_end()
-
-
-@check(
-    "explainer",
     why="A result that cannot be repeated cannot be checked, and finished cells are never computed again.",
     mend="Take all randomness from task.seed, and sort what has no order of its own.",
 )
@@ -276,8 +208,8 @@ def concepts_are_found_again(subject: Explaining) -> None:
     explanation, task = subject.explanation(), subject.task
     watched, given = lent(task)
     seen = watch(lambda: find(subject.explainer, explanation, watched), given)
-    if isinstance(seen.error, NotApplicable):  # the method says that its concepts cannot be found
-        return
+    if isinstance(seen.error, NotApplicable):
+        raise Skipped(f"its concepts cannot be found again: {seen.error}") from seen.error
     found: Presence = seen.result()
     harm = [seen.components, *(f"it moved the random state of {name}" for name in seen.randomness), *seen.samples]
     expect(not any(harm), f"looking for the concepts again is not without harm: {'; '.join(h for h in harm if h)}")
@@ -351,8 +283,8 @@ def random_weights_change_the_explanation(subject: Explaining) -> None:
     other = with_other_weights(subject.task.classifier)
     try:
         made = subject.elsewhere(replace(subject.task, classifier=other), "other weights")
-    except (NotApplicable, MissingError):  # of these weights it has nothing to say, which is a change, too
-        return
+    except (NotApplicable, MissingError) as error:
+        raise Skipped(f"of the network with random weights, it has nothing to say: {error}") from error
     after = plain(made, subject.folder / "third")
     expect(before != after, "the network with random weights has the same explanation, bit for bit")
 
@@ -381,8 +313,8 @@ def permuted_classes_take_the_importance_away(subject: Explaining) -> None:
         other = subject.elsewhere(
             planted_task(subject.task, subject.folder / "permuted", permuted(planted_network())), "p"
         )
-    except (NotApplicable, MissingError):
-        return
+    except (NotApplicable, MissingError) as error:
+        raise Skipped(f"where the class is green, it has nothing to say: {error}") from error
     before, after = red_share(made), red_share(other)
     expect(after < before, f"red has {before:.2f} of the importance where the class is red, and {after:.2f} where not")
 

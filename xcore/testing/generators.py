@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from xcore.base.errors import NotApplicable, UsageError
 from xcore.contract.samples import Samples
 from xcore.pretrained.drawing import ABILITIES
 from xcore.testing.checklist import Skipped, check, expect, refused
-from xcore.testing.watching import Given, Watched, watch
+from xcore.testing.watching import Given, Subject, Watched, watch
 
 if TYPE_CHECKING:
     from xcore.contract.protocols import Generator
@@ -24,7 +24,7 @@ STRENGTH = 0.7
 
 
 @dataclass
-class Drawing:
+class Drawing(Subject):
     """A generator with the prompts that it is checked on, each of which is drawn with two seeds."""
 
     generator: Generator
@@ -32,7 +32,6 @@ class Drawing:
     given: Samples | None = None
     """What it drew of the prompts, if that is known already."""
     given_pairs: tuple[Samples, Samples] | None = None
-    shared: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -50,28 +49,25 @@ class Drawing:
             self.given_pairs = pairs_of(self.generator, self.prompts[0])
         return self.given_pairs
 
-    def watched(self) -> Watched:
-        """What it did beside drawing, adapting and editing, as far as it can."""
-        if "watched" not in self.shared:
-            pairs = self.pairs() if "adapt" in self.generator.can else None
-            given = Given()
+    def watch(self) -> Watched:
+        """See what it does beside drawing, adapting and editing, as far as it can."""
+        pairs = self.pairs() if "adapt" in self.generator.can else None
+        given = Given()
+        if pairs is not None:
+            given.lent.note("preferred samples", pairs[0])
+            given.lent.note("rejected samples", pairs[1])
+        whole = self.drawn().take(range(self.n))
+        given.lent.note("samples to edit", whole)
+
+        def work() -> None:
+            adapter = None
             if pairs is not None:
-                given.lent.note("preferred samples", pairs[0])
-                given.lent.note("rejected samples", pairs[1])
-            whole = self.drawn().take(range(self.n))
-            given.lent.note("samples to edit", whole)
+                adapter, _ = self.generator.adapt(None, *pairs, seed=0, options={"steps": 1})
+            self.generator.generate(self.prompts, range(self.n), adapter)
+            if "edit" in self.generator.can:
+                self.edit(whole, adapter=adapter)
 
-            def work() -> None:
-                adapter = None
-                if pairs is not None:
-                    adapter, _ = self.generator.adapt(None, *pairs, seed=0, options={"steps": 1})
-                self.generator.generate(self.prompts, range(self.n), adapter)
-                if "edit" in self.generator.can:
-                    self.edit(whole, adapter=adapter)
-
-            self.shared["watched"] = watch(work, given)
-        seen: Watched = self.shared["watched"]
-        return seen
+        return watch(work, given)
 
     def edit(self, given: Samples, prompts: Sequence[str] | None = None, **more: Any) -> Samples:
         """Edit each sample towards one of the prompts."""
@@ -191,38 +187,6 @@ def adapters_are_values_and_leave_the_base(subject: Drawing) -> None:
     expect(base.digest == drawn.digest, "without an adapter, it draws others than before")
     expect(base.ids == drawn.ids, "without an adapter, the ids are others than before")
     expect(set(base.ids).isdisjoint(tuned.ids), "drawings by an adapter have the ids of those without")
-
-
-@check(
-    "generator",
-    why="Whoever draws random numbers afterwards would get others, or always the same.",
-    mend="Give torch.Generator objects to what draws, or use `with xcore.contract.seeded(seed):`.",
-)
-def random_state_is_left_as_found(subject: Drawing) -> None:
-    """The global random states of Python, numpy and torch are as before."""
-    seen = subject.watched()
-    seen.result()
-    expect(not seen.randomness, f"it moved the global random state of {' and '.join(seen.randomness)}")
-
-
-@check(
-    "generator",
-    why="Settings of the process and given samples are shared by all methods.",
-    mend="Set them in a `with` block, work on copies, and print nothing.",
-)
-def settings_and_samples_are_left_as_found(subject: Drawing) -> None:
-    """The settings of the process and the given samples are as before, no thread is left, nothing is printed."""
-    quiet(subject.watched())
-
-
-def quiet(seen: Watched) -> None:
-    """Raise `Fault` for what a component did beside its work, but for the random states."""
-    expect(not seen.settings, "; ".join(seen.settings[:3]))
-    expect(not seen.samples, f"it changed the samples that it was given: {', '.join(seen.samples)}")
-    expect(not seen.threads, f"it left running: {', '.join(seen.threads)}")
-    expect(not seen.moved_output, "it redirected or closed the descriptor of the standard output")
-    first = (seen.printed.strip().splitlines() or [""])[0]
-    expect(not first, f"it printed {first[:80]!r}")
 
 
 @check(

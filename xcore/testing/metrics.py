@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from xcore.run.checks import DIRECTIONS, checked_scores, not_applicable
 from xcore.testing.checklist import Skipped, check, expect
 from xcore.testing.explainers import lent, same_in_two_processes
 from xcore.testing.planted import planted_network, planted_run, planted_task
-from xcore.testing.watching import Given, Watched, sets_digest, watch
+from xcore.testing.watching import Given, Subject, Watched, sets_digest, watch
 
 if TYPE_CHECKING:
     from xcore.contract.protocols import Metric
@@ -24,7 +24,7 @@ NEEDS = ("samples", "samples:image", "samples:text", "maps", "dictionary", "dire
 
 
 @dataclass
-class Judging:
+class Judging(Subject):
     """A metric with the runs that it is checked on."""
 
     metric: Metric
@@ -37,19 +37,14 @@ class Judging:
     """Whether it says which explanation is better; that of a card without a column does not."""
     hashed: tuple[str, str] | None = None
     """Digests of the scores made in two processes with other seeds of Python's hashes; None = not made."""
-    shared: dict[str, Any] = field(default_factory=dict)
 
-    def watched(self) -> Watched:
-        """What the metric did on the runs, and beside."""
-        if "watched" not in self.shared:
-            kinds = ("image", "text")
-            for run in self.runs:
-                if reason := not_applicable(self.metric, run, kinds):
-                    raise Skipped(f"it does not apply to the explanation of the check: {reason}")
-            runs, given = _lent(self.runs)
-            self.shared["watched"] = watch(lambda: self.metric.score(runs), given)
-        seen: Watched = self.shared["watched"]
-        return seen
+    def watch(self) -> Watched:
+        """See what the metric does on the runs, and beside."""
+        for run in self.runs:
+            if reason := not_applicable(self.metric, run, ("image", "text")):
+                raise Skipped(f"it does not apply to the explanation of the check: {reason}")
+        runs, given = _lent(self.runs)
+        return watch(lambda: self.metric.score(runs), given)
 
     def scores(self) -> list[Score]:
         """The scores of the runs; raises what the metric raised."""
@@ -146,58 +141,6 @@ def scores_repeat(subject: Judging) -> None:
 def order_does_not_depend_on_the_hash_seed(subject: Judging) -> None:
     """Two processes with other seeds of Python's hashes give the same scores."""
     same_in_two_processes(subject.hashed)
-
-
-@check(
-    "metric",
-    why="The next metric judges with the same network.",
-    mend="Work on a copy, remove hooks in a `finally`, and put modes and functions back.",
-)
-def models_are_left_as_found(subject: Judging) -> None:
-    """Networks keep their weights, gradients, modes, hooks and functions."""
-    seen = subject.watched()
-    expect(not seen.components, seen.components)
-    seen.came_to_an_end()
-
-
-@check(
-    "metric",
-    why="Whoever draws random numbers afterwards would get others, or always the same.",
-    mend="Draw from local generators, or inside `with xcore.contract.seeded(seed):`.",
-)
-def random_state_is_left_as_found(subject: Judging) -> None:
-    """The global random states of Python, numpy and torch are as before."""
-    seen = subject.watched()
-    expect(not seen.randomness, f"it moved the global random state of {' and '.join(seen.randomness)}")
-    seen.came_to_an_end()
-
-
-@check(
-    "metric",
-    why="All metrics of a run are given the same held-out samples and the same explanation.",
-    mend="Work on a copy: samples.images.clone().",
-)
-def samples_are_left_as_found(subject: Judging) -> None:
-    """Held-out samples, random sets and the explanation are not written to."""
-    seen = subject.watched()
-    expect(not seen.samples, f"it changed what it was given: {', '.join(seen.samples)}")
-    seen.came_to_an_end()
-
-
-@check(
-    "metric",
-    why="Settings such as threads, the default dtype, the working directory or the environment hold for all cells.",
-    mend="Set them in a `with` block, or put them back in a `finally`; print nothing.",
-)
-def settings_are_left_as_found(subject: Judging) -> None:
-    """The settings of the process are as before, no thread is left running, and nothing is printed."""
-    seen = subject.watched()
-    expect(not seen.settings, "; ".join(seen.settings[:3]))
-    expect(not seen.threads, f"it left running: {', '.join(seen.threads)}")
-    expect(not seen.moved_output, "it redirected or closed the descriptor of the standard output")
-    first = (seen.printed.strip().splitlines() or [""])[0]
-    expect(not first, f"it printed {first[:80]!r}")
-    seen.came_to_an_end()
 
 
 @check(

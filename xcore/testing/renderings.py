@@ -10,17 +10,26 @@ import numpy as np
 
 from xcore.contract.samples import Samples
 from xcore.testing.checklist import check, expect
-from xcore.testing.generators import quiet
-from xcore.testing.watching import Given, watch
+from xcore.testing.watching import Given, Subject, Watched, watch
 
 
 @dataclass
-class Rendering:
+class Rendering(Subject):
     """A rendering with samples to render."""
 
     render: Callable[[Samples, str, Any], Samples]
     samples: Samples
     how: str = ""
+
+    def watch(self) -> Watched:
+        """See what it gives twice of the same rng, and what it does beside."""
+        given = Given()
+        given.lent.note("samples", self.samples)
+
+        def work() -> list[str]:
+            return [self.render(self.samples, self.how, np.random.default_rng(3)).digest for _ in range(2)]
+
+        return watch(work, given)
 
 
 @check(
@@ -44,16 +53,7 @@ def it_gives_as_many_samples(subject: Rendering) -> None:
     why="The same random set is asked for again by every method and metric.",
     mend="Draw from the given rng only, and write to copies.",
 )
-def it_repeats_and_leaves_everything_as_found(subject: Rendering) -> None:
-    """The same rng gives the same, and nothing else is changed by it."""
-    given = Given()
-    given.lent.note("samples", subject.samples)
-
-    def work() -> list[str]:
-        return [subject.render(subject.samples, subject.how, np.random.default_rng(3)).digest for _ in range(2)]
-
-    seen = watch(work, given)
-    one, two = seen.result()
+def it_repeats(subject: Rendering) -> None:
+    """The same rng gives the same."""
+    one, two = subject.watched().result()
     expect(one == two, "the same rng gives other samples")
-    expect(not seen.randomness, f"it moved the global random state of {' and '.join(seen.randomness)}")
-    quiet(seen)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from xcore.contract.samples import Samples
 from xcore.testing.checklist import Skipped, check, expect
-from xcore.testing.generators import quiet
-from xcore.testing.watching import Given, Watched, watch
+from xcore.testing.watching import Given, Subject, Watched, watch
 
 METHODS: Mapping[str, tuple[str, ...]] = {
     "image-text": ("embed_images", "embed_texts"),
@@ -29,25 +28,21 @@ TEXTS = ("a red stripe", "a blue blob", "grass")
 
 
 @dataclass
-class Helping:
+class Helping(Subject):
     """A helper model with the role that it is checked in."""
 
     model: Any
     role: str
     images: Samples
     texts: Sequence[str] = TEXTS
-    shared: dict[str, Any] = field(default_factory=dict)
 
-    def watched(self) -> Watched:
-        """What it answered, and what it did beside."""
+    def watch(self) -> Watched:
+        """See what it answers, and what it does beside."""
         if self.role not in METHODS:
             raise Skipped(f"the role {self.role!r} is of a plugin's own; only that plugin knows what it is asked")
-        if "watched" not in self.shared:
-            given = Given({"the model": ("model", self.model)})
-            given.lent.note("images", self.images)
-            self.shared["watched"] = watch(lambda: ASKED[self.role](self), given)
-        seen: Watched = self.shared["watched"]
-        return seen
+        given = Given({"the model": ("model", self.model)})
+        given.lent.note("images", self.images)
+        return watch(lambda: ASKED[self.role](self), given)
 
 
 def _rows(made: Any, n: int, what: str) -> Any:
@@ -189,16 +184,3 @@ def its_answers_repeat(subject: Helping) -> None:
     """Asked the same again, it answers the same."""
     one = subject.watched().result()
     expect(ASKED[subject.role](subject) == one, "the second answer is another one")
-
-
-@check(
-    "model",
-    why="All methods share the model, the samples and the settings of the process.",
-    mend="Draw from local generators, set settings in a `with` block, and print nothing.",
-)
-def everything_is_left_as_found(subject: Helping) -> None:
-    """Its networks, the samples, the random states and the settings of the process are as before."""
-    seen = subject.watched()
-    expect(not seen.components, seen.components)
-    expect(not seen.randomness, f"it moved the global random state of {' and '.join(seen.randomness)}")
-    quiet(seen)

@@ -59,6 +59,25 @@ class Watched:
             raise Skipped(f"until it raised {type(self.error).__name__}, it did no harm")
 
 
+@dataclass
+class Subject:
+    """A component with what it is checked on, of which every kind makes its own."""
+
+    shared: dict[str, Any] = field(default_factory=dict, kw_only=True)
+    """What several checks of one component look at: it is computed once."""
+
+    def watch(self) -> Watched:
+        """Let the component do its work, and see what it does beside."""
+        raise NotImplementedError
+
+    def watched(self) -> Watched:
+        """The same, done once for all checks."""
+        if "watched" not in self.shared:
+            self.shared["watched"] = self.watch()
+        seen: Watched = self.shared["watched"]
+        return seen
+
+
 class Held(Lent):
     """Samples that are kept until they were compared: a set that was written to and dropped is seen, too."""
 
