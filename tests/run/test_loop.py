@@ -167,15 +167,35 @@ def test_two_labels_of_one_explanation_run_once(tmp_path, counter):
     assert {r["label"] for r in result.rows} == {"a", "b"}
 
 
-def command(tmp_path, *words, **env):
+def words_of(tmp_path, *words):
     tmp_path.mkdir(exist_ok=True)
+    about = ["bench", "--plugin", str(TOY), "--data", "toy", "--class", "red", "--metrics", "brightness"]
+    return [*about, "--out", str(tmp_path / "run"), *words]
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """A function that runs the command in this process: exit code, stdout, stderr."""
+
+    def run(tmp_path, *words, **env):
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("sys.argv", ["xcore", *words_of(tmp_path, *words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def command(tmp_path, *words, **env):
+    """The same in a process of its own."""
     env |= {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}  # a process that is killed leaves its temporary folder
-    call = [sys.executable, "-m", "xcore", "bench", "--plugin", str(TOY), "--data", "toy", "--class", "red"]
-    call += ["--metrics", "brightness", "--out", str(tmp_path / "run"), *words]
+    call = [sys.executable, "-m", "xcore", *words_of(tmp_path, *words)]
     return subprocess.run(call, capture_output=True, text=True, env={**os.environ, **env}, check=False)
 
 
-def test_killed_run_resumes_to_the_same_table(tmp_path):
+def test_killed_run_resumes_to_the_same_table(tmp_path, here):
     env = {"TOY_MARKER": str(tmp_path / "marker"), "TOY_COUNTER": str(tmp_path / "counter")}
     words = ("--methods", "kill", "--seeds", "4", "--json")
     killed = command(tmp_path, *words, **env)
@@ -183,8 +203,8 @@ def test_killed_run_resumes_to_the_same_table(tmp_path):
     resumed = command(tmp_path, *words, **env)
     assert resumed.returncode == 0, resumed.stderr
     assert (tmp_path / "counter").read_text().split() == ["0", "1", "2", "3"]
-    whole = command(tmp_path / "other", *words, **env)
-    lines = [[json.loads(x) for x in r.stdout.splitlines()][:-1] for r in (resumed, whole)]
+    _, whole, _ = here(tmp_path / "other", *words, **env)
+    lines = [[json.loads(x) for x in out.splitlines()][:-1] for out in (resumed.stdout, whole)]
     for row in (row for made in lines for row in made):  # two folders
         row["picture"] = row["picture"] and Path(row["picture"]).name
         row.pop("pictures", None)
@@ -200,12 +220,12 @@ def test_json_is_all_that_is_on_stdout(tmp_path):
     assert "1 input(s) of toy were left out: toy/broken.png: not an image" in done.stderr
 
 
-def test_exit_code_of_a_failed_cell_and_how_to_go_on(tmp_path):
-    done = command(tmp_path, "--methods", "crash", "--seeds", "2")
-    assert done.returncode == 1
-    assert "seed 1 is unlucky, at toy_plugin.py:" in " ".join(done.stdout.split())  # the table breaks lines
-    assert "--traceback" in done.stdout
-    assert "xcore bench" in done.stderr.splitlines()[-1]
+def test_exit_code_of_a_failed_cell_and_how_to_go_on(tmp_path, here):
+    code, out, err = here(tmp_path, "--methods", "crash", "--seeds", "2")
+    assert code == 1
+    assert "seed 1 is unlucky, at toy_plugin.py:" in " ".join(out.split())  # the table breaks lines
+    assert "--traceback" in out
+    assert "xcore bench" in err.splitlines()[-1]
 
 
 def test_report_rebuilds_the_table(tmp_path, monkeypatch):

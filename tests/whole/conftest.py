@@ -19,6 +19,13 @@ LONG = " ".join(["water"] * 20)
 """A phrase of more words than the small models read."""
 
 
+@pytest.fixture
+def small_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random sets of few drawings: a generator draws 80 samples for a null distribution instead of 600."""
+    for name, value in {"DRAWN_POOL": 24, "PHRASES": 20, "TUNED_PHRASES": 6, "SET": 4}.items():
+        monkeypatch.setattr(f"xcore.run.random_sets.{name}", value)
+
+
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with photographs of three classes, and with the models."""

@@ -35,7 +35,7 @@ SMALL = {
     "timm": RANDOM,
     "image-embedder": {"pretrained": False},
     "craft": {"k": 3, "designs": 4},
-    "TS": {"negatives": 3, "null": 19, "alpha": 0.5},
+    "TS": {"n": 4, "negatives": 3, "null": 19, "alpha": 0.5},
 }
 
 
@@ -49,6 +49,9 @@ def folder(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+pytestmark = pytest.mark.usefixtures("small_pools")
+
+
 def typed(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What a command prints, with small models in place of the real ones."""
     for name, stand_in in REAL.items():
@@ -59,7 +62,6 @@ def typed(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     words += [w for n, given in used.items() for key, value in given.items() for w in ("--set", f"{n}.{key}={value}")]
     if words[1] in ("bench", "explain"):
         words += ["--samples", "6"]
-    monkeypatch.setattr("xcore.run.random_sets.DRAWN_POOL", 24)
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.argv", words)
     with pytest.raises(SystemExit) as left:

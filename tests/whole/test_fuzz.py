@@ -24,10 +24,10 @@ def fuzz(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no alarm")
 def test_cases_at_random_end_with_a_result_or_one_line(fuzz):
-    tally = fuzz.fuzz(list(range(30)), seed=2026)
+    tally = fuzz.fuzz(list(range(21)), seed=2026)
     assert not tally.failures
-    assert tally.ended["suite ran"] >= 10 / 3, "at least a third of the suites is right"
-    assert tally.ended["record made again"] >= 5
+    assert tally.ended["suite ran"] >= 7 / 3, "at least a third of the suites is right"
+    assert tally.ended["record made again"] >= 3
 
 
 def test_the_fuzz_notices_a_traceback_and_a_case_that_does_not_end(fuzz, monkeypatch):

@@ -29,7 +29,12 @@ def without_times(rows):
 @pytest.fixture(scope="module")
 def craft(tmp_path_factory):
     out = tmp_path_factory.mktemp("craft") / "run"
-    keys = {**SMALL, "budget": {"samples": 60, "heldout": 20}, "metrics": ["TS", "CS", "RCS", "recovery"]}
+    keys = {
+        **SMALL,
+        "budget": {"samples": 60, "heldout": 20},
+        "metrics": ["TS", "CS", "RCS", "recovery"],
+        "set": {"TS": {"null": 60}},
+    }
     return bench(["craft"], out=out, **keys)
 
 
@@ -54,8 +59,12 @@ def test_the_table_has_the_columns_of_the_paper(craft):
         assert column in text
 
 
-def test_rlpo_draws_tunes_and_repeats_bit_for_bit(tmp_path):
-    settings = {"rlpo": {**RLPO, "update_rule": "always"}, "minizoo/diffusion": {"steps": 2}, "TS": {"negatives": 4}}
+def test_rlpo_draws_tunes_and_repeats_bit_for_bit(tmp_path, small_pools):
+    settings = {
+        "rlpo": {**RLPO, "update_rule": "always"},
+        "minizoo/diffusion": {"steps": 2},
+        "TS": {"n": 4, "negatives": 4, "null": 19},
+    }
     keys = {**SMALL, "controls": [], "metrics": ["RCS"], "set": settings}
     one = bench(["rlpo"], out=tmp_path / "one", **keys)
     two = bench(["rlpo"], out=tmp_path / "two", **keys)

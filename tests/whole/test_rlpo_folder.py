@@ -43,7 +43,7 @@ SMALL = {
     },
     "diffusion": {"steps": 1},
     "timm": {"pretrained": False, "classes": "tabby cat,zebra,tiger"},
-    "TS": {"negatives": 3, "null": 19, "alpha": 0.5},
+    "TS": {"n": 4, "negatives": 3, "null": 19, "alpha": 0.5},
 }
 REAL = {
     "timm:resnet50": "timm:test_resnet",  # reads 160 pixels, and the pipeline draws 64
@@ -56,7 +56,7 @@ REAL = {
 
 @pytest.fixture
 def command(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, small_pools: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., list[dict[str, Any]]]:
     def run(text: str) -> list[dict[str, Any]]:
         for name, stand_in in REAL.items():
@@ -65,7 +65,6 @@ def command(
         words[words.index("cat")] = str(tmp_path / "cat")
         given = [f"{name}.{key}={value}" for name, options in SMALL.items() for key, value in options.items()]
         words += [w for one in given for w in ("--set", one)] + ["--samples", "4", "--metrics", "TS,CS", "--json"]
-        monkeypatch.setattr("xcore.run.random_sets.DRAWN_POOL", 24)
         monkeypatch.chdir(place)
         monkeypatch.setattr("sys.argv", words)
         with pytest.raises(SystemExit) as left:

@@ -18,7 +18,14 @@ import pytest
 from xcore.cli.new import KINDS, write
 
 EXAMPLES = Path(__file__).parents[2] / "plugins" / "examples"
-BUILD = "import sys; out = sys.argv[1]; from setuptools import build_meta as b; b.build_wheel(out)"
+BUILD = """
+import os, sys
+from setuptools import build_meta
+out, *folders = sys.argv[1:]
+for folder in folders:
+    os.chdir(folder)
+    build_meta.build_wheel(out)
+"""
 CHECKS = ["E", "F", "W", "I", "UP", "B", "SIM", "RUF", "PT", "C4"]
 
 
@@ -33,8 +40,7 @@ def call(words: list[str], where: Path, path: Path | None = None) -> str:
 
 def install(folders: list[Path], place: Path) -> None:
     """Build distributions and put what their wheels hold into a folder `installed`."""
-    for folder in folders:
-        call([sys.executable, "-c", BUILD, str(place)], folder)
+    call([sys.executable, "-c", BUILD, str(place), *map(str, folders)], place)
     for wheel in place.glob("*.whl"):
         with ZipFile(wheel) as archive:
             archive.extractall(place / "installed")

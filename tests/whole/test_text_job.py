@@ -29,7 +29,7 @@ from xcore.registry import load_registry
 
 SMALL = {
     "rlpo": {"actions": 4, "steps": 6, "n": 4, "negatives": 4, "rank_sets": 1, "shown": 4, "update_rule": "always"},
-    "TS": {"negatives": 4},
+    "TS": {"n": 4, "negatives": 4, "null": 19},
 }
 BUDGET = {"samples": 12, "heldout": 12}
 
@@ -75,7 +75,7 @@ def made(tmp_path_factory):
     table = table_of(root / "classifier", reviews=3)
     (root / "classifier" / "truth.json").write_text(json.dumps(table))
     synonyms = {words[0]: words[1:] for words in [*BLAME.values(), *PRAISE.values()]}
-    save_tiny_model(root / "speaker", synonyms, chat=True, steps=160)
+    save_tiny_model(root / "speaker", synonyms, chat=True, steps=80)
     save_gguf(root / "speaker", root / "speaker.gguf")
     x = data.samples(None, "explain", 240, 0)
     with (root / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
@@ -86,6 +86,9 @@ def made(tmp_path_factory):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{i}.txt").write_text(text, encoding="utf-8")
     return root
+
+
+pytestmark = pytest.mark.usefixtures("small_pools")
 
 
 @pytest.fixture(autouse=True)
@@ -143,18 +146,20 @@ def check(rows: list[dict], out: Path) -> None:
     assert (out / "report.html").is_file()
 
 
-@pytest.mark.parametrize("generator", ["mistral:{}/speaker", "gguf:{}/speaker.gguf"])
-def test_models_of_transformers_by_their_names(made, generator, command, tmp_path):
-    rows = command(*BENCH, classifier=f"hf-text:{made}/classifier", generator=generator.format(made))
+def test_models_of_transformers_by_their_names(made, command, tmp_path):
+    rows = command(*BENCH, classifier=f"hf-text:{made}/classifier", generator=f"mistral:{made}/speaker")
     check(rows, tmp_path / "run")
     recovery = rows[0]["overall"]["recovery"]
     assert 0 <= recovery["value"] <= 1
     assert 0 < recovery["details"]["chance"] < 1
 
 
-@pytest.mark.parametrize(("verb", "data"), [(BENCH, "table:{}/reviews.csv"), (EXPLAIN, "texts:{}/folder")])
-def test_data_of_ones_own_by_its_name(made, verb, data, command, tmp_path):
-    rows = command(*verb, data=data.format(made), generator=f"mistral:{made}/speaker")
+@pytest.mark.parametrize(
+    ("verb", "data", "generator"),
+    [(BENCH, "table:{}/reviews.csv", "gguf:{}/speaker.gguf"), (EXPLAIN, "texts:{}/folder", "mistral:{}/speaker")],
+)
+def test_data_of_ones_own_by_its_name(made, verb, data, generator, command, tmp_path):
+    rows = command(*verb, data=data.format(made), generator=generator.format(made))
     check(rows, tmp_path / "run")
     recovery = rows[0]["scores"]["recovery"]
     assert recovery["value"] is None
