@@ -10,8 +10,9 @@ INSTALL  := $(BIN)/python -m pip install -qq --disable-pip-version-check --const
 # The extra `docs` of pyproject.toml, without the core itself and its 6 GB.
 DOCS     := zensical mkdocstrings mkdocstrings-python
 EDITABLE := $(foreach p,$(PLUGINS),-e $(p))
-# Tests are small: more threads than one make them slower, and a network that answers would hide a missing file.
-QUIET    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false \
+# Tests are small: more threads than one make them slower, and a network that answers would hide a missing file. Many
+# start commands: without kept bytecode each would compile the whole of xcore again.
+QUIET    := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false \
             HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
 .PHONY: bench test lint setup site docs-commands wheels try-wheels version
