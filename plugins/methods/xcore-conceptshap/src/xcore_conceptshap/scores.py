@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -88,7 +89,7 @@ def new_recovery(rows: Tensor, k: int, hidden: int, rng: torch.Generator) -> Rec
     spread = float((flat - mean).square().mean().sqrt()) or 1.0
 
     def uniform(*shape: int, fan: int) -> Tensor:  # as torch begins a linear layer
-        return (2 * torch.rand(*shape, generator=rng) - 1) / fan**0.5
+        return (2 * torch.rand(*shape, generator=rng) - 1) / math.sqrt(fan)
 
     first, bias = uniform(k, hidden, fan=k), uniform(hidden, fan=k)
     return Recovery([first, bias, uniform(hidden, rows.shape[2], fan=hidden), torch.zeros(rows.shape[2])], mean, spread)
