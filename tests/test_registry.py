@@ -229,6 +229,9 @@ class Site:
         holders = set(cards._distribution_folders())
         monkeypatch.setattr("sys.path", [str(root), *(path for path in sys.path if path not in holders)])
         monkeypatch.setenv("XCORE_CACHE", str(root.parent / "cache"))
+        # pip compiles what it installs; here bytecode would come later, and change the folder or be out of date
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        monkeypatch.setattr("sys.dont_write_bytecode", True)
 
     def add(self, name, summary="first", factory="'nowhere:Nothing'", editable=False):
         info = self.root / f"xcore_{name}-1.0.dist-info"

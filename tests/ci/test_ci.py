@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import re
+import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -54,22 +54,30 @@ def register_explainers(register):
 '''
 
 
-def here(*words: str | Path) -> tuple[int, str, str]:
+def xcore(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    quiet = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    call = [sys.executable, "-m", "xcore", *map(str, words)]
+    return subprocess.run(call, capture_output=True, text=True, cwd=cwd, env={**os.environ, **quiet}, check=False)
+
+
+def here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str | Path
+) -> tuple[int, str, str]:
     """The command line in this process: exit code, stdout, stderr."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["xcore", *map(str, words)])
-        try:
-            main()
-        except SystemExit as left:
-            code = int(left.code or 0)
-    return code, out.getvalue(), err.getvalue()
+    monkeypatch.setattr(sys, "argv", ["xcore", *map(str, words)])
+    code = 0
+    try:
+        main()
+    except SystemExit as left:
+        code = int(left.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 @pytest.fixture
-def toy(tmp_path):
+def toy(tmp_path, capsys, monkeypatch):
     def run(*words):
-        return here(*TOY_RUN, "--plugin", TOY, "--out", tmp_path / "run", *words)
+        return here(capsys, monkeypatch, *TOY_RUN, "--plugin", TOY, "--out", tmp_path / "run", *words)
 
     return run
 
@@ -80,14 +88,14 @@ def smoke(tmp_path_factory):
     out = tmp_path_factory.mktemp("smoke")
     baseline = ROOT / "benchmarks" / "baselines" / "smoke.json"
     words = ["bench", "--suite", "smoke", "--out", out / "run", "--fail-on-regression", "--junit", out / "junit.xml"]
-    return words, baseline, here(*words, "--baseline", baseline), out
+    return words, baseline, xcore(*words, "--baseline", baseline), out
 
 
 def test_the_smoke_suite_keeps_its_gates_and_its_baseline(smoke):
-    _, baseline, (code, _, err), out = smoke
-    assert code == 0, err
+    _, baseline, done, out = smoke
+    assert done.returncode == 0, done.stderr
     values = len(json.loads(baseline.read_text())["values"])
-    assert err.splitlines()[-1] == f"3 of 3 gates met, {values} of {values} values of the baseline held"
+    assert done.stderr.splitlines()[-1] == f"3 of 3 gates met, {values} of {values} values of the baseline held"
     assert ET.parse(out / "junit.xml").getroot()[0].get("failures") == "0"
 
 
@@ -98,9 +106,9 @@ def test_a_changed_baseline_is_caught(smoke, tmp_path):
     assert (first["label"], first["metric"], first["rank"]) == ("craft", "TS", 1)
     first["value"] += 0.1  # beyond its tolerance, which its spread over seeds widens
     (tmp_path / "b.json").write_text(json.dumps(held))
-    code, _, err = here(*words, "--baseline", tmp_path / "b.json")
-    assert code == 1
-    last = err.splitlines()[-2:]
+    done = xcore(*words, "--baseline", tmp_path / "b.json")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-2:]
     assert last[0].startswith("craft.TS[layer3][C1] on zebra: ")
     assert "worse by 0.10" in last[0]
     assert last[1].endswith(f"to see more: xcore report {words[4]}")
@@ -110,14 +118,14 @@ def test_a_regression_planted_in_a_plugin_is_caught(tmp_path):
     method, baseline = tmp_path / "planted.py", tmp_path / "baseline.json"
     method.write_text(PLANTED)
     words = [*TOY_RUN, "--methods", "planted", "--plugin", TOY, "--plugin", method, "--baseline", baseline]
-    assert here(*words, "--out", tmp_path / "one", "--update-baseline")[0] == 0
-    code, _, err = here(*words, "--out", tmp_path / "two", "--fail-on-regression")
-    assert code == 0, err
-    method.write_text(PLANTED.replace("LIGHT = 1.0", "LIGHT = 0.75"))
-    code, _, err = here(*words, "--out", tmp_path / "two", "--fail-on-regression")
-    assert code == 1
-    assert "planted.brightness[C1] on red: " in err
-    assert "worse by" in err
+    assert xcore(*words, "--out", tmp_path / "one", "--update-baseline").returncode == 0
+    same = xcore(*words, "--out", tmp_path / "two", "--fail-on-regression")
+    assert same.returncode == 0, same.stderr
+    method.write_text(PLANTED.replace("LIGHT = 1.0", "LIGHT = 0.8"))
+    worse = xcore(*words, "--out", tmp_path / "two", "--fail-on-regression")
+    assert worse.returncode == 1
+    assert "planted.brightness[C1] on red: " in worse.stderr
+    assert "worse by" in worse.stderr
 
 
 # -- the command line --------------------------------------------------------------------------------------------------
@@ -183,10 +191,10 @@ def test_json_holds_the_verdicts_on_its_last_line(toy):
     ]
 
 
-def test_a_finished_run_is_judged_by_report(toy, tmp_path):
+def test_a_finished_run_is_judged_by_report(toy, tmp_path, capsys, monkeypatch):
     toy("--methods", "toy", "--gate", "toy.brightness>=0.3")
     run, baseline = tmp_path / "run", tmp_path / "b.json"
-    judged = lambda *words: here("report", run, *words)  # noqa: E731
+    judged = lambda *words: here(capsys, monkeypatch, "report", run, *words)  # noqa: E731
     code, _, err = judged()
     assert (code, err) == (0, "1 of 1 gates met\n")  # the run's own gate
     assert judged("--gate", "toy.brightness>=0.9")[0] == 1
@@ -198,11 +206,11 @@ def test_a_finished_run_is_judged_by_report(toy, tmp_path):
     assert (code, out.partition(",")[0]) == (1, "data")
 
 
-def test_a_report_of_a_run_that_lacks_scores_fails_as_the_run_did(toy, tmp_path, monkeypatch):
+def test_a_report_of_a_run_that_lacks_scores_fails_as_the_run_did(toy, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TOY_METRIC_FAILS", "1")
     assert toy("--methods", "toy")[0] == 1
     words = ("--baseline", tmp_path / "b.json", "--update-baseline", "--junit", tmp_path / "j.xml")
-    code, _, err = here("report", tmp_path / "run", *words)
+    code, _, err = here(capsys, monkeypatch, "report", tmp_path / "run", *words)
     assert code == 1
     assert "not written: 0 cell(s) failed, 2 score(s) failed" in err
     assert not (tmp_path / "b.json").exists()
@@ -292,7 +300,7 @@ def test_the_summary_is_appended_and_holds_the_table(toy, tmp_path):
 
 
 # -- the docs ----------------------------------------------------------------------------------------------------------
-def test_the_page_shows_the_example_files_and_what_they_say_is_valid():
+def test_the_page_shows_the_example_files_and_what_they_say_is_valid(capsys, monkeypatch):
     page, examples = (ROOT / "docs" / "gates.md").read_text(), ROOT / "docs" / "examples" / "ci"
     for file in examples.iterdir():
         assert f"```{file.suffix[1:].replace('yml', 'yaml')}\n{file.read_text()}```" in page
@@ -301,7 +309,7 @@ def test_the_page_shows_the_example_files_and_what_they_say_is_valid():
     asked = {name: offered[name] for name in suite.metrics}
     check_labels(suite.gates, suite.labels)
     check_metrics(suite.gates, asked, offered)
-    _, shown, _ = here("bench", "--help")
+    _, shown, _ = here(capsys, monkeypatch, "bench", "--help")
     command = (examples / "workflow.yml").read_text().partition("xcore bench")[2].partition("\n      - ")[0]
     for flag in re.findall(r"--[a-z-]+", command):
         assert f"{flag} " in shown

