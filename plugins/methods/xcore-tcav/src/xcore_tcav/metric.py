@@ -20,7 +20,7 @@ from xcore_tcav.scorer import NullDistribution, Scorer, SetScore
 
 _SCORERS_KEPT = 4  # each holds (R n + m) x d floats
 
-Scorers: TypeAlias = "LRUCache[str, tuple[object, Scorer]]"
+Scorers: TypeAlias = LRUCache[str, tuple[object, Scorer]]
 """Digest -> the classifier, which is held so that no other one gets its id, and the scorer."""
 
 _shared: Scorers = LRUCache(_SCORERS_KEPT)
