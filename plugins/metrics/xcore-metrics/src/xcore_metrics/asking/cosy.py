@@ -22,7 +22,7 @@ from xcore.contract import Concept, MissingError, NotApplicable, Run, Samples, S
 from xcore.models.presence import presence
 from xcore_metrics.asking.concept_scores import in_activations
 from xcore_metrics.asking.ranks import Floats, bootstrapped_auc, mean_difference, wins
-from xcore_metrics.asking.texts import null_details, others_than, random_phrases, texts_of
+from xcore_metrics.asking.texts import null_details, others_than, random_phrases, texts_of, unscored
 from xcore_metrics.options import CoSyOptions
 from xcore_metrics.pools import heldout_pool
 
@@ -73,7 +73,7 @@ class CoSy:
             pictures = self._pictures(run, listed)
             active, units = self._activations(run, pictures.samples)
         except NotApplicable as error:
-            return [Score(NAME, i, reason=str(error)) for i in range(len(texts))] or [Score(NAME, reason=str(error))]
+            return unscored(NAME, texts, error)
         return [
             self._concept(i, concept, text, pictures, active[i], units[i])
             for i, (concept, text) in enumerate(zip(run.explanation.concepts, texts, strict=True))

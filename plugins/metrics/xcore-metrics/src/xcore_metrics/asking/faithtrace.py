@@ -20,7 +20,7 @@ from xcore_evidence.readings import presence
 
 from xcore.contract import Concept, NotApplicable, Probe, Run, Samples, Score
 from xcore_metrics.asking.ranks import DRAWS, Floats
-from xcore_metrics.asking.texts import null_details, others_than, random_phrases, texts_of
+from xcore_metrics.asking.texts import null_details, others_than, random_phrases, texts_of, unscored
 from xcore_metrics.faithfulness.activations import opened
 from xcore_metrics.options import FaithTraceOptions
 from xcore_metrics.pools import heldout_pool
@@ -91,7 +91,7 @@ class FaithTrace:
             every = tuple(dict.fromkeys([*(t for t in texts if isinstance(t, str)), *phrases]))
             read = presence(run.task, pool, every).numpy()
         except NotApplicable as error:
-            return [Score(NAME, i, reason=str(error)) for i in range(len(texts))] or [Score(NAME, reason=str(error))]
+            return unscored(NAME, texts, error)
         columns = {text: read[:, i] for i, text in enumerate(every)}
         null = np.array([traced.influence(columns[phrase])[0] for phrase in phrases])
         variant = f"{layer}, {run.task.model('image-text').name}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from xcore_evidence.phrases import without_class_name
 
-from xcore.contract import Concept, NotApplicable, Run
+from xcore.contract import Concept, NotApplicable, Run, Score
 from xcore.inputs.everyday import EVERYDAY
 from xcore_metrics.asking.ranks import Floats
 
@@ -42,6 +44,11 @@ def texts_of(run: Run) -> list[str | NotApplicable]:
         except NotApplicable as reason:
             found.append(reason)
     return found
+
+
+def unscored(metric: str, texts: Sequence[str | NotApplicable], reason: NotApplicable) -> list[Score]:
+    """Why no concept has a score: a line for each of them, or one for an explanation without concepts."""
+    return [Score(metric, i, reason=str(reason)) for i in range(len(texts))] or [Score(metric, reason=str(reason))]
 
 
 def random_phrases(run: Run, most: int) -> tuple[str, ...]:
