@@ -20,7 +20,7 @@ class ShapeError(ValueError):
         self.wrong, self.at = wrong, at
 
     def inside(self, at: str) -> ShapeError:
-        """The same, as said from further outside."""
+        """The same error, with the place of the enclosing data in front of its own."""
         return ShapeError(self.wrong, at + self.at)
 
 
@@ -68,7 +68,7 @@ def _check_of(declared: Any, names: Names) -> Check:
 
 @cache
 def _of_type(declared: Any, names: Names) -> Check:
-    """What checks a type. It is made once: a run has thousands of records, each of which has dozens of values."""
+    """The check of a type. Each is made once, since a run has thousands of records with dozens of values each."""
     origin, parts = get_origin(declared), get_args(declared)
     if declared is Any:
         return lambda plain: None
@@ -173,7 +173,7 @@ def _of_fields(kind: Any, names: Names) -> Check:
 
 
 def _fields(kind: type, names: Names) -> tuple[dict[str, Check], tuple[str, ...]]:
-    """Field -> what checks it, and the fields without a default."""
+    """The check of each field by its name, and the names of the fields without a default."""
     hints = get_type_hints(kind, localns=dict(names))
     fields = dataclasses.fields(kind)
     missing = dataclasses.MISSING

@@ -41,12 +41,12 @@ SUMS = "sums.json"
 PARTS = ("explanations", "scores", "artifacts")
 LOCK = ".lock"
 SURE_AFTER = 2_000_000_000
-"""Nanoseconds after which a further change of a folder must show in its time of change."""
+"""Nanoseconds after which every further change of a folder gives it another modification time."""
 
 
 @dataclass(frozen=True)
 class NumericsShape:
-    """What run.json says of the numbers' making, as far as it is read by name."""
+    """The shape of what run.json says about library versions."""
 
     versions: dict[str, Any] = field(default_factory=dict)
 
@@ -167,9 +167,10 @@ class Store:
         return folder / self._names[identity] if identity in self._names else None
 
     def _look_again(self, folder: Path) -> None:
-        """Note the names of all records, unless nothing has changed since they were noted.
+        """List the folder of records again, unless its modification time says that nothing has changed in it.
 
-        A folder's time of change may have steps, so that two changes have the same one; one that is long past is sure.
+        File systems round modification times, so that two changes in a row may have the same one. So a modification
+        time is trusted only once it is older than `SURE_AFTER`.
         """
         try:
             changed = folder.stat().st_mtime_ns
