@@ -55,6 +55,10 @@ class Card:
     argument: str | None = None
     claims: str | None = None
     paper: str | None = None
+    question: str | None = None
+    limits: str = ""
+    covers: tuple[str, ...] = ()
+    measured: tuple[float, float] | None = None
     across: tuple[str, ...] = ()
     caveat: str = ""
     column: bool = True

@@ -227,6 +227,27 @@ def plugins(
 
 
 @app.command()
+def advise(
+    classifier: Annotated[
+        str, typer.Option(metavar="REF", help="The classifier to explain; default: that of the data set.")
+    ] = "",
+    data: Annotated[str, typer.Option(metavar="REF", help="Data set, e.g. folder:DIR.")] = "minizoo",
+    generator: Annotated[str, typer.Option(metavar="REF", help="Generator, e.g. hf:ORG/MODEL.")] = "",
+    model: Annotated[
+        list[str], typer.Option(metavar="ROLE=REF", help="Helper model that is there; may be repeated.")
+    ] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+    plugin: Plugin = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Say which method answers which question about a classifier, with what is there, and what it gets wrong."""
+    from xcore.cli.advise import show_advice
+    from xcore.cli.flags import roles
+
+    show_advice(classifier, data, generator, roles(model), parse_settings(set_), plugin, as_json)
+
+
+@app.command()
 def check(
     target: Annotated[
         str, typer.Argument(metavar="REF|PATH", help="A component, a plugin file, or the folder of a distribution.")

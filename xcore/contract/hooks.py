@@ -29,6 +29,16 @@ Fingerprint = Callable[[Any, str | None], str]
 """(options, argument) -> digest of the files behind a component, such as weights. Its code is added by the core."""
 
 
+QUESTIONS = {
+    "named": "Which things that I can name does it use?",
+    "parts": "Which parts of its pictures does it use, whatever they are called?",
+    "single": "What decides a single sample?",
+    "drawn": "What would it respond to most, also beyond my data?",
+    "words": "Which words describe what it sees?",
+}
+"""What a person wants to know of a classifier, in the order in which `xcore advise` answers."""
+
+
 class Register(Protocol):
     def __call__(
         self,
@@ -51,6 +61,11 @@ class Register(Protocol):
         claims: str | None = None,  # "package.module:function", a light function argument -> whether it reads this one:
         # asked where another plugin offers the same name, as of tables of texts and of pictures
         paper: str | None = None,
+        # for explainers, what `xcore advise` tells:
+        question: str | None = None,  # which of QUESTIONS it answers; without one it is not advised
+        limits: str = "",  # what it gets wrong, or cannot see: continues "It gets wrong" in plain words
+        covers: tuple[str, ...] = (),  # kinds of dependence, by the names of the wired zoo, that it claims to find
+        measured: tuple[float, float] | None = None,  # shares, found and falsely named, of what such classifiers use
         # for metrics:
         across: tuple[str, ...] = (),  # "seed", "classifier": judges together all explanations that differ in it only
         caveat: str = "",  # what a reader must know; continues the name: "never asks the model under explanation"

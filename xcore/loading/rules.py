@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from xcore.base.errors import UsageError, unknown
 from xcore.cards import Card
-from xcore.contract.hooks import Register
+from xcore.contract.hooks import QUESTIONS, Register
 from xcore.contract.samples import Modality
 
 API = 1
@@ -29,6 +29,7 @@ MEANT = {
 ONLY_FOR = {
     **dict.fromkeys(("across", "caveat", "column", "details"), ("metric",)),
     **dict.fromkeys(("role", "default"), ("model",)),
+    **dict.fromkeys(("question", "limits", "covers", "measured"), ("explainer",)),
     "own_data": ("model", "generator"),
     "call": ("command",),
 }
@@ -167,6 +168,22 @@ def _across(key: str, value: Any) -> tuple[str, ...]:
     return _words(key, value, ACROSS)
 
 
+def _question(key: str, value: Any) -> str | None:
+    if value is None or value in QUESTIONS:
+        return None if value is None else str(value)
+    raise unknown(key, str(value), QUESTIONS)
+
+
+def _shares(key: str, value: Any) -> tuple[float, float] | None:
+    """Two shares from 0 to 1."""
+    if value is None:
+        return None
+    pair = value if isinstance(value, (tuple, list)) else ()
+    if len(pair) != 2 or not all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in pair):
+        raise UsageError(f"{key} is {_shown(value)}", f"write two shares from 0 to 1: {key}=(0.8, 0.1)")
+    return float(pair[0]), float(pair[1])
+
+
 def _uses(key: str, value: Any) -> tuple[str, ...] | str:
     if isinstance(value, str):
         if ":" not in value:
@@ -207,6 +224,10 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "argument": _line_or_none,
     "claims": _target_or_none,
     "paper": _line_or_none,
+    "question": _question,
+    "limits": _line,
+    "covers": _words,
+    "measured": _shares,
     "across": _across,
     "caveat": _line,
     "column": _flag,

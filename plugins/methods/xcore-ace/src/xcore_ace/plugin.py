@@ -16,6 +16,8 @@ def register_explainers(register: Register) -> None:
         needs=("activations", "gradients"),
         modalities=("image",),
         paper="Ghorbani et al., Towards Automatic Concept-based Explanations, NeurIPS 2019",
+        question="parts",
+        limits="segments that belong together only by a larger context, and images with few segments",
     )
 
 

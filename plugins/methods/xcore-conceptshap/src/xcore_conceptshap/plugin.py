@@ -16,4 +16,6 @@ def register_explainers(register: Register) -> None:
         needs=("activations", "gradients"),
         modalities=("image",),
         paper="Yeh et al., On Completeness-aware Concept-Based Explanations in Deep Neural Networks, NeurIPS 2020",
+        question="parts",
+        limits="its concepts need not look like one thing, and each run may find others; it takes minutes a class",
     )

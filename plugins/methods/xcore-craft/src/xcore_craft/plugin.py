@@ -23,6 +23,9 @@ def register_explainers(register: Register) -> None:
         fingerprint="xcore_craft.plugin:vocabulary_fingerprint",
         modalities=("image",),
         paper="Fel et al., CRAFT: Concept Recursive Activation FacTorization for Explainability, CVPR 2023",
+        question="parts",
+        limits="it shows what class images have in common, also where the class does not depend on it, and its "
+        "concepts have no names",
     )
 
 

@@ -19,6 +19,9 @@ def register_explainers(register: Register) -> None:
         uses=("segmenter",),
         modalities=("image",),
         paper="Sun et al., Explain Any Concept: Segment Anything Meets Concept-Based Explanation, NeurIPS 2023",
+        question="single",
+        limits="what is spread over the whole image, such as a texture of the background, and what segments do "
+        "not separate",
     )
 
 

@@ -21,6 +21,8 @@ def register_explainers(register: Register) -> None:
         uses="xcore_evidence.plugin:uses",
         fingerprint="xcore_evidence.plugin:vocabulary_fingerprint",
         modalities=("image", "text"),
+        question="named",
+        limits="what no phrase names, what the image-text model cannot see, and things that matter only together",
     )
 
 

@@ -23,6 +23,8 @@ def register_explainers(register: Register) -> None:
         modalities=("image",),
         paper="Fel et al., A Holistic Approach to Unifying Automatic Concept Extraction and Concept Importance "
         "Estimation, NeurIPS 2023",
+        question="parts",
+        limits="its concepts have no names, and one thing may be split over several of them",
     )
 
 

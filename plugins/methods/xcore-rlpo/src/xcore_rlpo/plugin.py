@@ -24,6 +24,8 @@ def register_explainers(register: Register) -> None:
         modalities=("image", "text"),
         paper="Taparia et al., Explainable Concept Generation through Vision-Language Preference Learning, "
         "arXiv:2408.13438",
+        question="drawn",
+        limits="what the generator cannot draw or draws beside the prompt, and updates change pictures more than names",
     )
 
 

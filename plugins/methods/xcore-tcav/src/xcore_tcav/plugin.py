@@ -26,6 +26,9 @@ def register_explainers(register: Register) -> None:
         uses="xcore_tcav.plugin:uses",
         modalities=("image", "text"),
         paper=PAPER,
+        question="named",
+        limits="concepts shown alone excite a network otherwise than in a scene, so that it misses most of "
+        "what is used",
     )
 
 

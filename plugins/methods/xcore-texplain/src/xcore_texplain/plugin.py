@@ -25,6 +25,9 @@ def register_explainers(register: Register) -> None:
         fingerprint="xcore_texplain.plugin:files_fingerprint",
         modalities=("image",),
         paper=PAPER,
+        question="words",
+        limits="words go along with a class in the captions without being used by the classifier; it needs a "
+        "translator to be trained",
     )
 
 
