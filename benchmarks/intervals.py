@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
+from scipy.stats import norm as normal
+from scipy.stats import spearmanr
 from scipy.stats import t as student
 from xcore_evidence.statistics import wilson
 
@@ -105,3 +107,17 @@ def shown_share(counts: Mapping[str, tuple[int, int]]) -> str:
 
 def _short(p: float) -> str:
     return f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Spearman's correlation and its interval by Fisher's z, with the standard error of Bonett and Wright (2000).
+
+    (nan, nan, nan) if one of the two is constant or there are fewer than four pairs.
+    """
+    if len(x) < 4 or len(set(x)) < 2 or len(set(y)) < 2:
+        return float("nan"), float("nan"), float("nan")
+    r = float(spearmanr(x, y).statistic)
+    if abs(r) > 1 - 1e-9:
+        return r, r, r
+    half = float(normal.ppf((1 + confidence) / 2)) * ((1 + r * r / 2) / (len(x) - 3)) ** 0.5
+    return r, float(np.tanh(np.arctanh(r) - half)), float(np.tanh(np.arctanh(r) + half))
