@@ -1,6 +1,7 @@
 """How important each concept is for the class logit of each image: attributions of the function codes -> logit.
 
-captum computes gradient, gradient x input, integrated gradients and occlusion. Two importances are computed here:
+captum computes gradient, gradient x input, integrated gradients and occlusion, and zennit relevance (lrp). Two
+importances are computed here:
 
 - ``sobol``: captum has no Sobol indices.
 - ``shapley``: for exact values, `captum.attr.ShapleyValues` goes through all m! orders of m concepts, not through the
@@ -26,6 +27,7 @@ from xcore_eac import games
 
 from xcore.contract import Samples, UsageError
 from xcore_lens.options import Options
+from xcore_lens.relevance import relevance
 
 Array = NDArray[np.float64]
 MaskedLogit = Callable[[Array], Array]
@@ -41,11 +43,12 @@ MEANING = {
     "gradient": "d class logit / d code, summed over positions",
     "gradient-x-input": "contribution to the class logit (gradient x input)",
     "integrated-gradients": "contribution to the class logit (integrated gradients)",
+    "lrp": "relevance for the class logit (LRP)",
     "occlusion": "fall of the class logit without the concept (occlusion)",
     "sobol": "total Sobol index of the class logit",
     "shapley": "contribution to the class logit (Shapley value)",
 }
-IN_LOGITS = ("gradient-x-input", "integrated-gradients", "occlusion", "shapley")
+IN_LOGITS = ("gradient-x-input", "integrated-gradients", "lrp", "occlusion", "shapley")
 """Importances in the unit of the logit. If the head is affine, they are equal."""
 
 
@@ -84,8 +87,9 @@ def attribute(
 ) -> Attribution:
     """One number for each image and concept: what the concept contributes to the class logit.
 
-    Gradient, gradient x input and integrated gradients (along the straight line from codes of zero) give a number at
-    each of the P positions; an image's number is their sum or, with the option ``abs-max``, the largest absolute value.
+    Gradient, gradient x input, integrated gradients (along the straight line from codes of zero) and lrp give a number
+    at each of the P positions; an image's number is their sum or, with the option ``abs-max``, the largest absolute
+    value.
     Occlusion, Sobol and Shapley multiply the codes of a concept at all positions by one mask and give one number for
     an image; with ``abs-max`` it is its absolute value. A concept whose codes are all zero in an image has the value 0
     there, except for its gradient.
@@ -128,7 +132,7 @@ def attribute(
         for start in range(0, n, IMAGE_BATCH):
             batch = range(start, min(start + IMAGE_BATCH, n))
             u = codes[batch.start : batch.stop].detach().clone()
-            parts.append(_with_captum(split, u, atoms, samples.take(batch), target, o))
+            parts.append(_with_library(split, u, atoms, samples.take(batch), target, o))
             done(batch.stop)
         by_position = torch.cat(parts)
         if o.importance == "occlusion":
@@ -154,10 +158,12 @@ def attribute(
     )
 
 
-def _with_captum(
+def _with_library(
     split: SplitClassifier, codes: Tensor, atoms: Tensor, samples: Samples, target: int, o: Options
 ) -> Tensor:
-    """Attributions (n, P, k) of the class logit to codes (n, P, k), computed by captum."""
+    """Attributions (n, P, k) of the class logit to codes (n, P, k), computed by captum, or by zennit."""
+    if o.importance == "lrp":
+        return relevance(split, codes, atoms, samples, target)
     # captum imports matplotlib, which takes more than a second, so it is imported only when it is used.
     from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, Saliency
 

@@ -157,7 +157,8 @@ class Lens:
         meaning = MEANING[self.options.importance]
         if self.options.pool == "sum":
             return f"mean over images of: {meaning}"
-        where = "at one position" if "gradient" in self.options.importance else "of an image"
+        by_position = "gradient" in self.options.importance or self.options.importance == "lrp"
+        where = "at one position" if by_position else "of an image"
         return f"mean over images of the largest absolute value {where} of: {meaning}"
 
     def _check(self, task: Task) -> None:
@@ -165,7 +166,7 @@ class Lens:
         o = self.options
         if "activations" not in task.classifier.can:
             raise NotApplicable("lens needs activations, and this classifier gives no access to them")
-        if "gradient" in o.importance and "gradients" not in task.classifier.can:
+        if ("gradient" in o.importance or o.importance == "lrp") and "gradients" not in task.classifier.can:
             raise NotApplicable(
                 f"{o.importance} needs gradients, and this classifier does not give them",
                 "set lens.importance to occlusion, sobol or shapley",

@@ -12,7 +12,7 @@ Factorisation = Literal["nmf", "semi-nmf", "convex-nmf", "pca", "kmeans"]
 Trained = Literal["topk", "batch-topk", "jumprelu", "archetypal"]
 """The sparse autoencoders that can be trained here."""
 Extractor = Literal[Factorisation, Trained]
-Importance = Literal["gradient-x-input", "gradient", "integrated-gradients", "occlusion", "sobol", "shapley"]
+Importance = Literal["gradient-x-input", "gradient", "integrated-gradients", "lrp", "occlusion", "sobol", "shapley"]
 
 
 class SaeOptions(Base):
@@ -91,7 +91,8 @@ class ConceptOptions(Base):
         "takes the place of the extractor",
     )
     importance: Importance = Field(
-        default="gradient-x-input", description="attribution method that measures how important each concept is"
+        default="gradient-x-input",
+        description="attribution method that measures how important each concept is; lrp needs the extra of that name",
     )
     k: int = Field(
         default=10,
