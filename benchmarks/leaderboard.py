@@ -48,7 +48,7 @@ COLUMNS = {"found": "found", "alarms": "false alarms", "wrong": "wrong", "second
 ASSERTED = 3
 """Concepts that a method without a test asserts, as in the metric recovery."""
 SETTINGS: Mapping[str, Mapping[str, Any]] = {"minizoo/diffusion": {"steps": 10, "batch_size": 12}}
-SAMPLES = 60
+SAMPLES = 30
 
 
 @dataclass(frozen=True)
