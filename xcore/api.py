@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from xcore.report import MetricInfo, Table, build, draw, write_all
 from xcore.report.bench_result import BenchResult as BenchResult
 from xcore.report.picture_paths import check_free, kept_pictures, write_pictures
 from xcore.report.rows import metric_infos, name_pictures, plan_infos, rows
+from xcore.report.shown_before import keep, shown_before
 from xcore.report.site.run_page import write_page
 from xcore.run.about import (
     amend,
@@ -110,10 +112,27 @@ def bench(
             if before is not None:
                 _tell_of_changes(before, path, plan, registry, reporter)
             loop = Bench(plan, registry, store, following, draw=draw, strict=strict)
-            result = loop.run(engine, partial(open_run, loop))
-            done = _report(loop, result, judging)
+            done = None if compare else _again(loop, judging)
+            if done is None:
+                done = _report(loop, loop.run(engine, partial(open_run, loop)), judging)
+                with _where_it_may_be_written(loop):
+                    keep(loop, done)
             following.table_ready(done.rows)
     return done
+
+
+def _again(loop: Bench, judging: _Judging) -> BenchResult | None:
+    """What a finished run showed, if nothing has changed since; None if its records have to be looked at."""
+    start = time.perf_counter()
+    done = shown_before(loop, judging.infos)
+    if done is None:
+        return None
+    for note in loop.plan.notes:
+        loop.reporter.warn(note)
+    loop.reporter.begin(len(loop.plan.cells), len(loop.plan.cells))
+    loop.reporter.rest()
+    done.result.seconds = time.perf_counter() - start
+    return replace(done, verdicts=judging.verdicts(done.table, done.broken))
 
 
 def score(

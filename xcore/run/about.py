@@ -88,20 +88,20 @@ def refuse_other_files(about: Mapping[str, Any], now: Mapping[str, Any], path: P
 def environment(plan: Plan, registry: Registry) -> dict[str, Any]:
     """Versions, machine and code that a plan is run with now."""
     distributions = [card.distribution for card in registry.cards()]
-    made_by = {registry.find(kind, ref)[0].distribution for kind, ref in _used(plan, registry)}
+    made_by = {registry.find(kind, ref)[0].distribution for kind, ref in used(plan, registry)}
     return {**record(plan.threads, distributions), "code": codes(registry, made_by)}
 
 
 def files_of(loop: Bench) -> dict[str, str]:
     """Component of a plan -> digest of the files behind it, such as pictures or weights."""
     found = {}
-    for kind, ref in _used(loop.plan, loop.workbench.registry):
+    for kind, ref in used(loop.plan, loop.workbench.registry):
         options = "".join(f" {name}={value}" for name, value in ref.options.items())
         found[f"{TITLES.get(kind, kind)} {ref}{options}"] = loop.workbench.identity.files(kind, ref)
     return found
 
 
-def _used(plan: Plan, registry: Registry) -> list[tuple[str, Ref]]:
+def used(plan: Plan, registry: Registry) -> list[tuple[str, Ref]]:
     """The components of a plan, as far as they are installed."""
     refs = [("metric", metric) for metric in plan.metrics]
     for cell in plan.cells:
