@@ -154,9 +154,7 @@ class Cce:
             mean = embedded.mean(0)
             z = embedded - mean
             ks = range(o.k, o.k + 1) if o.k else range(2, o.most + 1)
-            subspaces = find_subspaces(
-                z, o.subspaces, ks, search_of(o), slack=o.slack, least=o.least, seed=task.seed
-            )  # fmt: skip
+            subspaces = find_subspaces(z, o.subspaces, ks, search_of(o), slack=o.slack, least=o.least, seed=task.seed)
             if not subspaces:
                 raise NotApplicable(
                     f"the embeddings of {len(z)} images at layer {layer!r} fall into no clusters whose silhouette is "
@@ -175,9 +173,7 @@ class Cce:
 
         kept = load_file(task.artifact(ARTIFACT, key, make) / FILE)
         subspaces = [
-            Subspace(
-                *(kept[f"{i}.{part}"] for part in ("concepts", "filters", "offsets")), float(kept[f"{i}.silhouette"])
-            )
+            Subspace(**{part: kept[f"{i}.{part}"] for part in PARTS}, silhouette=float(kept[f"{i}.silhouette"]))
             for i in range(sum(name.endswith(".concepts") for name in kept))
         ]
         return Found(subspaces, kept["mean"], float(kept["residual"]), len(samples)), time.perf_counter() - start

@@ -89,7 +89,8 @@ def find_subspaces(
 def spanned(rows: Tensor) -> Tensor:
     """(r, d) orthonormal rows that span these (k, d)."""
     _, s, vt = torch.linalg.svd(rows, full_matrices=False)
-    return vt[s > 1e-9 * s[0]]
+    kept: Tensor = vt[s > 1e-9 * s[0]]
+    return kept
 
 
 def effects(z: Tensor, subspaces: list[Subspace]) -> list[Subspace]:
