@@ -1,6 +1,6 @@
 """Are concepts the parts of which embeddings are composed? CCE beside NMF: `python benchmarks/composition.py`.
 
-    python benchmarks/composition.py                  # worlds that are sums of attributes, seeds 100 to 119
+    python benchmarks/composition.py                  # worlds that are sums of attributes, seeds 100 to 105
     python benchmarks/composition.py --seeds 0-9      # those on which the settings of CCE were chosen
     python benchmarks/composition.py --networks       # the embeddings of networks: minizoo/clean and minizoo/vit
 
@@ -37,7 +37,7 @@ ITERATIONS, TOLERANCE = 300, 1e-3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="100-119", help="first and last seed of the worlds")
+    parser.add_argument("--seeds", default="100-105", help="first and last seed of the worlds")
     parser.add_argument("--networks", action="store_true", help="measure networks instead of worlds")
     parser.add_argument("--search", default="discriminant", help="option of CCE: discriminant or gradient")
     arguments = parser.parse_args()
