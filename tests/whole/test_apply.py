@@ -18,6 +18,7 @@ from xcore.registry import Registry, load_registry
 
 SMALL: dict[str, dict[str, Any]] = {
     "ace": {"resolutions": [6], "clusters": 3, "least": 3, "negatives": 3, "null": 19},
+    "cce": {"images": 12, "subspaces": 1, "most": 2, "starts": 2, "least": 0},
     "craft": {"k": 3, "designs": 4},
     "lens": {"k": 3, "stability": False},
     "conceptshap": {"k": 2, "images": 8, "steps": 20, "tuning": 5, "hidden": 20},
