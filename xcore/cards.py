@@ -117,6 +117,8 @@ class PluginReport:
     bad: list[BadCard] = field(default_factory=list)
     """What it registered and is left out."""
     reason: str = ""
+    to_load: bool = False
+    """It was kept without its cards, as it failed before or names its parts by objects: it has to be loaded."""
 
     @property
     def ok(self) -> bool:
@@ -135,11 +137,8 @@ def _distribution_folders() -> list[str]:
     return [path for path in folders if any(name.endswith("-info") for name in os.listdir(path))]
 
 
-def kept_cards() -> list[tuple[PluginReport, bool]] | None:
-    """The plugins of this environment as they were kept; None if anything changed since, or nothing was kept.
-
-    Beside each stands whether its cards are there; else it has to be loaded.
-    """
+def kept_cards() -> list[PluginReport] | None:
+    """The plugins of this environment as they were kept; None if anything changed since, or nothing was kept."""
     try:
         kept = json.loads(_cards_file().read_bytes())
         if kept["environment"] != environment():
@@ -148,13 +147,10 @@ def kept_cards() -> list[tuple[PluginReport, bool]] | None:
             if _state(plugin["files"], plugin["record"]) != plugin["state"]:
                 return None
         return [
-            (
-                PluginReport(
-                    **{key: p[key] for key in ("name", "distribution", "version", "package")},
-                    cards=[_card(card) for card in p["cards"]],
-                    bad=[BadCard(**bad) for bad in p["bad"]],
-                ),
-                bool(p["whole"]),
+            PluginReport(
+                **{key: p[key] for key in ("name", "distribution", "version", "package", "to_load")},
+                cards=[_card(card) for card in p["cards"]],
+                bad=[BadCard(**bad) for bad in p["bad"]],
             )
             for p in kept["plugins"]
         ]
@@ -177,7 +173,11 @@ def keep_cards(plugins: Sequence[PluginReport], points: Sequence[EntryPoint], be
             about |= {"version": plugin.version, "package": plugin.package}
             whole = plugin.ok and not any(callable(v) for card in plugin.cards for v in vars(card).values())
             cards, bad = (plugin.cards, plugin.bad) if whole else ([], [])
-            about |= {"whole": whole, "cards": [asdict(card) for card in cards], "bad": [asdict(one) for one in bad]}
+            about |= {
+                "to_load": not whole,
+                "cards": [asdict(card) for card in cards],
+                "bad": [asdict(one) for one in bad],
+            }
             kept.append({**about, "files": files, "record": record, "state": _state(files, record)})
         text = json.dumps({"environment": before, "plugins": kept})
         if before == environment():

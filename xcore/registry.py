@@ -81,10 +81,10 @@ class Registry:
         wanted = os.environ.get("XCORE_PLUGINS")
         kept = None if again or is_traced() else kept_cards()
         if kept is not None:
-            chosen = _chosen(wanted, [(report.name, report.distribution) for report, _ in kept])
-            for report, whole in kept:
+            chosen = _chosen(wanted, [(report.name, report.distribution) for report in kept])
+            for report in kept:
                 if (report.name, report.distribution) in chosen:
-                    self._add(report if whole else self._load_again(report))
+                    self._add(self._load_again(report) if report.to_load else report)
             return self
         from importlib.metadata import entry_points
 

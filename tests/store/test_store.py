@@ -14,7 +14,7 @@ from xcore.base.seeding import seeded
 from xcore.contract import Cell, Concept, Cost, Dictionary, Explanation, Ref, Samples, Score, UsageError, XcoreError
 from xcore.session import read_json, slug, write_json, write_text
 from xcore.store.codec import decode_score, encode_score
-from xcore.store.records import read_record, write_record
+from xcore.store.records import Damaged, read_record, write_record
 from xcore.store.run_directory import RunShape, Store
 
 
@@ -198,6 +198,15 @@ def test_scores_of_another_shape_are_damaged_whatever_their_checksum(tmp_path, f
     write_record(tmp_path / "run/scores/x.json", {"direction": "none", "scores": [{**plain, "details": forged}]})
     with pytest.raises(UsageError, match=r"scores\[0\].details"):
         store.read_scores("x")
+
+
+@pytest.mark.parametrize(
+    "sums", ["abc", {"a.json": 3}, {"a.json": [3]}, {"a.json": ["3", "abc"]}, {"a.json": [3, None]}]
+)
+def test_checksums_of_another_shape_are_damage_to_the_record(tmp_path, sums):
+    write_record(tmp_path / "record.json", {"sums": sums})
+    with pytest.raises(Damaged, match=r"record.json is damaged: sums"):
+        read_record(tmp_path / "record.json")
 
 
 @pytest.mark.parametrize("part", ["numerics", "distributions", "code", "files", "git"])

@@ -16,6 +16,7 @@ RLPO = {
     "shown": 4,
     "maps": 1,
     "trajectory_samples": 1,
+    "vqa_images": 3,
 }
 
 
@@ -33,7 +34,7 @@ def craft(tmp_path_factory):
         **SMALL,
         "budget": {"samples": 60, "heldout": 20},
         "metrics": ["TS", "CS", "RCS", "recovery"],
-        "set": {"TS": {"null": 60}},
+        "set": {"TS": {"null": 19}},
     }
     return bench(["craft"], out=out, **keys)
 
@@ -59,7 +60,9 @@ def test_the_table_has_the_columns_of_the_paper(craft):
         assert column in text
 
 
-def test_rlpo_draws_tunes_and_repeats_bit_for_bit(tmp_path, small_pools):
+def test_rlpo_draws_tunes_and_repeats_bit_for_bit(tmp_path, small_pools, monkeypatch):
+    monkeypatch.setattr("xcore_rlpo.ranking.POOL", 240)  # pictures that the phrases are ranked on; 2,000 are painted
+    monkeypatch.setattr("xcore_rlpo.ranking.CHOSEN", 80)
     settings = {
         "rlpo": {**RLPO, "update_rule": "always"},
         "minizoo/diffusion": {"steps": 2},

@@ -71,6 +71,7 @@ def read_record(path: Path, shape: Mapping[str, Any] | type | None = None) -> di
         if plain["schema"] >= 2 and not sum_is_right:
             raise Damaged(path, "its checksum is missing")
         check_shape(plain, shape or {})
+        _check_sums(plain.get("sums", {}))
     except ShapeError as error:
         raise Damaged(path, str(error)) from None
     plain.pop("sum", None)
@@ -90,13 +91,21 @@ def sums_of(folder: Path, names: Iterable[str]) -> dict[str, list[Any]]:
     return {name: [(folder / name).stat().st_size, file_digest(folder / name)] for name in sorted(names)}
 
 
-def check_files(folder: Path, sums: Any, record: Path, *, every: bool = True) -> None:
+def _check_sums(sums: Any) -> None:
+    """Raise `ShapeError` if the checksums of a record are not as `sums_of` gives them."""
+    check_shape(sums, dict[str, list[Any]], "sums")
+    for name, kept in sums.items():
+        if [type(one) for one in kept] != [int, str]:
+            raise ShapeError("must be a size and a checksum", f"sums.{name}")
+
+
+def check_files(folder: Path, sums: Mapping[str, list[Any]], record: Path, *, every: bool = True) -> None:
     """Raise `Damaged` if a file is not there, or not as it was when its record was written.
 
     Parameters
     ----------
     sums
-        What `sums_of` gave.
+        What `sums_of` gave, as `read_record` has checked it.
     record
         The record that holds them. It was written last.
     every
@@ -104,9 +113,8 @@ def check_files(folder: Path, sums: Any, record: Path, *, every: bool = True) ->
         takes no time, and not what the disk did to them.
     """
     try:
-        check_shape(sums, dict[str, list[Any]], "sums")
         written = record.stat().st_mtime_ns
-    except (ShapeError, OSError) as error:
+    except OSError as error:
         raise Damaged(record, str(error)) from None
     for name, kept in sums.items():
         path = folder / name
@@ -117,8 +125,6 @@ def check_files(folder: Path, sums: Any, record: Path, *, every: bool = True) ->
             )
         except OSError as error:
             raise Damaged(path, error.strerror or str(error)) from None
-        except IndexError:
-            raise Damaged(record, "sums is incomplete") from None
         if changed:
             raise Damaged(path, "its checksum is wrong")
 

@@ -9,11 +9,13 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import rich.style  # noqa: F401 (draws a number when it is first imported, which no component has done)
 import torch
 
 from xcore.base.errors import XcoreError
@@ -60,15 +62,15 @@ class Watched:
 
 
 @dataclass
-class Subject:
+class Subject(ABC):
     """A component with what it is checked on, of which every kind makes its own."""
 
     shared: dict[str, Any] = field(default_factory=dict, kw_only=True)
     """What several checks of one component look at: it is computed once."""
 
+    @abstractmethod
     def watch(self) -> Watched:
         """Let the component do its work, and see what it does beside."""
-        raise NotImplementedError
 
     def watched(self) -> Watched:
         """The same, done once for all checks."""

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from xcore_evidence.statistics import signed_marks
 from xcore_tcav.cav_files import apply, load
-from xcore_tcav.options import TcavOptions
-from xcore_tcav.tcav import Tcav
 
 from xcore.api import load_registry
 from xcore.contract import Explanation, MissingError, NotApplicable, Ref, Samples, Task, UsageError
@@ -22,7 +20,6 @@ from xcore.models.classifiers import FunctionClassifier, TorchClassifier
 from xcore.run.data import TrainingData
 from xcore.run.live import LiveData
 from xcore.run.random_sets import RandomSets
-from xcore.testing import ExplainerTests, OptionsTests, blobs, stripes
 
 SIDE = 4
 Explain = Callable[..., Explanation]
@@ -478,34 +475,6 @@ def test_the_vocabulary_is_drawn_if_no_prompt_is_named(tmp_path: Path, explain: 
         explain(made_task(tmp_path), prompts="up")
     with pytest.raises(MissingError, match="no vocabulary"):
         explain(drawing(tmp_path, ()), source="prompts")
-
-
-class TestTcav(ExplainerTests):
-    @pytest.fixture
-    def explainer(self) -> Any:
-        return Tcav(TcavOptions(negatives=5))
-
-    @pytest.fixture
-    def task(self, classifier: Any, tmp_path: Path) -> Task:
-        (tmp_path / "work").mkdir()
-        data = LiveData(stripes(12, 1), "stripes", blobs(80, 2), ())
-        return Task(
-            classifier,
-            "4",
-            0,
-            stripes(12, 1),
-            RandomSets(data, "stripes", "train", seed=0, pool_size=40),
-            TrainingData(data),
-            seed=3,
-            concepts={"stripes": stripes(20, 31), "blobs": blobs(20, 32)},
-            workdir=tmp_path / "work",
-        )
-
-
-class TestTcavOptions(OptionsTests):
-    @pytest.fixture
-    def options_model(self) -> Any:
-        return TcavOptions
 
 
 def test_a_generator_is_used_where_it_draws_the_concepts() -> None:

@@ -94,7 +94,7 @@ class Planted:
             "seed": self.seed,
             "recipe": {**RECIPE, "steps": steps},
             "code": code_digest("training"),
-            "versions": {name: version(name) for name in ("numpy", "timm", "torch")},
+            "versions": {name: version(name) for name in ("numpy", "torch")},
         }
 
 
