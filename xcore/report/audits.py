@@ -153,8 +153,8 @@ class Audit:
         if self.ranks:
             yield (
                 f"{_word(passed['right explanation'])}: among {PERTURBED} perturbed ones the right explanation of a "
-                f"wired classifier has the median rank {self.median:g} of {PERTURBED + 1} over {len(self.ranks)} classifiers "
-                f"(it should be at most {int(BEST_RANK)})."
+                f"wired classifier has the median rank {self.median:g} of {PERTURBED + 1} over {len(self.ranks)} "
+                f"classifiers (it should be at most {int(BEST_RANK)})."
             )
         else:
             yield "Not shown: no right explanation of a wired classifier had a value."
