@@ -44,19 +44,19 @@ from xcore.testing.audit_runs import SAMPLES, Bench, kept
 from xcore.testing.perturbing import spread
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "C-deletion": (REMOVAL := {"fills": ("blur",), "region_images": 4, "images": 6}),
+    "C-deletion": (REMOVAL := {"fills": ("blur",), "region_images": 4, "images": 4}),
     "C-insertion": REMOVAL,
     "C-muFidelity": REMOVAL,
-    "completeness": {"train": 40, "others": 40, "hidden": 32, "epochs": 1},
+    "completeness": {"train": 20, "others": 20, "hidden": 16, "epochs": 0},
     "CS": {},
     "ED": {},
     "RCS": {},
     "RED": {},
     "TS": (SETS := {"negatives": 5, "null": 39, "folds": 2, "pool": True}),
     "alpha-TCAV": SETS,
-    "surrogate-faithfulness": {"others": 40, "random": 2},
-    "FaithTrace": {"others": 60, "null": 20},
-    "CoSy": {"source": "data", "images": 5, "others": 60, "null": 10},
+    "surrogate-faithfulness": {"others": 20, "random": 2},
+    "FaithTrace": {"others": 40, "null": 20},
+    "CoSy": {"source": "data", "images": 5, "others": 40, "null": 10},
     "recovery": {},
     "AUC": {},
 }

@@ -50,7 +50,7 @@ def show_component(name: str, files: Sequence[str], as_json: bool) -> None:
         options, uses = _options(c), _uses(registry, c)
         if as_json:
             about = {"kind": c.kind, "name": c.shown, "summary": c.summary, "distribution": c.distribution}
-            more = {"version": c.version, "needs": c.needs, "modalities": c.modalities, "role": c.role}
+            more: dict[str, Any] = {"version": c.version, "needs": c.needs, "modalities": c.modalities, "role": c.role}
             if c.kind == "metric":
                 more["audit"] = _plain_audits(c)
             print_line({**about, **more, "uses": uses, "options": options})

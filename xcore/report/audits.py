@@ -162,8 +162,8 @@ class Audit:
         if self.rejected is not None:
             k, n = self.rejected
             low, high = wilson(k, n)
-            share = f"{k / n:.2f} [{low:.2f}, {high:.2f}]"
-            own = f", and its own test calls {k} of {n} random concepts significant at .05 ({share})"
+            interval = f"{k / n:.2f} [{low:.2f}, {high:.2f}]"
+            own = f", and its own test calls {k} of {n} random concepts significant at .05 ({interval})"
         yield f"{_word(passed['level'])}: of two random explanations the first scores better in {self.level.text}{own}."
         if self.left_out:
             yield f"In {self.left_out} further comparisons it gave no value."

@@ -78,7 +78,8 @@ def random_direction(run: Run, layer: str, direction: Tensor, rng: Generator) ->
     rows = a.flatten(1) if direction.numel() == a[0].numel() else rows_of(a, probe.layout).flatten(0, 1)
     one, other = rng.choice(len(rows), 2, replace=False)
     found = (rows[int(one)] - rows[int(other)]).detach().float().cpu().reshape(direction.shape)
-    return found / found.norm().clamp_min(1e-12) * direction.norm()
+    made: Tensor = found / found.norm().clamp_min(1e-12) * direction.norm()
+    return made
 
 
 def moved(maps: Tensor, rng: Generator) -> Tensor:
