@@ -20,7 +20,7 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -29,14 +29,13 @@ from typing import Any
 
 import torch
 from xcore_minizoo.audit import wired_case, wirings
-from xcore_minizoo.wiring import Wiring
 
 from xcore.api import bench
 from xcore.base.errors import NotApplicable
 from xcore.base.files import write_text
 from xcore.contract import Explanation, Ref
 from xcore.registry import Registry, load_registry
-from xcore.report.audits import COMPARISONS, FEWEST, KINDS, Audit, audit_file, to_plain
+from xcore.report.audits import COMPARISONS, KINDS, Audit, audit_file, to_plain
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 from xcore.testing.audit import AuditCase, Observed, observe, plain, summary
@@ -114,52 +113,44 @@ def _audit_case(registry: Registry, name: str, make: Callable[[], AuditCase], pl
 def _cases(registry: Registry, run: Path, wired: int) -> Iterator[Named]:
     """The cases by name, each made when it is needed."""
     shared = Bench(run / "shared")
-    listed = wirings(EACH)[:wired]
-
-    def of_truth(some: Sequence[Wiring]) -> Iterator[Named]:
-        for wiring in some:
-            for kind in KINDS:
-                make = partial(wired_case, shared, wiring, kind)
-                yield f"{kind} of the truth of {wiring}", make
-
-    yield from of_truth(listed[:FEWEST])
-    yield from _of_methods(registry, run)
-    yield from of_truth(listed[FEWEST:])
+    for method in METHODS:
+        yield from _of_method(registry, run, method)
+    for wiring in wirings(EACH)[:wired]:
+        for kind in KINDS:
+            yield f"{kind} of the truth of {wiring}", partial(wired_case, shared, wiring, kind)
 
 
-def _of_methods(registry: Registry, run: Path) -> Iterator[Named]:
-    """Explanations of all classes of `minizoo/clean` by the methods; they are made once."""
+def _of_method(registry: Registry, run: Path, method: str) -> Iterator[Named]:
+    """Explanations of all classes of `minizoo/clean` by a method; they are made once."""
     done = bench(
-        [*METHODS],
+        [method],
         data="minizoo",
         seeds=[0],
         threads=1,
         controls=[],
         metrics=["cost"],
         budget={"samples": SAMPLES, "heldout": SAMPLES},
-        set=METHOD_SETTINGS,
-        out=run / "methods",
+        set={name: options for name, options in METHOD_SETTINGS.items() if name == method},
+        out=run / method,
         registry=registry,
     )
     store = Store(done.path)
     workbench = Workbench(registry, store)
-    cells = {(o.cell.label, o.cell.cls): o.cell for o in done.result.outcomes if o.status == "ok"}
-    classes = list(dict.fromkeys(cls for _, cls in cells))
+    cells = {o.cell.cls: o.cell for o in done.result.outcomes if o.status == "ok"}
+    classes = [*cells]
 
-    def explanation(method: str, cls: str) -> Explanation:
-        loaded: Explanation = store.load(workbench.identity.explanation(cells[method, cls]))
+    def explanation(cls: str) -> Explanation:
+        loaded: Explanation = store.load(workbench.identity.explanation(cells[cls]))
         return spread(loaded, CONCEPTS)
 
-    def case(method: str, cls: str, other: str, kind: str) -> AuditCase:
-        cell = cells[method, cls]
-        made = replace(kept(workbench.run(cell, explanation(method, cls))), truth=workbench.truth(cell))
-        return AuditCase(f"{method} on {cls}", kind, made, explanation(method, other))
+    def case(cls: str, other: str, kind: str) -> AuditCase:
+        made = kept(workbench.run(cells[cls], explanation(cls)))
+        made = replace(made, truth=workbench.truth(cells[cls]))
+        return AuditCase(f"{method} on {cls}", kind, made, explanation(other))
 
-    for cls, other in zip(classes, [*classes[1:], classes[0]], strict=True):
-        for method, kinds in METHODS.items():
-            for kind in kinds:
-                if (method, cls) in cells and (method, other) in cells:
-                    yield f"{kind} of {method} on {cls}", partial(case, method, cls, other, kind)
+    for cls, other in zip(classes, [*classes[1:], *classes[:1]], strict=True):
+        for kind in METHODS[method]:
+            yield f"{kind} of {method} on {cls}", partial(case, cls, other, kind)
 
 
 def _of_metric(registry: Registry, name: str, found: list[dict[str, Any]]) -> dict[str, Audit]:
