@@ -50,7 +50,9 @@ def show_component(name: str, files: Sequence[str], as_json: bool) -> None:
         options, uses = _options(c), _uses(registry, c)
         if as_json:
             about = {"kind": c.kind, "name": c.shown, "summary": c.summary, "distribution": c.distribution}
-            more = {"version": c.version, "needs": c.needs, "modalities": c.modalities, "role": c.role}
+            more: dict[str, Any] = {"version": c.version, "needs": c.needs, "modalities": c.modalities, "role": c.role}
+            if c.kind == "metric":
+                more["audit"] = _plain_audits(c)
             print_line({**about, **more, "uses": uses, "options": options})
             continue
         helpers = ", ".join(_helper(registry, c, role) for role in uses or ())
@@ -59,6 +61,8 @@ def show_component(name: str, files: Sequence[str], as_json: bool) -> None:
                 "what its options ask for" if uses is None else f"{helpers or 'no helper'}, with the default options"
             )
         _print_card(c, helpers)
+        if c.kind == "metric":
+            _print_audit(c)
         # A helper whose name a classifier has, too, gets its options by the name of its role.
         by_role = c.kind == "model" and any(other.kind == "classifier" for other in cards)
         _print_options(c.roles[0] if by_role else c.name, options)
@@ -113,6 +117,28 @@ def _print_card(c: Card, helpers: str) -> None:
     for key, value in facts.items():
         if value:
             typer.echo(f"  {key} {value}")
+
+
+def _print_audit(c: Card) -> None:
+    """Print what an audit of a metric found, in whole sentences; it was computed before and is only read here."""
+    from xcore.report.audits import KINDS, audits_of, made_by
+
+    audits = audits_of(c)
+    if not audits:
+        typer.echo("  audit: not audited, so nobody knows whether it tells right explanations from wrong ones")
+        return
+    for kind, audit in audits.items():
+        typer.echo(f"  audit, {KINDS[kind]}: {audit.verdict}")
+        for sentence in audit.sentences() if audit.applies else ():
+            typer.echo(f"    {sentence}")
+    typer.echo(f"  audited by {made_by(c)}; see docs/metrics-audit.md")
+
+
+def _plain_audits(c: Card) -> dict[str, dict[str, Any]]:
+    """Kind of explanation -> what an audit of a metric found, with the verdict."""
+    from xcore.report.audits import audits_of, to_plain
+
+    return {k: {"verdict": a.verdict, "passed": a.passed(), **to_plain(a)} for k, a in audits_of(c).items()}
 
 
 def _print_options(component: str, options: Mapping[str, dict[str, Any]]) -> None:

@@ -192,13 +192,14 @@ def combine(scores: Mapping[int, Mapping[str, Any]]) -> Value:
     tested = found.get(OUTSIDE) or []
     outside = (sum(map(bool, tested)), len(tested)) if tested else None
     lowers = sum(mark < 0 for mark in found[MARK]) if outside and MARK in found else None
+    failed = tuple(dict.fromkeys(part for s in kept for part in s.get("failed_audit") or ()))
     if len(good) > 1 and not all(s.get("joint") for s in kept):
         mean, deviation = fmean(good.values()), stdev(good.values())
-        return Value(mean, deviation, "seeds", len(good), good, reasons, details, outside, lowers)
+        return Value(mean, deviation, "seeds", len(good), good, reasons, details, outside, lowers, failed)
     spread = kept[0].get("spread")
     own = float(spread) if spread is not None and _finite(spread) else None
     over, n = clean(kept[0].get("over") or ""), int(kept[0].get("n") or 0)
-    return Value(next(iter(good.values())), own, over, n, good, reasons, details, outside, lowers)
+    return Value(next(iter(good.values())), own, over, n, good, reasons, details, outside, lowers, failed)
 
 
 def _finite(number: Any) -> bool:

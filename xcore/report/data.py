@@ -179,6 +179,7 @@ def _row(row: Row) -> dict[str, Any]:
                 "details": value.details,
                 "outside_null_seeds": value.outside[0] if value.outside else None,
                 "lowers_class_seeds": value.lowers,
+                **({"failed_audit": value.failed} if value.failed else {}),
             }
             for column, value in row.values.items()
         ],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from xcore.report.highlighted import named
 from xcore.report.notes import plural
-from xcore.report.table import CHANCE, NULL_MEAN, Column, Row, Section, Table, Value
+from xcore.report.table import CHANCE, FAILED, NULL_MEAN, Column, Row, Section, Table, Value
 
 ARROWS = {"higher": " ↑", "lower": " ↓"}
 CONCEPT = 46
@@ -138,13 +138,17 @@ def cell_parts(value: Value | None, decimals: int) -> tuple[str, str, str, str]:
 
 
 def _marks(value: Value) -> str:
-    """An asterisk if the concept raises the class, and a dagger if it lowers it; with k/n if not in all n seeds."""
+    """An asterisk if the concept raises the class, and a dagger if it lowers it; with k/n if not in all n seeds.
+
+    A double dagger if the metric failed its audit.
+    """
+    failed = FAILED if value.failed else ""
     if value.outside is None:
-        return ""
+        return failed
     marked, n = value.outside
     lowers = value.lowers or 0
     signs = (("*", marked - lowers), ("†", lowers))
-    return "".join(sign if k == n else f"{sign}{k}/{n}" for sign, k in signs if k)
+    return "".join(sign if k == n else f"{sign}{k}/{n}" for sign, k in signs if k) + failed
 
 
 def _aligned(cells: list[tuple[str, str, str, str]]) -> list[str]:

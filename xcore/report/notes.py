@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from xcore.report.table import CHANCE, NULL_MEAN, Column, MetricInfo, Row, Section, clean
+from xcore.report.table import CHANCE, FAILED, NULL_MEAN, Column, MetricInfo, Row, Section, clean
 
 SHOWN = 0.05
 """Seconds from which on the time for shared work is told."""
@@ -53,6 +53,14 @@ def legend(
         lines.append(f"* outside its null in every seed, *k/n in k of n seeds; a concept without it {unmarked}")
     if any(CHANCE in value.details for _, value in cells):
         lines.append("(chance) the same figure from what is drawn at random, as docs/results.md says for each metric")
+    failed: dict[str, dict[str, None]] = {}
+    for column, value in cells:
+        failed.setdefault(column.metric, {}).update(dict.fromkeys(value.failed))
+    if told := [f"{metric} ({', '.join(parts)})" for metric, parts in failed.items() if parts]:
+        lines.append(
+            f"{FAILED} the metric failed its audit for this kind of explanation: {'; '.join(told)}; "
+            "`xcore show METRIC` says what that means"
+        )
     caveats: dict[str, list[str]] = {}
     for metric in dict.fromkeys(column.metric for column, _ in cells):
         if metric in metrics and metrics[metric].caveat:

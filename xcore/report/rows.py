@@ -12,6 +12,7 @@ from xcore.base.errors import XcoreError
 from xcore.base.files import read_json
 from xcore.contract.types import Cell, Outcome, Ref, Score
 from xcore.registry import Registry
+from xcore.report.audits import audits_of, failures, kinds_of
 from xcore.report.concepts import ConceptRow, concept_row
 from xcore.report.pictures import STRIPS, TEXTS_FILE
 from xcore.report.table import MetricInfo
@@ -33,7 +34,7 @@ def metric_infos(metrics: Iterable[Ref], registry: Registry) -> dict[str, Metric
     for metric in metrics:
         try:
             card, _ = registry.find("metric", metric)
-            info = MetricInfo(caveat=card.caveat, column=card.column, details=card.details)
+            info = MetricInfo(caveat=card.caveat, column=card.column, details=card.details, audits=audits_of(card))
         except XcoreError:
             info = MetricInfo()
         infos[metric_name(metric.text)] = info
@@ -41,10 +42,14 @@ def metric_infos(metrics: Iterable[Ref], registry: Registry) -> dict[str, Metric
 
 
 def plan_infos(plan: Plan, registry: Registry) -> dict[str, MetricInfo]:
-    """What the cards said of the metrics when the plan was made; of plans that do not tell, what they say now."""
-    infos = metric_infos((m for m in plan.metrics if m.text not in plan.metric_cards), registry)
+    """What the cards said of the metrics when the plan was made; of plans that do not tell, what they say now.
+
+    What an audit found of a metric is always what is known now.
+    """
+    infos = metric_infos(plan.metrics, registry)
     for text, card in plan.metric_cards.items():
-        infos[metric_name(text)] = MetricInfo("none", card["caveat"], card["column"], tuple(card["details"]))
+        told = {"caveat": card["caveat"], "column": card["column"], "details": tuple(card["details"])}
+        infos[metric_name(text)] = replace(infos.get(metric_name(text), MetricInfo()), **told)
     return {metric_name(m.text): infos[metric_name(m.text)] for m in plan.metrics}
 
 
@@ -88,6 +93,7 @@ def rows(
                 joint.update(s.metric for s in scores)
     whole = {s.metric for scores in found.values() for s in scores if s.concept is None and s.value is not None}
     made = [row for o in outcomes for row in _cell_rows(bench, o, found[id(o.cell)], whole, heldout.get(id(o.cell)))]
+    _audited(made, known)
     for plain in (s for row in made for field in ("scores", "overall") for s in row[field].values()):
         plain["joint"] = plain["metric"] in joint
     return made, columns
@@ -159,6 +165,7 @@ def _cell_rows(
     base["seconds"] = explanation["cost"]["seconds"]  # without loading libraries and data, unlike the outcome's
     base["shared_seconds"] = explanation["cost"]["shared_seconds"]
     of_text = explanation.get("explained") is not None
+    kinds = kinds_of(explanation["concepts"])
     overall = keyed(s for s in scores if s.concept is None and s.metric in whole)
     missing = [s for s in scores if s.concept is None and s.metric not in whole]
     result = []
@@ -171,12 +178,23 @@ def _cell_rows(
                 "scores": keyed([*missing, *own]),
                 "overall": overall if index == 0 else {},
                 "note": "; ".join(explanation["notes"]) if index == 0 else "",
+                "kinds": kinds,
             }
         )
     result = result or [{**base, "overall": overall, "reason": "the method found no concept"}]
     if of_text:
         result[0]["marked"] = _highlighted(bench, cell)
     return result
+
+
+def _audited(made: Iterable[ResultRow], known: Mapping[str, MetricInfo]) -> None:
+    """Say with each value what its metric failed in its audit, for the kind of explanation in the row."""
+    for row in made:
+        kinds = row.pop("kinds", ())
+        for plain in (s for field in ("scores", "overall") for s in row[field].values() if s["value"] is not None):
+            audits = known.get(plain["metric"], MetricInfo()).audits
+            if failed := failures(audits, plain["variant"], kinds):
+                plain["failed_audit"] = list(failed)
 
 
 def _described(index: int, concept: Mapping[str, Any], importance_is: str) -> ConceptRow:

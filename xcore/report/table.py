@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xcore.contract.types import Status
+from xcore.report.audits import Audit
 from xcore.report.highlighted import HighlightedTexts
 
 CHANCE = "chance"
@@ -15,6 +16,8 @@ NULL_MEAN = "null_mean"
 """Detail of a score: the mean of its null distribution, that is, over random concepts."""
 OUTSIDE = "outside"
 """Detail of a score: 1.0 if it is outside its null distribution, else 0.0."""
+FAILED = "‡"
+"""Stands behind a value whose metric failed its audit for this kind of explanation."""
 MARK = "mark"
 """Detail of a score whose test has sides: 1.0 if the concept raises the class, -1.0 if it lowers it, 0.0 if neither is
 shown. Then `OUTSIDE` is 1.0 for both signs."""
@@ -37,6 +40,8 @@ class MetricInfo:
     """Whether the tables for people have a column for it; the CSV, JSON and Parquet files always do."""
     details: tuple[str, ...] = ()
     """Details of its scores that gates and baselines may name like metrics."""
+    audits: Mapping[str, Audit] = field(default_factory=dict)
+    """Kind of explanation -> what an audit of the metric found; empty if it was not audited."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Value:
     """(k, n): outside its null distribution in k of n seeds; None if the metric has no null distribution."""
     lowers: int | None = None
     """In how many of these k seeds the concept lowers the class; None if the test has no sides."""
+    failed: tuple[str, ...] = ()
+    """What the metric failed in its audit for this kind of explanation; empty = nothing, or it was not audited."""
 
 
 @dataclass(frozen=True)

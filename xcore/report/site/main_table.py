@@ -136,6 +136,8 @@ def value_says(value: Value, column: Column) -> str:
     if value.n:
         said.append(f"n {value.n}")
     said += [f"{key.replace('_', ' ')} {value.details[key]:.3g}" for key in (NULL_MEAN, CHANCE) if key in value.details]
+    if value.failed:
+        said.append(f"the metric failed its audit for this kind of explanation ({', '.join(value.failed)})")
     said += [f"p {value.details['p']:.2g}"] if "p" in value.details else []
     if value.outside is not None:
         k, n = value.outside

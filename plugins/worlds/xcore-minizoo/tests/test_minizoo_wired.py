@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from xcore_minizoo import wired, wired_zoo
+from xcore_minizoo.audit import right_explanation, values_of
 from xcore_minizoo.data import truth_of
 from xcore_minizoo.pool import read
 from xcore_minizoo.scenes import indicators, random_scene
@@ -17,6 +18,7 @@ from xcore_minizoo.world import Scene, draw_many
 
 from xcore.contract import Ref, Truth, UsageError
 from xcore.registry import Registry
+from xcore.testing.audit_runs import Bench
 
 STRIPED = "minizoo/wired:pattern=striped"
 SNOWY = Scene("cat", "striped", ("black", "red"), "snow", "apple")
@@ -294,3 +296,31 @@ def test_the_zoo_is_listed_by_one_command(capsys: pytest.CaptureFixture[str], tm
     assert all(line.startswith("  minizoo/wired:") for line in lines[1:16])
     with pytest.raises(UsageError, match="did you mean 'xor'"):
         wired_zoo.main(["xxor"])
+
+
+# --- right explanations, to audit metrics with -----------------------------------------------------------------------
+
+
+def test_the_right_explanation_says_what_is_used_by_its_effect(truth: Callable[[str], Truth], tmp_path: Path) -> None:
+    wiring = Wiring.parse("shape=bird + 0.2*background=mud")
+    known, bench = truth(str(wiring)), Bench(tmp_path, samples=4)
+    task = bench.task(bench.cell(wiring.reference, "wired"))
+    values = values_of(known, "wired")
+    assert list(values)[:2] == ["shape=bird", "background=mud"]
+    assert len(values) == 5
+    assert max(list(values.values())[2:]) < 0.1 <= values["background=mud"] < values["shape=bird"]
+
+    pictures = right_explanation(task, known, "pictures").concepts
+    assert [known.phrases[c.name] for c in pictures] == [frozenset({v}) for v in values]
+    assert [c.importance for c in pictures] == list(values.values())
+
+    maps = right_explanation(task, known, "maps").concepts
+    assert [c.name for c in maps] == ["animal", "background", "object"]
+    assert maps[2].importance == 0
+    torch.testing.assert_close(maps[0].maps, task.samples.meta["masks"][:, 0])
+
+    directions = right_explanation(task, known, "directions").concepts
+    slope = task.classifier.open(task.layer).gradients(task.samples, task.target).mean((0, 2, 3))
+    rises = {c.name: float(c.directions[task.layer] @ slope) for c in directions}
+    assert max(rises, key=rises.__getitem__) == "shape=bird"
+    assert rises["shape=bird"] > 0
