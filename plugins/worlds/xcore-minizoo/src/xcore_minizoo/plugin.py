@@ -121,6 +121,13 @@ def register_classifiers(register: Register) -> None:
         argument="NETWORK:FROM[:SEED]",
     )
     register(
+        "minizoo/noise",
+        "xcore_minizoo.noise:classifier",
+        summary="logits that say nothing of what a picture shows: a test that finds a reason for them is wrong",
+        fingerprint="xcore_minizoo.noise:fingerprint",
+        argument="SEED",
+    )
+    register(
         "minizoo/wired",
         "xcore_minizoo.wired:classifier",
         summary="computes an expression over factor values, such as pattern=striped & colour=black; nothing is trained",
