@@ -93,3 +93,16 @@ def test_only_explained_pictures_are_rearranged() -> None:
     assert torch.equal(plain.samples("cow", "train", 3, 2).images, mixed.samples("cow", "train", 3, 2).images)
     with pytest.raises(UsageError, match="shuffled"):
         load_registry().create("dataset", Ref("minizoo/rearranged:shufled"))
+
+
+def test_logits_of_noise_say_nothing_and_are_the_same_in_any_batch() -> None:
+    network = load_registry().create("classifier", Ref("minizoo/noise:2")).model.module
+    pictures = load_registry().create("dataset", Ref("minizoo")).samples("cow", "heldout", 120, 5).images
+    logits = network(pictures * 2 - 1)
+    assert torch.equal(network(pictures[7:8] * 2 - 1), logits[7:8])
+    colours = pictures.mean((2, 3))
+    found = torch.corrcoef(torch.cat([colours, logits], 1).T)[:3, 3:]
+    assert found.square().mean().sqrt() < 0.2  # 0.09 by chance alone
+    assert torch.corrcoef(torch.cat([logits, network(pictures.roll(1, 3) * 2 - 1)], 1).T)[0, 9].abs() < 0.3
+    with pytest.raises(UsageError, match="whole number"):
+        load_registry().create("classifier", Ref("minizoo/noise:a"))
