@@ -68,13 +68,14 @@ def alike(a: Explanation, b: Explanation, rows: Sequence[int] | None = None) -> 
     Parameters
     ----------
     rows
-        Picture of a -> where the same picture is in b; None = in the same place.
+        Picture of a -> where the same picture is in b; None = in the same place; () = they explain other pictures, so
+        that places cannot be compared.
     """
     found: dict[str, float] = {}
     pairs = matched(a, b, rows)
     if pairs is not None and len(pairs) > 2:
         found["importance"] = rank_correlation(*np.array(pairs).T)
-    if (one := places(a)) is not None and (two := places(b)) is not None:
+    if rows != () and (one := places(a)) is not None and (two := places(b)) is not None:
         two = two[list(rows)] if rows is not None else two
         if len(one) == len(two):
             found["places"] = float(np.mean([rank_correlation(x, y) for x, y in zip(one, two, strict=True)]))
@@ -86,15 +87,20 @@ def alike(a: Explanation, b: Explanation, rows: Sequence[int] | None = None) -> 
 
 def matched(a: Explanation, b: Explanation, rows: Sequence[int] | None = None) -> list[tuple[float, float]] | None:
     """The importances of the concepts that both have; None if it cannot be told which are the same."""
+    pairs = pairing(a, b, rows)
+    return None if pairs is None else [(importance(a.concepts[i]), importance(b.concepts[j])) for i, j in pairs]
+
+
+def pairing(a: Explanation, b: Explanation, rows: Sequence[int] | None = None) -> list[tuple[int, int]] | None:
+    """Which concepts of two explanations are the same, in the order of a; None if it cannot be told."""
     if a.concepts and b.concepts and all(c.words for e in (a, b) for c in e.concepts):
-        other = {c.name: importance(c) for c in b.concepts}
-        return [(importance(c), other[c.name]) for c in a.concepts if c.name in other]
+        other = {c.name: j for j, c in enumerate(b.concepts)}
+        return [(i, other[c.name]) for i, c in enumerate(a.concepts) if c.name in other]
     mapped = all(c.maps is not None for e in (a, b) for c in e.concepts)
-    alikeness = _of_maps(a, b, rows) if mapped else _cosines(a, b)
+    alikeness = _of_maps(a, b, rows) if mapped and rows != () else _cosines(a, b)
     if alikeness is None:
         return None
-    pairs = zip(*linear_sum_assignment(-alikeness.numpy()), strict=True)
-    return [(importance(a.concepts[i]), importance(b.concepts[j])) for i, j in pairs]
+    return [(int(i), int(j)) for i, j in zip(*linear_sum_assignment(-alikeness.numpy()), strict=True)]
 
 
 def importance(concept: Concept) -> float:

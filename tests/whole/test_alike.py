@@ -1,22 +1,33 @@
-"""`benchmarks/alike.py`: how alike two explanations are."""
+"""`benchmarks/alike.py` and `benchmarks/stability.py`: how alike explanations are, and what makes them differ."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
 from xcore.contract import Concept, Explanation
 
-SPEC = importlib.util.spec_from_file_location("alike", Path(__file__).parents[2] / "benchmarks" / "alike.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-alike = importlib.util.module_from_spec(SPEC)
-sys.modules["alike"] = alike  # dataclasses look there for the annotations of their module
-SPEC.loader.exec_module(alike)
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def loaded(name: str) -> ModuleType:
+    """A script of benchmarks/, which is no package; the scripts import one another by their names."""
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[name] = made
+    spec.loader.exec_module(made)
+    return made
+
+
+alike, stability = loaded("alike"), loaded("stability")
 
 
 def of(*concepts: Concept, parts: tuple[Explanation, ...] = ()) -> Explanation:
@@ -91,3 +102,27 @@ def test_segments_of_single_pictures_add_up_to_places() -> None:
 
     assert alike.alike(explained(0.9, 0.1), explained(0.5, 0.2)) == {"places": pytest.approx(1.0)}
     assert alike.alike(explained(0.9, 0.1), explained(0.2, 0.5)) == {"places": pytest.approx(-1.0)}
+
+
+def test_other_pictures_are_compared_by_directions_alone() -> None:
+    one, other = mapped([3.0, 2.0, 1.0], [5, 9, 20]), mapped([3.0, 2.0, 1.0], [5, 9, 20], pictures=4)
+    assert set(alike.alike(one, other, ())) == {"importance", "directions"}
+    assert alike.pairing(one, other, ()) == [(0, 0), (1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(("concepts", "change"), [(1.0, 0.25), (1.0, 1.0), (0.0, 1.0)])
+def test_variance_is_told_apart(concepts: float, change: float) -> None:
+    """Of many concepts with known variances; standardised columns have a total variance of 1."""
+    rng = np.random.default_rng(3)
+    table = rng.normal(0, concepts**0.5, (4000, 1)) + rng.normal(0, change**0.5, (4000, 3))
+    total = concepts + change
+    found = stability.components(5 * table + np.array([0.0, 9.0, -4.0]))  # units and means drop out
+    assert found == pytest.approx((concepts / total, change / total), abs=0.04)
+
+
+def test_what_changes_nothing_has_no_share() -> None:
+    same = np.repeat(np.arange(6.0)[:, None], 3, axis=1)
+    own, none = stability.components(same)
+    assert (own, none) == pytest.approx((6 / 5, 0.0))  # of 6 concepts, with 5 degrees of freedom
+    said = stability.shares({"a": {"": own, "seed": none}, "b": {"": own, "seed": none}})
+    assert said == ["1.00 [1.00, 1.00]", "0.00 [0.00, 0.00]", "-", "-", "-"]
