@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,44 @@ class Painted:
         return None if directory is None else read_truth(WEIGHTS / directory / "truth.json")
 
 
+class Rearranged(Painted):
+    """The clean classes, with the explained pictures in another order, or each of them twice.
+
+    Only the split "explain" is rearranged. What a method finds in a class is a statement about its pictures, so that it
+    must not depend on their order, nor on how often all of them are given.
+
+    Parameters
+    ----------
+    how
+        ``shuffled`` or ``twice``.
+    """
+
+    def __init__(self, how: str) -> None:
+        if how not in REARRANGED:
+            raise unknown("way to rearrange:", how, REARRANGED)
+        super().__init__(COLLECTIONS["minizoo"])
+        self.name = f"minizoo/rearranged:{how}"
+        self._how = how
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        """n pictures of a class, or of all classes if `cls` is None, shuffled; or twice as many, each twice."""
+        found = super().samples(cls, split, n, seed)
+        if split != "explain":
+            return found
+        if self._how == "shuffled":
+            return found.take(shuffled(n))
+        both = found.take([*range(n), *range(n)])
+        return replace(both, ids=(*found.ids, *(f"{name}/again" for name in found.ids)))
+
+
+REARRANGED = ("shuffled", "twice")
+
+
+def shuffled(n: int) -> list[int]:
+    """The order of n pictures of `minizoo/rearranged:shuffled`: place -> the place in `minizoo`."""
+    return [int(i) for i in np.random.default_rng(n).permutation(n)]
+
+
 def read_truth(path: Path) -> Truth:
     """Read a truth table; raises `MissingError` if there is no such file."""
     if not path.is_file():
@@ -169,6 +208,11 @@ def planted(options: PlantOptions) -> Painted:
     """The clean classes with a shortcut planted in one of them; explains the classifier that learned it by default."""
     shortcut = Planted(options.cls, options.factor, options.rho)
     return Painted(shortcut.collection, str(shortcut))
+
+
+def rearranged(options: None, argument: str) -> Painted:
+    """The clean classes, rearranged (see `Rearranged`)."""
+    return Rearranged(argument)
 
 
 def wired(options: None, argument: str) -> Painted:

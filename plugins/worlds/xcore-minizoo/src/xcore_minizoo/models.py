@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from xcore.contract import MissingError, Samples
 from xcore.models.classifiers import TorchClassifier
@@ -16,6 +16,7 @@ from xcore_minizoo.labels import FACTORS, ONE_OF
 from xcore_minizoo.nets import load_classifier, load_features, load_oracle
 from xcore_minizoo.planted import Planted, trained
 from xcore_minizoo.plugin import WEIGHTS
+from xcore_minizoo.randomised import Randomised, drawn_anew
 
 if TYPE_CHECKING:
     from xcore_minizoo.options import DiffusionOptions
@@ -43,56 +44,57 @@ def scaled(images: Tensor) -> Tensor:
     return fit(images) * 2 - 1
 
 
-def _resnet(folder: Path) -> TorchClassifier:
-    model, config = load_classifier(folder)
-    layers = ["act1", "layer1", "layer2", "layer3", "layer4", "global_pool"]
+def _classifier(model: nn.Module, config: Mapping[str, Any]) -> TorchClassifier:
+    """A network opened at its blocks. Those of a transformer, and its norm, are (n, 65, width), class token first."""
+    if config["architecture"].startswith("vit"):
+        blocks = [f"blocks.{i}" for i in range(config["settings"]["depth"])]
+        layers, default = [*blocks, "norm"], blocks[-1]
+    else:
+        layers, default = ["act1", "layer1", "layer2", "layer3", "layer4", "global_pool"], "layer3"
     return TorchClassifier(
-        model, config["classes"], preprocess=scaled, layers=layers, default_layer="layer3", input_size=64
+        model, config["classes"], preprocess=scaled, layers=layers, default_layer=default, input_size=64
     )
+
+
+def _trained(folder: Path) -> TorchClassifier:
+    return _classifier(*load_classifier(folder))
 
 
 def clean(options: None = None) -> TorchClassifier:
     """The classifier `minizoo/clean` of the clean classes."""
-    return _resnet(shipped("clean"))
+    return _trained(shipped("clean"))
 
 
 def shortcut(options: None = None) -> TorchClassifier:
     """The classifier `minizoo/shortcut`, which was trained with every cow on grass."""
-    return _resnet(shipped("shortcut"))
+    return _trained(shipped("shortcut"))
 
 
 def planted(options: None, argument: str) -> TorchClassifier:
     """The classifier `minizoo/planted:ARGUMENT`; its first use trains it (see `xcore_minizoo.planted`)."""
-    return _resnet(trained(Planted.parse(argument)))
+    return _trained(trained(Planted.parse(argument)))
 
 
-def _vit(name: str) -> TorchClassifier:
-    """The layers are the blocks and the norm after them: (n, 65, width), the class token first."""
-    model, config = load_classifier(shipped(name))
-    blocks = [f"blocks.{i}" for i in range(config["settings"]["depth"])]
-    return TorchClassifier(
-        model,
-        config["classes"],
-        preprocess=scaled,
-        layers=[*blocks, "norm"],
-        default_layer=blocks[-1],
-        input_size=64,
-    )
+def randomised(options: None, argument: str) -> TorchClassifier:
+    """The classifier `minizoo/randomised:ARGUMENT` (see `xcore_minizoo.randomised`)."""
+    wanted = Randomised.parse(argument)
+    shipped(wanted.network)  # says so if the weights are not installed
+    return _classifier(*drawn_anew(wanted))
 
 
 def vit(options: None = None) -> TorchClassifier:
     """The vision transformer `minizoo/vit` of the clean classes."""
-    return _vit("vit")
+    return _trained(shipped("vit"))
 
 
 def vit_cats(options: None = None) -> TorchClassifier:
     """The vision transformer `minizoo/vit-cats`, trained where every cat and no dog is beside an apple."""
-    return _vit("vit-cats")
+    return _trained(shipped("vit-cats"))
 
 
 def vit_birds(options: None = None) -> TorchClassifier:
     """The vision transformer `minizoo/vit-birds`, trained where most birds are on their own background."""
-    return _vit("vit-birds")
+    return _trained(shipped("vit-birds"))
 
 
 class Clip:

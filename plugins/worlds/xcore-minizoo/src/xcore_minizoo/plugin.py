@@ -86,6 +86,12 @@ def register_datasets(register: Register) -> None:
         options="xcore_minizoo.options:PlantOptions",
     )
     register(
+        "minizoo/rearranged",
+        "xcore_minizoo.data:rearranged",
+        summary="minizoo whose explained pictures are shuffled, or given twice: no explanation should change",
+        argument="shuffled|twice",
+    )
+    register(
         "minizoo/wired",
         "xcore_minizoo.data:wired",
         summary="any animals on any background, in two classes by an expression such as pattern=striped & colour=black",
@@ -106,6 +112,20 @@ def register_classifiers(register: Register) -> None:
         summary="minizoo/clean trained with a shortcut of your choice; trained once on your machine, about 4 minutes",
         fingerprint="xcore_minizoo.planted:fingerprint",
         argument="CLASS:FACTOR=VALUE:RHO[:SEED]",
+    )
+    register(
+        "minizoo/randomised",
+        "xcore_minizoo.models:randomised",
+        summary="a shipped network with weights drawn anew from a module on, or a head fitted to permuted labels",
+        fingerprint="xcore_minizoo.randomised:fingerprint",
+        argument="NETWORK:FROM[:SEED]",
+    )
+    register(
+        "minizoo/noise",
+        "xcore_minizoo.noise:classifier",
+        summary="logits that say nothing of what a picture shows: a test that finds a reason for them is wrong",
+        fingerprint="xcore_minizoo.noise:fingerprint",
+        argument="SEED",
     )
     register(
         "minizoo/wired",
