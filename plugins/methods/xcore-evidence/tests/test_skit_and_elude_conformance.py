@@ -71,13 +71,13 @@ class OnColours(ExplainerTests):
 class TestSkit(OnColours):
     @pytest.fixture
     def explainer(self) -> Skit:
-        return Skit(SkitOptions(pool=90, samples=90, orders=2, tau=60, warmup=8, shown=3))
+        return Skit(SkitOptions(test="conditional", pool=90, samples=90, orders=2, tau=60, warmup=8, shown=3))
 
 
 class TestElude(OnColours):
     @pytest.fixture
     def explainer(self) -> Elude:
-        return Elude(EludeOptions(pool=90, rank=2, shown=3))
+        return Elude(EludeOptions(pool=90, fit="logits", rank=2, shown=3))
 
     def test_a_black_box_has_attributes_alone(self, explainer: Elude, task: Task) -> None:
         def redder(images: Tensor) -> Tensor:

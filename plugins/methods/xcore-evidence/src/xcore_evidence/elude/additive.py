@@ -94,16 +94,16 @@ def additive(
     Raises
     ------
     NotApplicable
-        The model predicts one class only, or a logit is not finite.
+        The model predicts one class only, and predictions are fitted; or a logit is not finite.
     """
     if not logits.isfinite().all():
         raise NotApplicable("the classifier gives logits that are not finite", "look for such numbers in its weights")
     predicted, centred = logits.argmax(1), (logits - logits.mean(1, keepdim=True)).double()
     fitting, choosing, reporting = _parts(len(read), seed)
-    if len(predicted[fitting].unique()) < 2:
+    if fit == "predictions" and len(predicted[fitting].unique()) < 2:
         raise NotApplicable(
             f"the classifier predicts one class only for the {len(fitting)} samples that fit",
-            "name a data set with samples of other classes, or ask for more of them by --set elude.pool=N",
+            "fit its logits by --set elude.fit=logits, or name a data set with samples of other classes",
         )
     z = standardised(read)
     tried = list[tuple[float, float, Tensor, bool]]()

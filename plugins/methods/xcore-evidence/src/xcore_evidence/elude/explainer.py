@@ -50,7 +50,8 @@ class Elude:
     MissingError
         There are no phrases, or no model of the role image-text.
     NotApplicable
-        The model predicts one class only, or neither attributes nor features tell the class.
+        The model predicts one class only, and predictions are fitted; or neither attributes nor features tell the
+        class.
 
     References
     ----------

@@ -59,9 +59,9 @@ class Tested:
 class Skit:
     """Sequential tests by betting of which named concepts a model's output depends on.
 
-    The hypothesis of each phrase is that the output is independent of its presence, given the presence of all others
-    (or at all, with ``test=marginal``). Bets against it are placed on one sample after the other, and the phrases are
-    ranked by how soon the wealth is 1 / alpha. The classifier is asked for logits only.
+    The hypothesis of each phrase is that the output is independent of its presence, or, with ``test=conditional``, that
+    it is so given the presence of all others. Bets against it are placed on one sample after the other, and the
+    phrases are ranked by how soon the wealth is 1 / alpha. The classifier is asked for logits only.
 
     Raises
     ------
@@ -96,8 +96,8 @@ class Skit:
         fit = ridge.fit(read, y, penalty=PENALTY, seed=task.seed)
         sampler = self.sampler(read, task)
         tested = self.tested(task, y, sampler, fit.coefficients)
-        concepts = [self._concept(phrases, i, tested, pool.samples, read) for i in self._ranked(tested)]
-        order = self._ranked(tested)
+        chance, order = self.shuffled(task, y, sampler), self._ranked(tested)
+        concepts = [self._concept(phrases, i, tested, pool.samples, read) for i in order]
         files = {
             "wealth.png": wealths(
                 task.workdir / "wealth.png", task.target_name, phrases, order, tested.wealth, tested.marks, o.alpha
@@ -114,7 +114,7 @@ class Skit:
             importance_is=IMPORTANCE_IS[o.signed],
             concepts=tuple(concepts),
             files=files,
-            notes=(*self._summary(phrases, tested, sampler), *pool.notes, *explained, *notes),
+            notes=(*self._summary(phrases, tested, sampler, chance), *pool.notes, *explained, *notes),
             cost=Cost(seconds=time.perf_counter() - start, forwards=len(pool.samples)),
         )
 
@@ -128,14 +128,30 @@ class Skit:
         usual: Kind = "neighbours" if task.samples.modality == "text" else "regression"
         return Sampler(ridge.standardised(read), self.options.sampler or usual, self.options.neighbours)
 
-    def tested(self, task: Task, y: Tensor, sampler: Sampler, coefficients: Tensor) -> Tested:
-        """The bets on all phrases; `coefficients` (k,) say whether the output y (n,) rises with a phrase."""
+    def shuffled(self, task: Task, y: Tensor, sampler: Sampler) -> float:
+        """Share of the tests that reject where nothing depends on anything: one order, with the outputs shuffled."""
+        turned = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(task.seed))]
+        tested = self.tested(task, turned, sampler, torch.zeros(sampler.read.shape[1]), orders=1)
+        return float(tested.rejected.double().mean())
+
+    def tested(self, task: Task, y: Tensor, sampler: Sampler, coefficients: Tensor, orders: int = 0) -> Tested:
+        """The bets on all phrases.
+
+        Parameters
+        ----------
+        y
+            (n,) output.
+        coefficients
+            (k,) say whether the output rises with a phrase.
+        orders
+            Number of orders; 0 = as the options say.
+        """
         o, k = self.options, sampler.read.shape[1]
         generator = torch.Generator().manual_seed(task.seed)
-        orders = [torch.randperm(len(y), generator=generator)[: o.tau] for _ in range(o.orders)]
+        rows = [torch.randperm(len(y), generator=generator)[: o.tau] for _ in range(orders or o.orders)]
         wealth = []
         for i in range(k):
-            payoffs = self._payoffs(i, y, sampler, orders, generator)
+            payoffs = self._payoffs(i, y, sampler, rows, generator)
             wealth.append(betting.log_wealth(payoffs, o.step))
             task.progress(i + 1, k + 1, "betting on the phrases")
         grown = torch.stack(wealth)
@@ -200,7 +216,7 @@ class Skit:
             },
         )
 
-    def _summary(self, phrases: Sequence[str], tested: Tested, sampler: Sampler) -> list[str]:
+    def _summary(self, phrases: Sequence[str], tested: Tested, sampler: Sampler, chance: float) -> list[str]:
         """What was tested, and how many phrases are marked, for the reader of an explanation."""
         o, (_, orders, n) = self.options, tested.wealth.shape
         raised, lowered = tested.marks.count(1), tested.marks.count(-1)
@@ -210,4 +226,6 @@ class Skit:
             f"({n} samples in {orders} orders{drawn})",
             f"of {len(phrases)} phrases {raised} are marked with a rising output and {lowered} with a falling one "
             f"(e-BH at {o.alpha:g}; the direction itself is not tested)",
+            f"with the outputs shuffled, {chance:.0%} of the tests reject (right: at most {o.alpha:.0%})"
+            + ("; do not believe the marks" if chance > 2 * o.alpha else ""),
         ]

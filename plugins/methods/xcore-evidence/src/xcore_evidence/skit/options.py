@@ -12,10 +12,11 @@ from xcore_evidence.options import PhraseOptions
 class SkitOptions(PhraseOptions):
     """Which concepts are tested, how they are bet on, and when a test rejects."""
 
-    test: Literal["conditional", "marginal"] = Field(
-        "conditional",
-        description="conditional = whether the output depends on a phrase given the presence of all others; marginal = "
-        "whether it depends on the phrase at all, also through others that go along with it",
+    test: Literal["marginal", "conditional"] = Field(
+        "marginal",
+        description="marginal = whether the output depends on a phrase at all, also through others that go along with "
+        "it; conditional = whether it does given the presence of all others, for few phrases that do not determine one "
+        "another",
     )
     output: Literal["margin", "logit"] = Field(
         "margin", description="what is tested: the logit of the class less the logsumexp of all others, or the logit"
