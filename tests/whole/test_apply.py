@@ -30,6 +30,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "eac": {"coalitions": 8, "surrogate": "none", "max_segments": 6},
     "texplain": {**TEXPLAIN, "least": 0.01},
     "surrogate": {"pool": 90, "samples": 90},
+    "skit": {"pool": 90, "samples": 90, "orders": 1, "tau": 60},
+    "elude": {"pool": 180, "rank": 1},
 }  # fmt: skip
 """Options with which a method takes a second or two; those of methods that are not named are the defaults."""
 WITH: dict[str, dict[str, Any]] = {
@@ -38,6 +40,8 @@ WITH: dict[str, dict[str, Any]] = {
         "models": {"image-text": "minizoo/clip"},
     },
     "surrogate": {"models": {"image-text": "minizoo/clip"}},
+    "skit": {"models": {"image-text": "minizoo/clip"}},
+    "elude": {"models": {"image-text": "minizoo/clip"}},
 }
 FINDS_NOTHING = {"class-crops", "noise", "other-class"}
 """The controls: they explain nothing, so nothing of theirs can be found again."""

@@ -37,7 +37,7 @@ def bars(path: Path, target: str, evidence: Evidence) -> Path:
         if isfinite(e.lo) and isfinite(e.hi):
             axes.plot([e.lo, e.hi], [y, y], color=INK, linewidth=1)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [_short(e.phrase) for e in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [short(e.phrase) for e in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(f"{evidence.unit} (line: 95 % interval)", fontsize=8)
@@ -69,7 +69,7 @@ def high_and_low(path: Path, phrases: Sequence[str], high: Sequence[Tensor], low
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (phrase, most, least) in enumerate(zip(phrases, high, low, strict=True)):
-        grid[row, 1].text(0.5, 0.5, textwrap.fill(_short(phrase), 12), ha="center", va="center", fontsize=8)
+        grid[row, 1].text(0.5, 0.5, textwrap.fill(short(phrase), 12), ha="center", va="center", fontsize=8)
         grid[row, 0].imshow(_beside(most))
         grid[row, 2].imshow(_beside(least))
     figure.suptitle("most present | phrase | least present", fontsize=9)
@@ -84,5 +84,6 @@ def _beside(pictures: Tensor) -> NDArray[np.float32]:
     return np.ascontiguousarray(row.permute(1, 2, 0).numpy())
 
 
-def _short(text: str, most: int = 38) -> str:
+def short(text: str, most: int = 38) -> str:
+    """A text cut to a length that fits into a chart."""
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,4 +1,4 @@
-"""Options of the method `surrogate`. This module imports nothing heavy."""
+"""Options of the method `surrogate`, and those that it shares with others. This module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,30 @@ FACTORIAL: JsonDict = {"group": "Factorial evidence"}
 EDITED: JsonDict = {"group": "Edited evidence"}
 
 
-class SurrogateOptions(Options):
+class PhraseOptions(Options):
+    """The options of methods that explain by named phrases."""
+
+    phrases: tuple[str, ...] = Field(
+        (), description="your own candidate phrases; empty: those of the vocabulary without the class name"
+    )
+    vocabulary: str = Field(
+        "",
+        description="file with candidate phrases, one on each line (UTF-8); empty: the vocabulary of the data set, or "
+        "everyday visual attributes for pictures if it has none",
+    )
+
+    @field_validator("phrases")
+    @classmethod
+    def _each_once(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        given = tuple(" ".join(text.split()) for text in given)
+        if "" in given:
+            raise ValueError(f"phrase {given.index('') + 1} of {len(given)} is empty")
+        if twice := [text for i, text in enumerate(given) if text in given[:i]]:
+            raise ValueError(f"{twice[0]!r} is given twice")
+        return given
+
+
+class SurrogateOptions(PhraseOptions):
     """Which phrases explain the class, in which samples, and how they are tested."""
 
     evidence: Literal["observed", "factorial", "edited"] = Field(
@@ -24,14 +47,6 @@ class SurrogateOptions(Options):
         "factorial = scenes that a generator draws from random combinations of phrases, or texts with words put in and "
         "taken out by a coin; edited = pictures of the class that a generator changes towards random "
         "combinations of phrases",
-    )
-    phrases: tuple[str, ...] = Field(
-        (), description="your own candidate phrases; empty: those of the vocabulary without the class name"
-    )
-    vocabulary: str = Field(
-        "",
-        description="file with candidate phrases, one on each line (UTF-8); empty: the vocabulary of the data set, or "
-        "everyday visual attributes for pictures if it has none",
     )
     pool: int = Field(
         2000,
@@ -81,16 +96,6 @@ class SurrogateOptions(Options):
         0.6, gt=0, le=1, description="how much the edits change, above 0 and at most 1", json_schema_extra=EDITED
     )
     shown: int = Field(10, ge=2, description="number of samples that show a phrase, those in which it is most present")
-
-    @field_validator("phrases")
-    @classmethod
-    def _each_once(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        given = tuple(" ".join(text.split()) for text in given)
-        if "" in given:
-            raise ValueError(f"phrase {given.index('') + 1} of {len(given)} is empty")
-        if twice := [text for i, text in enumerate(given) if text in given[:i]]:
-            raise ValueError(f"{twice[0]!r} is given twice")
-        return given
 
     @field_validator("penalty")
     @classmethod

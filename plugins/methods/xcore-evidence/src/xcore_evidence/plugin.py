@@ -1,4 +1,4 @@
-"""The card of the method `surrogate`. This module imports nothing heavy."""
+"""The cards of the methods `surrogate`, `skit` and `elude`. This module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from xcore.contract import Register, hookimpl
 
 if TYPE_CHECKING:
-    from xcore_evidence.options import SurrogateOptions
+    from xcore_evidence.options import PhraseOptions, SurrogateOptions
 
 
 @hookimpl
 def register_explainers(register: Register) -> None:
-    """Offer `surrogate`."""
+    """Offer the methods."""
     register(
         "surrogate",
         "xcore_evidence.surrogate:Surrogate",
@@ -23,6 +23,27 @@ def register_explainers(register: Register) -> None:
         modalities=("image", "text"),
         question="named",
         limits="what no phrase names, what the image-text model cannot see, and things that matter only together",
+    )
+    register(
+        "skit",
+        "xcore_evidence.skit.explainer:Skit",
+        summary="named phrases tested by betting, ranked by how soon each test rejects; needs logits only",
+        options="xcore_evidence.skit.options:SkitOptions",
+        uses=("image-text",),
+        fingerprint="xcore_evidence.plugin:skit_vocabulary",
+        modalities=("image", "text"),
+        paper="Teneggi and Sulam, I Bet You Did Not Mean That, NeurIPS 2024",
+    )
+    register(
+        "elude",
+        "xcore_evidence.elude.explainer:Elude",
+        summary="how many predictions named attributes tell, and what few unnamed features add",
+        options="xcore_evidence.elude.options:EludeOptions",
+        uses=("image-text",),
+        fingerprint="xcore_evidence.plugin:elude_vocabulary",
+        modalities=("image", "text"),
+        paper="Ramaswamy et al., ELUDE: Generating interpretable explanations via a decomposition into labelled and "
+        "unlabelled features, arXiv:2206.07690",
     )
 
 
@@ -35,11 +56,21 @@ def uses(options: SurrogateOptions) -> tuple[str, ...]:
     }[options.evidence]
 
 
-def vocabulary_fingerprint(options: SurrogateOptions, argument: str | None = None) -> str:
+def vocabulary_fingerprint(options: PhraseOptions, argument: str | None = None, method: str = "surrogate") -> str:
     """Digest of the phrases in the file that the options name; empty if they name none."""
     if not options.vocabulary:
         return ""
     from xcore.contract import digest
     from xcore_evidence.phrases import phrases_in
 
-    return digest(phrases_in(options.vocabulary, "surrogate.vocabulary"))
+    return digest(phrases_in(options.vocabulary, f"{method}.vocabulary"))
+
+
+def skit_vocabulary(options: PhraseOptions, argument: str | None = None) -> str:
+    """The same for the method `skit`."""
+    return vocabulary_fingerprint(options, argument, "skit")
+
+
+def elude_vocabulary(options: PhraseOptions, argument: str | None = None) -> str:
+    """The same for the method `elude`."""
+    return vocabulary_fingerprint(options, argument, "elude")

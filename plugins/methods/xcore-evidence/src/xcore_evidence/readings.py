@@ -11,7 +11,7 @@ from cachetools import LRUCache
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from xcore.contract import Dataset, ImageText, NotApplicable, Samples, Split, Task, UsageError
+from xcore.contract import Dataset, Explanation, ImageText, NotApplicable, Presence, Samples, Split, Task, UsageError
 from xcore.inputs.words import lemma, words
 from xcore_evidence.margins import margin
 
@@ -24,6 +24,8 @@ and five planted networks, which it was chosen on, shares from .4 to .7 rank ali
 planted shortcuts are missed (docs/methods/surrogate.md)."""
 OTHERS = 40
 """Samples of other classes whose margin the gap of the class is measured by."""
+OFTEN = 5
+"""Texts of the pool in which a word of the vocabulary must occur to be asked about."""
 KEPT = 64
 """Sets of pictures whose embeddings are kept in memory."""
 SPLITS: tuple[Split, ...] = ("train", "explain")
@@ -80,6 +82,57 @@ def occurrences(texts: Sequence[str], phrases: Sequence[str]) -> Tensor:
 
     read, wanted = [lemmas(t) for t in texts], [lemmas(p) for p in phrases]
     return torch.tensor([[float(w in text and w.strip() != "") for w in wanted] for text in read], dtype=torch.float64)
+
+
+def enough_words(phrases: Sequence[str], read: Tensor, how: str) -> tuple[tuple[str, ...], Tensor, str]:
+    """The phrases that occur in enough texts, what was read of them (n, k), and a note of how many they are.
+
+    Parameters
+    ----------
+    read
+        (n, all phrases) 1 where a phrase occurs.
+    how
+        How users give their own phrases, for the message, such as ``--set surrogate.phrases=a,b,c``.
+
+    Raises
+    ------
+    NotApplicable
+        There is none.
+    """
+    often = [i for i, count in enumerate(read.sum(0).tolist()) if count >= OFTEN]
+    if not often:
+        raise NotApplicable(
+            f"no phrase occurs in {OFTEN} or more of {len(read)} texts", f"name phrases of your own with {how}"
+        )
+    few = f"{len(often)} of {len(phrases)} phrases occur in {OFTEN} or more of {len(read)} texts, and are asked about"
+    return tuple(phrases[i] for i in often), read[:, often], few
+
+
+def phrases_again(explanation: Explanation, task: Task, which: Sequence[int] | None = None) -> Presence:
+    """How strongly the phrases that name the concepts, or some of them, are present in the samples of a task."""
+    text, concepts = task.samples.modality == "text", explanation.concepts
+    names = [concepts[i].name for i in (range(len(concepts)) if which is None else which)]
+    what = "whether the phrase occurs" if text else "100 x cosine of picture and phrase"
+    return Presence(presence(task, task.samples, names).float(), what)
+
+
+def evenly(task: Task, size: int) -> Samples:
+    """Samples of all classes, as many of each, as a data set offers them to methods.
+
+    Parameters
+    ----------
+    size
+        Number of samples; there are fewer where a class has not enough.
+
+    Raises
+    ------
+    NotApplicable
+        There are no samples of other classes.
+    """
+    classes = [c for c in task.data.classes if c != task.target_name]
+    share = -(-size // (len(classes) + 1)) if classes else size // 2
+    parts = [part for c in classes if len(part := _samples_of(task.data, c, share, task.seed))]
+    return Samples.concat([of_the_class(task, share), *(parts or [_from_random_sets(task, share)])])
 
 
 def pool_of(task: Task, size: int, chosen: int) -> Pool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from xcore.contract import Concept, Cost, Explanation, NotApplicable, Presence, Samples, Task
+from xcore.contract import Concept, Cost, Explanation, Presence, Samples, Task
 from xcore_evidence import chart
 from xcore_evidence.edited import AT_ONCE as AT_ONCE_EDITED
 from xcore_evidence.edited import edited, edits_read
@@ -20,20 +19,14 @@ from xcore_evidence.factorial import AT_ONCE, DRAWINGS, UNIT_TEXT, factorial, sc
 from xcore_evidence.observed import observed
 from xcore_evidence.options import SurrogateOptions
 from xcore_evidence.phrases import candidates
-from xcore_evidence.readings import OTHERS, Pool, pool_of, presence
-from xcore_evidence.ridge import standardised
+from xcore_evidence.readings import OTHERS, Pool, enough_words, phrases_again, pool_of, presence
+from xcore_evidence.showing import highest, pictured
 
 IMPORTANCE_IS = {
     "observed": "effect on the margin of the class, in logits, given the other phrases",
     "factorial": "effect on the margin of the class in drawn scenes or changed texts, in logits",
     "edited": "effect on the margin of the class in edited pictures of it, in logits",
 }
-OFTEN = 5
-"""Texts of the pool in which a word of the vocabulary must occur to be asked about."""
-PICTURED = 10
-"""Phrases of which pictures are drawn in the file high-low.png: the first five and the last five."""
-BESIDE = 4
-"""Pictures on each side of it."""
 
 
 class Surrogate:
@@ -64,10 +57,8 @@ class Surrogate:
             pool = pool_of(task, o.pool, o.samples)
         read = None if pool is None else presence(task, pool.samples, phrases)
         if read is not None and text and not o.phrases:
-            often = _often(read)
-            few = f"{len(often)} of {len(phrases)} phrases occur in {OFTEN} or more of {len(read)} texts"
-            notes = (*notes, f"{few}, and are asked about")
-            phrases, read = tuple(phrases[i] for i in often), read[:, often]
+            phrases, read, few = enough_words(phrases, read, how)
+            notes = (*notes, few)
         task.progress(0, 2, f"asking {o.evidence} evidence about {len(phrases)} phrases")
         evidence, found = self._evidence(task, phrases, pool, read)
         task.progress(1, 2, "showing the phrases")
@@ -75,7 +66,9 @@ class Surrogate:
         concepts = [self._concept(evidence, i, found, own) for i in evidence.ranked()]
         files = {"bars.png": chart.bars(task.workdir / "bars.png", task.target_name, evidence)}
         if found.read is not None and found.samples.modality == "image":
-            files["high-low.png"] = _pictured(task.workdir / "high-low.png", evidence, found.samples, found.read)
+            files["high-low.png"] = pictured(
+                task.workdir / "high-low.png", phrases, evidence.ranked(), found.samples, found.read
+            )
         task.progress(2, 2, "done")
         return Explanation(
             method="surrogate",
@@ -93,10 +86,7 @@ class Surrogate:
 
     def apply(self, explanation: Explanation, task: Task) -> Presence:
         """How strongly the phrases are present in other samples."""
-        names = [c.name for c in explanation.concepts]
-        text = task.samples.modality == "text"
-        what = "whether the phrase occurs" if text else "100 x cosine of picture and phrase"
-        return Presence(presence(task, task.samples, names).float(), what)
+        return phrases_again(explanation, task)
 
     def _evidence(
         self, task: Task, phrases: Sequence[str], pool: Pool | None, read: Tensor | None
@@ -140,7 +130,7 @@ class Surrogate:
     def _concept(self, evidence: Evidence, i: int, found: Found, own: Tensor | None) -> Concept:
         """The concept of a phrase: the samples in which it is most present, and its part in each explained sample."""
         estimate = evidence.estimates[i]
-        high = _highest(found.order[:, i], self.options.shown)
+        high = highest(found.order[:, i], self.options.shown)
         samples = found.samples.take(high)
         part = None
         if own is not None and found.read is not None:
@@ -173,17 +163,6 @@ class Found:
     """Number of pictures that the generator drew or edited, or of texts that were written."""
 
 
-def _often(read: Tensor) -> list[int]:
-    """Which phrases occur in enough texts, from (n, k) in which they occur."""
-    kept = [i for i, count in enumerate(read.sum(0).tolist()) if count >= OFTEN]
-    if not kept:
-        raise NotApplicable(
-            f"no phrase occurs in {OFTEN} or more of {len(read)} texts",
-            "name phrases of your own with --set surrogate.phrases=a,b,c",
-        )
-    return kept
-
-
 def summary(evidence: Evidence, alpha: float) -> list[str]:
     """What the evidence is, and how many phrases are marked, for the reader of an explanation."""
     raised = [e.phrase for e in evidence.estimates if e.mark > 0]
@@ -193,18 +172,3 @@ def summary(evidence: Evidence, alpha: float) -> list[str]:
         f"of {len(evidence.estimates)} phrases {len(raised)} raise the class and {len(lowered)} lower it "
         f"(one-sided, Holm at {alpha:g} on each side)",
     ]
-
-
-def _highest(values: Tensor, n: int) -> list[int]:
-    order: list[int] = torch.argsort(values, descending=True, stable=True)[:n].tolist()
-    return order
-
-
-def _pictured(path: Path, evidence: Evidence, samples: Samples, read: Tensor) -> Path:
-    """The picture of the phrases at both ends of the ranking."""
-    order = evidence.ranked()
-    shown = order if len(order) <= PICTURED else [*order[: PICTURED // 2], *order[-PICTURED // 2 :]]
-    z = standardised(read).T
-    high = [samples.images[_highest(z[i], BESIDE)] for i in shown]
-    low = [samples.images[_highest(-z[i], BESIDE)] for i in shown]
-    return chart.high_and_low(path, [evidence.estimates[i].phrase for i in shown], high, low)
