@@ -15,5 +15,7 @@ def register_explainers(register: Register) -> None:
         options="xcore_cce.options:Options",
         needs=("activations",),
         modalities=("image",),
+        question="parts",
+        limits="what varies without clusters, and attributes that nearly always go together",
         paper="Stein et al., Towards Compositionality in Concept Learning, ICML 2024",
     )

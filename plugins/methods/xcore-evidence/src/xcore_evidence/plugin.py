@@ -32,6 +32,8 @@ def register_explainers(register: Register) -> None:
         uses=("image-text",),
         fingerprint="xcore_evidence.plugin:skit_vocabulary",
         modalities=("image", "text"),
+        question="named",
+        limits="what no phrase names, and phrases that others nearly determine; a sign says nothing of other shapes",
         paper="Teneggi and Sulam, I Bet You Did Not Mean That, NeurIPS 2024",
     )
     register(
@@ -42,6 +44,8 @@ def register_explainers(register: Register) -> None:
         uses=("image-text",),
         fingerprint="xcore_evidence.plugin:elude_vocabulary",
         modalities=("image", "text"),
+        question="named",
+        limits="which of two phrases that go together is used, and it has no test; true classes pass for predictions",
         paper="Ramaswamy et al., ELUDE: Generating interpretable explanations via a decomposition into labelled and "
         "unlabelled features, arXiv:2206.07690",
     )
