@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 from xcore_minizoo.audit import wired_case, wirings
+from xcore_minizoo.world import CLASSES
 
 from xcore.api import bench
 from xcore.base.errors import NotApplicable
@@ -65,7 +66,7 @@ METHODS = {"craft": ("directions", "maps", "pictures"), "tcav": ("directions", "
 METHOD_SETTINGS: Mapping[str, Mapping[str, Any]] = {"tcav": {"maps": 0, "negatives": 10, "null": 20}}
 CONCEPTS = 6
 """Concepts of an explanation by a method that are looked at, evenly from the first to the last."""
-EACH, WIRED = 2, 12
+EACH, WIRED = 2, 8
 """Wired classifiers of each of six families, and in all."""
 Named = tuple[str, Callable[[], AuditCase]]
 
@@ -125,6 +126,7 @@ def _of_method(registry: Registry, run: Path, method: str) -> Iterator[Named]:
     done = bench(
         [method],
         data="minizoo",
+        classes=[*CLASSES],
         seeds=[0],
         threads=1,
         controls=[],

@@ -1,4 +1,4 @@
-"""The audits that are shipped with the metrics, and the audit itself on the planted network."""
+"""The audit of the metrics of this distribution on the planted network."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ from xcore_metrics.faithfulness.removal import deletion, insertion, mu_fidelity
 from xcore_metrics.options import RemovalOptions, SurrogateFaithfulnessOptions
 
 from xcore.contract import Metric, Run
-from xcore.registry import load_registry
-from xcore.report.audits import KINDS, audits_of, made_by
 from xcore.testing import planted_network, tiny_task
 from xcore.testing.audit import AuditCase, Observed, observe
 from xcore.testing.planted import planted_run, planted_task
-
-UNAUDITED = {"cost", "localisation", "pointing"}
-"""The first has no better side; the others never ask the model, and are compared with masks."""
 
 
 @pytest.fixture
@@ -48,14 +43,3 @@ def test_surrogate_faithfulness_does_not_see_importances(observed) -> None:
     values = observed(surrogate_faithfulness(SurrogateFaithfulnessOptions(random=2)), "directions").values
     assert values["own"] == values["shuffled importances"]
     assert values["own"] > values["random concepts"]
-
-
-def test_every_metric_is_audited_for_each_kind_that_it_can_judge() -> None:
-    cards = [c for c in load_registry().cards("metric") if c.distribution in ("xcore-metrics", "xcore-tcav")]
-    found = {c.name: audits_of(c) for c in cards}
-    assert {name for name, of_kind in found.items() if not of_kind} == UNAUDITED
-    for name, of_kind in found.items():
-        assert set(of_kind) <= set(KINDS)
-        assert name in UNAUDITED or any(audit.applies for audit in of_kind.values()), f"{name} applies to no kind"
-        assert all(audit.verdict != "too few pairs" for audit in of_kind.values()), name
-    assert all(made_by(c).startswith("python benchmarks/audit.py") for c in cards)
