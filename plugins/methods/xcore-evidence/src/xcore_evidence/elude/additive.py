@@ -160,7 +160,8 @@ def _lassos(
             warnings.simplefilter("always", ConvergenceWarning)
             if fit == "logits":
                 for c in range(classes):
-                    model = Lasso(alpha=share * strongest).fit(x, centred[:, c].numpy())
+                    # without a seed of its own it would draw from that of numpy
+                    model = Lasso(alpha=share * strongest, random_state=0).fit(x, centred[:, c].numpy())
                     weights[c] = [*model.coef_, model.intercept_]
             else:
                 if model is None:

@@ -51,7 +51,8 @@ class Sampler:
         distances = self.others(concept).fill_diagonal_(torch.inf)
         near, rows = distances.topk(self.neighbours, largest=False)
         if self.kind == "neighbours":
-            return own[rows[torch.arange(n), torch.randint(self.neighbours, (n,), generator=generator)]]
+            picked: Tensor = own[rows[torch.arange(n), torch.randint(self.neighbours, (n,), generator=generator)]]
+            return picked
         weights = torch.exp(-near / (2 * near[:, -1:].clamp_min(1e-12)))
         weights = weights / weights.sum(1, keepdim=True)
         drawn = torch.multinomial(weights, 1, generator=generator)[:, 0]
@@ -60,7 +61,8 @@ class Sampler:
         spread = (weights * (values - mean) ** 2).sum(1).sqrt()
         width = spread * (4 / (3 * self.neighbours)) ** 0.2  # Silverman's rule
         noise = torch.randn(n, generator=generator, dtype=own.dtype)
-        return values[torch.arange(n), drawn] + width * noise
+        found: Tensor = values[torch.arange(n), drawn] + width * noise
+        return found
 
     @property
     def _errors(self) -> Tensor:
