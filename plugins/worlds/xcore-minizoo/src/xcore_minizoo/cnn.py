@@ -81,15 +81,14 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(2 * stem)
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        inputs = 2 * stem
-        for i, (width, stride, dilations) in enumerate(
-            zip(channels, (1, 2, 1, 1), ((1, 1), (1, 1), (1, 2), (2, 4)), strict=True)
-        ):
-            shortcut = None
+        inputs, stages = 2 * stem, list[nn.Module]()
+        for width, stride, dilations in zip(channels, (1, 2, 1, 1), ((1, 1), (1, 1), (1, 2), (2, 4)), strict=True):
+            shortcut: nn.Module | None = None
             if stride != 1 or inputs != width:
                 shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-            self.add_module(f"layer{i + 1}", nn.Sequential(Block(inputs, width, stride, dilations, shortcut)))
+            stages.append(nn.Sequential(Block(inputs, width, stride, dilations, shortcut)))
             inputs = width
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.global_pool = Pool()
         self.fc = nn.Linear(inputs, outputs) if outputs else nn.Identity()
         for module in self.modules():
