@@ -54,7 +54,7 @@ def main() -> None:
     if not given.table:
         xcore.bench(suite="calibration", out=given.run / "noise", classes=classes)
         for cls in classes:
-            xcore.bench(suite="calibration", out=given.run / f"random-{cls}", **random_sets(given.run, cls))
+            xcore.bench(["tcav"], out=given.run / f"random-{cls}", **random_sets(given.run, cls))
     print(f"Command: `python benchmarks/calibration.py`; classes {', '.join(classes)}\n")
     print("| test | null | p <= .05 above | p <= .05 below | families with a mark |")
     print("|---" * 5 + "|")
@@ -77,10 +77,12 @@ def random_sets(run: Path, cls: str) -> dict[str, Any]:
             for i, which in enumerate(rng.integers(len(others), size=N)):
                 pixels = others[which][k * N + i].permute(1, 2, 0).mul(255).round().byte().numpy()
                 Image.fromarray(pixels).save(folder / f"set-{k:02}" / f"{i}.png")
-    nulls = {"tcav": "coherent", "tcav-mixed": "mixed"}
     options = {"folders": [str(folder)], "maps": 0, "contrast": "random", "n": N}
-    arms = [{"label": a, "method": "tcav", "set": {**options, "counterparts": null}} for a, null in nulls.items()]
-    return {"classes": [cls], "classifiers": [TRAINED], "methods": [], "arms": arms, "set": {}, "seeds": SEEDS}
+    mixed = {"label": "tcav-mixed", "method": "tcav", "set": {"counterparts": "mixed"}}
+    return {
+        "data": "minizoo", "classes": [cls], "classifiers": [TRAINED], "seeds": SEEDS, "metrics": ["cost"],
+        "set": {"tcav": options}, "arms": [mixed], "budget": SUITE.budget.model_dump(), "threads": 1,
+    }  # fmt: skip
 
 
 def row(label: str, null: str, found: Sequence[Made]) -> str:
