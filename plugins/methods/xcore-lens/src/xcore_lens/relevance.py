@@ -37,7 +37,7 @@ def relevance(split: SplitClassifier, codes: Tensor, atoms: Tensor, samples: Sam
         from zennit.composites import EpsilonPlus
     except ImportError:
         raise MissingError("lens.importance=lrp needs zennit", "pip install 'xcore-lens[lrp]'") from None
-    decode = nn.Linear(*atoms.shape, bias=False)
+    decode = nn.Linear(atoms.shape[0], atoms.shape[1], bias=False)
     decode.weight = nn.Parameter(atoms.T.clone(), requires_grad=False)
     u = codes.detach().clone().requires_grad_()
     with EpsilonPlus(epsilon=EPSILON).context(nn.ModuleList([decode, network])), torch.enable_grad():
