@@ -116,7 +116,7 @@ def bench(
             if done is None:
                 done = _report(loop, loop.run(engine, partial(open_run, loop)), judging)
                 with _where_it_may_be_written(loop):
-                    keep(loop, done)
+                    keep(loop, done, judging.infos)
             following.table_ready(done.rows)
     return done
 

@@ -180,6 +180,7 @@ def packages(tmp_path, monkeypatch):
         ("own", "deep/leaf.py", True),  # imported or not: no closure of imports has to be right
         ("own", "table.json", True),
         ("own", "notes.txt", False),
+        ("own", "audit.json", False),
         ("needed", "deep/leaf.py", True),
         ("extra", "method.py", False),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,11 @@ def _file_digest(path: str, size: int, mtime: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tree_digest(root: Path, suffixes: Iterable[str] = ()) -> str:
-    """Hex digest of the files below a folder, names and contents (of these suffixes; of all if none are named)."""
+def tree_digest(root: Path, suffixes: Iterable[str] = (), without: Container[str] = ()) -> str:
+    """Hex digest of the files below a folder, names and contents (of these suffixes; of all if none are named).
+
+    Files whose name is in `without` do not count.
+    """
     wanted = tuple(suffixes)
-    files = sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    files = sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.name not in without)
     return digest([(str(p.relative_to(root)), file_digest(p)) for p in files if not wanted or p.suffix in wanted])

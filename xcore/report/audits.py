@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.base.files import read_json
+from xcore.store.identity import AUDIT
 
 if TYPE_CHECKING:
     from xcore.cards import Card
 
-FILE = "audit.json"
 KINDS = {
     "directions": "directions or atoms in the activations of a layer",
     "maps": "maps of where concepts are",
@@ -191,7 +191,7 @@ def audit_file(card: Card) -> Path | None:
     """Where the audit of a metric lies: in the package that its plugin brings; None for a plugin of one file."""
     spec = importlib.util.find_spec(card.module.partition(".")[0])
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(folders[0]) / FILE if folders else None
+    return Path(folders[0]) / AUDIT if folders else None
 
 
 def _read(place: Path) -> dict[str, Any]:

@@ -41,8 +41,11 @@ SHAPE = {
 }
 
 
-def keep(loop: Bench, done: BenchResult) -> None:
-    """Keep what a run shows if all of it is done: cells that failed are tried again, and skipped ones judged again."""
+def keep(loop: Bench, done: BenchResult, known: Mapping[str, MetricInfo]) -> None:
+    """Keep what a run shows if all of it is done: cells that failed are tried again, and skipped ones judged again.
+
+    `known` is what the cards say of the metrics.
+    """
     whole = all(outcome.status == "ok" and not outcome.unscored for outcome in done.result.outcomes)
     path = loop.store.given / FILE
     if not whole or done.result.score_failures:
@@ -52,7 +55,7 @@ def keep(loop: Bench, done: BenchResult) -> None:
     write_record(
         path,
         {
-            "asked": _asked(loop),
+            "asked": _asked(loop, known),
             "files": _files(loop.store.given),
             "rows": done.rows,
             "directions": {name: info.direction for name, info in done.table.metrics.items()},
@@ -64,16 +67,13 @@ def keep(loop: Bench, done: BenchResult) -> None:
 
 
 def shown_before(loop: Bench, known: Mapping[str, MetricInfo]) -> BenchResult | None:
-    """What the run showed, if that is what it would show now; None if it has to be looked at.
-
-    `known` is what the cards say of the metrics.
-    """
+    """What the run showed, if that is what it would show now; None if it has to be looked at. `known` as of `keep`."""
     root = loop.store.given
     try:
         kept = read_record(root / FILE, SHAPE) if (root / FILE).is_file() else {}
     except (Damaged, UsageError):  # it is only a shortcut: the records say the same
         return None
-    if not kept or kept["asked"] != _asked(loop) or kept["files"] != _files(root):
+    if not kept or kept["asked"] != _asked(loop, known) or kept["files"] != _files(root):
         return None
     cells = loop.plan.cells
     outcomes = [Outcome(cell, "ok", **about, cached=True) for cell, about in zip(cells, kept["outcomes"], strict=True)]
@@ -86,12 +86,12 @@ def shown_before(loop: Bench, known: Mapping[str, MetricInfo]) -> BenchResult | 
     return BenchResult(table, rows, root, Result(outcomes), suite=loop.plan.name, pictures=pictures)
 
 
-def _asked(loop: Bench) -> str:
+def _asked(loop: Bench, known: Mapping[str, MetricInfo]) -> str:
     """Digest of the plan, of all that identifies its components, and of the code that shows it."""
     identity = loop.workbench.identity
     components = [identity.component(kind, ref) for kind, ref in used(loop.plan, loop.workbench.registry)]
     shows = tree_digest(Path(__file__).parent, (".py", ".html", ".css", ".js"))
-    return digest([loop.plan.as_plain(), components, numerics(loop.plan.threads), shows])
+    return digest([loop.plan.as_plain(), components, numerics(loop.plan.threads), shows, repr(known)])
 
 
 def _files(root: Path) -> str:

@@ -30,6 +30,8 @@ OUTSIDE = frozenset({"loading", "report", "ci", "cli", "testing"})
 """Rooms of the core that no result passes through. The modules beside the rooms only call what is in them."""
 SOURCES = (".py", ".json", ".toml")
 """Files of a package that its results depend on."""
+AUDIT = "audit.json"
+"""File in a package that says what audits of its metrics found (`xcore.report.audits`), which changes no result."""
 
 
 @cache
@@ -122,7 +124,7 @@ def _package_digest(name: str) -> str:
     spec = find_spec(name)
     places = spec.submodule_search_locations if spec else None
     if places:
-        return digest([tree_digest(Path(place), SOURCES) for place in places])
+        return digest([tree_digest(Path(place), SOURCES, (AUDIT,)) for place in places])
     return file_digest(Path(spec.origin)) if spec and spec.origin else ""
 
 
