@@ -62,7 +62,7 @@ def register_datasets(register):
 def register_explainers(register):
     make, choosy = (lambda options: Method()), (lambda options: Choosy())
     register("good", make, summary="", question="named", limits="nothing", measured=(0.9, 0.1), needs=("gradients",))
-    register("fair", make, summary="", question="named", limits="colours", measured=(0.6, 0.1))
+    register("fair", make, summary="", question="named", limits="colours", measured=(0.6, 0.1), covers=("one",))
     register("unknown", make, summary="", question="named")
     register("drawing", make, summary="", question="named", needs=("generator",))
     register("choosy", choosy, summary="", question="words")
@@ -106,6 +106,7 @@ def test_json_has_one_line_a_method(told):
     assert [row["method"] for row in rows] == ["good", "fair", "unknown", "drawing", "choosy"]
     assert [row["can"] for row in rows] == [True, True, True, False, False]
     assert rows[1]["found"] == 0.6
+    assert rows[1]["covers"] == ["one"]
     assert rows[1]["asks"] == QUESTIONS["named"]
 
 

@@ -193,10 +193,11 @@ def test_seconds_of_an_interrupted_training_are_added(
 ) -> None:
     from types import SimpleNamespace
 
-    from xcore_texplain import training
+    from xcore_texplain import training, training_state
 
     now = [0.0]  # a clock that goes ten seconds a step
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    for module in (training, training_state):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     z = torch.randn(20, 2, 6, generator=torch.Generator().manual_seed(0)).numpy()
     data = training.PairFeatures(z, ("stripe line",) * 20, ())
     o = TranslatorOptions(steps=6, every=2, batch=4, validation=4)

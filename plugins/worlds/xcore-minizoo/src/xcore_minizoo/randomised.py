@@ -29,6 +29,8 @@ NETWORKS = ("clean", "shortcut", "vit", "vit-birds", "vit-cats")
 HEAD, ALL, LABELS = "head", "all", "labels"
 """What FROM may be besides the name of a module."""
 FORM = "minizoo/randomised:NETWORK:FROM[:SEED], e.g. minizoo/randomised:clean:layer4:0"
+HEADS = ("fc", "head")
+"""What the last layer of our networks is called."""
 PER_CLASS = 8
 """Few enough that a head can learn them by heart: 72 pictures and 96 or 128 features."""
 STEPS = 100
@@ -120,6 +122,7 @@ def _fit_permuted(model: nn.Module, classes: list[str], seed: int) -> None:
     """Fit the head to pictures of the training split whose labels are permuted."""
     import torch
     import torch.nn.functional as F
+    from torch import nn
 
     from xcore_minizoo.collections import COLLECTIONS
     from xcore_minizoo.world import draw
@@ -129,10 +132,15 @@ def _fit_permuted(model: nn.Module, classes: list[str], seed: int) -> None:
     pictures = torch.stack([torch.from_numpy(draw(scene, key).image) for scene, _, key in made])
     labels = torch.tensor([label for _, label, _ in made])
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
-    with torch.no_grad():
-        x = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
-        features = model.forward_head(model.forward_features(x), pre_logits=True)  # type: ignore[operator]
-    head: nn.Linear = model.get_classifier()  # type: ignore[operator]
+    head = next(module for name, module in model.named_modules() if name in HEADS and isinstance(module, nn.Linear))
+    seen: list[torch.Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        with torch.no_grad():
+            model(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1)
+    finally:
+        handle.remove()
+    (features,) = seen
     head.requires_grad_(True)
     # Standardised features make the problem well conditioned; the head then takes their mean and scale back.
     mean, scale = features.mean(0), features.std(0) + 1e-6
