@@ -11,6 +11,8 @@ from xcore_metrics.faithfulness.removal import deletion, insertion, mu_fidelity
 from xcore_metrics.options import RemovalOptions, SurrogateFaithfulnessOptions
 
 from xcore.contract import Metric, Run
+from xcore.registry import load_registry
+from xcore.report.audits import KINDS, audits_of, made_by
 from xcore.testing import planted_network, tiny_task
 from xcore.testing.audit import AuditCase, Observed, observe
 from xcore.testing.planted import planted_run, planted_task
@@ -43,3 +45,13 @@ def test_surrogate_faithfulness_does_not_see_importances(observed) -> None:
     values = observed(surrogate_faithfulness(SurrogateFaithfulnessOptions(random=2)), "directions").values
     assert values["own"] == values["shuffled importances"]
     assert values["own"] > values["random concepts"]
+
+
+def test_every_metric_is_audited_for_each_kind_that_it_can_judge() -> None:
+    cards = [c for c in load_registry().cards("metric") if c.distribution in ("xcore-metrics", "xcore-tcav")]
+    found = {c.name: audits_of(c) for c in cards}
+    assert {name for name, of_kind in found.items() if not of_kind} == {"cost", "localisation", "pointing"}
+    for name, of_kind in found.items():
+        assert set(of_kind) <= set(KINDS)
+        assert not of_kind or any(audit.applies for audit in of_kind.values()), f"{name} applies to no kind"
+    assert all(made_by(c).startswith("python benchmarks/audit.py") for c in cards if found[c.name])
