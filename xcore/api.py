@@ -307,7 +307,7 @@ def request(methods: Sequence[str], suite: str, keys: Mapping[str, Any], registr
     if methods:
         arms = {a["label"]: a for a in base.get("arms", [])}
         given["methods"] = [m for m in methods if m not in arms]
-        given["arms"] = [arms[m] for m in methods if m in arms]
+        given["arms"] = [*(arms[m] for m in methods if m in arms), *given.get("arms", [])]
     gates = given.get("gates", [])
     given["gates"] = gate.merge(base.get("gates", []), gates)
     wanted = validate(Suite, {**base, **given}, "this request")

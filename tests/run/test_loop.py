@@ -167,6 +167,11 @@ def test_two_labels_of_one_explanation_run_once(tmp_path, counter):
     assert {r["label"] for r in result.rows} == {"a", "b"}
 
 
+def test_arms_are_run_beside_methods(tmp_path, counter):
+    result = run(tmp_path, ["toy"], arms=[{"label": "b", "method": "toy"}])
+    assert {r["label"] for r in result.rows} == {"toy", "b"}
+
+
 def words_of(tmp_path, *words):
     tmp_path.mkdir(exist_ok=True)
     about = ["bench", "--plugin", str(TOY), "--data", "toy", "--class", "red", "--metrics", "brightness"]
