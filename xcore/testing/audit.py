@@ -1,6 +1,6 @@
 """The audit of a metric: does it tell right explanations from wrong ones?
 
-::
+In the tests of a metric::
 
     from xcore.testing.audit import audit_metric
     from xcore_minizoo.audit import wired_cases
