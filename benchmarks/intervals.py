@@ -112,12 +112,13 @@ def _short(p: float) -> str:
 def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
     """Spearman's correlation and its interval by Fisher's z, with the standard error of Bonett and Wright (2000).
 
-    (nan, nan, nan) if one of the two is constant or there are fewer than four pairs.
+    (nan, nan, nan) if one of the two is constant or there are fewer than four pairs. A correlation of 1 or -1 has no
+    interval of this kind, so that its ends are nan.
     """
     if len(x) < 4 or len(set(x)) < 2 or len(set(y)) < 2:
         return float("nan"), float("nan"), float("nan")
     r = float(spearmanr(x, y).statistic)
     if abs(r) > 1 - 1e-9:
-        return r, r, r
+        return r, float("nan"), float("nan")
     half = float(normal.ppf((1 + confidence) / 2)) * ((1 + r * r / 2) / (len(x) - 3)) ** 0.5
     return r, float(np.tanh(np.arctanh(r) - half)), float(np.tanh(np.arctanh(r) + half))

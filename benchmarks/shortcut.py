@@ -97,7 +97,9 @@ def _table(found: list[Weight]) -> list[str]:
     lines.append(f"| *measured effect* | | {effects} |")
     for method, own in _by_method(found).items():
         r, low, high = rank_correlation([w.weight for w in own], [w.measured for w in own])
-        told = f"{r:.2f} [{low:.2f}, {high:.2f}], {len(own)}" if r == r else f"constant, {len(own)}"
+        told = f"{r:.2f} [{low:.2f}, {high:.2f}], {len(own)}"
+        if low != low:
+            told = f"{r:.2f} (all in order), {len(own)}" if r == r else f"constant, {len(own)}"
         shares = " | ".join(f"{np.mean([w.weight for w in own if w.rho == rho]):.2f}" for rho in rhos)
         lines.append(f"| {method} | {told} | {shares} |")
     return lines

@@ -88,3 +88,17 @@ def test_the_interval_of_equal_shares_is_that_of_the_share_itself(intervals, k, 
     assert said.endswith(f"Wilson [{limits[0]:.2f}, {limits[1]:.2f}])")
     for p in limits:
         assert (p - k / n) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / classes)
+
+
+def test_the_interval_of_a_rank_correlation_covers_it(intervals):
+    rng = np.random.default_rng(0)
+    pairs = rng.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], size=(1000, 15))
+    truth = 6 / np.pi * np.arcsin(0.7 / 2)  # Spearman's correlation of a normal pair
+    found = [intervals.rank_correlation(list(one[:, 0]), list(one[:, 1])) for one in pairs]
+    covered = np.mean([low <= truth <= high for _, low, high in found])
+    assert 0.92 < covered < 0.98
+    r, low, high = intervals.rank_correlation([1, 2, 3, 4], [1, 5, 7, 8])
+    assert r == pytest.approx(1)
+    assert np.isnan(low)
+    assert np.isnan(high)
+    assert np.isnan(intervals.rank_correlation([1, 1, 1, 1], [1, 2, 3, 4])[0])
