@@ -17,6 +17,7 @@ _LATEX = {
     "|": r"\textbar{}",
     "*": r"\textsuperscript{*}",
     "†": r"\textsuperscript{\dag}",
+    "‡": r"\textsuperscript{\ddag}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "±": r"$\pm$",
