@@ -63,7 +63,8 @@ def show_advice(
     command = ["--classifier", named, "--data", data]
     command += ["--generator", generator] if generator else []
     command += [word for role, ref in models.items() for word in ("--model", f"{role}={ref}")]
-    typer.echo("\n".join([_there(named, data, model, source), "", *_lines(found), "", *_after(found, command)]))
+    asked = by_question(found)
+    typer.echo("\n".join([_there(named, data, model, source), "", *_lines(asked), "", *_after(asked, command)]))
 
 
 def _plain(choice: Choice) -> dict[str, Any]:
@@ -95,10 +96,10 @@ def _there(named: str, data: str, model: Classifier, source: Dataset) -> str:
     return f"{named} on {data}: {', '.join(facts)}."
 
 
-def _lines(found: Sequence[Choice]) -> list[str]:
+def _lines(asked: Mapping[str, Sequence[Choice]]) -> list[str]:
     """One line a question: the best method that can be used here, and its limits."""
     lines = []
-    for key, own in by_question(found).items():
+    for key, own in asked.items():
         best = own[0]
         if best.problem:
             lines.append(f"{QUESTIONS[key]} {best.card.name} would tell, but not here: {best.problem}.")
@@ -118,13 +119,12 @@ def _measured(choice: Choice) -> str:
     return f", which names {found:.0%} of what made classifiers use and {false:.0%} of what they do not use"
 
 
-def _after(found: Sequence[Choice], command: Sequence[str]) -> list[str]:
-    """How to ask one of them, how to compare several, and what the others lack."""
-    usable = [c.card.name for own in by_question(found).values() for c in own[:1] if not c.problem]
+def _after(asked: Mapping[str, Sequence[Choice]], command: Sequence[str]) -> list[str]:
+    """How to ask one of them, how to compare several, and what those lack that no line above speaks of."""
+    usable = [own[0].card.name for own in asked.values() if not own[0].problem]
     shown = shlex.join(command)
     lines = [f"Ask one:       xcore explain {usable[0]} {shown} --class NAME"] if usable else []
     if len(usable) > 1:
         lines.append(f"Compare them:  xcore bench --methods {','.join(usable)} {shown} --class NAME")
-    best = {id(own[0]) for own in by_question(found).values()}
-    missing = [f"{c.card.name}: {c.problem}" for c in found if c.problem and id(c) not in best]
+    missing = [f"{c.card.name}: {c.problem}" for own in asked.values() for c in own[1:] if c.problem]
     return [*lines, *([f"Not here:      {'; '.join(missing)}."] if missing else [])]

@@ -48,7 +48,10 @@ def choices(
         A model that the user names is not there.
     """
     for role, text in given.items():
-        settings.ref("generator", text) if role == "generator" else settings.helper(role, text, ())
+        if role == "generator":
+            settings.ref("generator", text)
+        else:
+            settings.helper(role, text, ())
     named = {**{k: v for k, v in data.defaults.items() if k not in ("classifier", "contrast")}, **given}
     found = [
         Choice(card.question, card, _problem(card, registry, settings, classifier, data, named))
