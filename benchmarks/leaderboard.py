@@ -3,6 +3,7 @@
     python benchmarks/leaderboard.py --each 3                     # the first three classifiers of each family
     python benchmarks/leaderboard.py --methods tcav,surrogate     # all fifteen of each
     python benchmarks/leaderboard.py --part report                # the even ones: nothing was chosen on them
+    python benchmarks/leaderboard.py --picture leaderboard.png    # where each method breaks, as a picture
 
 One bench a classifier, kept below --run, so that the command goes on where it was ended. A method *asserts* the
 concepts that its own test marks as raising the class; a method without a test asserts its first three concepts of
@@ -15,8 +16,9 @@ factor oracle sees in its pictures. Of each classifier:
 - *wrong* is the share of asserted concepts that name nothing that it uses; 0 where none is asserted.
 
 Means and t intervals are over the classifiers of a family. A star marks the families that the card of a method claims
-(`covers`). Which families these are, and the options of the arms, were chosen on the odd classifiers of each family
-(--part choose); what is reported of a claim is of the even ones (--part report).
+(`covers`), and the row *claimed* has all classifiers of these. Which families these are, and the options of the arms,
+were chosen on the odd classifiers of each family (--part choose); what is reported of a claim is of the even ones
+(--part report).
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from intervals import mean_interval
+from matplotlib.figure import Figure
 from xcore_metrics.recovery import judge
 from xcore_minizoo.wired_zoo import FAMILIES, zoo
 
@@ -37,7 +41,7 @@ from xcore.registry import Registry, load_registry
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
-METHODS = "craft,lens,eac,ace,tcav,surrogate,surrogate-least"
+METHODS = "craft,lens,eac,ace,cce,tcav,surrogate,surrogate-least,skit,elude"
 ARMS = [
     # A mark must exceed what counts as used: 10 % of the gap.
     {"label": "surrogate-least", "method": "surrogate", "set": {"minimum": 0.1}},
@@ -70,6 +74,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=15, help="classifiers of each family, from the first")
     parser.add_argument("--part", choices=PARTS, default="all", help="classifiers of odd numbers, of even ones, or all")
     parser.add_argument("--run", type=Path, default=Path("runs/leaderboard"), help="folder that keeps the runs")
+    parser.add_argument("--picture", type=Path, help="file for the chart of families and methods (.png)")
     asked = parser.parse_args()
     registry, found, failed = load_registry(), list[Found](), list[str]()
     seen, labels = dict.fromkeys(FAMILIES, 0), [arm["label"] for arm in ARMS]
@@ -99,6 +104,9 @@ def main() -> None:
     for column in COLUMNS:
         print(_table(column, found, claims), "\n")
     print("\n".join(failed))
+    if asked.picture:
+        asked.picture.parent.mkdir(parents=True, exist_ok=True)
+        _chart(found, list(claims)).savefig(asked.picture, dpi=120)
 
 
 def _methods(names: str) -> list[tuple[str, str]]:
@@ -132,8 +140,8 @@ def _asserted(explanation: Explanation) -> list[int]:
 def _table(column: str, found: Sequence[Found], claims: Mapping[str, Collection[str]]) -> str:
     """One column of all methods by family, as Markdown; `claims` are the families that each method claims."""
     lines = [f"| {COLUMNS[column]} | {' | '.join(claims)} |", f"|---|{'---|' * len(claims)}"]
-    for family in (*FAMILIES, "all"):
-        own = {m: [f for f in found if f.method == m and family in ("all", f.family)] for m in claims}
+    for family in (*FAMILIES, "claimed", "all"):
+        own = {m: _of(found, m, families if family == "claimed" else (family,)) for m, families in claims.items()}
         if any(own.values()):
             shown = [
                 mean_interval([getattr(f, column) for f in part]) + (" *" if family in claims[m] else "")
@@ -141,6 +149,30 @@ def _table(column: str, found: Sequence[Found], claims: Mapping[str, Collection[
             ]
             lines.append(f"| {family} ({max(map(len, own.values()))}) | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def _of(found: Sequence[Found], method: str, families: Collection[str]) -> list[Found]:
+    """What a method said of the classifiers of some families, or of ``all``."""
+    return [f for f in found if f.method == method and ("all" in families or f.family in families)]
+
+
+def _chart(found: Sequence[Found], methods: Sequence[str]) -> Figure:
+    """Where each method breaks: what it finds, and its false alarms, by family."""
+    figure = Figure(figsize=(2 + 1.1 * len(FAMILIES), 2.2 + 0.7 * len(methods)), layout="constrained")
+    for ax, column, colours in zip(figure.subplots(2, 1), ("found", "alarms"), ("Greens", "Reds"), strict=True):
+        means = np.array([[_mean(_of(found, m, (f,)), column) for f in FAMILIES] for m in methods])
+        ax.imshow(means, cmap=colours, vmin=0, vmax=1 if column == "found" else 0.5, aspect="auto")
+        for (row, place), value in np.ndenumerate(means):
+            ax.text(place, row, "" if value != value else f"{value:.2f}", ha="center", va="center")
+        ax.set_xticks(range(len(FAMILIES)), FAMILIES)
+        ax.set_yticks(range(len(methods)), methods)
+        ax.set_title(COLUMNS[column])
+    return figure
+
+
+def _mean(found: Sequence[Found], column: str) -> float:
+    """The mean of a column; nan of nothing."""
+    return float(np.mean([getattr(f, column) for f in found])) if found else float("nan")
 
 
 if __name__ == "__main__":
