@@ -7,7 +7,7 @@ nor any file of the run, as its size and its time of modification tell. Otherwis
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,16 +96,17 @@ def _asked(loop: Bench, known: Mapping[str, MetricInfo]) -> str:
 
 def _files(root: Path) -> str:
     """Digest of the names, sizes and times of modification of the files of a run."""
-    return digest(sorted(_stats(root, OTHERS)))
-
-
-def _stats(folder: Path | str, without: frozenset[str] = frozenset()) -> Iterator[tuple[str, int, int]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name in without:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _stats(entry.path)
-            else:
-                stat = entry.stat()
-                yield entry.path, stat.st_size, stat.st_mtime_ns
+    found: list[tuple[str, int, int]] = []
+    others, folders = OTHERS, [str(root)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.name in others:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    stat = entry.stat()
+                    found.append((entry.path, stat.st_size, stat.st_mtime_ns))
+        others = frozenset()  # only in the run directory itself do these names say what a file is
+    return digest(sorted(found))
