@@ -41,10 +41,10 @@ from xcore.registry import Registry, load_registry
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
-METHODS = "craft,lens,eac,ace,cce,tcav,surrogate,surrogate-least,skit,elude"
+METHODS = "craft,lens,eac,ace,cce,tcav,surrogate,surrogate-any,skit,elude"
 ARMS = [
-    # A mark must exceed what counts as used: 10 % of the gap.
-    {"label": "surrogate-least", "method": "surrogate", "set": {"minimum": 0.1}},
+    # Every effect that is shown is marked, however small.
+    {"label": "surrogate-any", "method": "surrogate", "set": {"minimum": 0}},
 ]
 PARTS = {"all": (0, 1), "choose": (1,), "report": (0,)}
 """Part -> remainders of the numbers of its classifiers in their family, by two."""

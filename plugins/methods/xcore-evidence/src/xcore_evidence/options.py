@@ -66,7 +66,10 @@ class SurrogateOptions(PhraseOptions):
     )
     alpha: float = Field(0.05, gt=0, lt=1, description="family-wise error rate of the marks on each side")
     minimum: float = Field(
-        0.0, ge=0, lt=1, description="least effect that a mark must exceed, as a share of the gap of the class"
+        0.03,
+        ge=0,
+        lt=1,
+        description="least effect that a mark must exceed, as a share of the gap of the class; 0 = any effect",
     )
     at_once: int | None = Field(
         None,
