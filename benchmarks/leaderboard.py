@@ -2,7 +2,8 @@
 
     python benchmarks/leaderboard.py --each 3                     # the first three classifiers of each family
     python benchmarks/leaderboard.py --methods tcav,surrogate     # all fifteen of each
-    python benchmarks/leaderboard.py --part report                # the even ones: nothing was chosen on them
+    python benchmarks/leaderboard.py --part report --each 6       # the second, fourth and sixth of each
+    python benchmarks/leaderboard.py --families one --first 7     # what was chosen on no classifier of the family
     python benchmarks/leaderboard.py --picture leaderboard.png    # where each method breaks, as a picture
 
 One bench a classifier, kept below --run, so that the command goes on where it was ended. A method *asserts* the
@@ -16,9 +17,8 @@ factor oracle sees in its pictures. Of each classifier:
 - *wrong* is the share of asserted concepts that name nothing that it uses; 0 where none is asserted.
 
 Means and t intervals are over the classifiers of a family. A star marks the families that the card of a method claims
-(`covers`), and the row *claimed* has all classifiers of these. Which families these are, and the options of the arms,
-were chosen on the odd classifiers of each family (--part choose); what is reported of a claim is of the even ones
-(--part report).
+(`covers`), and the row *claimed* has all classifiers of these. A claim is chosen on some classifiers of a family and
+reported of others: --part, --first and --each say which.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Found:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", default=METHODS)
-    parser.add_argument("--each", type=int, default=15, help="classifiers of each family, from the first")
+    parser.add_argument("--each", type=int, default=15, help="number of the last classifier of each family")
+    parser.add_argument("--first", type=int, default=1, help="number of the first classifier of each family")
+    parser.add_argument("--families", default=",".join(FAMILIES), help="families, separated by commas")
     parser.add_argument("--part", choices=PARTS, default="all", help="classifiers of odd numbers, of even ones, or all")
     parser.add_argument("--run", type=Path, default=Path("runs/leaderboard"), help="folder that keeps the runs")
     parser.add_argument("--picture", type=Path, help="file for the chart of families and methods (.png)")
@@ -80,7 +82,8 @@ def main() -> None:
     seen, labels = dict.fromkeys(FAMILIES, 0), [arm["label"] for arm in ARMS]
     for family, wiring in zoo():
         seen[family] += 1
-        if seen[family] <= asked.each and seen[family] % 2 in PARTS[asked.part]:
+        chosen = asked.first <= seen[family] <= asked.each and seen[family] % 2 in PARTS[asked.part]
+        if chosen and family in asked.families.split(","):
             done = bench(
                 [m for m in asked.methods.split(",") if m not in labels],
                 arms=[arm for arm in ARMS if arm["label"] in asked.methods.split(",")],

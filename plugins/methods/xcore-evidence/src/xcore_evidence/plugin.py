@@ -23,7 +23,7 @@ def register_explainers(register: Register) -> None:
         modalities=("image", "text"),
         question="named",
         limits="what no phrase names, what the image-text model cannot see, and things that matter only together",
-        covers=("one", "or", "shortcut"),
+        covers=("one",),
     )
     register(
         "skit",
