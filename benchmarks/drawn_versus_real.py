@@ -73,6 +73,7 @@ PICTURES = SUITE.budget.samples
 """Pictures of each phrase in a draw."""
 REMOVED = "pattern=plain"
 """What the coats become."""
+KINDS = ("real", "drawn")
 COMPARED = (("real", "real"), ("drawn", "drawn"), ("drawn", "real"))
 TESTED, TEST_SEED = 48, 700
 """Held-out pictures of all classes in which CAVs are read, and their seed, other than those of the draws."""
@@ -115,7 +116,7 @@ def draw(folder: Path, seed: int) -> None:
 def run(folder: Path, classes: Sequence[str]) -> None:
     """Explain what is missing: by both kinds of pictures, before and after the removal."""
     for seed in SUITE.seeds:
-        for kind in ("real", "drawn"):
+        for kind in KINDS:
             pictures = {"folders": [str(folder / "drawings" / str(seed))]} if kind == "drawn" else {}
             keys: dict[str, Any] = {
                 "suite": "drawn-versus-real",
@@ -124,7 +125,7 @@ def run(folder: Path, classes: Sequence[str]) -> None:
                 "set": {"tcav": pictures},
             }
             xcore.bench(out=folder / f"{kind}-{seed}", **keys)
-            removed = {"data": f"minizoo/repainted:{REMOVED}", "contrast": "minizoo"}
+            removed: dict[str, Any] = {"data": f"minizoo/repainted:{REMOVED}", "contrast": "minizoo"}
             xcore.bench([SIZES[LARGEST]], out=folder / f"{kind}-{seed}-removed", **keys, **removed)
 
 
@@ -141,8 +142,8 @@ class Study:
     @cached_property
     def explanations(self) -> dict[tuple[str, str, str, int], Explanation]:
         """(class, label, kind, draw) -> explanation; the label ends in "-removed" for repainted pictures."""
-        found = {}
-        for kind, seed, end in ((k, s, e) for k in ("real", "drawn") for s in SUITE.seeds for e in ("", "-removed")):
+        found: dict[tuple[str, str, str, int], Explanation] = {}
+        for kind, seed, end in product(KINDS, SUITE.seeds, ("", "-removed")):
             folder = self.folder / f"{kind}-{seed}{end}"
             if (folder / "explanations").is_dir():
                 found |= {(m.cell["cls"], m.label + end, kind, seed): m.explanation for m in made(folder)}
@@ -186,7 +187,7 @@ class Study:
         """(phrases, d) CAVs of length 1; with random sets of other phrases they are the same for all classes."""
         return directions(self.explanations[self.classes[0], label, kind, draw], layer)
 
-    def presence_change(self, cls: str, kind: str, draw: int) -> dict[str, float]:
+    def presence_fall(self, cls: str, kind: str, draw: int) -> dict[str, float]:
         """Phrase -> how much less of it there is in the explained pictures once the coats are plain; mean over layers.
 
         In standard deviations of the projection over held-out pictures of all classes.
@@ -229,7 +230,7 @@ def cka(x: Tensor, y: Tensor) -> float:
     1 = the same but for rotation and scale; about 0 = nothing in common, and it may fall below 0.
     """
     k, m = (gram(v) for v in (x, y))
-    return hsic(k, m) / (hsic(k, k) * hsic(m, m)) ** 0.5
+    return hsic(k, m) / float(np.sqrt(hsic(k, k) * hsic(m, m)))
 
 
 def gram(x: Tensor) -> Tensor:
@@ -346,9 +347,10 @@ def of_classes(
 def tables_of_removal(study: Study) -> tuple[str, str]:
     """What is said of the removed pattern and of the shape that stayed; and whether the kinds agree on all phrases."""
     truth = study.data().truth(SUITE.classifiers[0])
-    keys = [(c, kind, seed) for c in study.classes for kind in ("real", "drawn") for seed in SUITE.seeds]
-    presence = {key: study.presence_change(*key) for key in keys}
-    effects = {(*key, removed): study.effects(*key, removed) for key in keys for removed in (False, True)}
+    keys = [(c, kind, seed) for c in study.classes for kind in KINDS for seed in SUITE.seeds]
+    presence = {key: study.presence_fall(*key) for key in keys}
+    before, after = ({key: study.effects(*key, removed) for key in keys} for removed in (False, True))
+    changes = {key: {p: before[key][p] - after[key][p] for p in PHRASES} for key in keys}
     lines = [
         "## After the coats were made plain\n",
         "| class | its logit falls, share of the gap | phrase | presence falls: real | drawn | effect: real | drawn |",
@@ -358,22 +360,15 @@ def tables_of_removal(study: Study) -> tuple[str, str]:
         shape, pattern, _ = CLASSES[cls]
         logit = -truth.effects[cls][REMOVED][0] / truth.gaps[cls]
         for phrase, what in ((f"{pattern} texture", "removed"), (f"a {shape}", "stayed")):
-            falls = [spread([presence[cls, kind, s][phrase] for s in SUITE.seeds]) for kind in ("real", "drawn")]
-            moves = []
-            for kind in ("real", "drawn"):
-                before, after = (
-                    np.mean([effects[cls, kind, s, removed][phrase] for s in SUITE.seeds]) for removed in (False, True)
-                )
-                moves.append(f"{before:+.3f} to {after:+.3f}")
-            lines.append(f"| {cls} | {logit:.2f} | {phrase} ({what}) | {' | '.join([*falls, *moves])} |")
-    changes = {(*key,): {p: effects[*key, False][p] - effects[*key, True][p] for p in PHRASES} for key in keys}
-    names = ("falls of presence", "falls of effect", "effects after")
-    agreed = [f"| compared | {' | '.join(f'ranks of {n}' for n in names)} |", "|---" * 4 + "|"]
-    after = {key: effects[*key, True] for key in keys}
+            cells = [spread([presence[cls, kind, s][phrase] for s in SUITE.seeds]) for kind in KINDS]
+            for kind in KINDS:
+                was, became = (np.mean([of[cls, kind, s][phrase] for s in SUITE.seeds]) for of in (before, after))
+                cells.append(f"{was:+.3f} to {became:+.3f}")
+            lines.append(f"| {cls} | {logit:.2f} | {phrase} ({what}) | {' | '.join(cells)} |")
+    told = {"falls of presence": presence, "falls of effect": changes, "effects after": after}
+    agreed = [f"| compared | {' | '.join(f'ranks of {name}' for name in told)} |", "|---" * (1 + len(told)) + "|"]
     for one, other in COMPARED:
-        cells = []
-        for values in (presence, changes, after):
-            cells.append(mean_interval([agreement(values, c, one, other) for c in study.classes]))
+        cells = [mean_interval([agreement(v, c, one, other) for c in study.classes]) for v in told.values()]
         agreed.append(f"| {one} with {other} | {' | '.join(cells)} |")
     return "\n".join(lines), "\n".join(agreed)
 
