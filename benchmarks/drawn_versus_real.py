@@ -75,6 +75,7 @@ REMOVED = "pattern=plain"
 """What the coats become."""
 KINDS = ("real", "drawn")
 COMPARED = (("real", "real"), ("drawn", "drawn"), ("drawn", "real"))
+LACK = "drawn with real, less real with real"
 TESTED, TEST_SEED = 48, 700
 """Held-out pictures of all classes in which CAVs are read, and their seed, other than those of the draws."""
 
@@ -186,6 +187,11 @@ class Study:
     def cavs(self, label: str, kind: str, draw: int, layer: str) -> Tensor:
         """(phrases, d) CAVs of length 1; with random sets of other phrases they are the same for all classes."""
         return directions(self.explanations[self.classes[0], label, kind, draw], layer)
+
+    def pairs(self, n: int, one: str, other: str, layer: str) -> list[tuple[Tensor, Tensor]]:
+        """The CAVs of two kinds by n pictures, for each pair of draws."""
+        label = SIZES[n]
+        return [(self.cavs(label, one, s, layer), self.cavs(label, other, t, layer)) for s, t in draws_of(one, other)]
 
     def presence_fall(self, cls: str, kind: str, draw: int) -> dict[str, float]:
         """Phrase -> how much less of it there is in the explained pictures once the coats are plain; mean over layers.
@@ -314,30 +320,45 @@ def of_clouds(x: Tensor, y: Tensor) -> float:
 
 
 def table_of_explanations(study: Study) -> str:
-    """Cosines of CAVs, CKA of what they read, ranks of effects and differences of scores, by n and kinds."""
-    names = [f"{what}, {layer}" for what in ("cosine of CAVs", "CKA of readings") for layer in LAYERS]
-    names += ["ranks of effects", "difference of TS"]
+    """Cosines of CAVs, ranks of effects, differences of scores and CKA of what the CAVs read, by n and kinds."""
+    readings = [f"CKA of readings, {layer}" for layer in LAYERS]
+    found = {(n, one, other): by_case(study, n, one, other) for n, one, other in compared()}
+    names = [*next(iter(found.values())), *readings]
     lines = ["## CAVs and explanations\n", f"| n | compared | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
-    for n, one, other in compared():
-        label, pairs = SIZES[n], draws_of(one, other)
-        cells = []
+    for (n, one, other), values in found.items():
+        cells = [mean_interval(v) for v in values.values()]
         for layer in LAYERS:
-            both = [(study.cavs(label, one, s, layer), study.cavs(label, other, t, layer)) for s, t in pairs]
-            cells.append(mean_interval(torch.stack([(a * b).sum(1) for a, b in both]).mean(0).tolist()))
-        for layer in LAYERS:
-            both = [(study.cavs(label, one, s, layer), study.cavs(label, other, t, layer)) for s, t in pairs]
-            cells.append(spread([cka(study.tested[layer] @ a.T, study.tested[layer] @ b.T) for a, b in both]))
-        for measure in (lambda a, b: alike(a, b, ())["importance"], score_difference):
-            cells.append(mean_interval(of_classes(study, label, one, other, measure)))
+            read = [
+                (study.tested[layer] @ a.T, study.tested[layer] @ b.T) for a, b in study.pairs(n, one, other, layer)
+            ]
+            cells.append(spread([cka(a, b) for a, b in read]))
         lines.append(f"| {n} | {one} with {other} | {' | '.join(cells)} |")
+        if (one, other) == COMPARED[-1]:
+            cells = [*(lack(v, found[n, "real", "real"][name]) for name, v in values.items()), *("-" for _ in LAYERS)]
+            lines.append(f"| {n} | {LACK} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def by_case(study: Study, n: int, one: str, other: str) -> dict[str, list[float]]:
+    """What is compared -> its value for each phrase (cosines) or class, as means over pairs of draws."""
+    found = {}
+    for layer in LAYERS:
+        cosines = [(a * b).sum(1) for a, b in study.pairs(n, one, other, layer)]
+        found[f"cosine of CAVs, {layer}"] = torch.stack(cosines).mean(0).tolist()
+    found["ranks of effects"] = of_classes(study, n, one, other, lambda a, b: alike(a, b, ())["importance"])
+    return {**found, "difference of TS": of_classes(study, n, one, other, score_difference)}
+
+
+def lack(drawn: Sequence[float], real: Sequence[float]) -> str:
+    """What drawings with real pictures have less or more than real ones with one another, paired, with its interval."""
+    return mean_interval([a - b for a, b in zip(drawn, real, strict=True)])
+
+
 def of_classes(
-    study: Study, label: str, one: str, other: str, measure: Callable[[Explanation, Explanation], float]
+    study: Study, n: int, one: str, other: str, measure: Callable[[Explanation, Explanation], float]
 ) -> list[float]:
     """The mean of a measure over pairs of draws, of each class."""
-    found = study.explanations
+    found, label = study.explanations, SIZES[n]
     return [
         float(np.mean([measure(found[c, label, one, s], found[c, label, other, t]) for s, t in draws_of(one, other)]))
         for c in study.classes
@@ -367,9 +388,10 @@ def tables_of_removal(study: Study) -> tuple[str, str]:
             lines.append(f"| {cls} | {logit:.2f} | {phrase} ({what}) | {' | '.join(cells)} |")
     told = {"falls of presence": presence, "falls of effect": changes, "effects after": after}
     agreed = [f"| compared | {' | '.join(f'ranks of {name}' for name in told)} |", "|---" * (1 + len(told)) + "|"]
-    for one, other in COMPARED:
-        cells = [mean_interval([agreement(v, c, one, other) for c in study.classes]) for v in told.values()]
-        agreed.append(f"| {one} with {other} | {' | '.join(cells)} |")
+    found = {pair: [[agreement(v, c, *pair) for c in study.classes] for v in told.values()] for pair in COMPARED}
+    rows = {f"{one} with {other}": [mean_interval(v) for v in values] for (one, other), values in found.items()}
+    rows[LACK] = [lack(a, b) for a, b in zip(found["drawn", "real"], found["real", "real"], strict=True)]
+    agreed += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
     return "\n".join(lines), "\n".join(agreed)
 
 
