@@ -95,6 +95,34 @@ def test_only_explained_pictures_are_rearranged() -> None:
         load_registry().create("dataset", Ref("minizoo/rearranged:shufled"))
 
 
+def test_only_explained_pictures_are_repainted_and_only_in_one_factor() -> None:
+    plain, coatless, placed = (
+        load_registry().create("dataset", Ref(f"minizoo{end}"))
+        for end in ("", "/repainted:pattern=plain", "/repainted:background=snow")
+    )
+    one, other, snow = (d.samples("zebra", "explain", 4, 2) for d in (plain, coatless, placed))
+    assert [f["pattern"] for f in other.meta["factors"]] == ["plain"] * 4
+    assert [{**f, "pattern": "striped"} for f in other.meta["factors"]] == list(one.meta["factors"])
+    assert other.labels.tolist() == one.labels.tolist()
+    outside = one.meta["masks"][:, 2:] == 1
+    assert torch.equal(other.meta["masks"], one.meta["masks"])
+    assert torch.equal(other.images * outside, one.images * outside)
+    assert not torch.equal(other.images, one.images)
+    assert {f["background"] for f in snow.meta["factors"]} == {"snow"}
+    for split in ("train", "heldout"):
+        assert torch.equal(plain.samples("zebra", split, 2, 2).images, coatless.samples("zebra", split, 2, 2).images)
+    assert torch.equal(plain.concept("grass", 2, 1).images, coatless.concept("grass", 2, 1).images)
+    for wrong in ("patern=plain", "colour=red", "pattern=dotted", "pattern"):
+        with pytest.raises(UsageError, match="factor value to paint"):
+            load_registry().create("dataset", Ref(f"minizoo/repainted:{wrong}"))
+
+
+def test_a_plain_coat_gets_a_second_colour_with_a_pattern() -> None:
+    striped = load_registry().create("dataset", Ref("minizoo/repainted:pattern=striped"))
+    (swan,) = striped.samples("swan", "explain", 1, 0).meta["factors"]
+    assert (swan["pattern"], swan["colour"]) == ("striped", ("white", "black"))
+
+
 def test_logits_of_noise_say_nothing_and_are_the_same_in_any_batch() -> None:
     network = load_registry().create("classifier", Ref("minizoo/noise:2")).model.module
     pictures = load_registry().create("dataset", Ref("minizoo")).samples("cow", "heldout", 120, 5).images

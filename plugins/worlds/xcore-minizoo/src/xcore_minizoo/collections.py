@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -107,6 +108,42 @@ def plant(cls: str, factor: str, rho: float) -> Collection:
         return replace(base, background=value if present else [b for b in BACKGROUNDS if b != value][other])
 
     return Collection(f"minizoo+{cls}:{factor}:{rho:g}", CLASS_NAMES, scene)
+
+
+def swapped(scene: Scene, factor: str, value: str | None) -> Scene:
+    """A scene with another value of a factor other than colour; everything else stays.
+
+    A plain coat has one colour, so a pattern that is swapped in needs a second one.
+    """
+    colours = scene.colours
+    if factor == "pattern" and value != "plain" and len(colours) == 1:
+        colours = (colours[0], "white" if colours[0] != "white" else "black")
+    changed: dict[str, Any] = {factor: value, "colours": colours}
+    return replace(scene, **changed)
+
+
+def repaint(change: str) -> Collection:
+    """The clean classes, with one factor of the explained scenes changed, such as ``pattern=plain``.
+
+    Classes keep their names, whatever their explained pictures show: a repainted zebra is a picture of the class zebra
+    from which the stripes were removed. Pose, background and light are those of the clean classes. The other splits
+    are not changed.
+
+    Raises
+    ------
+    UsageError
+        There is no such factor value.
+    """
+    known = [f"{factor}={value}" for factor, values in SWAPPED.items() if factor != "colour" for value in values]
+    if change not in known:
+        raise unknown("factor value to paint:", change, known)
+    factor, _, value = change.partition("=")
+
+    def scene(name: str, split: str, rng: np.random.Generator) -> Scene:
+        base = class_scene(name, rng)
+        return swapped(base, factor, value) if split == "explain" else base
+
+    return Collection(f"minizoo/repainted:{change}", CLASS_NAMES, scene)
 
 
 SHORTCUT = ("cow", "background=grass", 1.0)

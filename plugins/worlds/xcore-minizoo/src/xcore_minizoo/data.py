@@ -13,7 +13,7 @@ import numpy as np
 from xcore.contract import MissingError, Modality, Samples, Split, Truth, UsageError, unknown
 from xcore.inputs.class_names import counted
 from xcore_minizoo.captions import caption, long_caption, phrases
-from xcore_minizoo.collections import COLLECTIONS, Collection
+from xcore_minizoo.collections import COLLECTIONS, Collection, repaint
 from xcore_minizoo.options import PlantOptions
 from xcore_minizoo.planted import Planted, truth_file
 from xcore_minizoo.plugin import DEFAULTS, WEIGHTS
@@ -213,6 +213,11 @@ def planted(options: PlantOptions) -> Painted:
 def rearranged(options: None, argument: str) -> Painted:
     """The clean classes, rearranged (see `Rearranged`)."""
     return Rearranged(argument)
+
+
+def repainted(options: None, argument: str) -> Painted:
+    """The clean classes, with one factor of the explained pictures changed (see `collections.repaint`)."""
+    return Painted(repaint(argument))
 
 
 def wired(options: None, argument: str) -> Painted:

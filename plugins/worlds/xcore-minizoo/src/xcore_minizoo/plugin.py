@@ -92,6 +92,12 @@ def register_datasets(register: Register) -> None:
         argument="shuffled|twice",
     )
     register(
+        "minizoo/repainted",
+        "xcore_minizoo.data:repainted",
+        summary="minizoo whose explained pictures have one factor changed, such as a coat without its stripes",
+        argument="FACTOR=VALUE",
+    )
+    register(
         "minizoo/wired",
         "xcore_minizoo.data:wired",
         summary="any animals on any background, in two classes by an expression such as pattern=striped & colour=black",

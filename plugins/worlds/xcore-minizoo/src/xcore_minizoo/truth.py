@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xcore_minizoo.collections import CLEAN, SWAPPED, Collection, plant
+from xcore_minizoo.collections import CLEAN, SWAPPED, Collection, plant, swapped
 from xcore_minizoo.nets import load_classifier
 from xcore_minizoo.world import CLASSES, Scene, draw
 
@@ -46,19 +46,12 @@ def line(scene: Scene, factor: str, slot: int = 0) -> dict[str, Scene]:
     if factor == "colour":
         mine = scene.colours[slot]
         free = [c for c in SWAPPED["colour"] if c == mine or c not in scene.colours]
-        swapped = [tuple(c if i == slot else k for i, k in enumerate(scene.colours)) for c in free]
-        return {f"colour={c}": replace(scene, colours=cs) for c, cs in zip(free, swapped, strict=True)}
+        coats = [tuple(c if i == slot else k for i, k in enumerate(scene.colours)) for c in free]
+        return {f"colour={c}": replace(scene, colours=cs) for c, cs in zip(free, coats, strict=True)}
     values: tuple[str | None, ...] = SWAPPED[factor]
     if factor == "object":
         values = (*values, None)
-    kept: dict[str, Scene] = {}
-    for value in values:
-        # a plain coat has one colour, so a pattern that is swapped in needs a second one
-        colours = scene.colours
-        if factor == "pattern" and value != "plain" and len(colours) == 1:
-            colours = (colours[0], "white" if colours[0] != "white" else "black")
-        kept[f"{factor}={value}"] = replace(scene, **{factor: value}, colours=colours)
-    return kept
+    return {f"{factor}={value}": swapped(scene, factor, value) for value in values}
 
 
 def families(scene: Scene) -> list[tuple[str | None, dict[str, Scene]]]:
