@@ -13,7 +13,7 @@ from sklearn.decomposition import NMF
 from torch import Tensor, nn
 from xcore_craft.activations import SplitClassifier
 from xcore_craft.factorise import nnls
-from xcore_craft.importance import sobol_importance
+from xcore_craft.importance import Estimator, sobol_importance
 
 from xcore.contract import Samples
 from xcore.models.classifiers import TorchClassifier
@@ -23,18 +23,29 @@ BATCH = 64
 Array = NDArray[np.float64]
 
 
-def importances(samples: Samples, kept: dict[str, Any], atoms: Array, target: int, n: int, seed: int = 0) -> Array:
+def importances(
+    samples: Samples,
+    kept: dict[str, Any],
+    atoms: Array,
+    target: int,
+    n: int,
+    seed: int = 0,
+    estimator: Estimator = "regression",
+) -> Array:
     """(k,) as `craft` makes them: exact codes, then the indices, averaged over images."""
     split, full = kept["split"], kept["full"]
     codes = nnls(full.reshape(-1, full.shape[2]).double().numpy(), atoms).reshape(*full.shape[:2], -1)
     u, w = torch.from_numpy(codes).float(), torch.from_numpy(atoms).float()
-    made = sobol_importance(split, full, u, w, samples, target, n=n, seed=seed, sampler="sobol", done=lambda i: None)
+    made = sobol_importance(
+        split, full, u, w, samples, target, n=n, seed=seed, sampler="sobol", estimator=estimator, done=lambda i: None
+    )
     kept["codes"], kept["rows"] = codes, made.evaluations
     return np.asarray(made.total.mean(axis=0))
 
 
 def rank(a: Array, b: Array) -> float:
-    return float(spearmanr(a, b).statistic)
+    """Rank correlation; 0 if the entries of `a` differ by rounding alone."""
+    return float(spearmanr(a, b).statistic) if np.ptp(a) > 1e-5 * np.abs(a).max() else 0.0
 
 
 def truth(codes: Array, weights: Array) -> Array:

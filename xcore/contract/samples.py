@@ -103,7 +103,7 @@ class Samples:
         h = hashlib.sha256(self.modality.encode())
         if self.modality == "image":
             h.update(repr(tuple(self.images.shape)).encode())
-            h.update(self.images.detach().cpu().contiguous().numpy().tobytes())
+            h.update(self.images.detach().cpu().contiguous().numpy().data)
         else:
             for text in self.texts:
                 content = text.encode()

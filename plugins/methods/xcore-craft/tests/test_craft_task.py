@@ -364,7 +364,16 @@ def test_cost_progress_and_notes(task):
     assert steps[-1][:2] == (13, 13)
     assert [s for s, *_ in steps] == sorted(s for s, *_ in steps)
     assert "100% of the images" in got.notes[0]
-    assert got.trace[0]["head_rows"] <= 12 * (1 + 2 + 4 + 32 * 5)
+    assert got.trace[0]["head_rows"] <= 12 * (1 + 2 + 4 + 8)  # the head is affine
+
+
+def test_the_published_estimator_is_an_option_and_the_default_agrees_where_the_head_is_not_affine(task):
+    given = task(layer="mix", target=2)  # behind it come a ReLU and the mean
+    default, published = Craft(FAST).explain(given), Craft(replace_options(estimator="jansen")).explain(given)
+    assert default.trace[0]["head_rows"] < published.trace[0]["head_rows"] / 3
+    local = {c.atom: c.importance for c in published.concepts}
+    for concept in default.concepts:
+        assert concept.importance == pytest.approx(local[concept.atom], abs=0.08)
 
 
 def test_the_layer_defaults_to_the_classifiers(task):
@@ -387,7 +396,7 @@ def test_the_hint_of_a_layer_without_negative_activations_is_sought_nearby():
 
 
 def test_halton_and_unknown_options(task):
-    got = Craft(replace_options(sampler="halton", designs=30)).explain(task())
+    got = Craft(replace_options(estimator="jansen", sampler="halton", designs=30)).explain(task())
     assert channel(got.concepts[0]) == 0
     with pytest.raises(UsageError, match="power of two, got 30"):
         Craft(replace_options(designs=30)).explain(task())

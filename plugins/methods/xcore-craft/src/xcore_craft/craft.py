@@ -158,6 +158,7 @@ class Craft:
                 n=o.designs,
                 seed=task.seed,
                 sampler=o.sampler,
+                estimator=o.estimator,
                 done=partial(progress.image, name),
             )
 

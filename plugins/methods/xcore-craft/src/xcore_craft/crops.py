@@ -102,7 +102,7 @@ def cut_crops(images: Tensor, grid: CropGrid, crops: Sequence[Crop]) -> Tensor:
     for image, corner in crops:
         top, left = grid.corners[corner]
         patches.append(images[image, :, top : top + height, left : left + width])
-    return interpolate(torch.stack(patches), size=grid.size, mode="bilinear", align_corners=False).clamp(0, 1)
+    return interpolate(torch.stack(patches), size=grid.size, mode="bilinear", align_corners=False).clamp_(0, 1)
 
 
 def crop_batches(samples: Samples, grid: CropGrid, crops: Sequence[Crop]) -> Iterator[Samples]:

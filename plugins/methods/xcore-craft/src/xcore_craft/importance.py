@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,9 +15,11 @@ from torch import Tensor
 
 from xcore.contract import Samples
 from xcore_craft.activations import SplitClassifier
-from xcore_craft.sobol import Sampler, designs, jansen
+from xcore_craft.regression import Corners, indices_by_regression
+from xcore_craft.sobol import Sampler, indices_by_pick_freeze
 
 Array = NDArray[np.float64]
+Estimator = Literal["regression", "jansen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,7 @@ def sobol_importance(
     n: int,
     seed: int,
     sampler: Sampler,
+    estimator: Estimator = "regression",
     done: Callable[[int], None],
 ) -> Importance:
     """Total Sobol indices of the class logit of each image, and what the concepts explain of the logit.
@@ -73,7 +78,7 @@ def sobol_importance(
     average out over images, and the order of the images, or an image given twice, changes nothing. A concept that an
     image lacks has index 0 there and is not evaluated.
 
-    Source: Fel et al. 2023 (CRAFT).
+    Source: Fel et al. 2023 (CRAFT), with Jansen's estimator.
 
     Parameters
     ----------
@@ -90,11 +95,14 @@ def sobol_importance(
     target
         Index of the class.
     n
-        Number of design points of an image.
+        Number of design points of an image for Jansen's estimator, which evaluates n (k + 1) of them; the regression
+        evaluates a sixth of that.
     seed
         Seed of the run.
     sampler
         How design points are drawn, see `xcore_craft.sobol.designs`.
+    estimator
+        ``regression`` (`xcore_craft.regression`), or ``jansen``, as published.
     done
         Called with the index of each image that is done.
     """
@@ -107,16 +115,25 @@ def sobol_importance(
         here = np.flatnonzero(split.read(codes[i : i + 1])[0].amax(0).numpy() > 0)
         m = len(here)
         image = samples.images[i].detach().cpu().contiguous().numpy()
-        d, c = designs(max(m, 1), n, [seed, zlib.crc32(image.tobytes())], sampler)
-        masks = torch.from_numpy(
-            np.concatenate([np.ones((1, m)), np.zeros((1, m)), 1 - np.eye(m), d[:, :m], c[:m, :, :m].reshape(m * n, m)])
-        ).float()
-        logits = split.logits_of_masked_codes(masks, codes[i][:, here], atoms[here], samples.take([i])).cpu()
+        seeds = [seed, zlib.crc32(image.tobytes())]
+        head = partial(split.logits_of_masked_codes, codes=codes[i][:, here], atoms=atoms[here], like=samples.take([i]))
+        corners = np.concatenate([np.ones((1, m)), np.zeros((1, m)), 1 - np.eye(m)])
+        logits = head(torch.from_numpy(corners).float()).cpu()
         y = logits[:, target].double().numpy()
+        ends = Corners(float(y[0]), float(y[1]), y[2:])
         evaluations += len(y)
-        coded[i], empty[i] = y[:2]
+
+        def logit(masks: Array, head: Callable[[Tensor], Tensor] = head) -> Array:
+            nonlocal evaluations
+            evaluations += len(masks)
+            return np.asarray(head(torch.from_numpy(masks).float())[:, target].double().cpu().numpy())
+
+        coded[i], empty[i] = ends.full, ends.empty
         agrees[i] = int(logits[0].argmax()) == int(before[i].argmax())
-        drop[i, here] = y[0] - y[2 : 2 + m]
-        total[i, here], variance[i] = jansen(y[2 + m : 2 + m + n], y[2 + m + n :].reshape(m, n))
+        drop[i, here] = ends.drops
+        if m and estimator == "regression":
+            total[i, here], variance[i] = indices_by_regression(logit, ends, n, seeds, sampler)
+        elif m:
+            total[i, here], variance[i] = indices_by_pick_freeze(logit, m, n, seeds, sampler)
         done(i)
     return Importance(total, variance, drop, before[:, target].double().numpy(), coded, empty, agrees, evaluations)

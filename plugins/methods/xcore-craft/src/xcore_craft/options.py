@@ -35,15 +35,22 @@ class Options(Base):
     tol: float = Field(
         default=1e-4, ge=0, description="the factorisation stops when its relative change falls below this"
     )
+    estimator: Literal["regression", "jansen"] = Field(
+        default="regression",
+        description="how the Sobol indices are estimated: by a regression of the logit on the masks, which is exact "
+        "where the head is affine and leaves what it cannot describe to jansen; or always by Jansen's estimator, as "
+        "in the released code, which needs six times as many evaluations",
+    )
     designs: int = Field(
         default=32,
         ge=2,
-        description="number of mask vectors per image from which the Sobol indices are estimated; a power of two",
+        description="number of mask vectors per image in the design of jansen, which evaluates one more for each of "
+        "them and each concept; the regression takes a sixth of all these; a power of two",
     )
     sampler: Literal["sobol", "halton"] = Field(
         default="sobol",
         description="how the mask vectors are drawn: scrambled Sobol points, or the unscrambled Halton points of the "
-        "released code, which give biased indices and are kept for comparison",
+        "released code, which give biased indices and are kept for comparison (with estimator=jansen)",
     )
     exemplars: int = Field(default=10, ge=1, description="number of crops shown for each concept")
     per_image: int = Field(default=2, ge=1, description="how many of these crops may come from the same image")

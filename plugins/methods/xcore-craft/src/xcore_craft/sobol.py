@@ -3,6 +3,7 @@
 The total index of input i is the share of the output's variance that remains when all other inputs are fixed,
 ``E[Var(y | m without m_i)] / Var(y)``. Jansen's estimator needs a design A of n points and, for each i, a copy of A in
 which column i is replaced by that of a second design B. B itself is never evaluated, so n (k + 1) evaluations suffice.
+`xcore_craft.regression` needs fewer.
 
 Sources: Jansen 1999, Comput. Phys. Commun. 117; Saltelli et al. 2010, Comput. Phys. Commun. 181, table 2 (f).
 """
@@ -78,20 +79,31 @@ def jansen(y_a: Array, y_c: Array) -> tuple[Array, float]:
     indices : (k,) >= 0; all 0 if the output varies by no more than rounding in single precision
     variance : Var(y_a) with n - 1 degrees of freedom, in squared units of y; 0 if the output does not vary
     """
-    variance = float(np.var(y_a, ddof=1))
-    rounding = (1e-6 * float(np.abs(y_a).max())) ** 2
-    if variance <= rounding:
+    if is_rounding(y_a):
         return np.zeros(len(y_c)), 0.0
+    variance = float(np.var(y_a, ddof=1))
     return np.mean((y_a - y_c) ** 2, axis=1) / (2.0 * variance), variance
+
+
+def is_rounding(y: Array) -> bool:
+    """Whether outputs vary by no more than rounding in single precision."""
+    return float(np.var(y, ddof=1)) <= (1e-6 * float(np.abs(y).max())) ** 2
+
+
+def indices_by_pick_freeze(
+    f: Callable[[Array], Array], k: int, n: int, seed: int | Sequence[int] = 0, sampler: Sampler = "sobol"
+) -> tuple[Array, float]:
+    """Total indices (k,) of `f`, which maps points (rows, k) of the unit cube to outputs (rows,), and its variance.
+
+    The other parameters are those of `designs`, the results those of `jansen`.
+    """
+    a, c = designs(k, n, seed, sampler)
+    y = np.asarray(f(np.concatenate([a, c.reshape(k * n, k)])), dtype=np.float64)
+    return jansen(y[:n], y[n:].reshape(k, n))
 
 
 def total_indices(
     f: Callable[[Array], Array], k: int, n: int = 32, seed: int | Sequence[int] = 0, sampler: Sampler = "sobol"
 ) -> Array:
-    """Total Sobol indices (k,) of `f`, which maps points (rows, k) of the unit cube to outputs (rows,).
-
-    The parameters are those of `designs`.
-    """
-    a, c = designs(k, n, seed, sampler)
-    y = np.asarray(f(np.concatenate([a, c.reshape(k * n, k)])), dtype=np.float64)
-    return jansen(y[:n], y[n:].reshape(k, n))[0]
+    """Total Sobol indices (k,) of `f` alone, see `indices_by_pick_freeze`."""
+    return indices_by_pick_freeze(f, k, n, seed, sampler)[0]
