@@ -62,3 +62,10 @@ def test_an_image_that_was_changed_in_place_has_another_digest():
     pool.images[2] *= 0.5
     assert pool.take([2, 3]).digests[0] != before[2]
     assert pool.take([2, 3]).digests[1] == before[3]
+
+
+def test_images_of_one_number_each_have_digests():
+    grey = Samples("image", torch.tensor([0.1, 0.2]).view(-1, 1, 1, 1).expand(-1, 3, 8, 8), ("a", "b"))
+    copied = Samples("image", grey.images.contiguous(), ("a", "b"))
+    assert grey.digests == copied.digests
+    assert grey.take([1]).digest == copied.digests[1]
