@@ -182,7 +182,7 @@ def _digest(modality: Modality, data: Tensor | tuple[str, ...]) -> str:
             h.update(f"{len(content)}:".encode() + content)  # a text may hold any character, NUL too
     else:
         h.update(repr(tuple(data.shape)).encode())
-        h.update(data.detach().cpu().contiguous().numpy().reshape(-1))
+        h.update(data.detach().cpu().contiguous().numpy().reshape(-1).data)
     return h.hexdigest()[:24]
 
 
