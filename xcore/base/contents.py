@@ -30,7 +30,7 @@ def content(tensor: Tensor) -> int:
         flat = flat.permute(sorted(range(flat.ndim), key=lambda axis: -strides[axis]))
     if not flat.numel():
         return 0
-    data = flat.reshape(-1).view(torch.uint8)
+    data = flat.reshape(-1).contiguous().view(torch.uint8)  # one number, expanded, is seen as a row of stride 0
     if data.device.type != "cpu":
         return _summed(data)
     octets = data.numpy()

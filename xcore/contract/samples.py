@@ -91,24 +91,34 @@ class Samples:
         """
         from xcore.base.contents import content
 
+        if len(self) == 1:
+            return self.digests[0]
         state = content(self.images) if self.modality == "image" else 0
         known = self.__dict__.get("_digest")
         if known is None or known[0] != state:
-            known = state, self._fresh_digest()
+            known = state, _digest(self.modality, self.data)
             self.__dict__["_digest"] = known
         made: str = known[1]
         return made
 
-    def _fresh_digest(self) -> str:
-        h = hashlib.sha256(self.modality.encode())
-        if self.modality == "image":
-            h.update(repr(tuple(self.images.shape)).encode())
-            h.update(self.images.detach().cpu().contiguous().numpy().data)
-        else:
-            for text in self.texts:
-                content = text.encode()
-                h.update(f"{len(content)}:".encode() + content)  # a text may hold any character, NUL too
-        return h.hexdigest()[:24]
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Hex digest of each sample, in order: that of `take([i])`.
+
+        What `take` and `concat` make of samples whose digests are known has them too, so that the random sets of a pool
+        are not hashed one by one. As with `digest`, what somebody changed in place is hashed anew.
+        """
+        from xcore.base.contents import content
+
+        kept: list[tuple[int, str] | None] = self.__dict__.setdefault("_each", [None] * len(self))
+        found = []
+        for i, known in enumerate(kept):
+            row = self.data[i : i + 1]
+            state = content(self.images[i : i + 1]) if self.modality == "image" else 0
+            if known is None or known[0] != state:
+                known = kept[i] = state, _digest(self.modality, row)
+            found.append(known[1])
+        return tuple(found)
 
     def take(self, index: Sequence[int] | slice) -> Samples:
         """The samples at these positions, in this order, with their ids, labels and entries of `meta`."""
@@ -123,9 +133,12 @@ class Samples:
 
         data = pick(self.data)
         ids = tuple(self.ids[i] for i in rows)
-        return replace(
+        made = replace(
             self, data=data, ids=ids, labels=pick(self.labels), meta={k: pick(v) for k, v in self.meta.items()}
         )
+        if each := self.__dict__.get("_each"):
+            made.__dict__["_each"] = [each[i] for i in rows]
+        return made
 
     def filled(self) -> Samples:
         """The samples without blank texts, which a generator that found no words gives. All images are kept."""
@@ -154,7 +167,23 @@ class Samples:
             if parts[0].modality == "image"
             else tuple(t for p in parts for t in p.texts)
         )
-        return Samples(parts[0].modality, data, ids, joined)
+        made = Samples(parts[0].modality, data, ids, joined)
+        if any("_each" in p.__dict__ for p in parts):
+            made.__dict__["_each"] = [each for p in parts for each in p.__dict__.get("_each", [None] * len(p))]
+        return made
+
+
+def _digest(modality: Modality, data: Tensor | tuple[str, ...]) -> str:
+    """Hex digest of images (n, 3, H, W) or texts."""
+    h = hashlib.sha256(modality.encode())
+    if isinstance(data, tuple):
+        for text in data:
+            content = text.encode()
+            h.update(f"{len(content)}:".encode() + content)  # a text may hold any character, NUL too
+    else:
+        h.update(repr(tuple(data.shape)).encode())
+        h.update(data.detach().cpu().contiguous().numpy().reshape(-1).data)
+    return h.hexdigest()[:24]
 
 
 def _reshaped(shape: tuple[int, ...]) -> str:

@@ -119,7 +119,7 @@ class TorchModel:
 
     def key(self, what: Hashable, x: Samples) -> Hashable:
         """Key of a result in the cache: what it is, the content of the samples and that of the weights."""
-        return what, x.digest, weights_state(self.module)
+        return what, x.digests, weights_state(self.module)
 
     def inputs(self, data: Any) -> Any:
         """The module's input for a batch of `Samples.data`."""

@@ -191,11 +191,12 @@ class RandomSets:
         key = (medium, purpose)
         if key not in self._pools:
             if medium.startswith("generated"):
-                self._pools[key] = self._generated(medium, purpose)
+                self._pools[key] = _hashed(self._generated(medium, purpose))
             elif medium.startswith("segment:"):
-                self._pools[key] = self._segmented(self._pool("data", purpose), medium.partition(":")[2])
+                how = medium.partition(":")[2]
+                self._pools[key] = _hashed(self._segmented(self._pool("data", purpose), how))
             else:
-                both = self._from_data()
+                both = _hashed(self._from_data())
                 half = len(both) // 2
                 self._pools["data", "negative"] = both.take(range(half))
                 self._pools["data", "null"] = both.take(range(half, len(both)))
@@ -264,3 +265,9 @@ class RandomSets:
         if each:
             return generate_sets(self._generator, phrases, start_seed, n, each, adapter)
         return generate_pool(self._generator, phrases, start_seed, n)
+
+
+def _hashed(pool: Samples) -> Samples:
+    """The pool with the digests of its samples, which every draw takes with it: none is hashed again with each set."""
+    _ = pool.digests
+    return pool

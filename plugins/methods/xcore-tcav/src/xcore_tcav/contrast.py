@@ -7,6 +7,7 @@ against photographs both may seem to matter. Against other paintings only what i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -77,18 +78,26 @@ def with_others(random_set: RandomSet, sets: Sequence[ConceptSet], seed: int) ->
     distribution, so that the two share no picture.
     """
     order = [s.name for s in sets] + [""]
-    pools: dict[tuple[str, Purpose], Samples] = {}
+    rows: dict[tuple[str, Purpose], list[int]] = {}
+
+    @cache
+    def pictures() -> tuple[Samples, list[tuple[str, int]]]:
+        """The pictures of all concepts, and the concept of each with its position among those of this concept."""
+        parts = [_pictures(s) for s in sets]
+        every = Samples.concat(parts)
+        _ = every.digests  # which each draw takes with it, so that no picture is hashed again
+        return every, [(s.name, i) for s, part in zip(sets, parts, strict=True) for i in range(len(part))]
 
     def draw(n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
         if not render.startswith(OTHERS):
             return random_set(n, index, render, purpose)
-        name = render.removeprefix(OTHERS)
-        if (name, purpose) not in pools:
-            parts = [_pictures(s).take(slice(purpose == "null", None, 2)) for s in sets if s.name != name]
-            pools[name, purpose] = Samples.concat([part for part in parts if len(part)])
-        pool = pools[name, purpose]
+        (every, of), name = pictures(), render.removeprefix(OTHERS)
+        if (name, purpose) not in rows:
+            odd = int(purpose == "null")
+            rows[name, purpose] = [row for row, (own, i) in enumerate(of) if own != name and i % 2 == odd]
+        pool = rows[name, purpose]
         rng = np.random.default_rng([seed, 3, order.index(name), int(purpose == "null"), index, n])
-        return pool.take(sorted(rng.choice(len(pool), size=n, replace=False).tolist()))
+        return every.take([pool[i] for i in sorted(rng.choice(len(pool), size=n, replace=False).tolist())])
 
     return draw
 

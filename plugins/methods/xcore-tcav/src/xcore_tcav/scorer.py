@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Literal
@@ -319,14 +319,12 @@ class Scorer:
         for i, samples in zip(indices, sets, strict=True):
             if len(samples) != n:
                 raise XcoreError(f"random set {i} (rendered {render!r}) has {len(samples)} samples instead of {n}")
-        joined = Samples.concat(sets)
-        keys = [joined.take([i]).digest for i in range(len(joined))]
         # One cache for each size and medium, so that batches, and with them rounding, are the same in every run.
         known = self._activations.setdefault((n, render.partition(":")[0]), {})
-        new = {key: i for i, key in enumerate(keys) if key not in known}
-        if new:
-            known.update(zip(new, self.activations(joined.take(list(new.values()))), strict=True))
-        rows = torch.stack([known[key] for key in keys])
+        keys, new = _new_samples(sets, lambda s: s.digests, known)
+        if new is not None:
+            known.update(zip(keys, self.activations(new), strict=True))
+        rows = torch.stack([known[key] for s in sets for key in s.digests])
         if len(known) * rows[0].nbytes > _CACHE_BYTES:
             known.clear()
         return list(rows.view(len(sets), n, -1))
@@ -361,13 +359,10 @@ class Scorer:
         Of several crops of one picture only the first is taken: crops of one picture are alike, but a concept's are
         those of several.
         """
-        found: dict[str, Samples] = {}
-        for i in range(_GATHERED):
-            drawn = self.random_set(n, i, render, "null")
-            for row, name in enumerate(drawn.ids):
-                if name not in found:
-                    found[name] = drawn.take([row])
-        return Samples.concat(list(found.values()))
+        sets = (self.random_set(n, i, render, "null") for i in range(_GATHERED))
+        _, found = _new_samples(sets, lambda s: s.ids)
+        assert found is not None
+        return found
 
     def _negatives_of(self, n: int, render: str) -> NegativeSets:
         """The R negative sets of this size and rendering, which no adapter drew."""
@@ -412,6 +407,25 @@ class Scorer:
             render=render,
             sensitivity=s,
         )
+
+
+def _new_samples(
+    sets: Iterable[Samples], names: Callable[[Samples], Sequence[str]], known: Container[str] = ()
+) -> tuple[list[str], Samples | None]:
+    """The samples of sets whose names are not known, each once, in the order in which they first come: names, samples.
+
+    None instead of no samples.
+    """
+    found, parts = dict[str, None](), list[Samples]()
+    for samples in sets:
+        rows = []
+        for row, name in enumerate(names(samples)):
+            if name not in known and name not in found:
+                found[name] = None
+                rows.append(row)
+        if rows:
+            parts.append(samples.take(rows))
+    return list(found), Samples.concat(parts) if parts else None
 
 
 def nearest(activations: Tensor, n: int) -> list[list[int]]:
