@@ -15,11 +15,15 @@ EDITABLE := $(foreach p,$(PLUGINS),-e $(p))
 QUIET    := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false \
             HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: bench test lint setup site docs-commands wheels try-wheels version
+.PHONY: bench perf test lint setup site docs-commands wheels try-wheels version
 .DELETE_ON_ERROR:
 
 bench: $(VENV)/.installed
 	@$(BIN)/xcore bench --methods rlpo,craft $(ARGS)
+
+# Speed beside peers and floors, one table after another; on an idle machine an hour or more. ROWS=rlpo,eac picks some.
+perf: $(VENV)/.installed
+	@$(BIN)/python benchmarks/perf/everything.py $(if $(ROWS),--rows $(ROWS))
 
 test: lint
 	$(QUIET) $(BIN)/pytest -n auto --dist worksteal
