@@ -3,10 +3,10 @@
     python benchmarks/perf/everything.py                  # all rows; an hour or more on an idle machine
     python benchmarks/perf/everything.py --rows rlpo,eac  # some of them
 
-Each row is a script of this folder, run in a process of its own on one thread, which prints its table: ours, the peer or
-the plain way beside it, and the floor. A script that finds another result than its peer ends with an error: then its
+Each row is a script of this folder, run in a process of its own on one thread, which prints its table: ours, the peer
+or the plain way beside it, and the floor. A script that finds another result than its peer ends with an error: then its
 row has failed, the others go on, and this command ends with an error, too. What is printed is kept in --out, with the
-versions and the machine, so that it can be put beside later ones.
+versions and the machine, so that it can be put beside later ones. The row craft needs craft-xai on PYTHONPATH.
 """
 
 from __future__ import annotations
