@@ -164,9 +164,11 @@ def _chart(found: Sequence[Found], methods: Sequence[str]) -> Figure:
     figure = Figure(figsize=(2 + 1.1 * len(FAMILIES), 2.2 + 0.7 * len(methods)), layout="constrained")
     for ax, column, colours in zip(figure.subplots(2, 1), ("found", "alarms"), ("Greens", "Reds"), strict=True):
         means = np.array([[_mean(_of(found, m, (f,)), column) for f in FAMILIES] for m in methods])
-        ax.imshow(means, cmap=colours, vmin=0, vmax=1 if column == "found" else 0.5, aspect="auto")
+        darkest = 1 if column == "found" else 0.5
+        ax.imshow(means, cmap=colours, vmin=0, vmax=darkest, aspect="auto")
         for (row, place), value in np.ndenumerate(means):
-            ax.text(place, row, "" if value != value else f"{value:.2f}", ha="center", va="center")
+            ink = "white" if value > 0.6 * darkest else "black"
+            ax.text(place, row, "" if value != value else f"{value:.2f}", ha="center", va="center", color=ink)
         ax.set_xticks(range(len(FAMILIES)), FAMILIES)
         ax.set_yticks(range(len(methods)), methods)
         ax.set_title(COLUMNS[column])
