@@ -17,5 +17,6 @@ def register_explainers(register: Register) -> None:
         modalities=("image",),
         question="parts",
         limits="what varies without clusters, and attributes that nearly always go together",
+        covers=("one", "or"),
         paper="Stein et al., Towards Compositionality in Concept Learning, ICML 2024",
     )
