@@ -18,5 +18,6 @@ def register_explainers(register: Register) -> None:
         question="parts",
         limits="what varies without clusters, and attributes that nearly always go together",
         covers=("one", "or"),
+        measured=(0.92, 0.06),
         paper="Stein et al., Towards Compositionality in Concept Learning, ICML 2024",
     )
