@@ -61,7 +61,7 @@ def register_datasets(register):
 @hookimpl
 def register_explainers(register):
     make, choosy = (lambda options: Method()), (lambda options: Choosy())
-    register("good", make, summary="", question="named", limits="nothing", measured=(0.9, 0.1), needs=("gradients",))
+    register("good", make, summary="", question="named", limits="nothing", measured=(0.9, 0.1), covers=("one", "or"), needs=("gradients",))
     register("fair", make, summary="", question="named", limits="colours", measured=(0.6, 0.1), covers=("one",))
     register("unknown", make, summary="", question="named")
     register("drawing", make, summary="", question="named", needs=("generator",))
@@ -86,7 +86,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 def test_the_best_method_that_can_be_used_stands_first(told):
     of_a_network, of_a_black_box = told("net"), told()
-    assert "does it use? good, which names 90% of what made classifiers use and 10% of what" in of_a_network
+    said = "good, which names 90% of what made classifiers of the kinds that it claims (one, or) use and 10% of what"
+    assert f"does it use? {said}" in of_a_network
     assert "It gets wrong: nothing. Beside it: fair, unknown." in of_a_network
     assert "does it use? fair, which names 60%" in of_a_black_box
     assert "box on few: 2 classes of images, the classifier is a black box: it gives logits only" in of_a_black_box

@@ -115,8 +115,9 @@ def _measured(choice: Choice) -> str:
     """What was measured of a method, in a few words."""
     if not choice.card.measured:
         return ""
-    found, false = choice.card.measured
-    return f", which names {found:.0%} of what made classifiers use and {false:.0%} of what they do not use"
+    (found, false), covers = choice.card.measured, choice.card.covers
+    made = f"made classifiers of the kinds that it claims ({', '.join(covers)})" if covers else "made classifiers"
+    return f", which names {found:.0%} of what {made} use and {false:.0%} of what they do not use"
 
 
 def _after(asked: Mapping[str, Sequence[Choice]], command: Sequence[str]) -> list[str]:
