@@ -61,7 +61,8 @@ def register_datasets(register):
 @hookimpl
 def register_explainers(register):
     make, choosy = (lambda options: Method()), (lambda options: Choosy())
-    register("good", make, summary="", question="named", limits="nothing", measured=(0.9, 0.1), covers=("one", "or"), needs=("gradients",))
+    best = {"measured": (0.9, 0.1), "covers": ("one", "or")}
+    register("good", make, summary="", question="named", limits="nothing", **best, needs=("gradients",))
     register("fair", make, summary="", question="named", limits="colours", measured=(0.6, 0.1), covers=("one",))
     register("unknown", make, summary="", question="named")
     register("drawing", make, summary="", question="named", needs=("generator",))
