@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,24 @@ ROOT = Path(__file__).parents[2]
 CLASSES = ("tabby cat", "zebra", "tiger")
 LONG = " ".join(["water"] * 20)
 """A phrase of more words than the small models read."""
+
+
+@pytest.fixture
+def benchmark_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Loads a script by its name; those of benchmarks/, which is no package, import one another by their names."""
+    folder = ROOT / "benchmarks"
+
+    def load(name: str) -> ModuleType:
+        monkeypatch.syspath_prepend(str(folder))
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        made = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, made)  # dataclasses look their module up
+        spec.loader.exec_module(made)
+        return made
+
+    return load
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -14,20 +12,10 @@ from torch import Tensor
 from xcore.contract import Concept, Explanation
 from xcore.run.plan import load_suite
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script; those of benchmarks/, which is no package, import one another by their names."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("drawn_versus_real", BENCHMARKS / "drawn_versus_real.py")
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "drawn_versus_real", made)
-    spec.loader.exec_module(made)
-    return made
+def script(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_script("drawn_versus_real")
 
 
 def test_cka_is_what_it_is_by_hand(script: ModuleType) -> None:

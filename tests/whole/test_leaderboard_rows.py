@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from xcore.contract import Concept, Explanation
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def leaderboard(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("leaderboard", FOLDER / "leaderboard.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "leaderboard", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def leaderboard(benchmark_script: Callable[[str], ModuleType]) -> Any:
+    return benchmark_script("leaderboard")
 
 
 def explained(*concepts: tuple[float, dict[str, float]]) -> Explanation:

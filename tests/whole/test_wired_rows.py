@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,16 +15,11 @@ from xcore.run.workbench import Workbench
 from xcore.store import identity as identities
 from xcore.store.run_directory import Store
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 
-
-def test_a_kept_row_goes_by_all_that_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("wired", FOLDER / "wired.py")
-    assert spec is not None
-    assert spec.loader is not None
-    wired = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(wired)
+def test_a_kept_row_goes_by_all_that_it_depends_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, benchmark_script: Callable[[str], ModuleType]
+) -> None:
+    wired = benchmark_script("wired")
     registry = load_registry()
 
     def key(cell: object, kind: str = "observed", edits: int = 400) -> str:

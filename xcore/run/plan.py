@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from xcore.base.digests import plain_data
 from xcore.base.errors import MissingError, UsageError, unknown
 from xcore.base.shapes import ShapeError, check_shape
 from xcore.cards import Card
@@ -128,13 +129,8 @@ class Plan:
 
     def as_plain(self) -> dict[str, Any]:
         """The plan as JSON knows it."""
-        plain: dict[str, Any] = json.loads(json.dumps(self, default=_fields))
-        return plain
-
-
-def _fields(part: Any) -> dict[str, Any]:
-    """The fields of a part of a plan, or the entries of a mapping; `asdict` would copy each of ten thousand cells."""
-    return dict(vars(part) if is_dataclass(part) else part)
+        known: dict[str, Any] = json.loads(json.dumps(plain_data(self)))
+        return known
 
 
 RENAMED = {"baselines": "controls"}

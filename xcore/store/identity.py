@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, requires
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from xcore.base.digests import digest, file_digest, tree_digest
+from xcore.base.digests import digest, file_digest, plain_data, tree_digest
 from xcore.base.errors import MissingError
 from xcore.cards import FILE_MODULE, GROUP, Card
 from xcore.contract.types import Cell, Ref
@@ -169,15 +168,8 @@ MOST_KEYS = 10_000
 
 def cell_key(cell: Cell) -> str:
     """What ``identities.json`` calls a cell: the digest of its fields."""
-    fields = {k: _plain(v) for k, v in vars(cell).items() if k not in ("split", "group")}
-    return digest(fields | chosen_samples(cell))
-
-
-def _plain(value: Any) -> Any:
-    """A field of a cell as `dataclasses.asdict` gives it, without its copies: a run may have ten thousand cells."""
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return {key: _plain(entry) for key, entry in vars(value).items()} if is_dataclass(value) else value
+    fields = plain_data(cell)
+    return digest({k: v for k, v in fields.items() if k not in ("split", "group")} | chosen_samples(cell))
 
 
 def chosen_samples(cell: Cell) -> dict[str, str]:
