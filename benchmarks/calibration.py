@@ -4,15 +4,17 @@
     python benchmarks/calibration.py --classes zebra  # a shorter run
     python benchmarks/calibration.py --table          # only the table of what is done
 
-The suite `calibration` asks the surrogate about networks whose logits say nothing of a picture (`minizoo/noise`). TCAV,
-which needs gradients, is asked about sets of random held-out pictures of other classes, which are as far from the class
-as the random sets that it compares them with; once with the null distribution of its default (coherent sets), and once
-with that of mixed sets, which are made like the tested ones.
+The suite `calibration` asks the surrogate and skit about networks whose logits say nothing of a picture
+(`minizoo/noise`). TCAV, which needs gradients, is asked about sets of random held-out pictures of other classes, which
+are as far from the class as the random sets that it compares them with; once with the null distribution of its default
+(coherent sets), and once with that of mixed sets, which are made like the tested ones.
 
 For each the table gives the share of concepts with p <= .05 on each side, and of families (the concepts of one
-explanation) in which Holm's correction at .05 on each side marks any. The expected shares are .05 and, for a mark on
-either side, at most .10. Wilson's intervals are of single cases: concepts of one family share pictures, so that those
-of the first two columns are too narrow, and the last one, whose cases are families, is the one to read.
+explanation) in which the method marks any. The expected shares are .05 and, where Holm's correction at .05 on each side
+marks, at most .10. skit has one p-value for both sides, 1 / its e-value, and marks by e-BH at .05: where there is
+nothing to find, in at most .05 of the families. Wilson's intervals are of single cases: concepts of one family share
+pictures, so that those of the first two columns are too narrow, and the last one, whose cases are families, is the one
+to read.
 
 A run that was interrupted goes on where it was stopped.
 """
@@ -59,7 +61,8 @@ def main() -> None:
     print("| test | null | p <= .05 above | p <= .05 below | families with a mark |")
     print("|---" * 5 + "|")
     found = [m for m in made(given.run / "noise") if m.cell["cls"] in classes]
-    print(row("surrogate", "logits that say nothing", found))
+    for label in SUITE.methods:
+        print(row(label, "logits that say nothing", [m for m in found if m.label == label]))
     random = [m for cls in classes for m in made(given.run / f"random-{cls}")]
     for label in dict.fromkeys(m.label for m in random):
         print(row(label, "sets of random pictures", [m for m in random if m.label == label]))
@@ -89,7 +92,7 @@ def row(label: str, null: str, found: Sequence[Made]) -> str:
     """The shares of one test."""
     concepts = [c.evidence for m in found for c in m.explanation.concepts]
     families = [any(c.evidence["mark"] != 0 for c in m.explanation.concepts) for m in found]
-    cells = [share([c[side] <= 0.05 for c in concepts]) for side in ("p", "p_against")]
+    cells = [share([c[side] <= 0.05 for c in concepts if side in c]) for side in ("p", "p_against")]
     return f"| {label} | {null} | {' | '.join([*cells, share(families)])} |"
 
 

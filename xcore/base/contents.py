@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _COLUMNS = 1021
 """Words are summed in as many columns: a prime, so that rows of a matrix that change places change the sums."""
 
-_SMALL = 2**15
+_SMALL = 2**17
 """Bytes below which the content itself is hashed, since every call of numpy or torch costs as much as so many bytes."""
 
 

@@ -49,7 +49,7 @@ def checked_module(given: Any) -> nn.Module:
             f"{name} has lazy layers that no input has passed: {listed(lazy)}",
             "run model(images) once, or load its weights, and then explain it",
         )
-    empty = [path for path, tensor in _named_tensors(module) if tensor.is_meta]
+    empty = [path for path, tensor in (*module.named_parameters(), *module.named_buffers()) if tensor.is_meta]
     if empty:
         raise UsageError(
             f"{len(empty)} tensors of {name} are on the meta device and hold no numbers, first {empty[0]!r}",
@@ -153,15 +153,10 @@ def weights_state(module: nn.Module) -> int:
     The content is summed (see `xcore.base.contents`), which takes 2 % of a forward pass of 8 pictures for a ResNet-50
     (``python benchmarks/perf/weights_state.py``).
     """
-    return hash(tuple(content(tensor) for _, tensor in _named_tensors(module)))
+    return hash(tuple(content(tensor) for part in module.modules() for tensor in _own(part)))
 
 
 def _own(module: nn.Module) -> Iterator[Tensor]:
     """The parameters and buffers of a module itself, without those of its parts."""
     yield from module.parameters(recurse=False)
     yield from module.buffers(recurse=False)
-
-
-def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters()
-    yield from module.named_buffers()

@@ -29,7 +29,7 @@ class Fit(NamedTuple):
     """(B,)"""
 
 
-def fit(gram: Tensor, positive: Tensor, keep: Tensor | None = None, c: float = 1.0, iterations: int = 200) -> Fit:
+def fit(gram: Tensor, positive: Tensor, c: float = 1.0, iterations: int = 200) -> Fit:
     r"""Minimise :math:`\frac12 |w|^2 + C \sum_i \log(1 + e^{-y_i (w \cdot x_i + b)})` for each of B Gram matrices.
 
     This is the objective of scikit-learn's ``LogisticRegression(C=c)``: the intercept is not regularised. Solved by
@@ -42,8 +42,6 @@ def fit(gram: Tensor, positive: Tensor, keep: Tensor | None = None, c: float = 1
         (B, m, m) inner products of the samples, float64.
     positive
         (m,) bool: which samples are positives (y = 1; the others y = -1).
-    keep
-        (B, m) or (m,) bool: samples to fit on; None = all. The others are held out and get alpha = 0.
     c
         Inverse strength of the regularisation.
     iterations
@@ -60,28 +58,29 @@ def fit(gram: Tensor, positive: Tensor, keep: Tensor | None = None, c: float = 1
         )
     b, m = gram.shape[0], gram.shape[1]
     y = (2 * positive.to(gram) - 1).expand(b, m)
-    weight = torch.full_like(y, c) if keep is None else c * keep.to(gram).expand(b, m)
-    eye = torch.eye(m, dtype=gram.dtype, device=gram.device)
     alpha, intercept, f = gram.new_zeros(b, m), gram.new_zeros(b), gram.new_zeros(b, m)
 
     def objective(alpha: Tensor, f: Tensor, rows: Tensor) -> Tensor:
         """Primal value; w.w = alpha K alpha = alpha (f - b), and alpha adds up to 0."""
-        return (weight[rows] * softplus(-y[rows] * f)).sum(1) + 0.5 * (alpha * f).sum(1)
+        return c * softplus(-y[rows] * f).sum(1) + 0.5 * (alpha * f).sum(1)
 
     todo = torch.arange(b, device=gram.device)
     for _ in range(iterations):
-        a, fr, wr = alpha[todo], f[todo], weight[todo]
+        a, fr = alpha[todo], f[todo]
         # C (t - p), which alpha equals at the optimum, in a form that keeps its digits where p is close to t
-        residual = wr * y[todo] * torch.sigmoid(-y[todo] * fr)
+        residual = c * y[todo] * torch.sigmoid(-y[todo] * fr)
         # alpha = s u with s = sqrt(C p (1 - p)) makes the Newton system well conditioned: (I + s K s) u = s z - s b
-        s = (wr * (torch.sigmoid(fr) * torch.sigmoid(-fr)).clamp_min(_CLIP)).sqrt()
-        sz = s * fr + torch.where(wr > 0, residual / s, 0.0)
-        factor = torch.linalg.cholesky_ex(eye + s[:, :, None] * gram[todo] * s[:, None, :]).L
+        s = (c * (torch.sigmoid(fr) * torch.sigmoid(-fr)).clamp_min(_CLIP)).sqrt()
+        sz = s * fr + residual / s
+        inner = gram if len(todo) == b else gram[todo]
+        system = (s[:, :, None] * inner).mul_(s[:, None, :])
+        system.diagonal(dim1=1, dim2=2).add_(1)
+        factor = torch.linalg.cholesky_ex(system).L
         solved = torch.cholesky_solve(torch.stack((sz, s), 2), factor)
         bias = (s * solved[:, :, 0]).sum(1) / (s * solved[:, :, 1]).sum(1)
         step = s * (solved[:, :, 0] - bias[:, None] * solved[:, :, 1]) - a
         step_b = bias - intercept[todo]
-        step_f = (gram[todo] @ step[:, :, None])[:, :, 0] + step_b[:, None]
+        step_f = (inner @ step[:, :, None])[:, :, 0] + step_b[:, None]
         size = torch.ones_like(step_b)
         now = objective(a, fr, todo)
         for _ in range(_HALVINGS):

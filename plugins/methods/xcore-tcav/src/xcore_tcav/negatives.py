@@ -88,9 +88,10 @@ class NegativeSets:
         gram = self._joined(products)
         right = []
         for out in held:  # few folds, one after the other: all in one batch would take that many times the memory
-            result = fit(gram, self.labels, keep=~out, c=self.c)
-            margin = (gram @ result.alpha[:, :, None])[:, :, 0] + result.intercept[:, None]
-            side = torch.where(self.labels, margin, -margin).sign()[:, out]
+            kept, tested = (~out).nonzero()[:, 0], out.nonzero()[:, 0]
+            result = fit(gram[:, kept[:, None], kept], self.labels[kept], c=self.c)
+            margin = (gram[:, tested[:, None], kept] @ result.alpha[:, :, None])[:, :, 0] + result.intercept[:, None]
+            side = torch.where(self.labels[tested], margin, -margin).sign()
             right.append((side.view(-1, self.r, side.shape[1]) + 1) / 2)
         return torch.cat(right, 2).mean((1, 2))
 
