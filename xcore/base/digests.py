@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 
@@ -19,13 +20,22 @@ def digest(value: Any) -> str:
 def plain_data(value: Any) -> Any:
     """Dataclasses and mappings as dicts, at any depth, as `dataclasses.asdict` gives them but without its copies.
 
-    A run may have ten thousand cells.
+    A run may have ten thousand cells, which share most of their parts: each part is made plain once.
     """
+    return _plain(value, {})
+
+
+def _plain(value: Any, known: dict[int, Any]) -> Any:
+    """See `plain_data`; `known` has what the dataclasses below the value were made, by their identity."""
+    if isinstance(value, (str, int, float, NoneType)):
+        return value
     if isinstance(value, (list, tuple)):
-        return [plain_data(entry) for entry in value]
+        return [_plain(entry, known) for entry in value]
     if is_dataclass(value) and not isinstance(value, type):
-        value = vars(value)
-    return {key: plain_data(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
+        if id(value) not in known:
+            known[id(value)] = _plain(vars(value), known)
+        return known[id(value)]
+    return {key: _plain(entry, known) for key, entry in value.items()} if isinstance(value, Mapping) else value
 
 
 def file_digest(path: Path) -> str:

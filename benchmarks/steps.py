@@ -1,0 +1,94 @@
+"""How few denoising steps will do? `python benchmarks/steps.py` asks a factor oracle about drawings of few steps.
+
+    python benchmarks/steps.py                                        # 64 captions, three samplers, six step counts
+    python benchmarks/steps.py --captions 8 --steps 25,6 --samplers dpm
+
+Captions of random scenes of the minizoo are drawn by `minizoo/diffusion`, with the same noise for every row. Of each
+factor that a caption names, the oracle says whether the drawing has the named value as the likeliest one (of colours:
+whether it sees all the named ones, each with more than one half). *Read right* is the mean over the factors of a
+caption, then over captions, with a t interval; *less than the first row* is the difference within captions. *Other
+pixels* is the mean absolute difference of the drawings from those of the first row, of a range of 1: two of different
+noise differ by what the last row says. The seconds are of the processor, of one picture.
+
+The oracle was not trained on drawings, nor the generator for it. `--oracle minizoo/oracle-b` asks another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from intervals import mean_interval
+from xcore_minizoo.captions import caption
+from xcore_minizoo.world import Scene, any_scene
+
+from xcore.contract import Ref, Samples
+from xcore.registry import Registry, load_registry
+
+SEED = 4711
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--captions", type=int, default=64, help="number of captions")
+    ask.add_argument("--steps", default="25,12,8,6,4,3", help="numbers of steps, the reference first")
+    ask.add_argument("--samplers", default="dpm,unipc,ddim", help="the first one draws the reference")
+    ask.add_argument("--oracle", default="minizoo/oracle-a", help="the factor oracle")
+    given = ask.parse_args()
+    torch.set_num_threads(1)
+    registry, rng = load_registry(), np.random.default_rng(SEED)
+    said = [caption(any_scene(rng), rng) for _ in range(given.captions)]
+    prompts, scenes = [c.text for c in said], [c.says for c in said]
+    print(f"Command: `python benchmarks/steps.py --captions {given.captions} --oracle {given.oracle}`\n")
+    print(
+        "| sampler | steps | read right | less than the first row | other pixels | s a picture |\n" + "|---" * 6 + "|"
+    )
+    oracle, seeds = registry.create("model", Ref(given.oracle)), list(range(len(prompts)))
+    rows = [(sampler, int(steps)) for sampler in given.samplers.split(",") for steps in given.steps.split(",")]
+    first, _ = _drawn(registry, *rows[0], prompts, seeds)
+    right_first = _right(oracle, first, scenes)
+    for sampler, steps in rows:
+        drawn, seconds = _drawn(registry, sampler, steps, prompts, seeds)
+        right = _right(oracle, drawn, scenes)
+        less = mean_interval([a - b for a, b in zip(right_first, right, strict=True)])
+        other = f"{float((drawn.images - first.images).abs().mean()):.3f}"
+        cells = (sampler, str(steps), mean_interval(right), less, other, f"{seconds / len(prompts):.3f}")
+        print(f"| {' | '.join(cells)} |", flush=True)
+    again, _ = _drawn(registry, *rows[0], prompts, [seed + 10_000 for seed in seeds])
+    noise = float((again.images - first.images).abs().mean())
+    print(f"| other noise | | {mean_interval(_right(oracle, again, scenes))} | | {noise:.3f} | |")
+
+
+def _drawn(
+    registry: Registry, sampler: str, steps: int, prompts: Sequence[str], seeds: Sequence[int]
+) -> tuple[Samples, float]:
+    """Drawings of the prompts, and the processor seconds that they took."""
+    generator = registry.create("generator", Ref("minizoo/diffusion", {"scheduler": sampler, "steps": steps}))
+    generator.generate(prompts[:1], seeds[:1])  # what is loaded at the first use
+    began = time.process_time()
+    drawn: Samples = generator.generate(list(prompts), list(seeds))
+    return drawn, time.process_time() - began
+
+
+def _right(oracle: Any, drawn: Samples, scenes: Sequence[Scene]) -> list[float]:
+    """Of each picture the share of the factors named by its caption that the oracle reads as named."""
+    read, shares = oracle.factors(drawn), []
+    for i, says in enumerate(scenes):
+        named = {"shape": says.shape, "pattern": says.pattern, "background": says.background, "object": says.object}
+        right = [
+            value == max(read[factor], key=lambda v: float(read[factor][v][i]))
+            for factor, value in named.items()
+            if value is not None
+        ]
+        if says.colours:
+            right.append(all(float(read["colour"][colour][i]) > 0.5 for colour in says.colours))
+        shares.append(float(np.mean(right)))
+    return shares
+
+
+if __name__ == "__main__":
+    main()
