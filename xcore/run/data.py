@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
+
+from cachetools import LRUCache
 
 from xcore.base.errors import MissingError, UsageError, unknown
 from xcore.contract.protocols import Classifier, Dataset
@@ -17,6 +19,8 @@ Give = Callable[[str, Samples], Samples]
 MOST_DRAWN = 64
 """Samples that are looked through for those of a group, as a multiple of the samples asked for."""
 GROUPS_HINT = "give each sample one in the column group of metadata.csv, or name columns with --set folder.group=A,B"
+MOST_KEPT = 256 * 2**20
+"""Bytes of the samples of single classes that are kept for the random sets of the next classes."""
 NAMED = 5
 """Classes that a note names; it counts all of them."""
 
@@ -102,6 +106,46 @@ class _View:
 
     def truth(self, classifier: str) -> Truth | None:
         return self._inner.truth(classifier)
+
+
+class KeptData(_View):
+    """A data set whose samples of a class are kept: random sets of one class ask for those of all others.
+
+    Parameters
+    ----------
+    inner
+        The data set.
+    kept
+        What is kept, which several data sets may share.
+    name
+        What tells this data set from the others that share it.
+    """
+
+    def __init__(self, inner: Dataset, kept: LRUCache[Hashable, Samples], name: str) -> None:
+        super().__init__(inner)
+        self._kept, self._name = kept, name
+
+    def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
+        key = (self._name, cls, split, n, seed)
+        kept: Samples | None = self._kept.get(key)
+        if kept is not None:
+            return kept
+        drawn = super().samples(cls, split, n, seed)
+        if len(drawn):
+            drawn = drawn.take(range(len(drawn)))  # a copy, since the data set may keep and change what it gives
+            _ = drawn.digests  # which whatever is made of these samples has, too
+        with contextlib.suppress(ValueError):  # one that is larger than all that may be kept
+            self._kept[key] = drawn
+        return drawn
+
+
+def samples_cache() -> LRUCache[Hashable, Samples]:
+    """Where samples are kept, by the bytes of their images or the characters of their texts."""
+
+    def size(samples: Samples) -> int:
+        return samples.images.nbytes if samples.modality == "image" else sum(map(len, samples.texts))
+
+    return LRUCache(MOST_KEPT, getsizeof=size)
 
 
 class NamedData(_View):

@@ -23,6 +23,7 @@ from xcore.registry import Registry
 from xcore.run.classes import renaming
 from xcore.run.data import (
     DataConcepts,
+    KeptData,
     NamedData,
     TrainingData,
     chosen,
@@ -30,6 +31,7 @@ from xcore.run.data import (
     framed_by,
     further_samples,
     match_notes,
+    samples_cache,
     unseen,
 )
 from xcore.run.drawing import (
@@ -82,6 +84,7 @@ class Workbench:
         self._lasting: set[str] = set()
         self._unset: dict[str, str] = {}
         self._drawn: LRUCache[str, Any] = LRUCache(RECENT)
+        self._others = samples_cache()
 
     def component(self, kind: str, ref: Ref) -> Any:
         """The component of a reference, made when it is first asked for."""
@@ -105,6 +108,7 @@ class Workbench:
             del self._made[key]
         self._lasting -= {*keys}
         self._drawn.clear()
+        self._others.clear()
 
     def artifact(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
         """A directory that cells share; it does not outlast the cell that made it if this one did harm."""
@@ -302,11 +306,9 @@ class Workbench:
         def make() -> RandomSets:
             data, pool = self._named(others, cell), self._kept_pool(cell)
             if data.modality != (modality := self.dataset(cell.data).modality):
-                raise UsageError(
-                    f"the random sets of {others} hold {data.modality}s, but {cell.data} holds {modality}s"
-                )
+                raise UsageError(f"random sets of {others} hold {data.modality}s, and {cell.data} holds {modality}s")
             return RandomSets(
-                data,
+                KeptData(data, self._others, digest([asdict(others), self._framing(cell), names])),
                 exclude,
                 split,
                 seed=cell.data_seed,
@@ -444,9 +446,8 @@ class Workbench:
         if not cell.group:
             return self._of_class(cell, cell.split, n, "samples to explain")
         key = digest(["group", asdict(cell.data), self._framing(cell), cell.cls, cell.split, cell.group, n, seed])
-        return self._recent(
-            key, lambda: chosen(self.framed(cell.data, cell), cell.cls, cell.split, cell.group, n, seed)
-        )
+        make = partial(chosen, self.framed(cell.data, cell), cell.cls, cell.split, cell.group, n, seed)
+        return self._recent(key, make)
 
     def heldout(self, cell: Cell) -> Samples:
         """The samples of the class that metrics see: none that a method has seen, if they are from other data."""
