@@ -30,7 +30,7 @@ from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
 DEVELOPMENT, OTHERS = ("tiger", "cow", "zebra", "leopard"), ("horse", "panther", "swan", "clownfish")
-PHRASES = ("striped", "orange", "grass")
+PHRASES = ("striped texture", "orange texture", "grass")
 SMALL, NEGATIVES = 10, 10
 ALPHAS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
