@@ -38,6 +38,15 @@ def copy(directory: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(directory, tmp_path / "copy"))
 
 
+def test_drawing_and_adapting_read_no_file_once_the_generator_is_made(copy: Path) -> None:
+    generator = DiffusionGenerator(copy, OPTIONS)
+    shutil.rmtree(copy)
+    drawn = generator.generate(PROMPTS[:2], range(2))
+    adapter, _ = generator.adapt(None, drawn.take([0]), drawn.take([1]), seed=0, options={"steps": 1})
+    again = generator.generate(PROMPTS[:2], range(2), adapter)
+    assert not torch.equal(again.images, drawn.images)
+
+
 def test_samples_are_images_with_prompt_seed_and_latents(generator: DiffusionGenerator) -> None:
     s = generator.generate(PROMPTS, range(7))
     assert s.images.shape == (7, 3, 64, 64)
