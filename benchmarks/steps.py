@@ -16,6 +16,7 @@ The oracle was not trained on drawings, nor the generator for it. `--oracle mini
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -29,8 +30,6 @@ from xcore_minizoo.world import Scene, any_scene
 from xcore.contract import Ref, Samples
 from xcore.registry import Registry, load_registry
 
-SEED = 4711
-
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,12 +37,18 @@ def main() -> None:
     ask.add_argument("--steps", default="25,12,8,6,4,3", help="numbers of steps, the reference first")
     ask.add_argument("--samplers", default="dpm,unipc,ddim", help="the first one draws the reference")
     ask.add_argument("--oracle", default="minizoo/oracle-a", help="the factor oracle")
+    ask.add_argument(
+        "--seed",
+        type=int,
+        default=4711,
+        help="of the captions: what is chosen on some is reported on others",
+    )
     given = ask.parse_args()
     torch.set_num_threads(1)
-    registry, rng = load_registry(), np.random.default_rng(SEED)
+    registry, rng = load_registry(), np.random.default_rng(given.seed)
     said = [caption(any_scene(rng), rng) for _ in range(given.captions)]
     prompts, scenes = [c.text for c in said], [c.says for c in said]
-    print(f"Command: `python benchmarks/steps.py --captions {given.captions} --oracle {given.oracle}`\n")
+    print(f"Command: `python benchmarks/steps.py {' '.join(sys.argv[1:])}`\n")
     print(
         "| sampler | steps | read right | less than the first row | other pixels | s a picture |\n" + "|---" * 6 + "|"
     )
