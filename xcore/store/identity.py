@@ -51,7 +51,7 @@ def code_digest(card: Card) -> str:
         folder = _folder(module)
         packages, own = _named_packages(folder), _folder_digest(folder)
     else:
-        packages, own = {module.partition(".")[0], *_required_packages([card.distribution])}, ""
+        packages, own = frozenset({module.partition(".")[0], *_required_packages([card.distribution])}), ""
     return digest([core_digest(), own, [(name, _package_digest(name)) for name in sorted(packages)]])
 
 
