@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -17,3 +18,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "XCORE_CACHE" not in os.environ:
     os.environ["XCORE_CACHE"] = tempfile.mkdtemp(prefix="xcore-cache-")
     atexit.register(shutil.rmtree, os.environ["XCORE_CACHE"], ignore_errors=True)
+
+# What tests write need not outlive a power cut, and small runs would mostly wait for the disk.
+os.fsync = lambda handle: None
+
+gc.disable()  # nothing of what is imported and collected is garbage, and there are a million objects of it
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for, but not among what was collected."""
+    gc.freeze()
+    gc.enable()

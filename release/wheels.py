@@ -27,7 +27,15 @@ from zipfile import ZipFile
 ROOT = Path(__file__).parents[1]
 LEFT_BEHIND = shutil.ignore_patterns("tests", "build", "dist", "__pycache__", "*.egg-info", "*_training", ".*")
 """What lies beside the sources and belongs in no wheel: an old `build` folder would bring files that are gone."""
-BUILD = "import sys; out = sys.argv[1]; from setuptools import build_meta as b; b.build_{}(out)"
+BUILD = """
+import os, sys
+from setuptools import build_meta
+kind, out, *folders = sys.argv[1:]
+for folder in folders:
+    os.chdir(folder)
+    print("building in", folder, flush=True)
+    getattr(build_meta, f"build_{kind}")(out)
+"""
 CPU = "https://download.pytorch.org/whl/cpu"
 TRIED = "xcore-xai[bench,craft]"
 BENCH = ("bench", "--methods", "craft", "--seeds", "1", "--metrics", "TS,CS,recovery", "--set", "craft.k=3")
@@ -51,15 +59,15 @@ def project(folder: Path) -> dict[str, object]:
 def build(out: Path, kinds: Iterable[str] = ("wheel", "sdist")) -> list[Path]:
     """Build the wheels and source archives of all distributions, or one of these kinds; returns the files."""
     out.mkdir(parents=True, exist_ok=True)
-    for name, folder in distributions().items():
-        for kind in kinds:
-            with tempfile.TemporaryDirectory() as scratch:
-                copy = Path(scratch) / name
+    for kind in kinds:  # one process for all of a kind: to load what builds them takes longer than to build one
+        with tempfile.TemporaryDirectory() as scratch:
+            copies = [Path(scratch) / name for name in distributions()]
+            for folder, copy in zip(distributions().values(), copies, strict=True):
                 staged(folder, copy)
-                call = [sys.executable, "-c", BUILD.format(kind), str(out.resolve())]
-                done = subprocess.run(call, cwd=copy, capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit(f"{name} cannot be built:\n{done.stdout}{done.stderr}")
+            call = [sys.executable, "-c", BUILD, kind, str(out.resolve()), *map(str, copies)]
+            done = subprocess.run(call, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"a distribution cannot be built:\n{done.stdout}{done.stderr}")
     return files_in(out)
 
 

@@ -83,45 +83,36 @@ def toy(tmp_path, capsys, monkeypatch):
 
 
 # -- our own pipeline --------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    out = tmp_path_factory.mktemp("smoke")
-    baseline = ROOT / "benchmarks" / "baselines" / "smoke.json"
-    words = ["bench", "--suite", "smoke", "--out", out / "run", "--fail-on-regression", "--junit", out / "junit.xml"]
-    return words, baseline, xcore(*words, "--baseline", baseline), out
-
-
-def test_the_smoke_suite_keeps_its_gates_and_its_baseline(smoke):
-    _, baseline, done, out = smoke
-    assert done.returncode == 0, done.stderr
-    values = len(json.loads(baseline.read_text())["values"])
-    assert done.stderr.splitlines()[-1] == f"3 of 3 gates met, {values} of {values} values of the baseline held"
-    assert ET.parse(out / "junit.xml").getroot()[0].get("failures") == "0"
-
-
-def test_a_changed_baseline_is_caught(smoke, tmp_path):
-    words, baseline, *_ = smoke
+def test_the_smoke_suite_keeps_its_gates_and_its_baseline_and_a_changed_one_is_caught(tmp_path, capsys, monkeypatch):
+    baseline, run, report = ROOT / "benchmarks" / "baselines" / "smoke.json", tmp_path / "run", tmp_path / "junit.xml"
+    words = ["bench", "--suite", "smoke", "--out", run, "--fail-on-regression", "--junit", report]
+    code, _, err = here(capsys, monkeypatch, *words, "--baseline", baseline)
+    assert code == 0, err
     held = json.loads(baseline.read_text())
+    values = len(held["values"])
+    assert err.splitlines()[-1] == f"3 of 3 gates met, {values} of {values} values of the baseline held"
+    assert ET.parse(report).getroot()[0].get("failures") == "0"
+
     first = held["values"][0]
     assert (first["label"], first["metric"], first["rank"]) == ("craft", "TS", 1)
     first["value"] += 0.1  # beyond its tolerance, which its spread over seeds widens
     (tmp_path / "b.json").write_text(json.dumps(held))
-    done = xcore(*words, "--baseline", tmp_path / "b.json")
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-2:]
+    code, _, err = here(capsys, monkeypatch, *words, "--baseline", tmp_path / "b.json")
+    assert code == 1
+    last = err.splitlines()[-2:]
     assert last[0].startswith("craft.TS[layer3][C1] on zebra: ")
     assert "worse by 0.10" in last[0]
-    assert last[1].endswith(f"to see more: xcore report {words[4]}")
+    assert last[1].endswith(f"to see more: xcore report {run}")
 
 
-def test_a_regression_planted_in_a_plugin_is_caught(tmp_path):
+def test_a_regression_planted_in_a_plugin_is_caught(tmp_path, capsys, monkeypatch):
     method, baseline = tmp_path / "planted.py", tmp_path / "baseline.json"
     method.write_text(PLANTED)
     words = [*TOY_RUN, "--methods", "planted", "--plugin", TOY, "--plugin", method, "--baseline", baseline]
-    assert xcore(*words, "--out", tmp_path / "one", "--update-baseline").returncode == 0
-    same = xcore(*words, "--out", tmp_path / "two", "--fail-on-regression")
-    assert same.returncode == 0, same.stderr
-    method.write_text(PLANTED.replace("LIGHT = 1.0", "LIGHT = 0.8"))
+    assert here(capsys, monkeypatch, *words, "--out", tmp_path / "one", "--update-baseline")[0] == 0
+    code, _, err = here(capsys, monkeypatch, *words, "--out", tmp_path / "two", "--fail-on-regression")
+    assert code == 0, err
+    method.write_text(PLANTED.replace("LIGHT = 1.0", "LIGHT = 0.8"))  # a process reads the code of a plugin once
     worse = xcore(*words, "--out", tmp_path / "two", "--fail-on-regression")
     assert worse.returncode == 1
     assert "planted.brightness[C1] on red: " in worse.stderr

@@ -30,7 +30,7 @@ REAL = {
 """What the page names -> what is there in its place."""
 RANDOM: dict[str, Any] = {"pretrained": False, "classes": "tabby cat,zebra,tiger"}
 SMALL = {
-    "rlpo": {"steps": 4, "n": 3, "negatives": 3, "actions": 3, "rank_sets": 1, "shown": 2, "rank": "tcav"},
+    "rlpo": {"steps": 2, "n": 3, "negatives": 3, "actions": 3, "rank_sets": 1, "shown": 2, "rank": "tcav"},
     "diffusion": {"steps": 1},
     "timm": RANDOM,
     "image-embedder": {"pretrained": False},

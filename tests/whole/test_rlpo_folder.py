@@ -32,7 +32,7 @@ LONG = " ".join(["water"] * 20)
 """The phrase in phrases.txt of more words than the small models read."""
 SMALL = {
     "rlpo": {
-        "steps": 4,
+        "steps": 2,
         "n": 3,
         "negatives": 3,
         "actions": 3,
@@ -83,7 +83,7 @@ def test_the_page_has_a_command_for_each_source_of_seed_prompts() -> None:
 @pytest.mark.parametrize(
     ("index", "note"),
     [
-        (0, "the search took 4 of 4 steps"),
+        (0, "the search took 2 of 2 steps"),
         (1, "the phrases are 133 everyday visual attributes"),
         (2, "4 phrases come from the vocabulary file 'phrases.txt'"),
         (3, "seed prompts come from 63 answers about 1 images"),
@@ -107,6 +107,7 @@ def test_a_command_runs_as_it_stands(index: int, note: str, command: Callable[..
     assert all(0 <= row["scores"]["TS"]["value"] <= 1 for row in rows)
 
 
+@pytest.mark.usefixtures("small_pools")
 def test_concepts_and_random_sets_have_the_size_of_the_photographs(place: Path, tmp_path: Path) -> None:
     registry = load_registry()
     suite = Suite(

@@ -48,10 +48,12 @@ def install(folders: list[Path], place: Path) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a distribution of each kind in `made`, and all of them installed in `installed`."""
+    """A folder with a distribution of each kind in `made`, the examples beside them, and all in `installed`."""
     place = tmp_path_factory.mktemp("started")
     (place / "installed").mkdir()
-    install([write(kind, f"started-{kind}", str(place / "made" / kind))[0] for kind in KINDS], place)
+    made = [write(kind, f"started-{kind}", str(place / "made" / kind))[0] for kind in KINDS]
+    shutil.copytree(EXAMPLES, place / "examples")
+    install([*made, *sorted(path.parent for path in (place / "examples").glob("*/pyproject.toml"))], place)
     return place
 
 
@@ -62,25 +64,20 @@ def test_each_kind_is_listed(place: Path) -> None:
     assert found == {kind: f"started-{kind}" for kind in KINDS}
 
 
-def run_tests(place: Path) -> str:
-    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", f"--rootdir={place / 'made'}"]
-    return call([sys.executable, "-m", "pytest", *options, str(place / "made")], place, place / "installed")
-
-
-def test_the_tests_of_each_kind_pass(place: Path) -> None:
-    assert "passed" in run_tests(place)
-
-
-def test_the_tests_of_the_examples_pass(tmp_path: Path) -> None:
-    shutil.copytree(EXAMPLES, tmp_path / "made")
-    install(sorted(path.parent for path in (tmp_path / "made").glob("*/pyproject.toml")), tmp_path)
-    assert "passed" in run_tests(tmp_path)
+def test_the_tests_of_each_kind_and_of_the_examples_pass(place: Path) -> None:
+    """One process for all of them."""
+    folders = [*(place / "made" / kind for kind in KINDS), *(path for path in (place / "examples").glob("*/tests"))]
+    options = ["-q", "-rp", "-p", "no:cacheprovider", "--import-mode=importlib", f"--rootdir={place}"]
+    said = call([sys.executable, "-m", "pytest", *options, *map(str, folders)], place, place / "installed")
+    passed = [line for line in said.splitlines() if line.startswith("PASSED ")]
+    for folder in folders:
+        assert any(line.startswith(f"PASSED {folder.relative_to(place)}/") for line in passed), f"{folder.name}: {said}"
 
 
 def test_a_started_method_and_metric_are_in_one_table(place: Path) -> None:
     words = "bench --methods started-explainer --metrics started-metric,TS --controls noise --seeds 1 --samples 12"
-    null = ["--set", "TS.null=20", "--threads", "1", "--json"]
-    said = call([sys.executable, "-m", "xcore", *words.split(), *null], place, place / "installed")
+    small = "--set TS.null=20 --set TS.n=4 --set TS.negatives=4 --threads 1 --json"
+    said = call([sys.executable, "-m", "xcore", *words.split(), *small.split()], place, place / "installed")
     *rows, last = [json.loads(line) for line in said.splitlines()]
     assert last["cells"]["ok"] == 2
     (first,) = [row for row in rows if row["label"] == "started-explainer" and row["rank"] == 1]
@@ -90,9 +87,8 @@ def test_a_started_method_and_metric_are_in_one_table(place: Path) -> None:
 
 
 def test_what_is_written_needs_no_tidying(place: Path) -> None:
-    settings = ["--isolated", "--config", "line-length=120"]
-    for kind in KINDS:
-        folder = place / "made" / kind
-        rules = ["--select", ",".join(CHECKS), "--target-version", "py311"]
-        call([sys.executable, "-m", "ruff", "check", *settings, *rules, "src", "tests"], folder)
-        call([sys.executable, "-m", "ruff", "format", "--check", *settings, "src", "tests"], folder)
+    settings = ["--isolated", "--config", "line-length=120", "--config", "src = ['*', '*/src']"]
+    parts = [f"{kind}/{part}" for kind in KINDS for part in ("src", "tests")]
+    rules = ["--select", ",".join(CHECKS), "--target-version", "py311"]
+    call([sys.executable, "-m", "ruff", "check", *settings, *rules, *parts], place / "made")
+    call([sys.executable, "-m", "ruff", "format", "--check", *settings, *parts], place / "made")

@@ -28,7 +28,7 @@ from xcore.contract import Adapter, Ref, Samples
 from xcore.registry import load_registry
 
 SMALL = {
-    "rlpo": {"actions": 4, "steps": 6, "n": 4, "negatives": 4, "rank_sets": 1, "shown": 4, "update_rule": "always"},
+    "rlpo": {"actions": 4, "steps": 3, "n": 4, "negatives": 4, "rank_sets": 1, "shown": 4, "update_rule": "always"},
     "TS": {"n": 4, "negatives": 4, "null": 19},
 }
 BUDGET = {"samples": 12, "heldout": 12}
@@ -56,7 +56,7 @@ def save_classifier(directory: Path, x: Samples, classes: tuple[str, ...]) -> No
         model = DistilBertForSequenceClassification(config)
         optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
         for _ in range(4):
-            for rows in torch.randperm(len(x)).split(64):
+            for rows in torch.randperm(len(x)).split(32):
                 inputs = tokenizer([x.texts[i] for i in rows], padding=True, return_tensors="pt")
                 ids, mask = inputs["input_ids"], inputs["attention_mask"]
                 loss = model(input_ids=ids, attention_mask=mask, labels=x.labels[rows]).loss
@@ -71,11 +71,11 @@ def save_classifier(directory: Path, x: Samples, classes: tuple[str, ...]) -> No
 def made(tmp_path_factory):
     """A classifier and a language model saved by `save_pretrained`, a GGUF file, a CSV file and a folder of texts."""
     root, data = tmp_path_factory.mktemp("made"), reviews()
-    save_classifier(root / "classifier", data.samples(None, "train", 1500, 0), data.classes)
+    save_classifier(root / "classifier", data.samples(None, "train", 700, 0), data.classes)
     table = table_of(root / "classifier", reviews=3)
     (root / "classifier" / "truth.json").write_text(json.dumps(table))
     synonyms = {words[0]: words[1:] for words in [*BLAME.values(), *PRAISE.values()]}
-    save_tiny_model(root / "speaker", synonyms, chat=True, steps=80)
+    save_tiny_model(root / "speaker", synonyms, chat=True, steps=40)
     save_gguf(root / "speaker", root / "speaker.gguf")
     x = data.samples(None, "explain", 240, 0)
     with (root / "reviews.csv").open("w", encoding="utf-8", newline="") as file:

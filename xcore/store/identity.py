@@ -51,7 +51,7 @@ def code_digest(card: Card) -> str:
         folder = _folder(module)
         packages, own = _named_packages(folder), _folder_digest(folder)
     else:
-        packages, own = {module.partition(".")[0], *_required_packages([card.distribution])}, ""
+        packages, own = frozenset({module.partition(".")[0], *_required_packages([card.distribution])}), ""
     return digest([core_digest(), own, [(name, _package_digest(name)) for name in sorted(packages)]])
 
 
@@ -92,15 +92,12 @@ def _required_packages(distributions: Iterable[str]) -> set[str]:
     return found
 
 
-def _named_packages(folder: Path) -> set[str]:
+@cache
+def _named_packages(folder: Path) -> frozenset[str]:
     """The packages of installed plugins that the code of a folder names, and of those that they require."""
-    text = "\n".join(path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.py")))
-    named = {
-        distribution: packages
-        for distribution, packages in _plugin_packages().items()
-        if any(re.search(rf"\b{package}\b", text) for package in packages)
-    }
-    return {*(package for packages in named.values() for package in packages), *_required_packages(named)}
+    words = {word for path in folder.glob("*.py") for word in re.findall(r"\w+", path.read_text("utf-8", "replace"))}
+    named = {name: packages for name, packages in _plugin_packages().items() if packages & words}
+    return frozenset[str]().union(*named.values(), _required_packages(named))
 
 
 def _normalised(name: str) -> str:
