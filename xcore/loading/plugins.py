@@ -8,8 +8,9 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -123,6 +124,18 @@ def _reason(error: BaseException, package: str) -> str:
     return f"{in_one_line(error)}{at_line(error, (package,))}"
 
 
+class _FromSource(SourceFileLoader):
+    """Compiles a plugin file whenever it is loaded.
+
+    Kept bytecode goes by a file's size and the second of its last change, so that a file that was changed twice within
+    a second could run as it was before, under the digest of what it is now.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
 def file_loader(path: Path, module_name: str) -> Callable[[], ModuleType]:
     """A function that imports a plugin file under a name."""
 
@@ -130,6 +143,8 @@ def file_loader(path: Path, module_name: str) -> Callable[[], ModuleType]:
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:
             raise UsageError(f"{path} is not a Python file")
+        if isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _FromSource(module_name, str(path))
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
