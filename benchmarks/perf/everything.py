@@ -33,6 +33,7 @@ ROWS: Mapping[str, Sequence[str]] = {
     "craft": ("perf/craft.py",),
     "craft-importance": ("perf/craft_importance.py", "--part", "report"),
     "eac": ("perf/eac.py",),
+    "metrics": ("perf/metrics.py",),
     "scaling": ("perf/scaling.py",),
 }
 """Row -> script and its words."""
