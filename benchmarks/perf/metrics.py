@@ -16,9 +16,9 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from tcav import Clock
 
 import xcore
 from xcore.base.errors import MissingError, NotApplicable
@@ -30,29 +30,6 @@ from xcore.store.run_directory import Store
 CLASSES = ["zebra", "leopard"]
 
 
-class InNetworks:
-    """Adds up the seconds and the rows of the outermost calls of modules, from when it is made."""
-
-    def __init__(self) -> None:
-        self.seconds, self.rows, self._inside = 0.0, 0, False
-        # Hooks would not do: a pass that ends at a layer leaves the outer modules by an error.
-        call = torch.nn.Module.__call__
-
-        def timed(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if self._inside:
-                return call(module, *args, **kwargs)
-            self._inside, began = True, time.process_time()
-            first = next((each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)), None)
-            self.rows += len(first) if first is not None and first.ndim else 0
-            try:
-                return call(module, *args, **kwargs)
-            finally:
-                self._inside = False
-                self.seconds += time.process_time() - began
-
-        torch.nn.Module.__call__ = timed  # type: ignore[method-assign]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metrics", default="", help="some metrics, joined by commas; empty: all")
@@ -60,7 +37,8 @@ def main() -> None:
     torch.set_num_threads(1)
     registry = load_registry()
     names = asked.metrics.split(",") if asked.metrics else sorted(card.name for card in registry.cards("metric"))
-    inside = InNetworks()
+    # Hooks would not do: a pass that ends at a layer leaves the outer modules by an error.
+    inside = Clock(torch.nn.Module, "__call__")
     print("| metric | first cell: s | in networks | rows | second cell: s | in networks | rows |")
     print("|---" * 7 + "|")
     with tempfile.TemporaryDirectory() as folder:

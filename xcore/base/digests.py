@@ -26,7 +26,7 @@ def plain_data(value: Any) -> Any:
 
 
 def _plain(value: Any, known: dict[int, Any]) -> Any:
-    """See `plain_data`; `known` has what the dataclasses below the value were made, by their identity."""
+    """As `plain_data` does; `known` has the dicts of the dataclasses that were made plain before, by their `id`."""
     if isinstance(value, (str, int, float, NoneType)):
         return value
     if isinstance(value, (list, tuple)):

@@ -125,6 +125,15 @@ class KeptData(_View):
         super().__init__(inner)
         self._kept, self._name = kept, name
 
+    @staticmethod
+    def cache() -> LRUCache[Hashable, Samples]:
+        """An empty one for `kept`, which counts the bytes of images and the characters of texts."""
+
+        def size(samples: Samples) -> int:
+            return samples.images.nbytes if samples.modality == "image" else sum(map(len, samples.texts))
+
+        return LRUCache(MOST_KEPT, getsizeof=size)
+
     def samples(self, cls: str | None, split: Split, n: int, seed: int) -> Samples:
         key = (self._name, cls, split, n, seed)
         kept: Samples | None = self._kept.get(key)
@@ -133,19 +142,10 @@ class KeptData(_View):
         drawn = super().samples(cls, split, n, seed)
         if len(drawn):
             drawn = drawn.take(range(len(drawn)))  # a copy, since the data set may keep and change what it gives
-            _ = drawn.digests  # which whatever is made of these samples has, too
+            _ = drawn.digests  # computed once, here: random sets that are made of these samples take them over
         with contextlib.suppress(ValueError):  # one that is larger than all that may be kept
             self._kept[key] = drawn
         return drawn
-
-
-def samples_cache() -> LRUCache[Hashable, Samples]:
-    """Where samples are kept, by the bytes of their images or the characters of their texts."""
-
-    def size(samples: Samples) -> int:
-        return samples.images.nbytes if samples.modality == "image" else sum(map(len, samples.texts))
-
-    return LRUCache(MOST_KEPT, getsizeof=size)
 
 
 class NamedData(_View):

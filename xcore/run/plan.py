@@ -129,8 +129,8 @@ class Plan:
 
     def as_plain(self) -> dict[str, Any]:
         """The plan as JSON knows it."""
-        known: dict[str, Any] = json.loads(json.dumps(plain_data(self)))
-        return known
+        plain: dict[str, Any] = json.loads(json.dumps(plain_data(self)))
+        return plain
 
 
 RENAMED = {"baselines": "controls"}

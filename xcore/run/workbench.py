@@ -31,7 +31,6 @@ from xcore.run.data import (
     framed_by,
     further_samples,
     match_notes,
-    samples_cache,
     unseen,
 )
 from xcore.run.drawing import (
@@ -84,7 +83,7 @@ class Workbench:
         self._lasting: set[str] = set()
         self._unset: dict[str, str] = {}
         self._drawn: LRUCache[str, Any] = LRUCache(RECENT)
-        self._others = samples_cache()
+        self._others = KeptData.cache()
 
     def component(self, kind: str, ref: Ref) -> Any:
         """The component of a reference, made when it is first asked for."""
@@ -306,7 +305,9 @@ class Workbench:
         def make() -> RandomSets:
             data, pool = self._named(others, cell), self._kept_pool(cell)
             if data.modality != (modality := self.dataset(cell.data).modality):
-                raise UsageError(f"random sets of {others} hold {data.modality}s, and {cell.data} holds {modality}s")
+                raise UsageError(
+                    f"the random sets of {others} hold {data.modality}s, but {cell.data} holds {modality}s"
+                )
             return RandomSets(
                 KeptData(data, self._others, digest([asdict(others), self._framing(cell), names])),
                 exclude,
@@ -446,8 +447,8 @@ class Workbench:
         if not cell.group:
             return self._of_class(cell, cell.split, n, "samples to explain")
         key = digest(["group", asdict(cell.data), self._framing(cell), cell.cls, cell.split, cell.group, n, seed])
-        make = partial(chosen, self.framed(cell.data, cell), cell.cls, cell.split, cell.group, n, seed)
-        return self._recent(key, make)
+        data = self.framed(cell.data, cell)
+        return self._recent(key, partial(chosen, data, cell.cls, cell.split, cell.group, n, seed))
 
     def heldout(self, cell: Cell) -> Samples:
         """The samples of the class that metrics see: none that a method has seen, if they are from other data."""

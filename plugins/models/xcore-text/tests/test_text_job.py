@@ -85,4 +85,4 @@ def test_pictures_are_no_contrast_of_texts(root: Path) -> None:
         out=root / "out",
     )
     assert made.result.count("failed") == 1
-    assert "random sets of minizoo hold images, and " in (root / "out" / "table.md").read_text()
+    assert "the random sets of minizoo hold images, but " in (root / "out" / "table.md").read_text()
