@@ -55,17 +55,17 @@ def main() -> None:
     oracle, seeds = registry.create("model", Ref(given.oracle)), list(range(len(prompts)))
     rows = [(sampler, int(steps)) for sampler in given.samplers.split(",") for steps in given.steps.split(",")]
     first, _ = _drawn(registry, *rows[0], prompts, seeds)
-    right_first = _right(oracle, first, scenes)
+    read_first = right(oracle, first, scenes)
     for sampler, steps in rows:
         drawn, seconds = _drawn(registry, sampler, steps, prompts, seeds)
-        right = _right(oracle, drawn, scenes)
-        less = mean_interval([a - b for a, b in zip(right_first, right, strict=True)])
+        read = right(oracle, drawn, scenes)
+        less = mean_interval([a - b for a, b in zip(read_first, read, strict=True)])
         other = f"{float((drawn.images - first.images).abs().mean()):.3f}"
-        cells = (sampler, str(steps), mean_interval(right), less, other, f"{seconds / len(prompts):.3f}")
+        cells = (sampler, str(steps), mean_interval(read), less, other, f"{seconds / len(prompts):.3f}")
         print(f"| {' | '.join(cells)} |", flush=True)
     again, _ = _drawn(registry, *rows[0], prompts, [seed + 10_000 for seed in seeds])
     noise = float((again.images - first.images).abs().mean())
-    print(f"| other noise | | {mean_interval(_right(oracle, again, scenes))} | | {noise:.3f} | |")
+    print(f"| other noise | | {mean_interval(right(oracle, again, scenes))} | | {noise:.3f} | |")
 
 
 def _drawn(
@@ -79,19 +79,19 @@ def _drawn(
     return drawn, time.process_time() - began
 
 
-def _right(oracle: Any, drawn: Samples, scenes: Sequence[Scene]) -> list[float]:
+def right(oracle: Any, drawn: Samples, scenes: Sequence[Scene]) -> list[float]:
     """Of each picture the share of the factors named by its caption that the oracle reads as named."""
     read, shares = oracle.factors(drawn), []
     for i, says in enumerate(scenes):
         named = {"shape": says.shape, "pattern": says.pattern, "background": says.background, "object": says.object}
-        right = [
+        named_right = [
             value == max(read[factor], key=lambda v: float(read[factor][v][i]))
             for factor, value in named.items()
             if value is not None
         ]
         if says.colours:
-            right.append(all(float(read["colour"][colour][i]) > 0.5 for colour in says.colours))
-        shares.append(float(np.mean(right)))
+            named_right.append(all(float(read["colour"][colour][i]) > 0.5 for colour in says.colours))
+        shares.append(float(np.mean(named_right)))
     return shares
 
 

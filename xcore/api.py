@@ -47,7 +47,7 @@ from xcore.store.identity import cell_key
 from xcore.store.records import Damaged, read_record
 from xcore.store.run_directory import RunShape, Store, tell_on_stderr
 
-DEFAULT_SUITE = "default"
+DEFAULT_SUITE, LOCAL = "default", "local"
 NONE_ASKED = ("controls", "metrics")
 """Keys of a suite of which an empty list asks for none."""
 
@@ -106,6 +106,7 @@ def bench(
             reporter.note("reading the request")
         _, plan, path, before = resolved(methods, suite, out, add_to, keys, registry)
         judging = _Judging(plan, registry, keys.get("gates") or (), compare)
+        plan = _where_it_can_run(plan, registry, reporter, asked=bool(keys.get("engine")))
         engine = registry.create("engine", plan.engine) if plan.engine else None
         store = Store(path)
         with store.locked(), followed(plan, registry, reporter, path) as following:
@@ -119,6 +120,26 @@ def bench(
                     keep(loop, done, judging.infos)
             following.table_ready(done.rows)
     return done
+
+
+def _where_it_can_run(plan: Plan, registry: Registry, reporter: Reporter, *, asked: bool) -> Plan:
+    """The plan with an engine that finds all plugins: other processes know none that was added as an object.
+
+    Raises
+    ------
+    UsageError
+        The engine was asked for.
+    """
+    if not registry.by_hand or plan.engine is None or plan.engine.text == LOCAL:
+        return plan
+    added = f"the plugin{'s' if len(registry.by_hand) > 1 else ''} {', '.join(map(repr, registry.by_hand))}"
+    if asked:
+        raise UsageError(
+            f"the engine {plan.engine} runs cells in other processes, which cannot find {added}: added as an object",
+            "put it into a Python file and name that with `plugins`, or leave out the engine",
+        )
+    reporter.warn(f"cells run in this process, since no other can find {added}, added as an object")
+    return replace(plan, engine=None)
 
 
 def _again(loop: Bench, judging: _Judging) -> BenchResult | None:

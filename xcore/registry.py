@@ -55,6 +55,8 @@ class Registry:
     def __init__(self) -> None:
         self.plugins: list[PluginReport] = []
         self.files: list[str] = []
+        self.by_hand: list[str] = []
+        """Names of plugins that were added as objects, which no other process can find."""
         self._cards: dict[tuple[str, str], list[Card]] = {}
         self._loader: Loader | None = None
         for card in ENGINES:
@@ -154,7 +156,10 @@ class Registry:
         name, version
             What stands for its distribution.
         """
-        self._add_whole(self._plugins.load(name, name, version, lambda: plugin), f"plugin {name!r}")
+        module = str(getattr(plugin, "__name__", "")) or type(plugin).__module__
+        package = module.partition(".")[0]
+        self._add_whole(self._plugins.load(name, name, version, lambda: plugin, package), f"plugin {name!r}")
+        self.by_hand.append(name)
 
     @property
     def packages(self) -> set[str]:

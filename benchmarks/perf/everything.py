@@ -33,6 +33,7 @@ ROWS: Mapping[str, Sequence[str]] = {
     "craft": ("perf/craft.py",),
     "craft-importance": ("perf/craft_importance.py", "--part", "report"),
     "eac": ("perf/eac.py",),
+    "sentences": ("perf/sentences.py",),
     "metrics": ("perf/metrics.py",),
     "scaling": ("perf/scaling.py",),
 }

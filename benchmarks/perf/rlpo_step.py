@@ -2,6 +2,7 @@
 
     python benchmarks/perf/rlpo_step.py                       # minizoo/clean, zebra, minizoo/diffusion
     python benchmarks/perf/rlpo_step.py --images 6 --steps 5  # a shorter look
+    python benchmarks/perf/rlpo_step.py --few dpm:12          # another sampler of few steps
 
 A step draws two groups of images of a prompt, scores both with TCAV and tunes the LoRA towards the better one. The
 *plain* step does this as the scripts of the paper do: the pipeline is loaded anew for each of the three parts, captum's
@@ -15,11 +16,17 @@ since the plain step decodes latents and encodes them again. TS differs, since c
 one and integrated gradients are not gradients; both are printed. The floor is the calls of the networks that a step
 cannot do without, in batches: denoising and decoding of 2n images, their activations, and n pairs of UNet passes
 forward and back, with those of the reference. Processor seconds of one thread.
+
+Nearly all of a step is drawing, so two more rows are ours and its floor with few steps of another sampler, as the
+default suite draws. Their images are others: what they must share with the images of many steps is what a factor oracle
+reads in them (*read right*, the share of the images in which it sees what the prompt names; docs/performance.md has the
+same for many captions, with intervals).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 import warnings
@@ -27,7 +34,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -36,15 +43,23 @@ from xcore_diffusion import dpo
 from xcore_diffusion.generator import DiffusionGenerator
 from xcore_diffusion.options import AdaptOptions, Options
 from xcore_minizoo.models import shipped
+from xcore_minizoo.world import Scene
 from xcore_tcav.scorer import Scorer
 
-from xcore.contract import Cell, Ref, Task
+from xcore.contract import Cell, Ref, Samples, Task
 from xcore.models.classifiers import TorchClassifier
 from xcore.registry import Registry, load_registry
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from steps import right
+
 PROMPT, TARGET = "white and black striped texture", "zebra"
+NAMED = Scene(shape=None, pattern="striped", colours=("white", "black"), background=None, object=None)
+"""What the prompt names."""
+LESS_RIGHT = 0.05
+"""How much less an oracle may read in images of few steps."""
 ADAPT = {"steps": 1}
 """One optimiser step on all pairs: what the plain step sums over pairs one by one."""
 GRADIENT_STEPS = 5
@@ -77,6 +92,7 @@ def main() -> None:
     parser.add_argument("--class-images", type=int, default=20, help="of TCAV")
     parser.add_argument("--sets", type=int, default=5, help="random sets of TCAV")
     parser.add_argument("--steps", type=int, default=25, help="denoising steps")
+    parser.add_argument("--few", default="unipc:6", help="sampler and number of few denoising steps")
     parser.add_argument("--repeats", type=int, default=3, help="of ours; the plain steps are run once")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -89,36 +105,57 @@ def _compare(asked: argparse.Namespace, folder: Path) -> None:
     registry = load_registry()
     task = _task(registry, folder)
     classifier: TorchClassifier = registry.create("classifier", Ref("minizoo/clean"))
-    generator = DiffusionGenerator(shipped("diffusion"), Options(steps=asked.steps, batch_size=asked.images))
-    ours, spent = (
-        Ours(task, classifier, generator, asked),
-        {name: Spent() for name in ("ours", "floor", "kept", "plain")},
-    )
-    ours.step()  # the random sets, gradients and prompt are there from the first step on
-    for _ in range(asked.repeats):
-        with _clocked(spent["ours"], generator):
-            mine = ours.step()
-        with _clocked(spent["floor"], generator):
-            ours.floor(mine)
-    found = {}
+    sampler, few_steps = asked.few.split(":")
+    options = Options(steps=asked.steps, batch_size=asked.images)
+    few = Options(steps=int(few_steps), scheduler=sampler, batch_size=asked.images)
+    spent, made = dict[str, Spent](), dict[str, Step]()
+    for name, floor, chosen in (
+        ("ours", "floor", options),
+        ("ours, few steps", "floor, few steps", few),
+    ):
+        generator = DiffusionGenerator(shipped("diffusion"), chosen)
+        ours = Ours(task, classifier, generator, asked)
+        spent |= {name: Spent(), floor: Spent()}
+        ours.step()  # the random sets, gradients and prompt are there from the first step on
+        for _ in range(asked.repeats):
+            with _clocked(spent[name], generator):
+                made[name] = ours.step()
+            with _clocked(spent[floor], generator):
+                ours.floor(made[name])
+    mine = made["ours"]
     for name in ("kept", "plain"):
-        theirs = Plain(task, classifier, generator.options, asked, reload=name == "plain")
+        theirs = Plain(task, classifier, options, asked, reload=name == "plain")
+        spent[name] = Spent()
         with _clocked(spent[name]):
-            found[name] = theirs.step(mine.ts[0] >= mine.ts[1])
+            made[name] = theirs.step(mine.ts[0] >= mine.ts[1])
+    oracle = registry.create("model", Ref("minizoo/oracle-a"))
+    read = {name: _read_right(oracle, step) for name, step in made.items()}
     print(f"{asked.images} images a group, {asked.steps} denoising steps, {asked.sets} random sets\n")
-    print("| step | processor s | wall s | times ours | TS of the groups | largest difference: image, LoRA |")
-    print("|---|---|---|---|---|---|")
-    base = median(spent["ours"].processor)
+    print(
+        "| step | processor s | wall s | times ours | times ours, few steps | TS of the groups | read right | "
+        "largest difference: image, LoRA |\n" + "|---" * 8 + "|"
+    )
+    bases = [median(spent[name].processor) for name in ("ours", "ours, few steps")]
     for name, clock in spent.items():
-        seconds = median(clock.processor)
-        told = found.get(name)
-        ts = "{:.2f}, {:.2f}".format(*(told or mine).ts) if name != "floor" else ""
-        off = "{:.1e}, {:.1e}".format(*_difference(mine, told)) if told else ""
-        print(f"| {name} | {seconds:.2f} | {median(clock.wall):.2f} | {seconds / base:.2f} | {ts} | {off} |")
-    print("\nrows through the networks of the pipeline in one step of ours:", spent["ours"].rows)
-    for name, told in found.items():
-        if any(off > most for off, most in zip(_difference(mine, told), CLOSE, strict=True)):
+        seconds, told = median(clock.processor), made.get(name)
+        times = " | ".join(f"{seconds / base:.2f}" for base in bases)
+        ts = "{:.2f}, {:.2f}".format(*told.ts) if told else ""
+        off = "{:.1e}, {:.1e}".format(*_difference(mine, told)) if told and name in ("kept", "plain") else ""
+        seen = f"{read[name]:.2f}" if told else ""
+        print(f"| {name} | {seconds:.2f} | {median(clock.wall):.2f} | {times} | {ts} | {seen} | {off} |")
+    for name in ("ours", "ours, few steps"):
+        print(f"\nrows through the networks of the pipeline in one step of {name}:", spent[name].rows)
+    for name in ("kept", "plain"):
+        if any(off > most for off, most in zip(_difference(mine, made[name]), CLOSE, strict=True)):
             raise SystemExit(f"the {name} step made other images or another LoRA: the row is worth nothing")
+    if read["ours"] - read["ours, few steps"] > LESS_RIGHT:
+        raise SystemExit("an oracle reads less of the prompt in images of few steps: that row is worth nothing")
+
+
+def _read_right(oracle: Any, step: Step) -> float:
+    """The share of what the prompt names that the oracle sees in the images of a step."""
+    drawn = Samples("image", step.images, tuple(map(str, range(len(step.images)))))
+    return fmean(right(oracle, drawn, [NAMED] * len(drawn)))
 
 
 def _task(registry: Registry, folder: Path) -> Task:

@@ -126,12 +126,12 @@ def test_a_second_class_is_drawn_once_more(measured, monkeypatch):
 def test_a_pool_that_is_drawn_in_part_counts_as_a_whole_and_once_for_all_seeds(measured, monkeypatch, held):
     from xcore.contract import Samples
 
-    def draw(generator, phrases, start_seed, n):
-        generator.generate(["grey"] * n, range(n))
-        time.sleep(0.02 * n)
-        return Samples("image", torch.rand(n, 3, 16, 16), tuple(map(str, range(n))))
+    def draw(generator, phrases, start_seed, n, rows):
+        generator.generate(["grey"] * len(rows), rows)
+        time.sleep(0.02 * len(rows))
+        return Samples("image", torch.rand(len(rows), 3, 16, 16), tuple(map(str, rows)))
 
-    monkeypatch.setattr("xcore.run.workbench.generate_pool", draw)
+    monkeypatch.setattr("xcore.run.kept_pools.generate_pool", draw)
     monkeypatch.setattr(probe, "LONG", 0.1)
     total, found = measured(["pooling"], classes=["red", "blue"], seeds=[0, 1], **held)
     assert total.likely.drawn == 120

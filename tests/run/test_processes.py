@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from xcore.api import bench
+from xcore.cards import Card
 from xcore.contract import Cell, Limits, Ref, UsageError
+from xcore.registry import load_registry
 from xcore.run.engine_options import ProcessesOptions
 from xcore.run.processes import Processes, _Queue, ending
+from xcore.run.progress import Reporter
+from xcore.store.identity import code_digest
 
 TOY = Path(__file__).parents[1] / "plugins" / "toy_plugin.py"
 COMMON = {"plugins": [TOY], "data": "toy", "metrics": ["brightness", "spread"], "threads": 1}
@@ -122,6 +128,55 @@ def test_a_worker_gets_the_cells_of_its_class_and_classifier_first():
     assert len(queue) == 4
 
 
+def test_cells_of_the_label_that_takes_longest_come_first_and_unknown_ones_before():
+    queue = _Queue([cell(label, seed) for seed in (0, 1) for label in ("quick", "slow", "other")])
+    took = {"quick": 1.0, "slow": 50.0}
+    taken = [queue.take((), [], took) for _ in range(6)]
+    assert [(c.label, c.seed) for c in taken] == [
+        *(("other", 0), ("other", 1), ("slow", 0), ("slow", 1), ("quick", 0), ("quick", 1))
+    ]
+
+
+@pytest.mark.parametrize(("cores", "threads", "started"), [(8, 1, 2), (2, 1, 2), (2, 2, 1), (1, 1, 1)])
+def test_as_many_workers_as_there_are_cores_for_where_no_number_is_asked_for(monkeypatch, cores, threads, started):
+    monkeypatch.setattr("xcore.run.processes.usable_cores", lambda: cores)
+    pools = []
+
+    class Ended(Exception):
+        pass
+
+    def serve(pool, queue, work):
+        pools.append(pool)
+        raise Ended
+
+    monkeypatch.setattr("xcore.run.processes._serve", serve)
+    monkeypatch.setattr("xcore.run.processes._Worker", lambda work: Idle())
+    with pytest.raises(Ended):
+        list(Processes(ProcessesOptions()).run([cell("a"), cell("b"), cell("c")], Threads(threads)))
+    assert len(pools[0]) == started
+
+
+def test_a_plugin_that_was_added_as_an_object_runs_here_or_is_refused(tmp_path, monkeypatch):
+    registry = load_registry()
+    registry.add(plugin_of(TOY), "mine")
+    asked = {"registry": registry, "data": "toy", "metrics": [], "classes": ["red"], "threads": 1}
+    with pytest.raises(UsageError, match=r"cannot find the plugin 'mine': added as an object"):
+        bench(["toy"], out=tmp_path / "asked", engine="processes", **asked)
+    suite = tmp_path / "suite.toml"
+    suite.write_text('engine = "processes"\nmethods = ["toy"]\n')
+    told = []
+    reporter = Reporter()
+    monkeypatch.setattr(reporter, "warn", told.append)
+    done = bench(suite=str(suite), out=tmp_path / "held", reporter=reporter, **asked)
+    assert done.result.count("ok") == 1
+    assert "cells run in this process" in told[0]
+
+
+def test_the_code_of_a_plugin_in_the_script_itself_is_refused_in_one_line():
+    with pytest.raises(UsageError, match=r"defined in the script or notebook that runs.*put it into a Python file"):
+        code_digest(Card("explainer", "mine", "__main__:Mine", "", "mine", "1"))
+
+
 def test_more_workers_than_cores_are_refused_with_the_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
     with pytest.raises(UsageError, match=r"3 workers with 2 thread.* need 6 cores, and there are 4 .*--threads 1"):
@@ -133,6 +188,29 @@ def test_more_workers_than_cores_are_refused_with_the_figures(tmp_path, monkeypa
 def test_how_a_process_ended_in_words():
     assert ending(-9) == "its process was ended by SIGKILL, as systems do when memory runs out"
     assert ending(1) == "its process left with exit code 1"
+
+
+@dataclass
+class Threads:
+    """What of a work says how many workers there are."""
+
+    threads: int
+
+
+class Idle:
+    """A worker that is never started."""
+
+    def dismiss(self): ...
+
+    def end(self, patience): ...
+
+
+def plugin_of(path):
+    spec = importlib.util.spec_from_file_location("toy_added_by_hand", path)
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[made.__name__] = made
+    spec.loader.exec_module(made)
+    return made
 
 
 def without_times(rows):

@@ -146,16 +146,24 @@ def _joined(parts: Sequence[Samples]) -> dict[str, Any]:
     return joined
 
 
-def generate_pool(generator: Generator, vocabulary: Sequence[str], start_seed: int, n: int) -> Samples:
-    """Draw n samples of random phrases of the vocabulary with the generator's base weights.
+def generate_pool(
+    generator: Generator, vocabulary: Sequence[str], start_seed: int, n: int, rows: range | None = None
+) -> Samples:
+    """Draw n samples of random phrases of the vocabulary with the generator's base weights, or some of them.
 
     Fewer if it has no words for some of them.
+
+    Parameters
+    ----------
+    rows
+        Which of the n samples are drawn; None = all.
     """
     import numpy as np
 
-    rng = np.random.default_rng(start_seed)
-    prompts = [vocabulary[i] for i in rng.integers(len(vocabulary), size=n)]
-    drawn = generator.generate(prompts, [start_seed + i for i in range(n)])
+    rng, rows = np.random.default_rng(start_seed), rows if rows is not None else range(n)
+    chosen = rng.integers(len(vocabulary), size=n)
+    prompts = [vocabulary[chosen[i]] for i in rows]
+    drawn = generator.generate(prompts, [start_seed + i for i in rows])
     filled = replace(drawn, meta={}).filled()
     if not len(filled):
         raise _no_words(prompts)
@@ -169,10 +177,16 @@ def generate_sets(
     phrases: int,
     each: int,
     adapter: Adapter | None = None,
+    rows: range | None = None,
 ) -> Samples:
     """Draw sets of one phrase each: `each` samples of every one of `phrases` random phrases of the vocabulary.
 
     There are fewer phrases if the vocabulary has no more, or if a generator of texts has words for too few.
+
+    Parameters
+    ----------
+    rows
+        Which of the phrases are drawn; None = all.
 
     Returns
     -------
@@ -182,11 +196,13 @@ def generate_sets(
 
     known = tuple(dict.fromkeys(vocabulary))
     order = np.random.default_rng(start_seed).permutation(len(known))[:phrases]
+    rows = range(len(order)) if rows is None else rows
     asked = each if generator.modality == "image" else each + each // 2  # some answers may hold no words
-    prompts = [known[i] for i in order for _ in range(asked)]
-    drawn = generator.generate(prompts, [start_seed + i for i in range(len(prompts))], adapter)
+    prompts = [known[order[row]] for row in rows for _ in range(asked)]
+    seeds = range(start_seed + rows.start * asked, start_seed + rows.stop * asked)
+    drawn = generator.generate(prompts, list(seeds), adapter)
     sets: list[Samples] = []
-    for i, row in enumerate(order):
+    for i, row in enumerate(order[rows.start : rows.stop]):
         filled = replace(drawn.take(range(i * asked, (i + 1) * asked)), labels=None, meta={}).filled()
         if len(filled) >= each:
             sets.append(replace(filled.take(range(each)), meta={"prompt": (known[row],) * each}))

@@ -10,4 +10,9 @@ from xcore.contract.options import Options
 class ProcessesOptions(Options):
     """Options of the engine `processes`."""
 
-    workers: int = Field(2, ge=1, le=512, description="processes that run cells at the same time")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=512,
+        description="processes that run cells at the same time; none = 2, or 1 where there are too few cores for 2",
+    )

@@ -16,11 +16,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 from xcore.base.errors import UsageError, XcoreError
 from xcore.base.memory import resident_mb
@@ -33,6 +34,8 @@ TICK = 0.1
 """Seconds between two looks at what workers take, where there is a limit."""
 STARTS = 3
 """How many workers in a row may end before they are ready."""
+USUAL = 2
+"""Workers where no number is asked for and there are cores for them."""
 PATIENCE = 5.0
 """Seconds that workers get to end by themselves when there is nothing left to do."""
 PR_SET_PDEATHSIG = 1
@@ -50,13 +53,15 @@ class Processes:
         self.workers = options.workers
 
     def check(self, work: Work) -> None:
-        """Raise `UsageError` if the workers need more cores than this process may use."""
-        refuse_more_than_cores(self.workers, work.threads)
+        """Raise `UsageError` if the workers that were asked for need more cores than this process may use."""
+        if self.workers:
+            refuse_more_than_cores(self.workers, work.threads)
 
     def run(self, cells: Iterable[Cell], work: Work) -> Iterator[Outcome]:
         """Run the cells; outcomes come as cells end."""
         queue = _Queue(cells)
-        pool = [_Worker(work) for _ in range(min(self.workers, len(queue)))]
+        workers = self.workers or min(USUAL, max(1, usable_cores() // max(1, work.threads)))
+        pool = [_Worker(work) for _ in range(min(workers, len(queue)))]
         try:
             yield from _serve(pool, queue, work)
         finally:
@@ -67,9 +72,14 @@ class Processes:
                 worker.end(max(0.0, until - time.monotonic()))
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def refuse_more_than_cores(workers: int, threads: int) -> None:
     """Raise `UsageError` if workers with so many torch threads each need more cores than this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if workers > 1 and workers * threads > cores:
         fewer = max(1, cores // workers), max(1, cores // threads)
         raise UsageError(
@@ -80,15 +90,19 @@ def refuse_more_than_cores(workers: int, threads: int) -> None:
 
 def _serve(pool: list[_Worker], queue: _Queue, work: Work) -> Iterator[Outcome]:
     """Hand out cells until each has an outcome; a worker that ends is replaced in the pool."""
-    unready = 0
+    unready, took = 0, dict[str, float]()
     while queue or any(worker.cell for worker in pool):
         for worker in pool:
             if worker.ready and worker.cell is None and queue:
-                worker.give(queue.take(worker.last, [other.last for other in pool if other is not worker]))
+                others = [other for other in pool if other is not worker]
+                so_far = {other.cell.label: other.seconds() for other in others if other.cell}
+                worker.give(queue.take(worker.last, [other.last for other in others], {**so_far, **took}))
         limited = work.limits != Limits() and any(worker.cell for worker in pool)
         wait([item for worker in pool for item in (worker.pipe, worker.process.sentinel)], TICK if limited else None)
         for worker in list(pool):
-            yield from worker.outcomes()
+            for outcome in worker.outcomes():
+                took[outcome.cell.label] = worker.seconds()
+                yield outcome
             reason = worker.over(work.limits)
             if worker.process.is_alive() and not reason:
                 continue
@@ -124,17 +138,22 @@ class _Queue:
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 
-    def take(self, last: tuple[str, ...], others: list[tuple[str, ...]]) -> Cell:
+    def take(
+        self, last: tuple[str, ...], others: list[tuple[str, ...]], took: Mapping[str, float] = MappingProxyType({})
+    ) -> Cell:
         """The next cell for a worker that worked on this group, while others work on theirs.
 
         Of its own group, if there is one left; else of a group that no other is on, of its own classifier if possible;
-        else of the one with most cells left.
+        else of the one with most cells left. In the group, the one of the label whose cells take longest, so that none
+        is left to be waited for at the end (`took`: seconds of a label's last cell, or so far); labels of which
+        nothing is known come before all.
         """
         if last not in self._groups:
             free = [group for group in self._groups if group not in others]
             same = [group for group in free if last and group[0] == last[0]]
             last = (same or free or [max(self._groups, key=lambda group: len(self._groups[group]))])[0]
-        cell = self._groups[last].pop(0)
+        cells = self._groups[last]
+        cell = cells.pop(max(range(len(cells)), key=lambda i: (took.get(cells[i].label, inf), -i)))
         if not self._groups[last]:
             del self._groups[last]
         return cell

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -15,7 +14,7 @@ from xcore.base.digests import digest
 from xcore.base.errors import MissingError, UsageError, XcoreError, unknown
 from xcore.contract.protocols import Classifier, Dataset, Generator, Progress, Run, Task
 from xcore.contract.samples import Samples
-from xcore.contract.types import Adapter, Cell, Explanation, Ref, Split, Truth
+from xcore.contract.types import Cell, Explanation, Ref, Split, Truth
 from xcore.inputs.class_names import ClassNames
 from xcore.inputs.words import content_words
 from xcore.models import batches
@@ -38,13 +37,11 @@ from xcore.run.drawing import (
     drawn_phrases,
     few_words_note,
     framing_like,
-    generate_pool,
-    generate_sets,
 )
 from xcore.run.guard import Guard
+from xcore.run.kept_pools import kept_pool
 from xcore.run.plan import naming
 from xcore.run.random_sets import Pool, RandomSets
-from xcore.store.codec import load_samples, save_samples
 from xcore.store.identity import Identity, code_digest, ref_key
 
 if TYPE_CHECKING:
@@ -328,41 +325,20 @@ class Workbench:
         return made
 
     def _kept_pool(self, cell: Cell) -> Pool | None:
-        """Generated pools are kept as artifacts: drawing them costs more than anything else that is shared.
-
-        The generator is loaded only if a pool has to be drawn.
-        """
-        if cell.generator is None:
+        """Makes the generated pools of a cell, which all cells of the run share."""
+        if (ref := cell.generator) is None:
             return None
-        ref, phrases = cell.generator, self._drawn_phrases(cell)
+        phrases = self._drawn_phrases(cell)
 
-        def pool(start_seed: int, n: int, each: int = 0, adapter: Adapter | None = None) -> Samples:
-            key: dict[str, Any] = {
+        def about() -> dict[str, Any]:
+            return {
                 "generator": self.identity.component("generator", ref),
                 "vocabulary": digest(phrases),
                 "framing": asdict(framing) if (framing := self._drawn_framing(cell)) else None,
-                "start_seed": start_seed,
-                "n": n,
             }
 
-            def make(directory: Path) -> None:
-                save_samples(generate_pool(self._generator(ref, cell), phrases, start_seed, n), directory)
-
-            def make_sets(directory: Path) -> None:
-                sets = generate_sets(self._generator(ref, cell), phrases, start_seed, n, each, adapter)
-                save_samples(sets, directory)
-                prompts = json.dumps(list(sets.meta["prompt"]))
-                (directory / "prompts.json").write_text(prompts, encoding="utf-8")
-
-            if not each:
-                return load_samples(self.artifact("contrast-samples", key, make), f"pool/{start_seed}")
-            key |= {"each": each, "adapter": adapter.digest if adapter else ""}
-            directory = self.artifact("contrast-sets", key, make_sets)
-            prompts = tuple(json.loads((directory / "prompts.json").read_text(encoding="utf-8")))
-            name = f"sets/{start_seed}" + (f"/{adapter.digest}" if adapter else "")
-            return replace(load_samples(directory, name), meta={"prompt": prompts})
-
-        return pool
+        modality = self.dataset(cell.data).modality
+        return kept_pool(self.artifact, self.store.busy, about, lambda: self._generator(ref, cell), phrases, modality)
 
     def _drawn_phrases(self, cell: Cell) -> tuple[str, ...]:
         """What the generated random sets of a cell are of."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xcore.base.digests import digest, file_digest, plain_data, tree_digest
-from xcore.base.errors import MissingError
+from xcore.base.errors import MissingError, UsageError
 from xcore.cards import FILE_MODULE, GROUP, Card
 from xcore.contract.types import Cell, Ref
 from xcore.registry import Registry, plugin_errors, resolve
@@ -117,6 +117,11 @@ def _requirements(distribution: str) -> Iterator[str]:
 
 @cache
 def _package_digest(name: str) -> str:
+    if name == "__main__":
+        raise UsageError(
+            "a plugin is defined in the script or notebook that runs, whose code results cannot be identified by",
+            "put it into a Python file, and name that with `plugins` or --plugin",
+        )
     spec = find_spec(name)
     places = spec.submodule_search_locations if spec else None
     if places:

@@ -102,7 +102,7 @@ class Artifacts:
         from filelock import FileLock
 
         self.root.mkdir(parents=True, exist_ok=True)
-        target = self.root / f"{slug(name)}.{digest(key)}"
+        target = self._target(name, key)
         unfinished = f".writing-{target.name}-"
         with FileLock(f"{target}.lock"):
             if not _is_whole(target, self._tell):
@@ -120,6 +120,22 @@ class Artifacts:
                     shutil.rmtree(work, ignore_errors=True)
                     raise
         return target
+
+    def busy(self, name: str, key: Mapping[str, Any]) -> bool:
+        """Whether some process is making the directory of this name and key at the moment."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(f"{self._target(name, key)}.lock", timeout=0)
+        if not self.root.is_dir():
+            return False
+        try:
+            with lock:
+                return False
+        except Timeout:
+            return True
+
+    def _target(self, name: str, key: Mapping[str, Any]) -> Path:
+        return self.root / f"{slug(name)}.{digest(key)}"
 
 
 class Store:
@@ -300,6 +316,10 @@ class Store:
         path = Artifacts(self.root / "artifacts", self.tell).get(name, key, make)
         self.used.add(path.name)
         return path
+
+    def busy(self, name: str, key: Mapping[str, Any]) -> bool:
+        """Whether some process is making an artifact at the moment."""
+        return Artifacts(self.root / "artifacts", self.tell).busy(name, key)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
