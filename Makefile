@@ -15,7 +15,7 @@ EDITABLE := $(foreach p,$(PLUGINS),-e $(p))
 QUIET    := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false \
             HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: bench perf test lint setup site docs-commands wheels try-wheels version
+.PHONY: bench perf test tests lint setup site docs-commands wheels try-wheels version
 .DELETE_ON_ERROR:
 
 bench: $(VENV)/.installed
@@ -25,8 +25,12 @@ bench: $(VENV)/.installed
 perf: $(VENV)/.installed
 	@$(BIN)/python benchmarks/perf/everything.py $(if $(ROWS),--rows $(ROWS))
 
-test: lint
-	$(QUIET) $(BIN)/pytest -n auto --dist worksteal
+# Linters beside the tests: alone, they would leave all cores but one idle.
+test:
+	@$(MAKE) -j2 lint tests
+
+tests: $(VENV)/.installed-tests
+	$(QUIET) $(BIN)/pytest -n auto --dist worksteal --durations=25
 
 lint: $(VENV)/.installed-tests
 	$(BIN)/ruff check

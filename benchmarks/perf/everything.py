@@ -6,7 +6,8 @@
 Each row is a script of this folder, run in a process of its own on one thread, which prints its table: ours, the peer
 or the plain way beside it, and the floor. A script that finds another result than its peer ends with an error: then its
 row has failed, the others go on, and this command ends with an error, too. What is printed is kept in --out, with the
-versions and the machine, so that it can be put beside later ones. The row craft needs craft-xai on PYTHONPATH.
+versions and the machine, so that it can be put beside later ones. The row craft needs craft-xai on PYTHONPATH,
+the row lens xplique and TensorFlow, the row page Chromium.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ ROWS: Mapping[str, Sequence[str]] = {
     "rlpo": ("perf/rlpo_step.py",),
     "craft": ("perf/craft.py",),
     "craft-importance": ("perf/craft_importance.py", "--part", "report"),
+    "lens": ("perf/lens.py",),
     "eac": ("perf/eac.py",),
     "sentences": ("perf/sentences.py",),
     "metrics": ("perf/metrics.py",),
+    "page": ("page_size.py",),
     "scaling": ("perf/scaling.py",),
 }
 """Row -> script and its words."""
