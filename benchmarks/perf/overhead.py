@@ -37,7 +37,9 @@ START, MAKE, PLAN, TABLE, END = (
 ONCE = (START, MAKE, PLAN, TABLE, END)
 """Parts that do not grow with the cells; made are models, data sets, methods and metrics, with their imports."""
 CALLS = (("explainer", "explain", "explain"), ("metric", "score", "score"), ("dataset", "samples", "samples drawn"))
-NOTHING = ["--plugin", str(HERE / "nothing.py"), "--methods", "nothing", "--controls", "", "--metrics", "cost"]
+LOCAL = ["--engine", "local"]
+"""What other processes do is not counted here."""
+NOTHING = ["--plugin", str(HERE / "nothing.py"), "--methods", "nothing", "--controls", "", "--metrics", "cost", *LOCAL]
 
 
 class Counted:
@@ -146,7 +148,7 @@ def main() -> None:
     print(f"`{' '.join(['python benchmarks/perf/overhead.py', *sys.argv[1:]])}`: wall seconds, {threads} threads\n")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        command = ["bench", *asked, "--out", str(folder / "run")]
+        command = ["bench", *asked, *LOCAL, "--out", str(folder / "run")]
         first(command, folder)
         again(command, folder, o.again)
         if o.cells:

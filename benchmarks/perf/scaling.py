@@ -55,17 +55,18 @@ def concepts(count: int) -> str:
 ROWS: Mapping[str, tuple[tuple[int, ...], Command]] = {
     "classes": ((1, 2, 4, 8), lambda n: bench("--class", ",".join(known_classes()[:n]), "--set", concepts(8))),
     "seeds": ((1, 2, 4, 8), lambda n: bench("--class", "zebra", "--seeds", str(n), "--set", concepts(8))),
-    "images": ((10, 20, 40, 80), lambda n: bench("--class", "zebra", "--samples", str(n), "--set", concepts(8))),
+    "images": ((50, 100, 200, 400), lambda n: bench("--class", "zebra", "--samples", str(n), "--set", concepts(8))),
     "concepts": ((3, 6, 12, 24), lambda n: bench("--class", "zebra", "--set", concepts(n))),
     "random sets": (
-        (10, 20, 40, 80),
+        (100, 200, 400, 800),
         lambda n: bench("--class", "zebra", "--set", concepts(8), "--set", f"tcav.negatives={n}"),
     ),
     "cells": (
         (100, 200, 400, 800),
         lambda n: [
             *(*XCORE, "bench", "--plugin", str(HERE / "nothing.py"), "--methods", "nothing", "--controls", ""),
-            *("--metrics", "cost", "--class", "zebra", "--threads", "1", "--seeds", str(n)),
+            *("--metrics", "cost", "--class", "zebra", "--threads", "1", "--engine", "local"),
+            *("--seeds", str(n)),
         ],
     ),
     "pixels of a side": (
