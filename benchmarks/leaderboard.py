@@ -148,8 +148,9 @@ def _judged(registry: Registry, path: Path, cell: Cell, family: str) -> Found:
     right = {i: (judgement.named[i] or frozenset()) & judgement.used for i in range(len(explanation.concepts))}
     found = len(frozenset().union(*(right[i] for i in asserted))) / len(judgement.used)
     unused = {i for i, values in right.items() if not values}
+    seconds = explanation.cost.seconds + explanation.cost.shared_seconds  # there is one class to share them
     alarms, wrong = (len(unused & asserted) / len(of) if of else 0.0 for of in (unused, asserted))
-    return Found(family, cell.label, found, alarms, wrong, len(asserted), explanation.cost.seconds)
+    return Found(family, cell.label, found, alarms, wrong, len(asserted), seconds)
 
 
 def _asserted(explanation: Explanation) -> list[int]:
