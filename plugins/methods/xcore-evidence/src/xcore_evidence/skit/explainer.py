@@ -230,7 +230,7 @@ class Skit:
         half = float(read.sum(0).median()) * o.tau / n
         return [
             f"half of the phrases occur in {half:.0f} or fewer of the {o.tau} texts that an order bets on, and so few "
-            f"gain little (skit.tau={n} bets on all {n} texts, and takes {(n / o.tau) ** 2:.0f} times as long)"
+            f"gain little (skit.tau={n} bets on all {n} texts, and takes up to {(n / o.tau) ** 2:.0f} times as long)"
         ]
 
     def _summary(self, phrases: Sequence[str], tested: Tested, sampler: Sampler, chance: float) -> list[str]:
