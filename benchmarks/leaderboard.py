@@ -7,8 +7,8 @@
     python benchmarks/leaderboard.py --picture leaderboard.png    # where each method breaks, as a picture
 
 The family *planted* has networks that were trained on pictures with a shortcut (docs/getting-started.md), and are asked
-about the class of the shortcut; each is trained when it is first asked for, in some ten minutes. ConceptSHAP runs only
-if --methods names it, since it takes seven minutes and more for a classifier.
+about the class of the shortcut; each is trained when it is first asked for, in some ten minutes. TExplain is left out,
+since it needs a training of its own for each classifier.
 
 One bench a classifier, kept below --run, so that the command goes on where it was ended. A method *asserts* the
 concepts that its own test marks as raising the class; a method without a test asserts its first three concepts of
@@ -47,7 +47,7 @@ from xcore.registry import Registry, load_registry
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
-METHODS = "craft,lens,eac,ace,cce,tcav,surrogate,surrogate-any,skit,elude,rlpo-names"
+METHODS = "craft,lens,eac,ace,cce,conceptshap,tcav,surrogate,surrogate-any,skit,elude,rlpo-names"
 ARMS = [
     # Every effect that is shown is marked, however small.
     {"label": "surrogate-any", "method": "surrogate", "set": {"minimum": 0}},

@@ -141,11 +141,11 @@ def _made(task: Task, o: Options, given: Setting, work: Path) -> dict[str, Tenso
     if (work / VALUES).exists():
         kept = load_file(work / VALUES)
         values, done = kept["values"], int(kept["done"])
-    parts = [Scored.of(head, part, learned.concepts, o) for part in (train, given.measured)]
+    scored, tested = (Scored.of(head, part, learned.concepts, o) for part in (train, given.measured))
     written = time.perf_counter()
     for i in range(done, len(values)):
         members = torch.from_numpy(coalitions.members[i])
-        values[i] = value(head, *parts, learned.recovery, members, o, task.seed)
+        values[i] = value(head, scored, tested, learned.recovery, members, o, task.seed)
         task.progress(o.steps + (i + 1) * o.tuning, total, f"set {i + 1} of {len(values)} sets of concepts")
         if time.perf_counter() - written > SECONDS:
             _write(work / VALUES, {"values": values, "done": torch.tensor(i + 1)})
