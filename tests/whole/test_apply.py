@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from xcore_texplain.testing import SMALL as TEXPLAIN
 from xcore_texplain.testing import save_decoder_and_pairs
 
@@ -104,6 +105,41 @@ def test_every_method_finds_its_concepts_again(method: str, tmp_path) -> None:
         found = made.apply(model, larger, registry=registry())
         assert found.maps is not None
         assert found.maps.shape == (2, len(made.concepts), 96, 80)
+
+
+@pytest.mark.parametrize("method", ["skit", "elude"])
+def test_methods_that_ask_about_phrases_explain_a_transformer_and_texts(method: str) -> None:
+    vit, reviews = registry().create("classifier", Ref("minizoo/vit")), registry().create("dataset", Ref("reviews"))
+    made = xcore.explain(
+        method, vit, data(), target="leopard", n=4, options=SMALL[method], registry=registry(), **WITH[method]
+    )
+    assert [c.name for c in made.concepts].index("spotted texture") < 10  # of 43 phrases, by so few pictures
+    found = made.apply(vit, data().samples("zebra", "heldout", 2, 0), registry=registry())
+    assert found.strength.isfinite().all()
+    assert (found.maps is not None) == (method == "elude")  # whose one direction of the layer has places
+
+    textcnn = registry().create("classifier", Ref("reviews/textcnn"))
+    options = {**SMALL[method], "pool": 400, "phrases": ["hated", "adored", "thursday"]}
+    options |= {"tau": 300} if method == "skit" else {}
+    made = xcore.explain(method, textcnn, reviews, target="negative", n=6, options=options, registry=registry())
+    rare = [note for note in made.notes if "half of the phrases occur in" in note]
+    assert [("skit.tau=400 bets on all 400 texts" in note) for note in rare] == [True] * (method == "skit")
+    ranked = [c.name for c in made.concepts if c.name in options["phrases"]]
+    assert ranked.index("hated") < ranked.index("adored")
+    found = made.apply(textcnn, ["they hated it on thursday", "a superb film"], registry=registry())
+    assert found.maps is None
+    assert found.strength[:, found.names.index("hated")].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("method", ["skit", "elude"])
+def test_phrases_of_pictures_need_a_model_that_reads_them(method: str, tmp_path: Path) -> None:
+    for cls in ("leopard", "zebra"):
+        (tmp_path / cls).mkdir()
+        for i, image in enumerate(data().samples(cls, "explain", 6, 0).images):
+            pixels = (image * 255).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(tmp_path / cls / f"{i}.png")
+    with pytest.raises(MissingError, match=rf"{method} needs a model of the role 'image-text' \(pass models="):
+        xcore.explain(method, "minizoo/vit", f"folder:{tmp_path}", target="leopard", n=4, registry=registry())
 
 
 def test_a_method_without_its_layer_says_what_to_do(tmp_path) -> None:

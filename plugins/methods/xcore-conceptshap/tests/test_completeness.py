@@ -8,10 +8,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 from torch.nn.functional import normalize
-from xcore_conceptshap.learning import Learned, coherence, learn, similarity, unlike, value
+from xcore_conceptshap.learning import Scored, coherence, learn, similarity, unlike, value
 from xcore_conceptshap.network import Head, Part
 from xcore_conceptshap.options import Options
-from xcore_conceptshap.scores import concept_scores, kept_products, new_recovery
+from xcore_conceptshap.scores import Distinct, concept_scores, kept_products, new_recovery
 from xcore_conceptshap.shapley import coalitions_of
 from xcore_conceptshap.shared import Valued
 from xcore_craft.activations import split_at
@@ -55,9 +55,9 @@ def valued(concepts: torch.Tensor, o: Options) -> tuple[Valued, torch.Tensor]:
     head, train, measured = parts(channels(), colours(), "1")
     concepts = normalize(concepts, dim=1)
     recovery = new_recovery(train.rows, len(concepts), o.hidden, torch.Generator().manual_seed(1))
-    learned = Learned(concepts, recovery)
+    images = [Scored.of(head, part, concepts, o) for part in (train, measured)]
     coalitions = coalitions_of(len(concepts), o.coalitions, np.random.default_rng(0))
-    values = [value(head, train, measured, learned, torch.from_numpy(m), o, 0) for m in coalitions.members]
+    values = [value(head, *images, recovery, torch.from_numpy(m), o, 0) for m in coalitions.members]
     own = head.measure(measured.truth, measured.truth)
     return Valued(concepts, torch.zeros(len(concepts)), 0, coalitions, torch.stack(values)), own
 
@@ -106,6 +106,26 @@ def test_scores_are_kept_above_the_cosine_and_scaled() -> None:
     assert torch.allclose(concept_scores(both, "l2")[0, 0], torch.tensor([0.6, 0.8]))
     assert torch.allclose(concept_scores(both, "sum")[0, 0], torch.tensor([3 / 7, 4 / 7]), atol=1e-3)
     assert torch.allclose(concept_scores(both, "none", torch.tensor([True, False]))[0, 0], torch.tensor([3.0, 0.0]))
+
+
+def test_scores_that_occur_often_are_recovered_once_with_the_same_results_and_gradients() -> None:
+    rng = torch.Generator().manual_seed(0)
+    kept = torch.rand(30, 16, 4, generator=rng) * (torch.rand(30, 16, 4, generator=rng) < 0.3)
+    scores = concept_scores(kept, "l2", torch.tensor([True, True, False, True]))
+    distinct = Distinct.of(scores)
+    assert len(distinct.scores) < 0.7 * 30 * 16
+    images = torch.tensor([29, 3, 3, 17])
+    results = []
+    for whole in (True, False):
+        recovery = new_recovery(torch.rand(30, 16, 5, generator=rng.manual_seed(1)), 4, 300, rng).copy()
+        with torch.enable_grad():
+            found = recovery(scores[images]) if whole else distinct.recovered(recovery, images)
+            results.append((found, *torch.autograd.grad(found.sin().sum(), list(recovery.weights))))
+    for one, other in zip(*results, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+    first, bias, second, last = recovery.weights
+    by_hand = recovery.mean + recovery.spread * ((scores[images] @ first + bias).relu() @ second + last)
+    assert torch.allclose(found, by_hand, atol=1e-5)
 
 
 def test_coherence_and_similarity_have_the_values_of_their_formulas() -> None:

@@ -176,6 +176,20 @@ def test_gradients_exist_and_are_not_all_alike(registry: Registry, layer: str) -
     assert float((turned @ turned.T).min()) < 0.9
 
 
+@pytest.mark.parametrize("text", ["colour=black", "shape=cat & colour=red", "(object=apple & shape=dog) | colour=blue"])
+def test_the_network_above_a_layer_does_not_pass_the_layers_below(registry: Registry, text: str) -> None:
+    classifier = registry.create("classifier", Ref(f"minizoo/wired:{text}"))
+    x = registry.create("dataset", Ref(STRIPED)).samples(None, "heldout", 8, 0)
+    assert torch.equal(classifier.logits(x), wired.logits_of(Wiring.parse(text), read(x.images)))
+    probe = classifier.open("oracle.body.5")
+    a = probe.activations(x)
+    passed: list[int] = []
+    classifier.model.module.get_submodule("oracle.body.0").register_forward_hook(lambda *_: passed.append(1))
+    assert torch.allclose(probe.head(a), classifier.logits(x), atol=1e-5)
+    assert torch.allclose(probe.head(a, x), classifier.logits(x), atol=1e-5)
+    assert not passed
+
+
 def test_many_expressions_are_scored_from_one_reading(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["shape=cat/dog", "colour=black/red ^ object=apple", "shape=bird - 0.5*background=snow"]
     x = registry.create("dataset", Ref(STRIPED)).samples(None, "train", 6, 0)

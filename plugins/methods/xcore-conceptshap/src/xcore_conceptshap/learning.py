@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from xcore_conceptshap.network import Head, Part
 from xcore_conceptshap.options import Options
-from xcore_conceptshap.scores import Recovery, concept_scores, kept_products, new_recovery
+from xcore_conceptshap.scores import Distinct, Recovery, concept_scores, kept_products, new_recovery
 
 CHECKPOINT = "learning.safetensors"
 EVERY = 100
@@ -29,6 +29,24 @@ class Learned:
     recovery: Recovery
     left_out: int = 0
     """Concepts that came out like another one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Images, and how much of each of some concepts is in them, which stay as they are."""
+
+    part: Part
+    kept: Tensor
+    """(n, P, k) of `kept_products`."""
+
+    @classmethod
+    def of(cls, head: Head, part: Part, concepts: Tensor, o: Options) -> Scored:
+        """By the products with the concepts, which are computed once for all sets of them."""
+        return cls(part, kept_products(head.read(part.rows), concepts, o.beta))
+
+    def by(self, members: Tensor, o: Options) -> Distinct:
+        """The scores v(x) of these of the concepts alone."""
+        return Distinct.of(concept_scores(self.kept, o.scale, members))
 
 
 def coherence(rows: Tensor, concepts: Tensor, nearest: int) -> Tensor:
@@ -77,17 +95,18 @@ def screened(head: Head, part: Part, o: Options, rng: torch.Generator, seed: int
     kept = unlike(many, o.duplicate)
     if len(kept) <= o.k:
         return many[: o.k].clone()
-    tried = Learned(many[kept], new_recovery(rows, len(kept), o.hidden, rng))
+    tried = many[kept]
+    scored = Scored.of(head, part, tried, o)
     everyone = torch.ones(len(kept), dtype=torch.bool)
     longer = o.model_copy(update={"tuning": max(1, o.steps // 2)})
-    recovery = tuned(head, part, tried, everyone, longer, seed)
+    recovery = tuned(head, scored, new_recovery(rows, len(kept), o.hidden, rng), everyone, longer, seed)
     losses = []
     for i in range(len(kept)):
         others = everyone.clone()
         others[i] = False
-        losses.append(float(head.loss(_recovered(head, part, tried, others, recovery, o), part.truth)))
+        losses.append(float(head.loss(_recovered(head, scored, others, recovery, o), part.truth)))
     best = sorted(range(len(kept)), key=lambda i: (-losses[i], i))[: o.k]
-    return tried.concepts[sorted(best)].clone()
+    return tried[sorted(best)].clone()
 
 
 def learn(head: Head, part: Part, o: Options, seed: int, work: Path, progress: Callable[[int], None]) -> Learned:
@@ -118,9 +137,9 @@ def learn(head: Head, part: Part, o: Options, seed: int, work: Path, progress: C
     start = _resume(work / CHECKPOINT, parameters, adam)
     with torch.enable_grad():
         for step, batch in enumerate(part.batches(o.batch, o.steps, seed, start), start + 1):
-            read = head.read(batch.rows)
+            read = rows[batch]
             scores = concept_scores(kept_products(read, concepts, o.beta), o.scale)
-            loss = head.loss(head.logits(recovery(scores), batch), batch.truth)
+            loss = head.loss(head.logits(recovery(scores), part, batch), part.truth[batch])
             loss = loss - o.coherence * coherence(read, concepts, o.nearest)
             loss = loss + o.orthogonality * similarity(concepts, o.similarity == "signed")
             _descend(adam, parameters, loss)
@@ -141,50 +160,45 @@ def unlike(concepts: Tensor, most: float) -> list[int]:
     return kept
 
 
-def tuned(head: Head, part: Part, learned: Learned, members: Tensor, o: Options, seed: int) -> Recovery:
+def tuned(head: Head, scored: Scored, start: Recovery, members: Tensor, o: Options, seed: int) -> Recovery:
     """The recovery from these of the concepts alone, learned on from the one of all concepts.
 
     Every set gets the same batches, so that a concept that is nowhere changes nothing.
     """
-    recovery = learned.recovery.copy()
+    recovery, part = start.copy(), scored.part
     adam = torch.optim.Adam(recovery.weights, lr=o.rate)
+    scores = scored.by(members, o)
     with torch.enable_grad():
         for batch in part.batches(o.batch, o.tuning, seed + 1):
-            scores = scores_of(head, batch, learned.concepts, members, o)
-            _descend(adam, recovery.weights, head.loss(head.logits(recovery(scores), batch), batch.truth))
+            logits = head.logits(scores.recovered(recovery, batch), part, batch)
+            _descend(adam, recovery.weights, head.loss(logits, part.truth[batch]))
     return recovery
 
 
 @torch.no_grad()
-def scores_of(head: Head, part: Part, concepts: Tensor, members: Tensor, o: Options) -> Tensor:
-    """v(x) of the images, with these of the concepts alone."""
-    return concept_scores(kept_products(head.read(part.rows), concepts, o.beta), o.scale, members)
-
-
-@torch.no_grad()
-def value(head: Head, train: Part, measured: Part, learned: Learned, members: Tensor, o: Options, seed: int) -> Tensor:
+def value(
+    head: Head, train: Scored, measured: Scored, start: Recovery, members: Tensor, o: Options, seed: int
+) -> Tensor:
     """What `Head.measure` says of probabilities that are recovered from these of the concepts alone.
 
     The completeness is that of the best recovery, and one that ignores the concepts is among them: where the learned
     one is worse on the images that it was learned from, that one is taken.
     """
     if bool(members.any()):
-        recovery = tuned(head, train, learned, members, o, seed)
-        found = _recovered(head, train, learned, members, recovery, o)
-        if float(head.loss(found, train.truth)) < float(head.constant_loss(train.truth)):
-            logits = _recovered(head, measured, learned, members, recovery, o)
-            return head.measure(head.probabilities(logits), measured.truth)
-    return head.knows_nothing(train, measured)
+        recovery = tuned(head, train, start, members, o, seed)
+        found = _recovered(head, train, members, recovery, o)
+        if float(head.loss(found, train.part.truth)) < float(head.constant_loss(train.part.truth)):
+            logits = _recovered(head, measured, members, recovery, o)
+            return head.measure(head.probabilities(logits), measured.part.truth)
+    return head.knows_nothing(train.part, measured.part)
 
 
 @torch.no_grad()
-def _recovered(head: Head, part: Part, learned: Learned, members: Tensor, recovery: Recovery, o: Options) -> Tensor:
+def _recovered(head: Head, scored: Scored, members: Tensor, recovery: Recovery, o: Options) -> Tensor:
     """Logits of all images, recovered from these of the concepts, a batch at a time."""
-    logits = []
-    for start in range(0, len(part), o.batch):
-        batch = part.take(torch.arange(start, min(start + o.batch, len(part))))
-        logits.append(head.logits(recovery(scores_of(head, batch, learned.concepts, members, o)), batch))
-    return torch.cat(logits)
+    scores = scored.by(members, o)
+    batches = torch.arange(len(scored.part)).split(o.batch)
+    return torch.cat([head.logits(scores.recovered(recovery, batch), scored.part, batch) for batch in batches])
 
 
 def _descend(adam: torch.optim.Adam, parameters: Sequence[Tensor], loss: Tensor) -> None:

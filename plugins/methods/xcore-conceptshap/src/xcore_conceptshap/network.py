@@ -35,8 +35,8 @@ class Part:
         """These of the images."""
         return Part(self.samples.take(index.tolist()), self.rows[index], self.truth[index])
 
-    def batches(self, size: int, steps: int, seed: int, start: int = 0) -> Iterator[Part]:
-        """Batches of random images for the steps from `start` on; each pass through the images has an order of its own.
+    def batches(self, size: int, steps: int, seed: int, start: int = 0) -> Iterator[Tensor]:
+        """Indices of random images for the steps from `start` on; each pass through the images has its own order.
 
         The same seed gives the same batches, whichever step one starts at.
         """
@@ -47,7 +47,7 @@ class Part:
                 shuffled = step // each
                 order = np.random.default_rng([seed, shuffled]).permutation(len(self))
             at = step % each * size
-            yield self.take(torch.from_numpy(order[at : at + size]))
+            yield torch.from_numpy(order[at : at + size])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +62,11 @@ class Head:
         """Those of the rows on which the logits depend."""
         return self.split.read(rows)
 
-    def logits(self, recovered: Tensor, part: Part) -> Tensor:
-        """Logits (n, classes) where the rows that are read are replaced by the recovered ones."""
+    def logits(self, recovered: Tensor, part: Part, index: Tensor) -> Tensor:
+        """Logits (m, classes) of the images `index`, whose rows that are read are replaced by the recovered ones."""
         unread = part.rows[:, recovered.shape[1] :]
-        return self.split.head(torch.cat([recovered, unread], 1), part.samples)
+        whole = torch.cat([recovered, unread[index]], 1) if unread.shape[1] else recovered
+        return self.split.head(whole, part.samples.take(index.tolist()))
 
     def loss(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Cross-entropy of the probabilities of the classes."""

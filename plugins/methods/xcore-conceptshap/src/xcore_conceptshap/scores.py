@@ -13,6 +13,9 @@ from torch.nn.functional import normalize
 
 Scale = Literal["l2", "sum", "none"]
 
+ROWS = 256
+"""Positions that a recovery takes at once, for each thread: its hidden layer of so many stays in the processor's cache,
+which halves the time of a gradient step."""
 SMALL = 1e-3
 """Added to a sum of scores before they are divided by it, as in the released code."""
 
@@ -58,6 +61,30 @@ def concept_scores(kept: Tensor, scale: Scale, members: Tensor | None = None) ->
 
 
 @dataclass(frozen=True, eq=False)
+class Distinct:
+    """Scores that stay as they are, each that occurs only once.
+
+    Of few concepts many positions have the same scores: none of them is there, or one alone, whose score is then 1.
+    """
+
+    scores: Tensor
+    """(d, k), all different."""
+    at: Tensor
+    """(n, P): which of them each position has."""
+
+    @classmethod
+    def of(cls, scores: Tensor) -> Distinct:
+        """From the scores (n, P, k) of all positions."""
+        found, at = torch.unique(scores.flatten(0, 1), dim=0, return_inverse=True)
+        return cls(found, at.reshape(scores.shape[:2]))
+
+    def recovered(self, recovery: Recovery, images: Tensor) -> Tensor:
+        """Activations (m, P, C) of these of the images, (m,) indices, each that occurs computed once."""
+        used, at = self.at[images].unique(return_inverse=True)
+        return recovery(self.scores[used]).index_select(0, at.flatten()).reshape(*at.shape, -1)
+
+
+@dataclass(frozen=True, eq=False)
 class Recovery:
     """g, which recovers activations from scores at each position: one hidden layer with ReLU, and a linear output."""
 
@@ -69,9 +96,12 @@ class Recovery:
     """What its output is multiplied by, so that activations of any size are learned equally fast."""
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """Activations (n, P, C) from scores (n, P, k)."""
+        """Activations (n, P, C) from scores (n, P, k), or (n, C) from (n, k)."""
         first, bias, second, last = self.weights
-        return self.mean + self.spread * ((scores @ first + bias).relu() @ second + last)
+        matrix, offset = self.spread * second, self.mean + self.spread * last
+        parts = scores.flatten(0, -2).split(ROWS * torch.get_num_threads())
+        found = torch.cat([torch.addmm(offset, torch.addmm(bias, part, first).relu_(), matrix) for part in parts])
+        return found.reshape(*scores.shape[:-1], -1)
 
     def copy(self) -> Recovery:
         """One with weights of its own, which can be trained."""

@@ -17,7 +17,7 @@ from xcore_craft.every_class import images_of_every_class
 
 from xcore.contract import NotApplicable, Task, digest
 from xcore.models.codes import rows_of
-from xcore_conceptshap.learning import CHECKPOINT, Learned, coherence, learn, value
+from xcore_conceptshap.learning import CHECKPOINT, Learned, Scored, coherence, learn, value
 from xcore_conceptshap.network import Head, Part
 from xcore_conceptshap.options import Importance, Options
 from xcore_conceptshap.scores import Recovery, new_recovery
@@ -141,10 +141,11 @@ def _made(task: Task, o: Options, given: Setting, work: Path) -> dict[str, Tenso
     if (work / VALUES).exists():
         kept = load_file(work / VALUES)
         values, done = kept["values"], int(kept["done"])
+    scored, tested = (Scored.of(head, part, learned.concepts, o) for part in (train, given.measured))
     written = time.perf_counter()
     for i in range(done, len(values)):
         members = torch.from_numpy(coalitions.members[i])
-        values[i] = value(head, train, given.measured, learned, members, o, task.seed)
+        values[i] = value(head, scored, tested, learned.recovery, members, o, task.seed)
         task.progress(o.steps + (i + 1) * o.tuning, total, f"set {i + 1} of {len(values)} sets of concepts")
         if time.perf_counter() - written > SECONDS:
             _write(work / VALUES, {"values": values, "done": torch.tensor(i + 1)})

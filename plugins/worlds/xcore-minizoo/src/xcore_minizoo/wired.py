@@ -59,10 +59,19 @@ def logits_of(wiring: Wiring, readings: Readings) -> Tensor:
 
 
 class Wired(nn.Module):
-    """An expression over what a factor oracle reads: images (n, 3, 64, 64) in [0, 1] -> logits (n, 2)."""
+    """An expression over what a factor oracle reads: images (n, 3, 64, 64) in [0, 1] -> logits (n, 2).
+
+    The oracle loses the heads of the factors that the expression does not name. Where results are computed and not
+    used, the network above a layer cannot be traced (`xcore.models.graph.cut`), and every pass through its head would
+    pass the layers below it as well.
+    """
 
     def __init__(self, wiring: Wiring, oracle: Oracle) -> None:
         super().__init__()
+        named = {"colours" if value.factor == "colour" else value.factor for value in wiring.values}
+        kept = [i for i, factor in enumerate(oracle.heads) if factor in named]
+        oracle.heads = nn.ModuleDict({factor: head for factor, head in oracle.heads.items() if factor in named})
+        oracle.temperature = oracle.temperature[kept]  # type: ignore[index]
         self.wiring = wiring
         self.oracle = oracle
 

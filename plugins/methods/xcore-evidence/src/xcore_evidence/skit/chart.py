@@ -11,7 +11,7 @@ from torch import Tensor
 from xcore_evidence.chart import INK, LOWERS, RAISES, UNSHOWN, short
 
 NAMED = 10
-"""Phrases whose lines have a name: those that reject first."""
+"""Phrases whose lines have a name: those with most wealth."""
 
 
 def wealths(
@@ -40,20 +40,24 @@ def wealths(
     n = lines.shape[1]
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
+    colours = [{1: RAISES, -1: LOWERS, 0: UNSHOWN}[mark] for mark in marks]
     for i in reversed(order):
-        colour = {1: RAISES, -1: LOWERS, 0: UNSHOWN}[marks[i]]
-        axes.plot(range(1, n + 1), lines[i].tolist(), color=colour, linewidth=1.3 if marks[i] else 0.8)
+        axes.plot(range(1, n + 1), lines[i].tolist(), color=colours[i], linewidth=1.3 if marks[i] else 0.8)
     axes.axhline(-log(alpha) / log(10), color=INK, linewidth=0.8, linestyle="--")
     named = sorted(order, key=lambda i: -float(lines[i, -1]))[:NAMED]
     heights = _apart([float(lines[i, -1]) for i in named], 0.045 * float(lines.max() - lines.min()))
     for i, height in zip(named, heights, strict=True):
-        axes.text(n * 1.01, height, short(phrases[i]), fontsize=8, va="center", color=INK)
+        ends = [float(lines[i, -1]), height]  # a name that was moved stands beside another line than its own
+        axes.plot([n, n * 1.04], ends, color=colours[i], linewidth=0.8, clip_on=False)
+        ink = colours[i] if marks[i] else INK
+        axes.text(n * 1.05, height, short(phrases[i]), fontsize=8, va="center", color=ink)
     axes.set_xlim(1, n)
     axes.set_xlabel(f"samples (dashed: the wealth at which a test rejects, {1 / alpha:g})", fontsize=8)
     axes.set_ylabel("wealth, powers of ten; median over orders", fontsize=8)
     axes.tick_params(labelsize=8)
+    rest = f"; named: the {NAMED} phrases with most wealth" if len(order) > NAMED else ""
     figure.suptitle(
-        f"{target}: bets that the output depends on a phrase\n"
+        f"{target}: bets that the output depends on a phrase{rest}\n"
         "blue: it rises with the phrase, orange: it falls, grey: dependence is not shown",
         fontsize=9,
     )

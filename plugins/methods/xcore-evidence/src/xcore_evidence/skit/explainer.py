@@ -114,7 +114,13 @@ class Skit:
             importance_is=IMPORTANCE_IS[o.signed],
             concepts=tuple(concepts),
             files=files,
-            notes=(*self._summary(phrases, tested, sampler, chance), *pool.notes, *explained, *notes),
+            notes=(
+                *self._summary(phrases, tested, sampler, chance),
+                *self._rare(task, read),
+                *pool.notes,
+                *explained,
+                *notes,
+            ),
             cost=Cost(seconds=time.perf_counter() - start, forwards=len(pool.samples)),
         )
 
@@ -215,6 +221,17 @@ class Skit:
                 "mark": float(tested.marks[i]),
             },
         )
+
+    def _rare(self, task: Task, read: Tensor) -> list[str]:
+        """In how many of the texts that are bet on a phrase occurs, where fewer are bet on than there are."""
+        o, n = self.options, len(read)
+        if task.samples.modality != "text" or n <= o.tau:
+            return []
+        half = float(read.sum(0).median()) * o.tau / n
+        return [
+            f"half of the phrases occur in {half:.0f} or fewer of the {o.tau} texts that an order bets on, and so few "
+            f"gain little (skit.tau={n} bets on all {n} texts, and takes up to {(n / o.tau) ** 2:.0f} times as long)"
+        ]
 
     def _summary(self, phrases: Sequence[str], tested: Tested, sampler: Sampler, chance: float) -> list[str]:
         """What was tested, and how many phrases are marked, for the reader of an explanation."""
