@@ -5,8 +5,8 @@ BIN      := $(VENV)/bin
 PYTHONS  := $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python
 PLUGINS  := $(filter-out plugins/examples/%,$(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyproject.toml))))
 SETTINGS := pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(PLUGINS))
-# Build isolation would download setuptools once for each of our distributions; one copy in .venv serves all.
-INSTALL  := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+# Of 6 GB of packages a run imports few: what it does is compiled then. Build isolation would download setuptools once for each of our distributions; one copy in .venv serves all.
+INSTALL  := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt
 # The extra `docs` of pyproject.toml, without the core itself and its 6 GB.
 DOCS     := zensical mkdocstrings mkdocstrings-python
 EDITABLE := $(foreach p,$(PLUGINS),-e $(p))

@@ -125,12 +125,18 @@ def bench(
 def _where_it_can_run(plan: Plan, registry: Registry, reporter: Reporter, *, asked: bool) -> Plan:
     """The plan with an engine that finds all plugins: other processes know none that was added as an object.
 
+    A single cell runs here, too, unless the engine was asked for: other processes would only have to be started.
+
     Raises
     ------
     UsageError
-        The engine was asked for.
+        The engine was asked for, and there are plugins that it cannot find.
     """
-    if not registry.by_hand or plan.engine is None or plan.engine.text == LOCAL:
+    if plan.engine is None or plan.engine.text == LOCAL:
+        return plan
+    if not asked and len(plan.cells) == 1:
+        return replace(plan, engine=None)
+    if not registry.by_hand:
         return plan
     added = f"the plugin{'s' if len(registry.by_hand) > 1 else ''} {', '.join(map(repr, registry.by_hand))}"
     if asked:

@@ -167,9 +167,17 @@ def test_a_plugin_that_was_added_as_an_object_runs_here_or_is_refused(tmp_path, 
     told = []
     reporter = Reporter()
     monkeypatch.setattr(reporter, "warn", told.append)
-    done = bench(suite=str(suite), out=tmp_path / "held", reporter=reporter, **asked)
-    assert done.result.count("ok") == 1
+    done = bench(suite=str(suite), out=tmp_path / "held", reporter=reporter, seeds=[0, 1], **asked)
+    assert done.result.count("ok") == 2
     assert "cells run in this process" in told[0]
+
+
+def test_a_single_cell_starts_no_other_process_for_a_suite(tmp_path, monkeypatch):
+    suite = tmp_path / "suite.toml"
+    suite.write_text('engine = "processes"\n')
+    monkeypatch.setattr("xcore.run.processes.Processes.run", lambda *given: pytest.fail("other processes"))
+    done = bench(["toy"], suite=str(suite), out=tmp_path / "run", classes=["red"], seeds=[0], **COMMON)
+    assert done.result.count("ok") == 1
 
 
 def test_the_code_of_a_plugin_in_the_script_itself_is_refused_in_one_line():

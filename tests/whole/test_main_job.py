@@ -6,7 +6,7 @@ import pytest
 
 from xcore.api import bench
 
-SMALL = {"budget": {"samples": 12, "heldout": 12}, "seeds": [0], "controls": ["noise"]}
+SMALL = {"budget": {"samples": 12, "heldout": 12}, "seeds": [0], "controls": ["noise"], "engine": "local"}
 RLPO = {
     "actions": 3,
     "n": 3,

@@ -76,7 +76,7 @@ def test_the_tests_of_each_kind_and_of_the_examples_pass(place: Path) -> None:
 
 def test_a_started_method_and_metric_are_in_one_table(place: Path) -> None:
     words = "bench --methods started-explainer --metrics started-metric,TS --controls noise --seeds 1 --samples 12"
-    small = "--set TS.null=20 --set TS.n=4 --set TS.negatives=4 --threads 1 --json"
+    small = "--set TS.null=20 --set TS.n=4 --set TS.negatives=4 --engine local --json"
     said = call([sys.executable, "-m", "xcore", *words.split(), *small.split()], place, place / "installed")
     *rows, last = [json.loads(line) for line in said.splitlines()]
     assert last["cells"]["ok"] == 2

@@ -119,7 +119,7 @@ def test_wheels_hold_every_file_and_compare_craft_outside_the_repository(tmp_pat
     here = tmp_path / "elsewhere"
     here.mkdir()
     asked = ("bench", "--methods", "craft", "--controls", "noise", "--metrics", "cost", "--json")
-    small = ("--seeds", "1", "--samples", "8", "--set", "craft.k=3", "--threads", "1")
+    small = ("--seeds", "1", "--samples", "8", "--set", "craft.k=3", "--engine", "local")
     said = wheels.bench(inside, here, (*asked, *small))
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert lines[-1]["cells"]["ok"] == 2
