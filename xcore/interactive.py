@@ -164,12 +164,25 @@ def _explained(explainer: Any, task: Any, label: str) -> Explanation:
 
     try:
         with seeded(task.seed), outside_inference_mode():
+            _read_once(explainer, task)
             check_target(task)
             return checked(explainer.explain(task), label, task)
     except NotApplicable as error:
         if closed := getattr(task.classifier, "closed", ""):
             raise NotApplicable(error.message, f"{closed}; pass the module that it was made from") from error
         raise
+
+
+def _read_once(explainer: Any, task: Any) -> None:
+    """Let one pass of the samples give their logits and what the method reads of them, where it reads a layer."""
+    from xcore.models.probes import read_once
+
+    if "activations" not in task.classifier.can or not task.layer:
+        return
+    own, layer = getattr(explainer, "default_layer", None), task.layer
+    if own is not None and layer == task.classifier.default_layer:
+        layer = own(task.classifier, task.samples)
+    read_once(task.classifier, layer, task.samples)
 
 
 def _in_folder(workdir: str | Path, make: Callable[[Path], Explanation]) -> Explanation:

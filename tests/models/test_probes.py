@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import xcore
 from xcore.contract import Classifier, NotApplicable, Probe, Samples, UsageError, XcoreError
 from xcore.models.classifiers import FunctionClassifier, TorchClassifier
 from xcore.models.graph import cut, nearest_cut
@@ -224,6 +225,33 @@ def test_nothing_is_computed_twice_and_content_is_the_key(net: Net) -> None:
     assert calls == [3]
     probe.activations(Samples("image", x.images * 0.5, x.ids))
     assert calls == [3, 3]
+
+
+def test_one_pass_gives_activations_and_logits_bit_for_bit(net: Net) -> None:
+    x, passed = pictures(5), list[int]()
+    apart = classifier(copy.deepcopy(net), batch_size=2)
+    expected = apart.open("block").activations(x), apart.logits(x)
+    c = classifier(net, batch_size=2)
+    probe = c.open("block")
+    probe.activations(pictures(2, seed=1))  # the probe has seen a batch
+    net.register_forward_pre_hook(lambda module, args: passed.append(len(args[0])))
+    probe.read(x)
+    assert torch.equal(probe.activations(x), expected[0])
+    assert torch.equal(c.logits(x), expected[1])
+    probe.read(x)
+    assert passed == [2, 2, 1]
+
+
+def test_a_call_passes_the_explained_pictures_once(net: Net) -> None:
+    x, passed = pictures(9), list[int]()
+
+    def count(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        passed.append(len(args[0]) if torch.equal(args[0][:1], x.images[:1]) else 0)
+
+    net.register_forward_pre_hook(count)
+    options = {"extractor": "pca", "k": 2, "stability": False}
+    xcore.explain("lens", net.eval(), x.images, target=0, class_names=list(CLASSES), options=options)
+    assert passed.count(9) == 1
 
 
 def test_a_change_of_weights_is_seen(net: Net) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from xcore.base.errors import UsageError, unknown
+from xcore.contract.protocols import Classifier
 from xcore.contract.samples import Samples
 from xcore.models.graph import (
     LayerInfo,
@@ -97,11 +98,30 @@ class TorchProbe:
         kept = self.model.cache.get(key)
         if kept is None:
             with frozen(self.model.module), torch.no_grad():
-                parts = [self._shown(self._capture(x.data[r])).float().cpu() for r in self.model.batches(x)]
+                parts = [self._shown(self._capture(x.data[r])[0]).float().cpu() for r in self.model.batches(x)]
                 kept = torch.cat(parts).contiguous()  # whatever the format of the network's memory
             check_numbers(kept, x, f"activations at {self.layer!r}")
             self.model.cache.put(key, kept)
         return kept
+
+    def read(self, x: Samples) -> None:
+        """Pass the samples once to the end, so that `activations` and the classifier's logits of them are both known.
+
+        They are the same, bit for bit, as those of a pass for each, since the layers below are passed in both.
+        """
+        wanted = {"logits": self.model.key("logits", x), "activations": self.model.key(("activations", self.layer), x)}
+        if any(self.model.cache.get(key) is not None for key in wanted.values()):
+            return  # one of the two passes is saved already
+        parts = []
+        with frozen(self.model.module), torch.no_grad():
+            for rows in self.model.batches(x):
+                output, logits = self._capture(x.data[rows], to_the_end=True)
+                assert logits is not None
+                parts.append((self._shown(output).float().cpu(), logits.float().cpu()))
+        for (what, key), found in zip(wanted.items(), (1, 0), strict=True):
+            kept = torch.cat([part[found] for part in parts]).contiguous()
+            check_numbers(kept, x, what if what == "logits" else f"activations at {self.layer!r}")
+            self.model.cache.put(key, kept)
 
     def gradients(self, x: Samples, target: int) -> Tensor:
         """d logit[target] / d activations, in the shape of the activations, float32 on the CPU.
@@ -204,21 +224,25 @@ class TorchProbe:
             again = None if part is None else self._swap(part, _repeated(args, len(logits)))
         return args if again is not None and close(again, logits) else None
 
-    def _capture(self, data: Any) -> Tensor:
-        """The layer's output for one batch. The first batch runs to the end, to check that the layer is called once."""
+    def _capture(self, data: Any, *, to_the_end: bool = False) -> tuple[Tensor, Tensor | None]:
+        """The layer's output for one batch; the logits, too, if it runs to the end.
+
+        The first batch runs to the end, to check that the layer is called once.
+        """
         outputs: list[Any] = []
+        logits = None
 
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             tensor = tensor_of(output)  # a copy is kept, because the layer above may work in place
             outputs.append(output if tensor is None else tensor.detach().clone())
-            if self._seen:
+            if self._seen and not to_the_end:
                 raise _Stop
 
         args = self.model.inputs(data)
         self.model.try_out(args, len(data))  # beforehand, since the hook would count it
         handle = self._module.register_forward_hook(hook)
         try:
-            self.model.run(args, len(data))
+            logits = self.model.run(args, len(data))
         except _Stop:
             pass
         finally:
@@ -235,7 +259,7 @@ class TorchProbe:
         if len(output) != len(data) or self._info.layout is None or output.ndim != len(self._info.shape or ()):
             raise UsageError(f"layer {self.layer!r} gives shape {tuple(output.shape)} for {len(data)} samples")
         self._seen = True
-        return output
+        return output, logits
 
     def _swap(self, part: Tensor, args: Any) -> Tensor:
         """Logits of one batch of inputs of the module, with the layer's output replaced by `part`."""
@@ -265,6 +289,16 @@ class TorchProbe:
         if self._info is not None and self._info.first:
             return a.transpose(1, 2).contiguous()
         return a.permute(0, 2, 3, 1).contiguous() if self._info is not None and self._info.last else a
+
+
+def read_once(classifier: Classifier, layer: str, samples: Samples) -> None:
+    """Let one pass of the samples give both their logits and their activations at a layer, where a probe can do so.
+
+    Whoever asks for both then gets what was kept.
+    """
+    read = getattr(classifier.open(layer), "read", None)
+    if read is not None:
+        read(samples)
 
 
 def _repeated(args: Any, n: int) -> Any:

@@ -35,6 +35,7 @@ from xcore.contract import (
     UsageError,
 )
 from xcore.models.presence import CODE_IS, assembled, check_activations
+from xcore.models.probes import read_once
 from xcore_lens.attribution import IN_LOGITS, MEANING, Attribution, attribute
 from xcore_lens.extract import error
 from xcore_lens.found import Found, find_dictionary
@@ -77,6 +78,7 @@ class Lens:
 
         # Activations: A at the layer.
         layer, reason = find_layer(task, o.layer)
+        read_once(task.classifier, layer, images)
         split, A, A_crops = read_activations(task.classifier, layer, images, grid, o)
 
         # Dictionary: V of all positions, or of images and crops if there are no positions, or of an autoencoder.
