@@ -65,7 +65,7 @@ ROWS: Mapping[str, tuple[tuple[int, ...], Command]] = {
         (100, 200, 400, 800),
         lambda n: [
             *(*XCORE, "bench", "--plugin", str(HERE / "nothing.py"), "--methods", "nothing", "--controls", ""),
-            *("--metrics", "cost", "--class", "zebra", "--threads", "1", "--engine", "local"),
+            *("--metrics", "cost", "--class", "zebra", "--engine", "local", "--samples", "4", "--data-seed", "0"),
             *("--seeds", str(n)),
         ],
     ),
