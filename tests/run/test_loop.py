@@ -12,7 +12,7 @@ import pytest
 
 from xcore.api import bench, report
 from xcore.cli.main import main
-from xcore.contract import UsageError
+from xcore.contract import Cell, UsageError
 from xcore.run.loop import known_identities
 from xcore.run.progress import Reporter
 from xcore.store import run_directory
@@ -70,6 +70,15 @@ def test_finished_work_is_not_done_again(tmp_path, counter):
     assert counter.read_text().split() == ["0", "1", "2"]
     assert second.result.cached == 2
     assert without_times(second.rows)[: len(first.rows)] == without_times(first.rows)
+
+
+def test_going_on_does_not_compare_each_cell_with_all_others(tmp_path, monkeypatch):
+    run(tmp_path, ["toy"], seeds=range(12))
+    compared, equal = [], Cell.__eq__
+    monkeypatch.setattr(Cell, "__eq__", lambda one, other: compared.append(one) or equal(one, other))
+    went_on = run(tmp_path, ["toy"], seeds=range(13))
+    assert [outcome.cached for outcome in went_on.result.outcomes] == [True] * 12 + [False]
+    assert len(compared) <= 13
 
 
 def test_adding_a_metric_costs_no_explanation(tmp_path, counter):

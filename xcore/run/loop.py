@@ -154,8 +154,9 @@ class Bench:
         self._keep_identities()
         if pending:
             self._tell_of_data()
+        there = {id(cell) for cell in finished}  # comparing each with all others would take long where there are many
         for cell in self.plan.cells:
-            known = self.outcome(cell, cached=cell in finished)
+            known = self.outcome(cell, cached=id(cell) in there)
             unwritten = ran.get(self.identity(cell)) if not known.record else None
             if unwritten and unwritten.status == "ok":
                 gone = f"its record {unwritten.record} was made, and something has deleted it since"
