@@ -179,10 +179,14 @@ def _read_once(explainer: Any, task: Any) -> None:
 
     if "activations" not in task.classifier.can or not task.layer:
         return
+    first = task.classifier.logits(task.samples.take(range(min(2, len(task.samples)))))
+    if not first[:, task.target].isfinite().all():
+        return  # the check says so, before a method looks for its layer
     own, layer = getattr(explainer, "default_layer", None), task.layer
     if own is not None and layer == task.classifier.default_layer:
         layer = own(task.classifier, task.samples)
-    read_once(task.classifier, layer, task.samples)
+    if layer:
+        read_once(task.classifier, layer, task.samples)
 
 
 def _in_folder(workdir: str | Path, make: Callable[[Path], Explanation]) -> Explanation:
