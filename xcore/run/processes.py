@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -123,20 +124,23 @@ def _serve(pool: list[_Worker], queue: _Queue, work: Work) -> Iterator[Outcome]:
 
 @dataclass
 class _Queue:
-    """Cells that are left, by what a worker has to load for them: classifier, data and class."""
+    """Cells that are left, by what a worker has to load for them (classifier, data and class), then by label."""
 
     cells: Iterable[Cell]
-    _groups: dict[tuple[str, ...], list[Cell]] = field(default_factory=dict)
+    _groups: dict[tuple[str, ...], dict[str, deque[Cell]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for cell in self.cells:
             self.put(cell)
 
     def put(self, cell: Cell) -> None:
-        self._groups.setdefault(_group(cell), []).append(cell)
+        self._groups.setdefault(_group(cell), {}).setdefault(cell.label, deque()).append(cell)
 
     def __len__(self) -> int:
-        return sum(map(len, self._groups.values()))
+        return sum(map(self._left, self._groups))
+
+    def _left(self, group: tuple[str, ...]) -> int:
+        return sum(map(len, self._groups[group].values()))
 
     def take(
         self, last: tuple[str, ...], others: list[tuple[str, ...]], took: Mapping[str, float] = MappingProxyType({})
@@ -151,10 +155,13 @@ class _Queue:
         if last not in self._groups:
             free = [group for group in self._groups if group not in others]
             same = [group for group in free if last and group[0] == last[0]]
-            last = (same or free or [max(self._groups, key=lambda group: len(self._groups[group]))])[0]
-        cells = self._groups[last]
-        cell = cells.pop(max(range(len(cells)), key=lambda i: (took.get(cells[i].label, inf), -i)))
-        if not self._groups[last]:
+            last = (same or free or [max(self._groups, key=self._left)])[0]
+        labels = self._groups[last]
+        label = max(labels, key=lambda label: took.get(label, inf))
+        cell = labels[label].popleft()
+        if not labels[label]:
+            del labels[label]
+        if not labels:
             del self._groups[last]
         return cell
 
