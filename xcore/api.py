@@ -14,7 +14,7 @@ from typing import Any
 
 from xcore.base.errors import UsageError
 from xcore.base.files import slug
-from xcore.base.threads import let_waiting_threads_sleep
+from xcore.base.process import prepare
 from xcore.ci import gates as gate
 from xcore.ci.baseline import Baseline, Comparison
 from xcore.ci.verdict import Verdict
@@ -97,7 +97,7 @@ def bench(
     UsageError, MissingError
         Before anything runs, for the first thing that is wrong with the request.
     """
-    let_waiting_threads_sleep()
+    prepare()
     registry = registry or load_registry([*plugins, *(read_about(Path(add_to))["plugins"] if add_to else ())])
     reporter = reporter or Reporter()
     # What plugins print must not end up between our results.
@@ -194,7 +194,7 @@ def score(
         Before anything is computed: a metric does not exist or is in the run with other options, or the run was made
         from other files than there are now.
     """
-    let_waiting_threads_sleep()
+    prepare()
     path, reporter = Path(run), reporter or Reporter()
     if not metrics:
         raise UsageError("no metric is named", "name one with --metrics, e.g. --metrics TS; see `xcore list metrics`")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcore.base.threads import let_waiting_threads_sleep
+from xcore.base.process import prepare
 from xcore.contract.samples import Samples
 from xcore.contract.types import Explanation, Presence
 
@@ -221,7 +221,7 @@ def load(path: str | Path) -> Explained:
     UsageError
         There is no explanation, there are several, or it is damaged.
     """
-    let_waiting_threads_sleep(warn=False)  # the first call of a session may load torch
+    prepare(warn=False)  # the first call of a session may load torch
     from xcore.store.kept import load as read
 
     return Explained.of(*read(Path(path).expanduser()))

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xcore.base.errors import NotApplicable, UsageError
+from xcore.base.process import prepare
 from xcore.base.seeding import seeded
 from xcore.base.temporary import temporary_folder
-from xcore.base.threads import let_waiting_threads_sleep
 from xcore.contract.types import Explanation, Ref
 from xcore.explained import Explained
 from xcore.inputs.arrays import as_samples
@@ -112,7 +112,7 @@ def explain(
         If the method cannot explain this classifier.
     """
     seed, data_seed = _seed(seed), None if data_seed is None else _seed(data_seed)
-    let_waiting_threads_sleep()
+    prepare()
     registry = registry or load_registry(plugins)
     ref = Ref(method, dict(options or {}))
     explainer = registry.create("explainer", ref)
@@ -271,7 +271,7 @@ def open(
     UsageError, MissingError
         The reference is not known, its weights are not there, or an option does not exist.
     """
-    let_waiting_threads_sleep(warn=False)  # the first call of a session may load torch
+    prepare(warn=False)  # the first call of a session may load torch
     from xcore.inputs.images import Framing
     from xcore.models.classifiers import as_classifier
 
@@ -326,7 +326,7 @@ def data(ref: str | Ref, *, plugins: Sequence[str | Path] = (), **options: Any) 
     UsageError, MissingError
         The reference is not known, there is nothing to read, or an option does not exist.
     """
-    let_waiting_threads_sleep(warn=False)  # the first call of a session may load torch
+    prepare(warn=False)  # the first call of a session may load torch
     wanted = as_ref(ref)
     if wanted is None:
         raise UsageError(f"{type(ref).__name__} is no reference of a data set", "pass a string such as 'folder:DIR'")

@@ -339,9 +339,9 @@ def _time(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    from xcore.base.threads import let_waiting_threads_sleep
+    from xcore.base.process import prepare
 
-    let_waiting_threads_sleep()
+    prepare()
     try:
         _probe(Path(sys.argv[1]), Path(sys.argv[2]))
     except XcoreError as error:

@@ -14,8 +14,8 @@ import typer
 from xcore import __version__
 from xcore.base.errors import UsageError, XcoreError
 from xcore.base.memory import out_of_memory
+from xcore.base.process import prepare
 from xcore.base.streams import printable_output, results_apart
-from xcore.base.threads import let_waiting_threads_sleep
 from xcore.base.tracing import is_traced
 from xcore.cli import compare as comparing
 from xcore.cli import new as creating
@@ -435,7 +435,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; an error that a user can act on is one line and an exit code."""
-    let_waiting_threads_sleep()  # before anything imports torch
+    prepare()  # before anything imports torch
     # What is printed may hold any character, such as a byte of a file name that is none; and only results go to stdout.
     with leaving_threads_behind(), ending_like_an_interrupt(), results_apart(), printable_output():
         _run()
