@@ -69,8 +69,18 @@ def test_every_patch_of_every_image_is_asked_every_question_column_by_column() -
     column_major = ["red", "red", "green", "green", "green", "blue", "blue", "blue", "red"]
     assert [row[2] for row in model.asked[:18:2]] == column_major
     assert counts == {"red": 12, "green": 12, "blue": 12}
-    assert (list(counts), reported) == (["red", "green", "blue"], [1, 2])
+    assert (list(counts), reported) == (["red", "green", "blue"], [2])
     assert len(QUESTIONS) == 7
+
+
+def test_several_images_are_asked_about_at_once_and_counted_as_one_by_one() -> None:
+    several, single, reported = ColourAnswers(), ColourAnswers(), list[int]()
+    counts = ask(several, stripes(8), ("q1", "q2"), 3, reported.append)
+    assert reported == [7, 8]  # 7 images have 63 patches
+    for i in range(8):
+        ask(single, stripes(8).take([i]), ("q1", "q2"), 3)
+    assert several.asked == single.asked
+    assert sum(counts.values()) == 8 * 9 * 2
 
 
 def test_a_model_that_leaves_answers_out_is_named() -> None:
