@@ -2,6 +2,7 @@
 
     python benchmarks/steps.py                                        # 64 captions, three samplers, six step counts
     python benchmarks/steps.py --captions 8 --steps 25,6 --samplers dpm
+    python benchmarks/steps.py --captions 128 --steps 6,5,4,3 --samplers unipc --unguided 0,1,2
 
 Captions of random scenes of the minizoo are drawn by `minizoo/diffusion`, with the same noise for every row. Of each
 factor that a caption names, the oracle says whether the drawing has the named value as the likeliest one (of colours:
@@ -16,6 +17,7 @@ The oracle was not trained on drawings, nor the generator for it. `--oracle mini
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -30,12 +32,16 @@ from xcore_minizoo.world import Scene, any_scene
 from xcore.contract import Ref, Samples
 from xcore.registry import Registry, load_registry
 
+REFERENCE = "dpm", 25, 0
+"""The sampler, the steps and those of them without guidance, with which all others are compared."""
+
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--captions", type=int, default=64, help="number of captions")
-    ask.add_argument("--steps", default="25,12,8,6,4,3", help="numbers of steps, the reference first")
-    ask.add_argument("--samplers", default="dpm,unipc,ddim", help="the first one draws the reference")
+    ask.add_argument("--steps", default="25,12,8,6,4,3", help="numbers of steps")
+    ask.add_argument("--samplers", default="dpm,unipc,ddim", help="samplers")
+    ask.add_argument("--unguided", default="0", help="numbers of first steps that take no guidance")
     ask.add_argument("--oracle", default="minizoo/oracle-a", help="the factor oracle")
     ask.add_argument(
         "--seed",
@@ -50,29 +56,33 @@ def main() -> None:
     prompts, scenes = [c.text for c in said], [c.says for c in said]
     print(f"Command: `python benchmarks/steps.py {' '.join(sys.argv[1:])}`\n")
     print(
-        "| sampler | steps | read right | less than the first row | other pixels | s a picture |\n" + "|---" * 6 + "|"
+        "| sampler | steps | without guidance | read right | less than the first row | other pixels | s a picture |\n"
+        + "|---" * 7
+        + "|"
     )
     oracle, seeds = registry.create("model", Ref(given.oracle)), list(range(len(prompts)))
-    rows = [(sampler, int(steps)) for sampler in given.samplers.split(",") for steps in given.steps.split(",")]
-    first, _ = _drawn(registry, *rows[0], prompts, seeds)
+    numbers = itertools.product(*(map(int, numbers.split(",")) for numbers in (given.steps, given.unguided)))
+    rows = [REFERENCE, *((sampler, *row) for sampler, row in itertools.product(given.samplers.split(","), numbers))]
+    first, _ = _drawn(registry, *REFERENCE, prompts, seeds)
     read_first = right(oracle, first, scenes)
-    for sampler, steps in rows:
-        drawn, seconds = _drawn(registry, sampler, steps, prompts, seeds)
+    for sampler, steps, unguided in dict.fromkeys(rows):
+        drawn, seconds = _drawn(registry, sampler, steps, unguided, prompts, seeds)
         read = right(oracle, drawn, scenes)
         less = mean_interval([a - b for a, b in zip(read_first, read, strict=True)])
         other = f"{float((drawn.images - first.images).abs().mean()):.3f}"
-        cells = (sampler, str(steps), mean_interval(read), less, other, f"{seconds / len(prompts):.3f}")
+        cells = (sampler, str(steps), str(unguided), mean_interval(read), less, other, f"{seconds / len(prompts):.3f}")
         print(f"| {' | '.join(cells)} |", flush=True)
-    again, _ = _drawn(registry, *rows[0], prompts, [seed + 10_000 for seed in seeds])
+    again, _ = _drawn(registry, *REFERENCE, prompts, [seed + 10_000 for seed in seeds])
     noise = float((again.images - first.images).abs().mean())
-    print(f"| other noise | | {mean_interval(right(oracle, again, scenes))} | | {noise:.3f} | |")
+    print(f"| other noise | | | {mean_interval(right(oracle, again, scenes))} | | {noise:.3f} | |")
 
 
 def _drawn(
-    registry: Registry, sampler: str, steps: int, prompts: Sequence[str], seeds: Sequence[int]
+    registry: Registry, sampler: str, steps: int, unguided: int, prompts: Sequence[str], seeds: Sequence[int]
 ) -> tuple[Samples, float]:
     """Drawings of the prompts, and the processor seconds that they took."""
-    generator = registry.create("generator", Ref("minizoo/diffusion", {"scheduler": sampler, "steps": steps}))
+    how = {"scheduler": sampler, "steps": steps, "unguided": unguided}
+    generator = registry.create("generator", Ref("minizoo/diffusion", how))
     generator.generate(prompts[:1], seeds[:1])  # what is loaded at the first use
     began = time.process_time()
     drawn: Samples = generator.generate(list(prompts), list(seeds))

@@ -96,6 +96,34 @@ def test_equals_the_pipeline_of_diffusers(directory: Path, guidance: float) -> N
     assert torch.allclose(ours.images, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("scheduler", ["dpm", "unipc", "euler"])
+def test_steps_without_guidance_take_one_pass_and_are_those_of_a_schedule_without(
+    directory: Path, scheduler: Any
+) -> None:
+    passes: list[int] = []
+
+    def drawn(**how: Any) -> tuple[DiffusionGenerator, torch.Tensor]:
+        generator = DiffusionGenerator(directory, Options(steps=4, batch_size=2, scheduler=scheduler, **how))
+        generator.pipe.unet.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+        passes.clear()
+        return generator, generator.generate(PROMPTS[:2], [3, 4]).images
+
+    _, guided = drawn()
+    assert passes == [4, 4, 4, 4]
+    generator, mixed = drawn(unguided=1)
+    assert passes == [2, 4, 4, 4]
+    assert not torch.allclose(mixed, guided, atol=1e-3)
+    assert torch.equal(generator.generate(PROMPTS[:2], [3, 4]).images, mixed)
+    _, off = drawn(guidance=1.0, unguided=1)
+    assert passes == [2, 2, 2, 2]
+    # A guidance that is nearly off draws what none draws, from whichever step on it is given.
+    _, nearly = drawn(guidance=1 + 1e-6, unguided=2)
+    assert passes == [2, 2, 4, 4]
+    assert torch.allclose(nearly, off, atol=1e-4)
+    with pytest.raises(ValueError, match="leaves none of 4 steps guided"):
+        Options(steps=4, unguided=4)
+
+
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "unipc", "own"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_samplers_and_predictions(tmp_path: Path, scheduler: str, prediction: str) -> None:

@@ -278,16 +278,26 @@ class DiffusionGenerator:
         return torch.cat(out)
 
     def _denoise(self, noise: Tensor, context: Tensor) -> Tensor:
-        dtype = self.pipe.unet.dtype
-        empty = self._embed("").to(context).expand_as(context)
+        dtype, o = self.pipe.unet.dtype, self.options
+        context, empty = context.to(dtype), self._embed("").to(context).expand_as(context).to(dtype)
+        unguided = o.unguided * self.pipe.scheduler.order if o.guidance > 1 else 0
+
+        def guide(pipe: Any, step: int, t: Tensor, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+            if step + 1 == unguided:  # the next step is the first one with guidance
+                pipe._guidance_scale = o.guidance
+                return {"prompt_embeds": torch.cat([empty, context])}
+            return {}
+
         result: Tensor = self.pipe(
-            prompt_embeds=context.to(dtype),
-            negative_prompt_embeds=empty.to(dtype),
+            prompt_embeds=context,
+            negative_prompt_embeds=empty,
             latents=noise.to(dtype),
             height=self.height,
             width=self.width,
-            num_inference_steps=self.options.steps,
-            guidance_scale=self.options.guidance,
+            num_inference_steps=o.steps,
+            guidance_scale=1.0 if unguided else o.guidance,
+            callback_on_step_end=guide,
+            callback_on_step_end_tensor_inputs=["prompt_embeds"],
             output_type="latent",
             return_dict=False,
         )[0]
@@ -313,12 +323,13 @@ class DiffusionGenerator:
         steps = scheduler.timesteps[first:]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first)
-        given, noise, guided = given.to(unet.dtype), noise.to(unet.dtype), o.guidance > 1
-        texts = (torch.cat([away, context]) if guided else context).to(unet.dtype)
+        given, noise = given.to(unet.dtype), noise.to(unet.dtype)
+        context, both = context.to(unet.dtype), torch.cat([away, context]).to(unet.dtype)
         x = scheduler.add_noise(given, noise, steps[:1].repeat(len(given)))
         for i, t in enumerate(steps):
+            guided = o.guidance > 1 and first + i >= o.unguided * scheduler.order
             inputs = scheduler.scale_model_input(torch.cat([x, x]) if guided else x, t)
-            predicted = unet(inputs, t, encoder_hidden_states=texts, return_dict=False)[0]
+            predicted = unet(inputs, t, encoder_hidden_states=both if guided else context, return_dict=False)[0]
             if guided:
                 without, with_prompt = predicted.chunk(2)
                 predicted = without + o.guidance * (with_prompt - without)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from xcore.contract import options
 
@@ -15,6 +15,11 @@ class Options(options.Options):
     steps: int = Field(default=25, ge=1, le=1000, description="number of denoising steps")
     guidance: float = Field(
         default=7.5, ge=0, description="scale of classifier-free guidance; 1 or less turns guidance off"
+    )
+    unguided: int = Field(
+        default=0,
+        ge=0,
+        description="first denoising steps without guidance, which take one pass of the UNet instead of two",
     )
     scheduler: Literal["dpm", "ddim", "euler", "unipc", "own"] = Field(
         default="dpm", description="sampler; 'own' keeps that of the pipeline, which must be deterministic"
@@ -35,6 +40,14 @@ class Options(options.Options):
         default="float32", description="precision of the base weights; the LoRA is float32"
     )
     rank: int = Field(default=8, ge=1, description="rank of the LoRA; its alpha is the same, so that its scale is 1")
+
+    @model_validator(mode="after")
+    def _some_steps_are_guided(self) -> Self:
+        if self.unguided >= self.steps:
+            raise ValueError(
+                f"unguided={self.unguided} leaves none of {self.steps} steps guided: set guidance=1 for that"
+            )
+        return self
 
 
 class AdaptOptions(options.Options):
