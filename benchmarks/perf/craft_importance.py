@@ -201,7 +201,7 @@ OTHERS: dict[str, tuple[Callable[[Counted, int, Sequence[int]], Array], tuple[in
 }
 """Estimator -> itself, and sizes of its design."""
 SIZES = (4, 8, 16, 32, 64)
-DEFAULT, PUBLISHED = ("regression", 64), ("jansen, unscrambled Halton", 32)
+DEFAULT, PUBLISHED = ("regression", 32), ("jansen, unscrambled Halton", 32)
 """Estimators and their designs, of which the first must be no further from the truth."""
 
 

@@ -25,7 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,11 +36,11 @@ ROWS: Mapping[str, Sequence[str]] = {
     "startup": ("perf/startup.py", "--runs", "5"),
     "bench": ("perf/overhead.py", "--again", "3"),
     "again": ("engines.py", "again", "--repeats", "5"),
-    "tcav": ("perf/tcav.py",),
+    "tcav": ("perf/tcav.py", "--side", "112"),
     "captum": ("perf/tcav_captum.py",),
     "rlpo": ("perf/rlpo_step.py",),
     "craft": (
-        *("perf/craft.py", "--images", "16", "--runs", "3", "--fits", "3", "--reference", "0"),
+        *("perf/craft.py", "--images", "16", "--runs", "3", "--fits", "2", "--reference", "0"),
         *("--draws", "2"),
     ),
     "craft-importance": (
@@ -155,13 +155,16 @@ def _summary(found: Sequence[dict[str, Any]], failed: Sequence[str], seconds: fl
     lines.append("|---|---|---|---|---|---|")
     for each in found:
         ours, bar = each["ours"], BARS.get(each["part"])
-        figures = {"seconds": ours, "ours / floor": ours / each["floor"], "peer / ours": each["peer"] / ours}
+        floor = each["floor"] or nan  # 0 where no network is asked
+        figures = {"seconds": ours, "ours / floor": ours / floor, "peer / ours": each["peer"] / ours}
         shown = [
             "" if isnan(value) else f"{value:.{digits}f}"
             for value, digits in zip(figures.values(), (2, 2, 1), strict=True)
         ]
         told = f"{bar} | {bar.met(figures)}" if bar else " | "
         lines.append(f"| {each['part']} | {' | '.join(shown)} | {told} |")
+    noted_parts = {each["part"] for each in found}
+    lines += [f"| {part} | | | | {bar} | not measured |" for part, bar in BARS.items() if part not in noted_parts]
     if failed:
         lines.append(f"\n**Failed**: {', '.join(failed)}")
     return "\n".join(lines)

@@ -80,7 +80,7 @@ ROWS: Mapping[str, tuple[tuple[int, ...], Command]] = {
         ],
     ),
     "pixels of a side": (
-        (32, 64, 128, 256),
+        (24, 48, 96, 192),
         lambda n: [sys.executable, str(HERE / "tcav.py"), "--concepts", "5", "--repeats", "1", "--side", str(n)],
     ),
 }
