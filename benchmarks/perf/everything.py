@@ -142,8 +142,8 @@ def _row(row: str) -> tuple[str, bool, list[dict[str, Any]]]:
     memory = max(usage.ru_maxrss / 1024, *(each["memory"] for each in found), 0.0)
     spent = f"{usage.ru_utime + usage.ru_stime:.0f} s of processor time, {time.perf_counter() - start:.0f} s in all"
     cost = f"{spent}, at most {memory:.0f} MB in one process"
-    quoted = " ".join(f'"{word}"' if " " in word else word for word in words)
-    return f"## {row}\n\n`python benchmarks/{script} {quoted}` ({cost})\n\n{text}", not process.returncode, found
+    quoted = " ".join(f'"{word}"' if " " in word else word for word in (script, *words))
+    return f"## {row}\n\n`python benchmarks/{quoted}` ({cost})\n\n{text}", not process.returncode, found
 
 
 def _summary(found: Sequence[dict[str, Any]], failed: Sequence[str], seconds: float) -> str:

@@ -3,9 +3,9 @@
     python benchmarks/perf/memory.py                          # the default suite, `xcore bench --methods rlpo,craft`
     python benchmarks/perf/memory.py -- bench --methods craft # words of `xcore`
 
-Twice a second the memory of the command and of its descendants is added up, in two ways: *resident* counts a page that
-two processes share in both of them, *proportional* divides it among them. Linux only. The command runs in a folder of
-its own, with as many threads and workers as it takes by itself.
+Every two seconds the memory of the command and of its descendants is added up, in two ways: *resident* counts a page
+that two processes share in both of them, *proportional* divides it among them. Linux only. The command runs in a folder
+of its own, with as many threads and workers as it takes by itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
-INTERVAL = 0.5
+INTERVAL = 2.0
+"""Seconds; the system takes a tenth of one to say how pages are shared."""
 BAR = 2048
 """MB that the default suite should not exceed."""
 
