@@ -17,15 +17,16 @@ photographs of the summed code of a concept times the product of its atom with t
 from __future__ import annotations
 
 import argparse
-import time
+import importlib.util
 import warnings
 from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 from craft import network, normalised, squares
+from figures import note
+from measure import Ways
 from torch import Tensor
 from xcore_craft.factorise import nnls
 
@@ -37,6 +38,8 @@ LAYER, CHILD = "bn2", 4
 """The last layer with positions, by its name and by its number among the children."""
 WORSE = 0.02
 """How much larger our error may be than the peer's."""
+RIGHT = 0.99
+"""Correlation of our importances with the exact contributions below which they are wrong."""
 
 
 def main() -> None:
@@ -58,30 +61,28 @@ def main() -> None:
         "xplique": lambda: theirs(net, images, target, asked.k),
         "floor": lambda: floor(net, images),
     }
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    made: dict[str, Any] = {}
+    if importlib.util.find_spec("xplique") is None or importlib.util.find_spec("tensorflow") is None:
+        print("xplique and TensorFlow are not on the path: ours and the floor alone\n")
+        del ways["xplique"]
+    cost, made = Ways(), dict[str, Any]()
     for _ in range(asked.runs):
         for way, run in ways.items():
-            began = time.process_time()
-            made[way] = run()
-            seconds[way].append(time.process_time() - began)
-    base = median(seconds["ours"])
+            made[way] = cost.run(way, run)
     print(f"{asked.images} photographs, {asked.k} concepts, layer {LAYER}\n")
-    print("| | processor s | times ours | relative error | correlation with the exact contributions |")
-    print("|---|---|---|---|---|")
-    errors = {}
-    for way in ways:
-        row = f"| {way} | {median(seconds[way]):.2f} | {median(seconds[way]) / base:.2f} |"
-        if way == "floor":
-            print(f"{row} | |")
-            continue
+    errors, right = dict[str, float](), dict[str, float]()
+    for way in ways.keys() - {"floor"}:
         atoms, importance = made[way]
         codes = torch.as_tensor(nnls(rows.flatten(0, 2), atoms)).float().unflatten(0, rows.shape[:3])
         errors[way] = float((rows.flatten(0, 2) - codes.flatten(0, 2) @ atoms).norm() / rows.norm())
         exact = codes.mean((1, 2)).mean(0) * (atoms @ weights)
-        print(f"{row} {errors[way]:.3f} | {float(np.corrcoef(exact, importance)[0, 1]):.3f} |")
-    if errors["ours"] > errors["xplique"] + WORSE:
+        right[way] = float(np.corrcoef(exact, importance)[0, 1])
+    more = {"relative error": errors, "correlation with the exact contributions": right}
+    cost.table(more={head: {way: f"{value:.3f}" for way, value in of.items()} for head, of in more.items()})
+    if right["ours"] < RIGHT:
+        raise SystemExit("our importances are not the contributions: the row is worth nothing")
+    if errors["ours"] > errors.get("xplique", 1.0) + WORSE:
         raise SystemExit("our dictionary is worse: the row is worth nothing")
+    note("lens", ours=cost.seconds("ours"), floor=cost.seconds("floor"), peer=cost.seconds("xplique"))
 
 
 def ours(net: Any, images: Tensor, target: int, k: int) -> tuple[Tensor, np.ndarray]:

@@ -28,17 +28,17 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
+from figures import note
+from measure import Ways, pictures
+from torch import Tensor, nn
 from xcore_diffusion import dpo
 from xcore_diffusion.generator import DiffusionGenerator
 from xcore_diffusion.options import AdaptOptions, Options
@@ -66,15 +66,6 @@ GRADIENT_STEPS = 5
 CLOSE = 1e-3, 0.05
 """The largest difference of an entry of an image, and of the LoRA as a share of its largest one: latents that were
 decoded and encoded again are not quite those that were drawn."""
-
-
-@dataclass
-class Spent:
-    """Processor and wall seconds, and calls of networks as rows of their batches."""
-
-    processor: list[float] = field(default_factory=list)
-    wall: list[float] = field(default_factory=list)
-    rows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,48 +99,44 @@ def _compare(asked: argparse.Namespace, folder: Path) -> None:
     sampler, few_steps = asked.few.split(":")
     options = Options(steps=asked.steps, batch_size=asked.images)
     few = Options(steps=int(few_steps), scheduler=sampler, batch_size=asked.images)
-    spent, made = dict[str, Spent](), dict[str, Step]()
+    ways, made = Ways(_named), dict[str, Step]()
     for name, floor, chosen in (
         ("ours", "floor", options),
         ("ours, few steps", "floor, few steps", few),
     ):
         generator = DiffusionGenerator(shipped("diffusion"), chosen)
         ours = Ours(task, classifier, generator, asked)
-        spent |= {name: Spent(), floor: Spent()}
-        ours.step()  # the random sets, gradients and prompt are there from the first step on
-        for _ in range(asked.repeats):
-            with _clocked(spent[name], generator):
-                made[name] = ours.step()
-            with _clocked(spent[floor], generator):
-                ours.floor(made[name])
+        # The random sets, gradients and prompt are there from the first step on. Every step draws images of its own, as
+        # those of a search do: activations of the same images would be kept.
+        ours.step(asked.repeats)
+        for turn in reversed(range(asked.repeats)):
+            made[name] = ways.run(name, partial(ours.step, turn))
+            ways.run(floor, partial(ours.floor, asked.repeats + 1 + turn))
     mine = made["ours"]
     for name in ("kept", "plain"):
         theirs = Plain(task, classifier, options, asked, reload=name == "plain")
-        spent[name] = Spent()
-        with _clocked(spent[name]):
-            made[name] = theirs.step(mine.ts[0] >= mine.ts[1])
+        made[name] = ways.run(name, partial(theirs.step, mine.ts[0] >= mine.ts[1]))
     oracle = registry.create("model", Ref("minizoo/oracle-a"))
     read = {name: _read_right(oracle, step) for name, step in made.items()}
     print(f"{asked.images} images a group, {asked.steps} denoising steps, {asked.sets} random sets\n")
-    print(
-        "| step | processor s | wall s | times ours | times ours, few steps | TS of the groups | read right | "
-        "largest difference: image, LoRA |\n" + "|---" * 8 + "|"
-    )
-    bases = [median(spent[name].processor) for name in ("ours", "ours, few steps")]
-    for name, clock in spent.items():
-        seconds, told = median(clock.processor), made.get(name)
-        times = " | ".join(f"{seconds / base:.2f}" for base in bases)
-        ts = "{:.2f}, {:.2f}".format(*told.ts) if told else ""
-        off = "{:.1e}, {:.1e}".format(*_difference(mine, told)) if told and name in ("kept", "plain") else ""
-        seen = f"{read[name]:.2f}" if told else ""
-        print(f"| {name} | {seconds:.2f} | {median(clock.wall):.2f} | {times} | {ts} | {seen} | {off} |")
-    for name in ("ours", "ours, few steps"):
-        print(f"\nrows through the networks of the pipeline in one step of {name}:", spent[name].rows)
+    few_seconds = ways.seconds("ours, few steps")
+    more = {
+        "times ours, few steps": {name: f"{ways.seconds(name) / few_seconds:.2f}" for name in ways.spent},
+        "TS of the groups": {name: "{:.2f}, {:.2f}".format(*step.ts) for name, step in made.items()},
+        "read right": {name: f"{share:.2f}" for name, share in read.items()},
+        "largest difference: image, LoRA": {
+            name: "{:.1e}, {:.1e}".format(*_difference(mine, made[name])) for name in ("kept", "plain")
+        },
+    }
+    ways.table(more=more)
     for name in ("kept", "plain"):
         if any(off > most for off, most in zip(_difference(mine, made[name]), CLOSE, strict=True)):
             raise SystemExit(f"the {name} step made other images or another LoRA: the row is worth nothing")
     if read["ours"] - read["ours, few steps"] > LESS_RIGHT:
         raise SystemExit("an oracle reads less of the prompt in images of few steps: that row is worth nothing")
+    for name, floor in (("ours", "floor"), ("ours, few steps", "floor, few steps")):
+        part = name.replace("ours", "rlpo")
+        note(part, ours=ways.seconds(name), floor=ways.seconds(floor), peer=ways.seconds("plain"))
 
 
 def _read_right(oracle: Any, step: Step) -> float:
@@ -172,32 +159,13 @@ def _task(registry: Registry, folder: Path) -> Task:
     return Workbench(registry, Store(folder)).task(cell, folder, lambda step, total, note="": None)
 
 
-@contextmanager
-def _clocked(spent: Spent, generator: DiffusionGenerator | None = None) -> Iterator[None]:
-    """Measures the block; of a generator, counts the rows that go through its networks."""
-    hooks, rows = [], dict.fromkeys(("unet", "decoder", "encoder"), 0)
-    if generator is not None:
-        pipe = generator.pipe
-        watched = {
-            "unet": pipe.unet,
-            "decoder": pipe.vae.decoder,
-            "encoder": pipe.vae.encoder,
-        }
-        for name, module in watched.items():
+def _named(module: nn.Module) -> str:
+    """Rows are counted by the kind of network, since the plain step loads its pipeline anew.
 
-            def count(module: Any, given: Any, name: str = name) -> None:
-                rows[name] += len(given[0])
-
-            hooks.append(module.register_forward_pre_hook(count))
-    processor, wall = time.process_time(), time.perf_counter()
-    try:
-        yield
-    finally:
-        spent.processor.append(time.process_time() - processor)
-        spent.wall.append(time.perf_counter() - wall)
-        spent.rows = rows
-        for hook in hooks:
-            hook.remove()
+    Pictures enter the classifier, or the encoder of the VAE.
+    """
+    within = {"UNet2DConditionModel": "UNet", "Decoder": "decoder", "Encoder": "encoder"}
+    return within.get(type(module).__name__, "") or pictures(module)
 
 
 class Ours:
@@ -211,19 +179,22 @@ class Ours:
         chosen = task.samples.take(list(range(asked.class_images)))
         self.scorer = Scorer(self.probe, task.target, chosen, task.random_set, negatives=asked.sets)
 
-    def step(self) -> Step:
-        n, seeds = self.n, list(range(2 * self.n))
-        drawn = self.generator.generate([PROMPT] * (2 * n), seeds)
+    def step(self, turn: int) -> Step:
+        """A step whose noise is that of the turn; the plain steps take that of turn 0."""
+        n, drawn = self.n, self._draw(turn)
         groups = drawn.take(list(range(n))), drawn.take(list(range(n, 2 * n)))
         one, two = self.scorer.score_many(groups, "as-is")
         better, worse = groups if one.ts >= two.ts else groups[::-1]
         adapter, _ = self.generator.adapt(None, better, worse, seed=0, options=ADAPT)
         return Step(drawn.images, (one.ts, two.ts), dict(adapter.state))
 
-    def floor(self, made: Step) -> None:
+    def _draw(self, turn: int) -> Samples:
+        n = 2 * self.n
+        return self.generator.generate([PROMPT] * n, list(range(n * turn, n * turn + n)))
+
+    def floor(self, turn: int) -> None:
         """The calls of the networks alone."""
-        generator, n = self.generator, self.n
-        drawn = generator.generate([PROMPT] * (2 * n), list(range(2 * n)))
+        generator, n, drawn = self.generator, self.n, self._draw(turn)
         self.probe.activations(drawn)
         x, t = drawn.meta["latents"], torch.zeros(2 * n, dtype=torch.long)
         context = generator._embed(PROMPT).expand(2 * n, -1, -1)
@@ -325,9 +296,8 @@ class Plain:
         return dict(lora.take({}).state)
 
 
-def _difference(mine: Step, theirs: Step | None) -> tuple[float, float]:
+def _difference(mine: Step, theirs: Step) -> tuple[float, float]:
     """The largest difference of the images, and of the LoRA as a share of its largest entry."""
-    assert theirs is not None
     largest = max(float(v.abs().max()) for v in mine.lora.values())
     lora = max(float((v - theirs.lora[name]).abs().max()) for name, v in mine.lora.items())
     return float((mine.images - theirs.images).abs().max()), lora / largest

@@ -23,6 +23,7 @@ from math import log2, nan
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+EMPTY = HERE / "nothing" / "nothing.py"
 XCORE = [sys.executable, "-m", "xcore"]
 PHRASES = [
     *(f"{pattern} texture" for pattern in ("striped", "spotted", "plain", "patched", "checkered")),
@@ -64,14 +65,23 @@ ROWS: Mapping[str, tuple[tuple[int, ...], Command]] = {
     "cells": (
         (100, 200, 400, 800),
         lambda n: [
-            *(*XCORE, "bench", "--plugin", str(HERE / "nothing.py"), "--methods", "nothing", "--controls", ""),
+            *(
+                *XCORE,
+                "bench",
+                "--plugin",
+                str(HERE / "nothing" / "nothing.py"),
+                "--methods",
+                "nothing",
+                "--controls",
+                "",
+            ),
             *("--metrics", "cost", "--class", "zebra", "--engine", "local", "--samples", "4", "--data-seed", "0"),
             *("--seeds", str(n)),
         ],
     ),
     "pixels of a side": (
-        (64, 128, 256, 512),
-        lambda n: [sys.executable, str(HERE / "tcav.py"), "--concepts", "5", "--side", str(n)],
+        (24, 48, 96, 192),
+        lambda n: [sys.executable, str(HERE / "tcav.py"), "--concepts", "5", "--repeats", "1", "--side", str(n)],
     ),
 }
 

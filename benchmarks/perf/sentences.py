@@ -12,14 +12,14 @@ vocabulary, and no share further off than chance can explain. Processor seconds 
 from __future__ import annotations
 
 import argparse
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from figures import note
+from measure import Ways
 from transformers import BlipForConditionalGeneration
 from transformers.utils import logging
 from xcore_minizoo.models import shipped
@@ -52,26 +52,31 @@ def main() -> None:
         "batched": (lambda: plain.sentences(n), asked.repeats),
         "plain": (lambda: [plain.sentences(1)[0] for _ in range(n)], 1),
     }
-    seconds, said = dict[str, float](), dict[str, list[str]]()
+    cost, said = Ways(_named), dict[str, list[str]]()
     for way, (sample, times) in ways.items():
         torch.manual_seed(0)
-        seconds[way], said[way] = _timed(sample, times)
+        for _ in range(times):
+            said[way] = cost.run(way, sample)
     tokens = decoder._tokenizer(said["ours"], add_special_tokens=False)["input_ids"]
     steps = max(map(len, tokens)) + 1
-    seconds["floor"], _ = _timed(lambda: _passes(decoder, states, n, steps), asked.repeats)
+    for _ in range(asked.repeats):
+        cost.run("floor", lambda: _passes(decoder, states, n, steps))
     print(f"{n} sentences, the longest of {steps - 1} tokens\n")
-    print("| way | processor s | times ours | correlation of shares | furthest share, standard errors |")
-    print("|---|---|---|---|---|")
-    wrong = []
-    for way in ("ours", "floor", "batched", "plain"):
-        row = f"| {way} | {seconds[way]:.2f} | {seconds[way] / seconds['ours']:.1f} |"
-        if way in ("batched", "plain"):
-            alike, far = _agreement(said["ours"], said[way])
-            row += f" {alike:.3f} | {far:.1f} |"
-            wrong += [way] if alike < ALIKE or far > FAR else []
-        print(row if row.count("|") > 4 else f"{row} | |")
+    agree = {way: _agreement(said["ours"], said[way]) for way in ("batched", "plain")}
+    more = {
+        "correlation of shares": {way: f"{alike:.3f}" for way, (alike, _) in agree.items()},
+        "furthest share, standard errors": {way: f"{far:.1f}" for way, (_, far) in agree.items()},
+    }
+    cost.table(more=more)
+    wrong = [way for way, (alike, far) in agree.items() if alike < ALIKE or far > FAR]
     if wrong:
         raise SystemExit(f"other words than {' and '.join(wrong)}: the row is worth nothing")
+    note("sentences", ours=cost.seconds("ours"), floor=cost.seconds("floor"), peer=cost.seconds("plain"))
+
+
+def _named(module: Any) -> str:
+    """A row is a step of one sentence: counted where its state enters the head that gives the logits of tokens."""
+    return "steps of sentences" if type(module).__name__ == "BlipTextLMPredictionHead" else ""
 
 
 class Generate:
@@ -113,16 +118,6 @@ def _passes(decoder: Any, states: torch.Tensor, n: int, steps: int) -> None:
         _, step = decoder._begin(states, rows)
         for _ in range(steps - 1):
             step(torch.full((rows,), decoder._start))
-
-
-def _timed(run: Callable[[], Any], times: int) -> tuple[float, Any]:
-    """The median of processor seconds, and what the last call returned."""
-    seconds, made = [], None
-    for _ in range(times):
-        began = time.process_time()
-        made = run()
-        seconds.append(time.process_time() - began)
-    return median(seconds), made
 
 
 def _agreement(mine: Sequence[str], theirs: Sequence[str]) -> tuple[float, float]:

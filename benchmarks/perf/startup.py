@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from figures import note
+
 NUMERICAL = {"captum", "diffusers", "matplotlib", "numpy", "pandas", "peft", "PIL", "safetensors", "scipy", "skimage"}
 NUMERICAL |= {"sklearn", "stable_baselines3", "timm", "tokenizers", "torch", "torchvision", "transformers"}
 SCRIPT = str(Path(sys.executable).parent / "xcore")
@@ -89,6 +91,8 @@ def main() -> None:
             if turn:
                 with_more.append(spent)
     base = taken[list(COMMANDS)[1]]
+    for name in list(COMMANDS)[2:]:
+        note(name, ours=median(taken[name]), floor=median(base))
     print(f"`{' '.join(['python benchmarks/perf/startup.py', *sys.argv[1:]])}`: CPU seconds, medians of {runs} runs\n")
     print("| command | seconds | least to most | times the libraries | modules | numerical ones |")
     print("|---|---|---|---|---|---|")

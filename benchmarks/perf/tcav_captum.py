@@ -18,15 +18,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from functools import partial
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from figures import note
+from measure import Ways
 from scipy.stats import spearmanr
 from torch import Tensor
 from xcore_minizoo.world import any_scene, draw_many
@@ -47,13 +46,6 @@ def pictures(name: str, n: int, seed: int, *, one: bool) -> Samples:
     drawn = draw_many(scenes, [(seed, i) for i in range(n)])
     images = torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255
     return Samples("image", images, tuple(f"{name}/{i}" for i in range(n)))
-
-
-def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What a function returns, and its processor and wall seconds."""
-    processor, wall = time.process_time(), time.perf_counter()
-    made = function()
-    return made, time.process_time() - processor, time.perf_counter() - wall
 
 
 def main() -> None:
@@ -85,22 +77,18 @@ def main() -> None:
         probe.gradients(images, classifier.classes.index("zebra"))
         probe.activations(Samples.concat([*concepts, *others]))
 
-    tried = [_used(fresh(), images) for _ in range(2 * asked.repeats + 1)]
-    rows = {
-        "ours": [timed(partial(ours, classifier)) for classifier in tried[: asked.repeats]],
-        "floor": [timed(partial(floor, classifier)) for classifier in tried[asked.repeats : -1]],
-        "captum": [timed(partial(captum, tried[-1], images, concepts, others))],
-    }
-    base = median(processor for _, processor, _ in rows["ours"])
+    ways = Ways()
+    for _ in range(asked.repeats):
+        mine = ways.run("ours", partial(ours, _used(fresh(), images)))
+        ways.run("floor", partial(floor, _used(fresh(), images)))
+    theirs = ways.run("captum", partial(captum, _used(fresh(), images), images, concepts, others))
     print(f"{asked.concepts} concepts of {SIZE} pictures, {asked.sets} random sets, {CLASS_IMAGES} class images\n")
-    print("| | processor s | wall s | times ours |\n|---|---|---|---|")
-    for name, runs in rows.items():
-        processor, wall = (median(run[i] for run in runs) for i in (1, 2))
-        print(f"| {name} | {processor:.2f} | {wall:.2f} | {processor / base:.2f} |")
-    agree = float(spearmanr(rows["ours"][0][0], rows["captum"][0][0])[0])
+    ways.table()
+    agree = float(spearmanr(mine, theirs)[0])
     print(f"\nrank correlation of the scores of both over concepts: {agree:.3f}")
     if agree < AGREE:
         raise SystemExit(f"the scores do not agree (below {AGREE}): the row is worth nothing")
+    note("captum", ours=ways.seconds("ours"), floor=ways.seconds("floor"), peer=ways.seconds("captum"))
 
 
 def _used(classifier: TorchClassifier, images: Samples) -> TorchClassifier:

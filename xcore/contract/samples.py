@@ -140,6 +140,16 @@ class Samples:
             made.__dict__["_each"] = [each[i] for i in rows]
         return made
 
+    def recast(self, images: Tensor) -> Samples:
+        """The samples with their images in another tensor, such as one of another type; known digests go with them.
+
+        As always, `digest` and `digests` look whether a digest is that of the content: other images get others.
+        """
+        made = replace(self, data=images)
+        if each := self.__dict__.get("_each"):
+            made.__dict__["_each"] = list(each)
+        return made
+
     def filled(self) -> Samples:
         """The samples without blank texts, which a generator that found no words gives. All images are kept."""
         if self.modality == "image":

@@ -32,6 +32,7 @@ from xcore.run.loop import Bench
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter
 from xcore.run.random_sets import Pool, RandomSets
+from xcore.run.sample_pool import SamplePool
 from xcore.run.workbench import Workbench
 from xcore.run.worker import Draw
 from xcore.store.run_directory import Store
@@ -155,7 +156,9 @@ class _Workbench(Workbench):
             vars(made)["_pool"] = partial(self._timed_pool, made._pool, split)
         return made
 
-    def _timed_pool(self, pool: Callable[[str, Any], Samples], split: Split, medium: str, purpose: Any) -> Samples:
+    def _timed_pool(
+        self, pool: Callable[[str, Any], SamplePool], split: Split, medium: str, purpose: Any
+    ) -> SamplePool:
         self.pools[split, medium, purpose] = None
         with self._clock.sharing():
             return pool(medium, purpose)

@@ -11,7 +11,8 @@ drawings were tuned. So the unit is the phrase: with P phrases, no rank can give
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +23,7 @@ from xcore.inputs.renderings import crops, segments
 from xcore.loading.rules import RENDERINGS
 from xcore.run.data import further_samples
 from xcore.run.drawing import drawn_phrases, generate_pool, generate_sets
+from xcore.run.sample_pool import SamplePool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +118,7 @@ class RandomSets:
         self._renderings = renderings
         self._made: dict[str, Rendering | None] = {}
         self._size, self._drawn_size = pool_size or POOL, pool_size or DRAWN_POOL
-        self._pools: dict[tuple[str, Purpose], Samples] = {}
+        self._pools: dict[tuple[str, Purpose], SamplePool] = {}
         self._adapters: dict[str, Path] = {}  # digest -> its file; a run over many cells would fill the memory else
 
     def __call__(self, n: int, index: int, render: str = "as-is", purpose: Purpose = "negative") -> Samples:
@@ -187,19 +189,19 @@ class RandomSets:
             )
         return made
 
-    def _pool(self, medium: str, purpose: Purpose) -> Samples:
+    def _pool(self, medium: str, purpose: Purpose) -> SamplePool:
         key = (medium, purpose)
         if key not in self._pools:
             if medium.startswith("generated"):
-                self._pools[key] = _hashed(self._generated(medium, purpose))
+                self._pools[key] = SamplePool.of(self._generated(medium, purpose))
             elif medium.startswith("segment:"):
                 how = medium.partition(":")[2]
-                self._pools[key] = _hashed(self._segmented(self._pool("data", purpose), how))
+                self._pools[key] = SamplePool.of(self._segmented(self._pool("data", purpose).all(), how))
             else:
-                both = _hashed(self._from_data())
+                both = self._from_data()
                 half = len(both) // 2
-                self._pools["data", "negative"] = both.take(range(half))
-                self._pools["data", "null"] = both.take(range(half, len(both)))
+                self._pools["data", "negative"] = both.part(range(half))
+                self._pools["data", "null"] = both.part(range(half, len(both)))
         return self._pools[key]
 
     def _generated(self, medium: str, purpose: Purpose) -> Samples:
@@ -224,24 +226,33 @@ class RandomSets:
 
         return self._make_pool(start_seed, TUNED_PHRASES, int(each), load_adapter(self._adapters[digest]))
 
-    def _from_data(self) -> Samples:
+    def _from_data(self) -> SamplePool:
         import numpy as np
 
         others = [c for c in self._data.classes if c != self._exclude]
         if not others:
             raise MissingError("random sets need samples of other classes", "name a data set with --contrast REF")
         share = -(-2 * self._size // len(others))
-        parts = [self._data.samples(c, self._split, share, self._seed) for c in others]
-        if self._split == "train":
-            # A small class has few or none for training, and nobody explains it here.
-            short = [(c, part) for c, part in zip(others, parts, strict=True) if len(part) < share]
-            parts += [further_samples(part, self._data, c, "explain", share, self._seed) for c, part in short]
-        if not any(len(p) for p in parts):
+        parts = (part for part in self._parts(others, share) if len(part))
+        first = next(parts, None)
+        if first is None:
             what = "for training" if self._split == "train" else "held out"
             raise MissingError(f"the other classes have no samples {what}", "name a data set with --contrast REF")
-        joined = Samples.concat([p for p in parts if len(p)])
-        order = np.random.default_rng([self._seed, 7]).permutation(len(joined))
-        return joined.take(order.tolist())
+        pool = SamplePool.joined(chain([first], parts))
+        return pool.part(np.random.default_rng([self._seed, 7]).permutation(len(pool)).tolist())
+
+    def _parts(self, classes: Sequence[str], share: int) -> Iterator[Samples]:
+        """Up to `share` samples of each class, one class after the other."""
+        short: list[tuple[str, Samples]] = []
+        for c in classes:
+            part = self._data.samples(c, self._split, share, self._seed)
+            if len(part) < share:
+                short.append((c, part))
+            yield part
+        if self._split == "train":
+            # A small class has few or none for training, and nobody explains it here.
+            for c, part in short:
+                yield further_samples(part, self._data, c, "explain", share, self._seed)
 
     def _segmented(self, pool: Samples, fill: str) -> Samples:
         import numpy as np
@@ -265,9 +276,3 @@ class RandomSets:
         if each:
             return generate_sets(self._generator, phrases, start_seed, n, each, adapter)
         return generate_pool(self._generator, phrases, start_seed, n)
-
-
-def _hashed(pool: Samples) -> Samples:
-    """The pool with the digests of its samples, which every draw takes with it: none is hashed again with each set."""
-    _ = pool.digests
-    return pool

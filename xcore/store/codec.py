@@ -20,6 +20,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from xcore.base.errors import UsageError, XcoreError
+from xcore.base.octets import as_floats, as_octets
 from xcore.base.shapes import ShapeError, check_shape
 from xcore.contract.samples import Samples
 from xcore.contract.types import Concept, Explanation, Score
@@ -320,9 +321,8 @@ def save_samples(samples: Samples, directory: Path) -> None:
 
     if samples.modality == "image":
         images = samples.images.contiguous()
-        pixels = (images * 255).round().byte()
-        exact = bool((pixels.float() / 255 == images).all())
-        save_file({"images": pixels if exact else images}, directory / "samples.safetensors")
+        octets = as_octets(images)
+        save_file({"images": images if octets is None else octets}, directory / "samples.safetensors")
     else:
         (directory / "samples.json").write_text(json.dumps(samples.texts), encoding="utf-8")
 
@@ -336,5 +336,5 @@ def load_samples(directory: Path, name: str) -> Samples:
         texts = tuple(json.loads(file.read_text(encoding="utf-8")))
         return Samples("text", texts, tuple(f"{name}/{i}" for i in range(len(texts))))
     kept = load_file(directory / "samples.safetensors")["images"]
-    images = kept if kept.is_floating_point() else kept.float() / 255
+    images = kept if kept.is_floating_point() else as_floats(kept)
     return Samples("image", images, tuple(f"{name}/{i}" for i in range(len(images))))

@@ -37,6 +37,24 @@ def test_direction_of_sklearn_where_d_is_large() -> None:
     assert v @ w / np.linalg.norm(v) / np.linalg.norm(w) > 0.9999
 
 
+def test_what_is_kept_grows_with_the_negative_sets_and_not_with_their_square() -> None:
+    def kept(r: int) -> int:
+        shared = NegativeSets(torch.ones(r, 10, 4), torch.ones(2, 4), 1.0)
+        return sum(value.nbytes for value in vars(shared).values() if isinstance(value, torch.Tensor))
+
+    assert kept(200) < 2.1 * kept(100)
+
+
+def test_scores_of_negative_sets_against_one_another_are_those_of_a_set_against_another() -> None:
+    sets = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(5))
+    gradients = torch.randn(7, 8, generator=torch.Generator().manual_seed(6))
+    pairs = NegativeSets(sets, gradients, 1.0).pair_scores
+    for score, (left, right) in zip(pairs, ((0, 1), (0, 2), (1, 2)), strict=True):
+        alone = NegativeSets(sets[right][None], gradients, 1.0)
+        sensitivity = alone.sensitivity(alone.products([sets[left]]))[0, 0]
+        assert float(score) == pytest.approx(float((sensitivity > 0).double().mean()))
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 1.0, 1e4, 1e8])
 @pytest.mark.parametrize("d", [1, 3, 100])
 def test_optimality_at_any_scale(scale: float, d: int) -> None:

@@ -315,19 +315,26 @@ class Scorer:
 
     def _random_activations(self, n: int, indices: Sequence[int], render: str, purpose: Purpose) -> list[Tensor]:
         """Activations (n, d) of random sets. The sets come from a pool, so each sample of it is run only once."""
-        sets = [self.random_set(n, i, render, purpose) for i in indices]
-        for i, samples in zip(indices, sets, strict=True):
-            if len(samples) != n:
-                raise XcoreError(f"random set {i} (rendered {render!r}) has {len(samples)} samples instead of {n}")
+        drawn: list[tuple[str, ...]] = []
+
+        def sets() -> Iterator[Samples]:
+            """One after the other: of all that are drawn only the digests are kept, and each sample once."""
+            for i in indices:
+                samples = self.random_set(n, i, render, purpose)
+                if len(samples) != n:
+                    raise XcoreError(f"random set {i} (rendered {render!r}) has {len(samples)} samples instead of {n}")
+                drawn.append(samples.digests)
+                yield samples
+
         # One cache for each size and medium, so that batches, and with them rounding, are the same in every run.
         known = self._activations.setdefault((n, render.partition(":")[0]), {})
-        keys, new = _new_samples(sets, lambda s: s.digests, known)
+        keys, new = _new_samples(sets(), lambda _: drawn[-1], known)
         if new is not None:
             known.update(zip(keys, self.activations(new), strict=True))
-        rows = torch.stack([known[key] for s in sets for key in s.digests])
+        rows = torch.stack([known[key] for digests in drawn for key in digests])
         if len(known) * rows[0].nbytes > _CACHE_BYTES:
             known.clear()
-        return list(rows.view(len(sets), n, -1))
+        return list(rows.view(len(drawn), n, -1))
 
     def _counterparts(
         self, j: int, n: int, render: str, counterparts: Counterparts
