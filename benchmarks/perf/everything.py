@@ -31,6 +31,8 @@ from typing import Any, Literal
 
 from figures import FIGURES, noted
 
+from xcore.base.process import prepare
+
 HERE = Path(__file__).resolve().parent
 ROWS: Mapping[str, Sequence[str]] = {
     "startup": ("perf/startup.py", "--runs", "5"),
@@ -103,6 +105,7 @@ def main() -> None:
     rows = asked.rows.split(",")
     if unknown := [row for row in rows if row not in ROWS]:
         parser.error(f"no row {unknown[0]!r}; rows: {', '.join(ROWS)}")
+    prepare()  # peers keep freed memory, too, since scripts take over what is set here
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "captum", "numpy", "scikit-learn"))
     parts = [f"Python {platform.python_version()}, {versions}; {os.cpu_count()} cores, {platform.platform()}."]

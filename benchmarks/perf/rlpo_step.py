@@ -2,7 +2,7 @@
 
     python benchmarks/perf/rlpo_step.py                       # minizoo/clean, zebra, minizoo/diffusion
     python benchmarks/perf/rlpo_step.py --images 6 --steps 5  # a shorter look
-    python benchmarks/perf/rlpo_step.py --few dpm:12          # another sampler of few steps
+    python benchmarks/perf/rlpo_step.py --few dpm:12:0        # another sampler of few steps
 
 A step draws two groups of images of a prompt, scores both with TCAV and tunes the LoRA towards the better one. The
 *plain* step does this as the scripts of the paper do: the pipeline is loaded anew for each of the three parts, captum's
@@ -83,7 +83,9 @@ def main() -> None:
     parser.add_argument("--class-images", type=int, default=20, help="of TCAV")
     parser.add_argument("--sets", type=int, default=5, help="random sets of TCAV")
     parser.add_argument("--steps", type=int, default=25, help="denoising steps")
-    parser.add_argument("--few", default="unipc:6", help="sampler and number of few denoising steps")
+    parser.add_argument(
+        "--few", default="unipc:5:1", help="sampler, number of few denoising steps, and of those without guidance"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="of ours; the plain steps are run once")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -96,9 +98,9 @@ def _compare(asked: argparse.Namespace, folder: Path) -> None:
     registry = load_registry()
     task = _task(registry, folder)
     classifier: TorchClassifier = registry.create("classifier", Ref("minizoo/clean"))
-    sampler, few_steps = asked.few.split(":")
+    sampler, few_steps, unguided = asked.few.split(":")
     options = Options(steps=asked.steps, batch_size=asked.images)
-    few = Options(steps=int(few_steps), scheduler=sampler, batch_size=asked.images)
+    few = Options(steps=int(few_steps), unguided=int(unguided), scheduler=sampler, batch_size=asked.images)
     ways, made = Ways(_named), dict[str, Step]()
     for name, floor, chosen in (
         ("ours", "floor", options),
