@@ -28,6 +28,7 @@ ROWS: Mapping[str, Sequence[str]] = {
     "startup": ("perf/startup.py", "--runs", "5"),
     "bench": ("perf/overhead.py",),
     "again": ("engines.py", "again", "--repeats", "5"),
+    "resume": ("perf/resume.py",),
     "tcav": ("perf/tcav.py",),
     "captum": ("perf/tcav_captum.py",),
     "rlpo": ("perf/rlpo_step.py",),
