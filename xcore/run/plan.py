@@ -45,6 +45,11 @@ class Arm(Options):
     set: dict[str, Any] = Field(default_factory=dict)
 
 
+def plain_arm(method: str) -> Arm:
+    """A method under its own name, with the options of its name only."""
+    return validate(Arm, {"label": method, "method": method}, "this request")
+
+
 class BudgetKeys(Options):
     samples: int = Field(default=60, ge=1)
     heldout: int = Field(default=60, ge=2)
@@ -213,8 +218,8 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         raise UsageError("no data set is named", "name one with --data REF, e.g. --data folder:DIR")
     if "" in (*suite.methods, *suite.controls):
         raise UsageError("the name of a method is empty", "name one, such as craft; see `xcore list`")
-    arms = [*(Arm(label=m, method=m) for m in suite.methods), *suite.arms]
-    arms += [Arm(label=c, method=c) for c in suite.controls if c not in {a.label for a in arms}]
+    arms = [*map(plain_arm, suite.methods), *suite.arms]
+    arms += [plain_arm(c) for c in suite.controls if c not in {a.label for a in arms}]
     if not arms:
         raise UsageError("no method is named", "name at least one with --methods, e.g. --methods craft")
     refuse_doubles("label", (a.label for a in arms))
@@ -262,7 +267,7 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     without, not_found = left_out(suite.leave_out, asked, facts, registry)
     other = checked("dataset", contrast) if contrast else None
     heldout = checked("dataset", suite.heldout) if suite.heldout else None
-    budget = Budget(**suite.budget.model_dump())
+    budget = Budget(**dict(suite.budget))
     cells = []
     for classifier in asked:
         for cls in classes:
