@@ -226,7 +226,7 @@ class Site:
 
     def __init__(self, root, monkeypatch):
         self.root = root
-        holders = set(cards._distribution_folders())
+        holders = set(cards.distribution_folders())
         monkeypatch.setattr("sys.path", [str(root), *(path for path in sys.path if path not in holders)])
         monkeypatch.setenv("XCORE_CACHE", str(root.parent / "cache"))
         # pip compiles what it installs; here bytecode would come later, and change the folder or be out of date

@@ -10,23 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xcore.base.errors import UsageError
 from xcore.base.files import slug
 from xcore.base.process import prepare
 from xcore.ci import gates as gate
-from xcore.ci.baseline import Baseline, Comparison
 from xcore.ci.verdict import Verdict
 from xcore.contract.options import validate
 from xcore.contract.types import Ref
 from xcore.registry import Registry, load_registry
-from xcore.report import MetricInfo, Table, build, draw, write_all
 from xcore.report.bench_result import BenchResult as BenchResult
+from xcore.report.build import build
 from xcore.report.picture_paths import check_free, kept_pictures, write_pictures
+from xcore.report.pictures import draw
 from xcore.report.rows import metric_infos, name_pictures, plan_infos, rows
-from xcore.report.shown_before import keep, shown_before
-from xcore.report.site.run_page import write_page
+from xcore.report.shown_before import ShownBefore
+from xcore.report.table import MetricInfo, Table
+from xcore.report.write import write_all
 from xcore.run.about import (
     amend,
     changes,
@@ -39,13 +40,18 @@ from xcore.run.about import (
     refuse_other_files,
 )
 from xcore.run.amend import JOINED, check_kept, joined, moved_identities, with_metrics
-from xcore.run.loop import Bench, Result, known_identities
-from xcore.run.plan import SUFFIX, Plan, Suite, load_suite, make_plan, plan_from_record, refuse_renamed
+from xcore.run.plan import SUFFIX, Plan, Suite, load_suite, make_plan, refuse_renamed
+from xcore.run.plan_record import facts_from_record, plan_from_record
 from xcore.run.progress import Reporter
+from xcore.run.result import Result
 from xcore.run.tracking import followed
-from xcore.store.identity import cell_key
+from xcore.store.identity import Identity, cell_keys
 from xcore.store.records import Damaged, read_record
 from xcore.store.run_directory import RunShape, Store, tell_on_stderr
+
+if TYPE_CHECKING:
+    from xcore.ci.baseline import Baseline, Comparison
+    from xcore.run.loop import Bench
 
 DEFAULT_SUITE, LOCAL = "default", "local"
 NONE_ASKED = ("controls", "metrics")
@@ -112,12 +118,16 @@ def bench(
         with store.locked(), followed(plan, registry, reporter, path) as following:
             if before is not None:
                 _tell_of_changes(before, path, plan, registry, reporter)
-            loop = Bench(plan, registry, store, following, draw=draw, strict=strict)
-            done = None if compare else _again(loop, judging)
+            identity = Identity(registry)
+            before_this = ShownBefore(path, plan, identity, judging.infos)
+            done = None if compare else _again(before_this, plan, judging, following)
             if done is None:
+                from xcore.run.loop import Bench  # late: a run that is shown again needs nothing of what runs cells
+
+                loop = Bench(plan, registry, store, following, draw=draw, strict=strict, identity=identity)
                 done = _report(loop, loop.run(engine, partial(open_run, loop)), judging)
-                with _where_it_may_be_written(loop):
-                    keep(loop, done, judging.infos)
+                with _where_it_may_be_written(store):
+                    before_this.keep(done)
             following.table_ready(done.rows)
     return done
 
@@ -148,16 +158,15 @@ def _where_it_can_run(plan: Plan, registry: Registry, reporter: Reporter, *, ask
     return replace(plan, engine=None)
 
 
-def _again(loop: Bench, judging: _Judging) -> BenchResult | None:
+def _again(before: ShownBefore, plan: Plan, judging: _Judging, reporter: Reporter) -> BenchResult | None:
     """What a finished run showed, if nothing has changed since; None if its records have to be looked at."""
     start = time.perf_counter()
-    done = shown_before(loop, judging.infos)
+    done = before.result()
     if done is None:
         return None
-    for note in loop.plan.notes:
-        loop.reporter.warn(note)
-    loop.reporter.begin(len(loop.plan.cells), len(loop.plan.cells))
-    loop.reporter.rest()
+    for note in plan.notes:
+        reporter.warn(note)
+    reporter.begin(len(plan.cells), len(plan.cells))
     done.result.seconds = time.perf_counter() - start
     return replace(done, verdicts=judging.verdicts(done.table, done.broken))
 
@@ -195,6 +204,8 @@ def score(
         from other files than there are now.
     """
     prepare()
+    from xcore.run.loop import Bench, known_identities
+
     path, reporter = Path(run), reporter or Reporter()
     if not metrics:
         raise UsageError("no metric is named", "name one with --metrics, e.g. --metrics TS; see `xcore list metrics`")
@@ -241,6 +252,8 @@ def report(
 
     The run is shown as it was made: what was installed or edited since changes nothing in it, and is named.
     """
+    from xcore.run.loop import Bench, known_identities
+
     path = Path(run)
     about = read_about(path)
     reporter = reporter or Reporter()
@@ -406,7 +419,7 @@ def _offered(registry: Registry) -> dict[str, MetricInfo]:
 def _facts_of(run: Path) -> Mapping[str, Any]:
     """What the plan of a run knows of its data set; nothing where there is no run, or its plan is damaged."""
     try:
-        return plan_from_record(read_record(run, RunShape)["plan"]).facts if run.is_file() else {}
+        return facts_from_record(read_record(run, RunShape)["plan"]) if run.is_file() else {}
     except Damaged as error:
         tell_on_stderr(f"{error.message}; it is written anew")
         return {}
@@ -415,7 +428,7 @@ def _facts_of(run: Path) -> Mapping[str, Any]:
 def _to_score(before: Plan, plan: Plan, kept: Mapping[str, str], store: Store) -> dict[str, str]:
     """What a run was identified by, without the scores that are missing: they are computed by the code of now."""
     moved = moved_identities(before, plan, kept)
-    cells = {cell_key(cell) for cell in plan.cells}
+    cells = {*cell_keys(plan.cells)}
     return {key: name for key, name in moved.items() if key in cells or store.whole_scores(name) is not None}
 
 
@@ -428,6 +441,12 @@ def _tell_of_changes(before: Plan, path: Path, plan: Plan, registry: Registry, r
         reporter.warn(f"{path} was made with {'; '.join(changed)}; what depends on this is made again")
 
 
+def _baseline(compare: Comparison, plan: Plan, infos: Mapping[str, MetricInfo]) -> Baseline:
+    from xcore.ci.baseline import Baseline  # late: its models are built for those who compare
+
+    return Baseline(compare, plan, infos)
+
+
 class _Judging:
     """The gates and the baseline of a run, read once and checked before anything is computed."""
 
@@ -438,7 +457,7 @@ class _Judging:
         classes = [cls for facts in plan.facts.values() for cls in facts["classes"]]
         gate.check_classes(self.gates, classes)
         gate.check_classes(map(gate.parse, given), [cell.cls for cell in plan.cells])
-        self.baseline = Baseline(compare, plan, self.infos) if compare else None
+        self.baseline = _baseline(compare, plan, self.infos) if compare else None
 
     def verdicts(self, table: Table, broken: str) -> list[Verdict]:
         compared = self.baseline.settle(table, broken) if self.baseline else []
@@ -446,29 +465,32 @@ class _Judging:
 
 
 @contextlib.contextmanager
-def _where_it_may_be_written(loop: Bench) -> Iterator[None]:
+def _where_it_may_be_written(store: Store) -> Iterator[None]:
     """Leave tables, pages and pictures of a run that can only be read as they are."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        loop.store.tell_once(f"{loop.store.given} cannot be written ({error.strerror}): its files stay as they are")
+        store.tell_once(f"{store.given} cannot be written ({error.strerror}): its files stay as they are")
 
 
 def _report(loop: Bench, result: Result, judging: _Judging) -> BenchResult:
+    from xcore.report.site.run_page import write_page
+
     made, metrics = rows(loop, result.outcomes, judging.infos)
     records = [loop.store.find(loop.identity(cell)) for cell in loop.plan.cells]
-    with _where_it_may_be_written(loop):
-        write_pictures(loop.store.given, loop.plan.cells, records)
-    pictures = kept_pictures(loop.store.given, loop.plan.cells, records)
+    written: list[list[list[Path]]] = []
+    with _where_it_may_be_written(loop.store):
+        written.append(write_pictures(loop.store.given, loop.plan.cells, records))
+    pictures = written[0] if written else kept_pictures(loop.store.given, loop.plan.cells, records)
     name_pictures(made, loop.plan.cells, pictures, loop.store.given)
     table = build(made, metrics, header={"run": str(loop.store.given)}, notes=loop.plan.notes)
-    with _where_it_may_be_written(loop):
+    with _where_it_may_be_written(loop.store):
         write_all(table, loop.store.given)
     every = [path for own in pictures for path in own]
     done = BenchResult(table, made, loop.store.given, result, suite=loop.plan.name, pictures=every)
     verdicts = judging.verdicts(table, done.broken)
-    with _where_it_may_be_written(loop):
+    with _where_it_may_be_written(loop.store):
         write_page(loop, result.outcomes, table, made, [verdict.text for verdict in verdicts])
     return replace(done, verdicts=verdicts)

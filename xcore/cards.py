@@ -127,11 +127,11 @@ class PluginReport:
 
 def _cards_file() -> Path:
     """One file for each environment."""
-    folders = "|".join([sys.prefix, *_distribution_folders()])
+    folders = "|".join([sys.prefix, *distribution_folders()])
     return cache_directory() / f"cards-{zlib.crc32(folders.encode()):08x}.json"
 
 
-def _distribution_folders() -> list[str]:
+def distribution_folders() -> list[str]:
     """The folders of `sys.path` that hold distributions; the working directory seldom does."""
     folders = [path for path in sys.path if os.path.isdir(path)]
     return [path for path in folders if any(name.endswith("-info") for name in os.listdir(path))]
@@ -198,7 +198,7 @@ def environment() -> list[Any]:
     """What changes when a distribution is installed or removed, or when the code that reads cards is edited."""
     core = Path(__file__).parent
     read_by = [os.stat(core / name).st_mtime_ns for name in READ_BY]
-    return [sys.version, read_by, [os.stat(path).st_mtime_ns for path in _distribution_folders()]]
+    return [sys.version, read_by, [os.stat(path).st_mtime_ns for path in distribution_folders()]]
 
 
 def record_of(point: EntryPoint) -> str:

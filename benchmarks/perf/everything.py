@@ -38,6 +38,7 @@ ROWS: Mapping[str, Sequence[str]] = {
     "startup": ("perf/startup.py", "--runs", "5"),
     "bench": ("perf/overhead.py", "--again", "3"),
     "again": ("engines.py", "again", "--repeats", "5"),
+    "resume": ("perf/resume.py",),
     "tcav": ("perf/tcav.py", "--side", "112"),
     "captum": ("perf/tcav_captum.py",),
     "rlpo": ("perf/rlpo_step.py",),
@@ -92,7 +93,7 @@ BARS: Mapping[str, Bar] = {
     "bench, in all": Bar("ours / floor", 1.02),
     "bench, its cells": Bar("ours / floor", 1.02),
     "again": Bar("seconds", 0.6),
-    "resume": Bar("seconds", 5),
+    "resume, given again": Bar("seconds", 5),
 }
 """Part of a row, as scripts note it, -> its bar."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,25 @@ def test_a_run_with_a_failure_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.delenv("TOY_METRIC_FAILS")
     assert not run(tmp_path).broken
     assert (tmp_path / FILE).exists()
+
+
+AGAIN = """
+import sys
+from xcore.api import bench
+asked = {{"data": "toy", "classes": ["red"], "metrics": ["brightness", "spread"], "seeds": [0, 1]}}
+done = bench(["toy"], out={out!r}, plugins=[{plugin!r}], **asked)
+assert done.result.cached == 2
+print(*[name for name in {late!r} if name in sys.modules])
+"""
+LATE = ("xcore.run.loop", "xcore.run.workbench", "xcore.report.site.run_page", "xcore.ci.baseline", "torch", "jinja2")
+
+
+def test_a_finished_run_imports_nothing_of_what_runs_cells_or_draws(kept):
+    code = AGAIN.format(out=str(kept), plugin=str(TOY), late=LATE)
+    shown, looked_at = [], []
+    for found in (shown, looked_at):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        found += done.stdout.split()
+        (kept / FILE).unlink()
+    assert not shown
+    assert "xcore.run.loop" in looked_at

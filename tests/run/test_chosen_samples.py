@@ -15,7 +15,8 @@ from PIL import Image
 from xcore.api import load_registry
 from xcore.cli.main import main
 from xcore.contract import MissingError, UsageError, digest
-from xcore.run.plan import Suite, make_plan, plan_from_record
+from xcore.run.plan import Suite, make_plan
+from xcore.run.plan_record import plan_from_record
 from xcore.run.workbench import Workbench
 from xcore.store import identity as identities
 from xcore.store.run_directory import Store

@@ -13,7 +13,8 @@ from xcore.cards import Card
 from xcore.cli.flags import parse_seeds, parse_settings, references
 from xcore.contract import Options, Ref, UsageError
 from xcore.registry import Registry, load_registry
-from xcore.run.plan import SUITES, Suite, load_suite, make_plan, plan_from_record
+from xcore.run.plan import SUITES, Suite, load_suite, make_plan
+from xcore.run.plan_record import plan_from_record
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def packages(tmp_path, monkeypatch):
     monkeypatch.setattr(identities, "requires", lambda name: asked.get(name, []))
     monkeypatch.syspath_prepend(tmp_path)
     installed = {f"{name}-{mark}": frozenset([f"{name}_{mark}"]) for name in ("own", "needed", "extra")}
-    monkeypatch.setattr(identities, "_plugin_packages", lambda: installed)
+    monkeypatch.setattr(identities, "plugin_packages", lambda: installed)
     card = Card("explainer", "m", f"own_{mark}.method:Method", "", f"own-{mark}", "1")
 
     def now() -> str:

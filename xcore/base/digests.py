@@ -25,17 +25,22 @@ def plain_data(value: Any) -> Any:
     return _plain(value, {})
 
 
-def _plain(value: Any, known: dict[int, Any]) -> Any:
-    """As `plain_data` does; `known` has the dicts of the dataclasses that were made plain before, by their `id`."""
+def _plain(value: Any, known: dict[int, tuple[Any, Any]]) -> Any:
+    """As `plain_data` does; `known` has the dataclasses and mappings that were made plain before, by their `id`.
+
+    It has them beside what they became, since an id may only be looked up as long as its object is there.
+    """
     if isinstance(value, (str, int, float, NoneType)):
         return value
     if isinstance(value, (list, tuple)):
         return [_plain(entry, known) for entry in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        if id(value) not in known:
-            known[id(value)] = _plain(vars(value), known)
-        return known[id(value)]
-    return {key: _plain(entry, known) for key, entry in value.items()} if isinstance(value, Mapping) else value
+    whole = is_dataclass(value) and not isinstance(value, type)
+    if not whole and not isinstance(value, Mapping):
+        return value
+    if id(value) not in known:
+        fields = vars(value) if whole else value
+        known[id(value)] = value, {key: _plain(entry, known) for key, entry in fields.items()}
+    return known[id(value)][1]
 
 
 def file_digest(path: Path) -> str:

@@ -37,9 +37,19 @@ def write_json(path: Path, value: Mapping[str, Any], *, sync: bool = True) -> No
     write_text(path, as_json(value), sync=sync)
 
 
-def as_json(value: Mapping[str, Any]) -> str:
-    """The text of a JSON file. NaN is refused: it is no JSON and no result."""
-    return json.dumps(value, indent=1, allow_nan=False, default=_plain, ensure_ascii=False)
+def as_json(value: Mapping[str, Any], *, lines: bool = False) -> str:
+    """The text of a JSON file. NaN is refused: it is no JSON and no result.
+
+    Parameters
+    ----------
+    lines
+        Each entry is one line, whatever is in it: many times as fast where there is much, and hard to read.
+    """
+    encoder = json.JSONEncoder(indent=None if lines else 1, allow_nan=False, default=_plain, ensure_ascii=False)
+    if not lines or not value:
+        return encoder.encode(value)
+    entries = (f" {encoder.encode(key)}: {encoder.encode(entry)}" for key, entry in value.items())
+    return "{\n" + ",\n".join(entries) + "\n}"
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:

@@ -181,7 +181,7 @@ def _probe(request: Path, answer: Path) -> None:
     from xcore.registry import load_registry
     from xcore.report import draw
     from xcore.run.forecast import Kind
-    from xcore.run.plan import plan_from_record
+    from xcore.run.plan_record import plan_from_record
     from xcore.run.probe import Probe
     from xcore.store.records import write_record
 

@@ -225,15 +225,17 @@ class Judging:
     def write(self, result: BenchResult) -> None:
         """Write the files for a CI server."""
         from xcore.base.files import write_text
-        from xcore.ci.junit import junit
-        from xcore.ci.summary import summary
 
         for path in (self.junit, self.summary, self.badge):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         if self.junit:
+            from xcore.ci.junit import junit
+
             done = result.result
             write_text(Path(self.junit), junit(result.suite, done.outcomes, done.score_failures, result.verdicts))
         if self.summary:
+            from xcore.ci.summary import summary
+
             with open(self.summary, "a", encoding="utf-8") as file:
                 file.write(summary(result.suite, result.table, result.verdicts, result.broken) + "\n")
         if self.trends:

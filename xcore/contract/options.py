@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -15,7 +17,8 @@ from xcore.base.errors import UsageError, unknown
 class Options(BaseModel):
     """Base of every options model: frozen, unknown names are errors, and lists of strings may be written ``a,b,c``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built when something is first validated: a plugin has many models, and a command needs few of them.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -37,6 +40,24 @@ def split(text: str) -> tuple[str, ...]:
 def split_numbers(value: Any) -> Any:
     """Numbers as on a command line, ``10,60``, for a `BeforeValidator`; what is no string is left to the validation."""
     return split(value) if isinstance(value, str) else value
+
+
+@contextmanager
+def _without_plugins() -> Iterator[None]:
+    """Keep pydantic, when it builds a model, from asking every installed distribution for plugins of pydantic's own.
+
+    That takes as long as building all models of a command, and finds none that our options are meant for.
+    """
+    name = "PYDANTIC_DISABLE_PLUGINS"
+    before = os.environ.get(name)
+    os.environ[name] = "__all__"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -67,7 +88,8 @@ def validate(model: type[Model], values: Mapping[str, Any], where: str) -> Model
     3
     """
     try:
-        return model.model_validate(dict(values))
+        with _without_plugins():
+            return model.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]

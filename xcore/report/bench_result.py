@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xcore.report.data import to_pandas
-from xcore.report.notebook import table_html
 from xcore.report.rows import ResultRow
 from xcore.report.table import Table
 from xcore.report.write import render
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
     from xcore.ci.verdict import Verdict
-    from xcore.run.loop import Result
+    from xcore.run.result import Result
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,6 +106,8 @@ class BenchResult:
         return f"<bench {self.suite!r}: {said}, in {self.path}>"
 
     def _repr_html_(self) -> str:
+        from xcore.report.notebook import table_html
+
         return table_html(self.table)
 
     def _repr_markdown_(self) -> str:

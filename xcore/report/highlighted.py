@@ -15,7 +15,6 @@ from typing import Any
 from xcore.base.errors import UsageError
 from xcore.contract.samples import Samples
 from xcore.contract.types import Concept, Explanation
-from xcore.inputs.words import WORD, words
 
 TEXTS = 20
 """How many texts are kept with their highlights. A renderer may show fewer."""
@@ -273,6 +272,8 @@ def _word_lists(plain: Sequence[Mapping[str, Any]]) -> tuple[WordList, ...]:
 
 def _phrases(ranked: Sequence[tuple[int, Concept]]) -> dict[tuple[str, ...], int]:
     """The words of each name -> the most important concept with that name."""
+    from xcore.inputs.words import words  # late: its pattern has all scripts, and tables of images need none
+
     phrases: dict[tuple[str, ...], int] = {}
     for i, concept in ranked:
         # `words` drops digits: a name such as C1 or 3d would be highlighted wherever a text has C or d.
@@ -304,6 +305,8 @@ def _scale(ranked: Sequence[tuple[int, Concept]], strengths: Mapping[int, Sequen
 
 def _places(text: str, phrases: Mapping[tuple[str, ...], int]) -> Iterator[tuple[int, int, int]]:
     """Start, end and concept of each phrase in a text, from left to right, without overlaps."""
+    from xcore.inputs.words import WORD, words
+
     tokens = [(m.start(), m.end(), words(m.group())[0]) for m in WORD.finditer(text)]
     longest = max(map(len, phrases), default=0)
     at = 0

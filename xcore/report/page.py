@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE, SCRIPT = "page.css", "page.js"
+PAGE = "report.html"
+"""The page of a run in its directory."""
 
 
 @cache

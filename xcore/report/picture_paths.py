@@ -12,6 +12,7 @@ Copies are plain files, so that a folder that is copied or zipped has them all.
 from __future__ import annotations
 
 import filecmp
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -140,10 +141,15 @@ def shown(path: Path) -> str:
 
 def _of_record(record: Path) -> Iterator[tuple[str, Path]]:
     """The pictures in a record, by their names in the folder of the explanation."""
+    there = set(os.listdir(record))
     for name in OF_ONE:
+        if name not in there:
+            continue
         path = record / name
         for picture in sorted(path.glob("*.png")) if path.is_dir() else [path] if path.is_file() else []:
             yield picture.relative_to(record).as_posix(), picture
+    if "files" not in there:
+        return
     files = record / "files"  # what the method itself drew
     for picture in sorted(files.rglob("*")):
         name = picture.relative_to(files).as_posix()

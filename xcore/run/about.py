@@ -8,18 +8,20 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xcore.base.errors import MissingError, UsageError, XcoreError
 from xcore.contract.types import Ref
 from xcore.registry import TITLES, Registry
-from xcore.run.loop import Bench
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter
 from xcore.store.environment import differences, record
 from xcore.store.identity import codes
 from xcore.store.records import read_record, write_record
 from xcore.store.run_directory import RunShape
+
+if TYPE_CHECKING:
+    from xcore.run.loop import Bench
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -103,14 +105,16 @@ def files_of(loop: Bench) -> dict[str, str]:
 
 def used(plan: Plan, registry: Registry) -> list[tuple[str, Ref]]:
     """The components of a plan, as far as they are installed."""
-    refs = [("metric", metric) for metric in plan.metrics]
+    refs = {("metric", id(metric)): metric for metric in plan.metrics}  # a run has thousands of cells, which share them
     for cell in plan.cells:
-        refs += [("explainer", cell.method), ("classifier", cell.classifier), ("dataset", cell.data)]
-        refs += [("model", model) for model in cell.models.values()]
         own = (("generator", cell.generator), ("dataset", cell.contrast), ("dataset", cell.heldout))
-        refs += [(kind, ref) for kind, ref in own if ref]
+        for kind, ref in (("explainer", cell.method), ("classifier", cell.classifier), ("dataset", cell.data), *own):
+            if ref:
+                refs[kind, id(ref)] = ref
+        for ref in cell.models.values():
+            refs["model", id(ref)] = ref
     found = {}
-    for kind, ref in refs:
+    for (kind, _), ref in refs.items():
         with contextlib.suppress(XcoreError):  # gone since
             registry.find(kind, ref)
             found[kind, ref.text, str(ref.options)] = kind, ref

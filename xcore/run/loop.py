@@ -7,10 +7,10 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from xcore.base.digests import digest
+from xcore.base.digests import digest, plain_data
 from xcore.base.errors import NotApplicable
 from xcore.contract.protocols import Engine, Limits
 from xcore.contract.types import Cell, Outcome, Ref
@@ -20,9 +20,11 @@ from xcore.run.engines import InProcess
 from xcore.run.plan import Plan
 from xcore.run.progress import Reporter, describe
 from xcore.run.progress_files import RunFile, Tells, told
+from xcore.run.result import Result
 from xcore.run.workbench import Workbench
 from xcore.run.worker import Draw, Work, Worker, lent, reason_of
 from xcore.store.environment import differences, numerics
+from xcore.store.identity import Identity
 from xcore.store.records import Damaged, read_record, write_record
 from xcore.store.run_directory import Store
 
@@ -43,22 +45,6 @@ def known_identities(root: Path, warn: Callable[[str], None]) -> dict[str, str]:
     return {key: value for key, value in kept.items() if key != "schema" and isinstance(value, str)}
 
 
-@dataclass
-class Result:
-    """What a run of the loop did."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    score_failures: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def count(self, status: str) -> int:
-        return sum(o.status == status for o in self.outcomes)
-
-    @property
-    def cached(self) -> int:
-        return sum(o.cached for o in self.outcomes)
-
-
 class Bench:
     """Runs a plan into a store.
 
@@ -72,6 +58,8 @@ class Bench:
     identities
         What the cells and scores of the run were identified by when it was made (``identities.json``), so that a report
         shows what the run has, whatever was installed since. Empty = as things are now.
+    identity
+        What the components are identified by, as far as somebody asked; None = nobody did.
     """
 
     def __init__(
@@ -84,6 +72,7 @@ class Bench:
         draw: Draw | None = None,
         strict: bool = False,
         identities: Mapping[str, str] | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.plan, self.store, self.reporter = plan, store, Tells(reporter, store.root)
         self._file = RunFile(store.root)
@@ -96,6 +85,7 @@ class Bench:
             strict=strict,
             draw=draw,
             identities=identities,
+            identity=identity,
             cells=plan.cells,
         )
         self._loading = ""
@@ -137,6 +127,8 @@ class Bench:
                 if ref:
                     self.workbench.dataset(ref)
         engine = engine or InProcess()
+        if isinstance(engine, InProcess):
+            self.worker.missing = {*map(self.identity, pending)} - self.store.identities()
         unscored = [cell for cell in self._once(finished) if self._lacks_scores(cell, self._alone)]
         work = self._work(engine) if pending or unscored else None
         if work and hasattr(engine, "check"):
@@ -315,7 +307,7 @@ class Bench:
         try:
             before = known_identities(self.store.root, self.reporter.warn)
             if not self.identities.items() <= before.items() or not path.is_file():
-                write_record(path, {**before, **self.identities})
+                write_record(path, {**before, **self.identities}, lines=True)
         except OSError as error:  # a full disk fails cells one by one, not the run
             self.reporter.warn(f"cannot write {IDENTITIES}: {reason_of(error)}")
 
@@ -368,10 +360,10 @@ class Bench:
         groups: dict[str, list[Cell]] = {}
         for cell in self.plan.cells:
             if (self.store.whole(self.identity(cell)) or {}).get("status") == "ok":
-                key = self.worker.cell_keys[id(cell)]
+                key = self.worker.key(cell)
                 if across:
                     differ = {*across, *(["data_seed"] if "seed" in across else [])}  # it may follow the seed
-                    key = digest({k: v for k, v in asdict(cell).items() if k not in differ})
+                    key = digest({k: v for k, v in plain_data(cell).items() if k not in differ})
                 groups.setdefault(key, []).append(cell)
         return [sorted(cells, key=lambda c: (c.classifier.text, c.seed)) for cells in groups.values()]
 

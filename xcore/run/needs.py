@@ -13,7 +13,7 @@ from xcore.base.errors import MissingError, XcoreError
 from xcore.contract.types import Ref
 from xcore.pretrained.hub import looking_only
 from xcore.registry import Registry
-from xcore.run.plan import Arm, Settings, Suite
+from xcore.run.plan import Arm, Settings, Suite, plain_arm
 from xcore.store.identity import Identity
 
 
@@ -55,7 +55,7 @@ def _needs(suite: Suite, registry: Registry) -> list[Need]:
             return Need(what, shown, error.message, error.hint), None
         return Need(what, shown), ref
 
-    arms = [*(Arm(label=m, method=m) for m in dict.fromkeys((*suite.methods, *suite.controls))), *suite.arms]
+    arms = [*map(plain_arm, dict.fromkeys((*suite.methods, *suite.controls))), *suite.arms]
     judged = [("explainer", *check("method", "explainer", arm.method, arm)) for arm in arms]
     judged += [("metric", *check("metric", "metric", metric)) for metric in suite.metrics]
     found = []

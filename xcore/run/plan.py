@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from xcore.base.digests import plain_data
+from xcore.base.digests import digest, plain_data
 from xcore.base.errors import MissingError, UsageError, unknown
-from xcore.base.shapes import ShapeError, check_shape
 from xcore.cards import Card
 from xcore.contract.options import Options, validate
 from xcore.contract.types import Budget, Cell, Ref, Split
@@ -44,6 +43,11 @@ class Arm(Options):
     label: str = Field(min_length=1)
     method: str
     set: dict[str, Any] = Field(default_factory=dict)
+
+
+def plain_arm(method: str) -> Arm:
+    """A method under its own name, with the options of its name only."""
+    return validate(Arm, {"label": method, "method": method}, "this request")
 
 
 class BudgetKeys(Options):
@@ -79,7 +83,7 @@ class Suite(Options):
     """What samples of classes, held-out samples and random sets are drawn with; None = the seed of each cell, so that
     a spread over seeds is over draws of these, too."""
     models: dict[str, str] = Field(default_factory=dict)
-    budget: BudgetKeys = BudgetKeys()
+    budget: BudgetKeys = Field(default_factory=BudgetKeys)
     set: dict[str, dict[str, Any]] = Field(default_factory=dict)
     prefer: list[str] = Field(default_factory=list)
     """Distributions whose components are meant where several plugins offer a name of this suite."""
@@ -132,6 +136,23 @@ class Plan:
         plain: dict[str, Any] = json.loads(json.dumps(plain_data(self)))
         return plain
 
+    @property
+    def digest(self) -> str:
+        """Digest of all that the plan says; each part that several of its cells share counts once."""
+        shared: dict[str, int] = {}
+        numbers: dict[int, int] = {}
+
+        def number(part: Any) -> int:
+            if id(part) not in numbers:
+                numbers[id(part)] = shared.setdefault(json.dumps(plain_data(part), sort_keys=True), len(shared))
+            return numbers[id(part)]
+
+        def own(value: Any) -> Any:
+            return value if value is None or isinstance(value, (str, int)) else number(value)
+
+        cells = [[*map(own, vars(cell).values())] for cell in self.cells]
+        return digest([plain_data(replace(self, cells=())), [*shared], cells])
+
 
 RENAMED = {"baselines": "controls"}
 """Old key of a suite -> its name now."""
@@ -144,69 +165,10 @@ def refuse_renamed(keys: Iterable[str], where: str) -> None:
             raise UsageError(f"{where}: the key {key!r} is now called {RENAMED[key]!r}", f"write {RENAMED[key]}")
 
 
-def plan_from_record(plain: Mapping[str, Any]) -> Plan:
-    """The plan that `Plan.as_plain` gave, as it was made, whatever is installed now.
-
-    Plans of older versions have no `Plan.metric_cards`; then the cards of now are asked.
-
-    Raises
-    ------
-    UsageError
-        The record is damaged, or was written by a newer version.
-    """
-    try:
-        return _plan(plain)
-    except (KeyError, TypeError, AttributeError, ShapeError) as error:
-        what = error if isinstance(error, ShapeError) else f"{type(error).__name__}: {error}"
-        message = f"run.json does not hold a plan that this xcore can read: {what}"
-        raise UsageError(message, "install the xcore that made the run, or a newer one") from None
-
-
-METRIC_CARD = {"across": list[str], "caveat": str, "column": bool, "details": list[str]}
-
-
-def _check_parts(plain: Mapping[str, Any]) -> None:
-    check_shape(plain, Plan, "plan")
-    check_shape({"suite": {"gates": []} | dict(plain.get("suite", {}))}, {"suite": {"gates": list[str]}}, "plan")
-    for name, card in plain.get("metric_cards", {}).items():
-        check_shape(card, METRIC_CARD, f"plan.metric_cards.{name}")
-    for name, facts in plain.get("facts", {}).items():
-        check_shape(facts, {"classes": list[str]}, f"plan.facts.{name}")
-
-
-def _plan(plain: Mapping[str, Any]) -> Plan:
-    _check_parts(plain)
-    cells = tuple(_cell(cell) for cell in plain["cells"])
-    suite = {"gates": [], **{RENAMED.get(key, key): value for key, value in plain.get("suite", {}).items()}}
-    metrics = tuple(Ref(**metric) for metric in plain["metrics"])
-    engine = Ref(**plain["engine"]) if plain.get("engine") else None
-    return Plan(
-        name=plain["name"],
-        cells=cells,
-        metrics=metrics,
-        threads=plain.get("threads", 0),
-        engine=engine,
-        suite=suite,
-        metric_cards=plain.get("metric_cards", {}),
-        facts=plain.get("facts", {}),
-        notes=tuple(plain.get("notes", ())),
-        trackers=tuple(Ref(**tracker) for tracker in plain.get("trackers", ())),
-    )
-
-
 def metric_card(registry: Registry, metric: Ref) -> dict[str, Any]:
     """What the card of a metric says that a report must know."""
     card, _ = registry.find("metric", metric)
     return {"across": list(card.across), "caveat": card.caveat, "column": card.column, "details": list(card.details)}
-
-
-def _cell(plain: Mapping[str, Any]) -> Cell:
-    def ref(value: Mapping[str, Any] | None) -> Ref | None:
-        return Ref(**value) if value else None
-
-    parts = {key: ref(plain.get(key)) for key in ("method", "classifier", "data", "generator", "contrast", "heldout")}
-    models = {role: Ref(**value) for role, value in plain.get("models", {}).items()}
-    return Cell(**{**plain, **parts, "models": models, "budget": Budget(**plain.get("budget", {}))})
 
 
 def load_suite(name: str) -> Suite:
@@ -256,8 +218,8 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
         raise UsageError("no data set is named", "name one with --data REF, e.g. --data folder:DIR")
     if "" in (*suite.methods, *suite.controls):
         raise UsageError("the name of a method is empty", "name one, such as craft; see `xcore list`")
-    arms = [*(Arm(label=m, method=m) for m in suite.methods), *suite.arms]
-    arms += [Arm(label=c, method=c) for c in suite.controls if c not in {a.label for a in arms}]
+    arms = [*map(plain_arm, suite.methods), *suite.arms]
+    arms += [plain_arm(c) for c in suite.controls if c not in {a.label for a in arms}]
     if not arms:
         raise UsageError("no method is named", "name at least one with --methods, e.g. --methods craft")
     refuse_doubles("label", (a.label for a in arms))
@@ -303,6 +265,9 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
     )
     drawing = checked("generator", generator) if generator else None
     without, not_found = left_out(suite.leave_out, asked, facts, registry)
+    other = checked("dataset", contrast) if contrast else None
+    heldout = checked("dataset", suite.heldout) if suite.heldout else None
+    budget = Budget(**dict(suite.budget))
     cells = []
     for classifier in asked:
         for cls in classes:
@@ -321,10 +286,10 @@ def make_plan(suite: Suite, registry: Registry, known: Mapping[str, Any] | None 
                             data_seed=seed if suite.data_seed is None else suite.data_seed,
                             layer=suite.layer,
                             generator=drawing,
-                            contrast=checked("dataset", contrast) if contrast else None,
-                            heldout=checked("dataset", suite.heldout) if suite.heldout else None,
+                            contrast=other,
+                            heldout=heldout,
                             models=helpers,
-                            budget=Budget(**suite.budget.model_dump()),
+                            budget=budget,
                             split=split,
                             group=suite.group,
                         )

@@ -69,12 +69,14 @@ class Workbench:
         Where components come from.
     store
         Keeps artifacts that cells share.
+    identity
+        What the components are identified by, as far as somebody asked; None = nobody did.
     """
 
-    def __init__(self, registry: Registry, store: Store) -> None:
+    def __init__(self, registry: Registry, store: Store, identity: Identity | None = None) -> None:
         self.registry = registry
         self.store = store
-        self.identity = Identity(registry)
+        self.identity = identity or Identity(registry)
         self.guard = Guard(self.forget)
         self._made: dict[str, Any] = {}
         self._lasting: set[str] = set()

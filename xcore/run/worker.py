@@ -13,11 +13,11 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from xcore.base.digests import digest
+from xcore.base.digests import digest, plain_data
 from xcore.base.errors import Halt, MissingError, NotApplicable, XcoreError, in_one_line
 from xcore.base.memory import out_of_memory, peak_mb
 from xcore.base.seeding import seeded
@@ -35,7 +35,7 @@ from xcore.run.progress import Reporter, describe
 from xcore.run.progress_files import LIVE, Tells
 from xcore.run.workbench import Workbench
 from xcore.store.environment import differences, numerics
-from xcore.store.identity import cell_key
+from xcore.store.identity import Identity, cell_key, cell_keys
 from xcore.store.records import Damaged
 from xcore.store.run_directory import Store
 
@@ -164,6 +164,8 @@ class Worker:
         Draws the pictures of an explanation into its record; None = no pictures.
     identities
         Digests of cells and scores -> what they are identified by, as far as it is known.
+    identity
+        What the components are identified by, as far as somebody asked; None = nobody did.
     cells
         Cells that are kept, so that their digests are made once.
     collected
@@ -181,22 +183,34 @@ class Worker:
         strict: bool = False,
         draw: Draw | None = None,
         identities: Mapping[str, str] | None = None,
+        identity: Identity | None = None,
         cells: Sequence[Cell] = (),
         collected: Collected | None = None,
     ) -> None:
         self.collected = collected
         self.store, self.reporter, self.strict, self.draw = store, reporter, strict, draw
-        self.workbench = Workbench(registry, store)
+        self.workbench = Workbench(registry, store, identity)
         self.threads, self.recorded = threads, dict(recorded or {})
         self.identities = dict(identities or {})
-        # Digests of plain data, made once: every cell is asked for its identity by every metric.
-        self.cell_keys = {id(cell): cell_key(cell) for cell in cells}
+        self._cells = cells
+        self.missing: set[str] = set()
+        """Identities of cells that nobody but this process can make, and that it has looked for in vain: without it,
+        all records would be listed again for each of them."""
         self._score_keys: dict[tuple[str, tuple[str, ...], int, str], str] = {}
 
     # -- identities --------------------------------------------------------------------------------------------------
+    @cached_property
+    def _cell_keys(self) -> dict[int, str]:
+        """Digests of plain data, made once: every cell is asked for its identity by every metric."""
+        return dict(zip(map(id, self._cells), cell_keys(self._cells), strict=True))
+
+    def key(self, cell: Cell) -> str:
+        """What ``identities.json`` calls a cell."""
+        return self._cell_keys.get(id(cell)) or cell_key(cell)
+
     def identity(self, cell: Cell) -> str:
         """Identity of the explanation of a cell."""
-        key = self.cell_keys.get(id(cell)) or cell_key(cell)
+        key = self.key(cell)
         if key not in self.identities:
             self.identities[key] = self.workbench.identity.explanation(cell)
         return self.identities[key]
@@ -234,7 +248,11 @@ class Worker:
 
     def is_done(self, cell: Cell) -> bool:
         """Whether the explanation of a cell is there, undamaged, and made as the run asks."""
-        record = self.store.whole(self.identity(cell), every=True)
+        identity = self.identity(cell)
+        if identity in self.missing:
+            self.missing.remove(identity)  # from now on it may be there
+            return False
+        record = self.store.whole(identity, every=True)
         if record is None or record["status"] != "ok":
             return False
         return not (self.strict and differences(record.get("numerics", {}), self.numerics()))
@@ -313,7 +331,7 @@ class Worker:
     def _write(
         self, name: str, cell: Cell, status: str, reason: str, trace: str, seconds: float, made: Explanation | None
     ) -> None:
-        record = {"cell": asdict(cell), "status": status, "reason": reason, "traceback": trace, "seconds": seconds}
+        record = {"cell": plain_data(cell), "status": status, "reason": reason, "traceback": trace, "seconds": seconds}
         record |= {"skipped_inputs": self.workbench.skipped(cell), "data_notes": self.workbench.notes(cell)}
         pictures = None
         if made is not None and self.draw is not None:

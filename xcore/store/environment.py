@@ -7,13 +7,10 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from xcore.models import batches, device
-
-NUMERIC = ("torch", "numpy", "scipy", "scikit-learn", "torchvision", "timm", "diffusers", "transformers", "peft")
+from xcore.store.installed import NUMERIC, version
 
 
 def numerics(threads: int) -> dict[str, Any]:
@@ -24,7 +21,7 @@ def numerics(threads: int) -> dict[str, Any]:
     torch = sys.modules.get("torch")
     outer = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list has one number a nesting level
     return {
-        "versions": {name: v for name in NUMERIC if (v := _version(name))},
+        "versions": {name: v for name in NUMERIC if (v := version(name))},
         "threads": threads or (int(outer) if outer.isdigit() else 0) or os.cpu_count(),
         "machine": platform.machine(),
         "device": device.current(),
@@ -40,7 +37,7 @@ def record(threads: int, distributions: Iterable[str]) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "distributions": {d: _version(d) for d in sorted(set(distributions))},
+        "distributions": {d: version(d) for d in sorted(set(distributions))},
         "git": _git(),
     }
 
@@ -57,14 +54,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _flat(numerics: Mapping[str, Any]) -> dict[str, Any]:
     return {**numerics.get("versions", {}), **{k: v for k, v in numerics.items() if k != "versions"}}
-
-
-@cache  # every record has the versions, and reading them takes longer than a cheap cell
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _git() -> dict[str, Any]:

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, requires
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from xcore.base.digests import digest, file_digest, plain_data, tree_digest
 from xcore.base.errors import MissingError, UsageError
-from xcore.cards import FILE_MODULE, GROUP, Card
+from xcore.cards import FILE_MODULE, Card
 from xcore.contract.types import Cell, Ref
 from xcore.registry import Registry, plugin_errors, resolve
+from xcore.store.installed import normalised, plugin_packages, requires
 
 CONTRACT = 2
 """Raised when an old record no longer means the same."""
@@ -70,24 +70,14 @@ def codes(registry: Registry, distributions: Iterable[str]) -> dict[str, str]:
     return found
 
 
-@cache
-def _plugin_packages() -> Mapping[str, frozenset[str]]:
-    """Distribution -> the packages that its entry points are in, of all plugins that are installed, loaded or not."""
-    found: dict[str, set[str]] = {}
-    for point in entry_points(group=GROUP):
-        if point.dist:
-            found.setdefault(_normalised(point.dist.name), set()).add(point.module.partition(".")[0])
-    return {name: frozenset(packages) for name, packages in found.items()}
-
-
 def _required_packages(distributions: Iterable[str]) -> set[str]:
     """The packages of the plugins that distributions require, directly or not, without their optional extras."""
     found, seen, queue = set[str](), set[str](), list(distributions)
     while queue:
         for name in _requirements(queue.pop()):
-            if name not in seen and name in _plugin_packages():
+            if name not in seen and name in plugin_packages():
                 seen.add(name)
-                found |= _plugin_packages()[name]
+                found |= plugin_packages()[name]
                 queue.append(name)
     return found
 
@@ -96,23 +86,15 @@ def _required_packages(distributions: Iterable[str]) -> set[str]:
 def _named_packages(folder: Path) -> frozenset[str]:
     """The packages of installed plugins that the code of a folder names, and of those that they require."""
     words = {word for path in folder.glob("*.py") for word in re.findall(r"\w+", path.read_text("utf-8", "replace"))}
-    named = {name: packages for name, packages in _plugin_packages().items() if packages & words}
+    named = {name: packages for name, packages in plugin_packages().items() if packages & words}
     return frozenset[str]().union(*named.values(), _required_packages(named))
 
 
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _requirements(distribution: str) -> Iterator[str]:
-    try:
-        lines = requires(distribution) or []
-    except PackageNotFoundError:  # a plugin file, or a distribution that is gone
-        return
-    for line in lines:
+    for line in requires(distribution):
         name = re.match(r"[A-Za-z0-9._-]+", line)
         if name and "extra ==" not in line:
-            yield _normalised(name[0])
+            yield normalised(name[0])
 
 
 @cache
@@ -170,8 +152,15 @@ MOST_KEYS = 10_000
 
 def cell_key(cell: Cell) -> str:
     """What ``identities.json`` calls a cell: the digest of its fields."""
-    fields = plain_data(cell)
-    return digest({k: v for k, v in fields.items() if k not in ("split", "group")} | chosen_samples(cell))
+    return cell_keys([cell])[0]
+
+
+def cell_keys(cells: Sequence[Cell]) -> list[str]:
+    """The same of many cells, of which each part that several share is made plain once."""
+    return [
+        digest({k: v for k, v in fields.items() if k not in ("split", "group")} | chosen_samples(cell))
+        for cell, fields in zip(cells, plain_data(cells), strict=True)
+    ]
 
 
 def chosen_samples(cell: Cell) -> dict[str, str]:

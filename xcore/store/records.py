@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,12 @@ class Damaged(UsageError):
         super().__init__(f"{path} is damaged: {what}", "remove it and run again")
 
 
-def write_record(path: Path, value: Mapping[str, Any], *, sync: bool = True) -> None:
-    """Write a record with its schema and checksum; whole or not at all (see `xcore.base.files.write_text`)."""
-    text = as_json({**value, "schema": SCHEMA}).removesuffix("\n}")
+def write_record(path: Path, value: Mapping[str, Any], *, sync: bool = True, lines: bool = False) -> None:
+    """Write a record with its schema and checksum; whole or not at all.
+
+    See `xcore.base.files.write_text` for `sync`, and `xcore.base.files.as_json` for `lines`.
+    """
+    text = as_json({**value, "schema": SCHEMA}, lines=lines).removesuffix("\n}")
     total = _digest(text.encode("utf-8", "backslashreplace"))
     write_text(path, f"{text}{_SUM.decode()}{total}{_END.decode()}", sync=sync)
 
@@ -113,20 +117,20 @@ def check_files(folder: Path, sums: Mapping[str, list[Any]], record: Path, *, ev
         takes no time, and not what the disk did to them.
     """
     try:
-        written = record.stat().st_mtime_ns
+        written = os.stat(record).st_mtime_ns
     except OSError as error:
         raise Damaged(record, str(error)) from None
     for name, kept in sums.items():
-        path = folder / name
+        path = f"{folder}/{name}"  # no `Path`: a run of many cells has many files
         try:
-            stat = path.stat()
+            stat = os.stat(path)
             changed = stat.st_size != kept[0] or (
-                (every or stat.st_mtime_ns > written) and file_digest(path) != kept[1]
+                (every or stat.st_mtime_ns > written) and file_digest(Path(path)) != kept[1]
             )
         except OSError as error:
-            raise Damaged(path, error.strerror or str(error)) from None
+            raise Damaged(Path(path), error.strerror or str(error)) from None
         if changed:
-            raise Damaged(path, "its checksum is wrong")
+            raise Damaged(Path(path), "its checksum is wrong")
 
 
 def _sum_is_right(content: bytes) -> bool | None:

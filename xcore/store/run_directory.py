@@ -156,9 +156,10 @@ class Store:
         """The directory as it was named, which is how people are told of it."""
         self.root = root = root.absolute()  # whatever folder a plugin makes the current one
         self.tell = tell
+        self._records = f"{root}/explanations"
         self._names: dict[str, str] = {}
         self._looked_at = -1
-        self._known: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
+        self._known: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
         self._told: set[str] = set()
         self.used: set[str] = set()
         """Names of the artifacts that this process asked for; what it writes names them, so that others can go."""
@@ -177,19 +178,30 @@ class Store:
 
     def find(self, identity: str) -> Path | None:
         """The record with this identity, whatever label it was made under."""
-        folder = self.root / "explanations"
-        if identity not in self._names or not (folder / self._names[identity]).exists():
-            self._look_again(folder)
-        return folder / self._names[identity] if identity in self._names else None
+        place = self._place(identity)
+        return None if place is None else Path(place)
 
-    def _look_again(self, folder: Path) -> None:
+    def identities(self) -> set[str]:
+        """The identities of all records that are there, whole or not."""
+        self._look_again(self._records)
+        return {*self._names}
+
+    def _place(self, identity: str) -> str | None:
+        """The same as a text: a run of many cells asks so often that making paths would take most of the time."""
+        name = self._names.get(identity)
+        if name is None or not os.path.exists(f"{self._records}/{name}"):
+            self._look_again(self._records)
+            name = self._names.get(identity)
+        return None if name is None else f"{self._records}/{name}"
+
+    def _look_again(self, folder: str) -> None:
         """List the folder of records again, unless its modification time says that nothing has changed in it.
 
         File systems round modification times, so that two changes in a row may have the same one. So a modification
         time is trusted only once it is older than `SURE_AFTER`.
         """
         try:
-            changed = folder.stat().st_mtime_ns
+            changed = os.stat(folder).st_mtime_ns
             if changed != self._looked_at:
                 self._looked_at = changed if time.time_ns() - changed > SURE_AFTER else -1
                 self._names = {name.rpartition(".")[2]: name for name in os.listdir(folder)}
@@ -198,21 +210,22 @@ class Store:
 
     def read(self, identity: str) -> dict[str, Any] | None:
         """The plain part of a record, or None if there is none; raises `Damaged` if it is not what was written."""
-        path = self.find(identity)
-        if path is None:
+        place = self._place(identity)
+        if place is None:
             return None
         try:
-            return self._read_if_new(path / RECORD, _explained)
+            return self._read_if_new(f"{place}/{RECORD}", _explained)
         except FileNotFoundError:
-            raise Damaged(path, f"it has no {RECORD}") from None
+            raise Damaged(Path(place), f"it has no {RECORD}") from None
 
-    def _read_if_new(self, path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    def _read_if_new(self, path: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """What a file holds; it is read again only after it has changed."""
-        stat = path.stat()
+        stat = os.stat(path)
         state = stat.st_mtime_ns, stat.st_size
-        if self._known.get(path, (None,))[0] != state:
-            self._known[path] = state, read(path)
-        return self._known[path][1]
+        known = self._known.get(path)
+        if known is None or known[0] != state:
+            known = self._known[path] = state, read(Path(path))
+        return known[1]
 
     def checked(self, identity: str, *, every: bool = False) -> dict[str, Any] | None:
         """As `read`, after comparing the files beside the record with their checksums.
@@ -220,7 +233,7 @@ class Store:
         `every` also reads those that nobody touched since it was written (see `xcore.store.records.check_files`).
         """
         record = self.read(identity)
-        if record is not None and "sums" in record and (path := self.find(identity)):
+        if record is not None and record.get("sums") and (path := self.find(identity)):
             check_files(path, record["sums"], path / RECORD, every=every)
         return record
 
@@ -275,13 +288,13 @@ class Store:
     # -- scores ------------------------------------------------------------------------------------------------------
     def read_scores(self, identity: str) -> list[Score] | None:
         """The scores with this identity, or None; raises `Damaged` if they are not what was written."""
-        path = self.root / "scores" / f"{identity}.json"
-        if not path.exists():
+        path = self._scores_file(identity)
+        if not os.path.exists(path):
             return None
         try:
             return [decode_score(s) for s in self.about_scores(identity)["scores"]]
         except ValueError as error:
-            raise Damaged(path, str(error)) from None
+            raise Damaged(Path(path), str(error)) from None
 
     def whole_scores(self, identity: str) -> list[Score] | None:
         """The scores with this identity; None if there are none, or, after telling of it, if they are damaged."""
@@ -293,15 +306,18 @@ class Store:
 
     def about_scores(self, identity: str) -> dict[str, Any]:
         """What was written beside the scores of this identity: the metric's direction, and the number of samples."""
-        path = self.root / "scores" / f"{identity}.json"
+        path = self._scores_file(identity)
         try:
             return self._read_if_new(path, _scored)
         except FileNotFoundError as error:
-            raise Damaged(path, error.strerror or str(error)) from None
+            raise Damaged(Path(path), error.strerror or str(error)) from None
+
+    def _scores_file(self, identity: str) -> str:
+        return f"{self.root}/scores/{identity}.json"
 
     def write_scores(self, identity: str, scores: Sequence[Score], about: Mapping[str, Any]) -> None:
         """Keep the scores of one metric over one explanation (or one group of them)."""
-        path = self.root / "scores" / f"{identity}.json"
+        path = Path(self._scores_file(identity))
         write_record(path, {**about, "artifacts": sorted(self.used), "scores": [encode_score(s) for s in scores]})
 
     def tell_once(self, line: str) -> None:

@@ -14,7 +14,8 @@ from xcore.report.rows import ResultRow, metric_name, plan_infos, rows
 from xcore.report.table import MetricInfo
 from xcore.run.about import from_folder, load_files, read_about
 from xcore.run.loop import Bench, known_identities
-from xcore.run.plan import Plan, plan_from_record
+from xcore.run.plan import Plan
+from xcore.run.plan_record import plan_from_record
 from xcore.run.progress import Reporter
 from xcore.store.run_directory import Store
 

@@ -15,7 +15,8 @@ from xcore.contract.types import Cell, Outcome, Ref
 from xcore.registry import Registry
 from xcore.run.about import from_folder, load_files, read_about
 from xcore.run.loop import Bench, known_identities
-from xcore.run.plan import Plan, plan_from_record
+from xcore.run.plan import Plan
+from xcore.run.plan_record import plan_from_record
 from xcore.run.progress import Reporter
 from xcore.store.run_directory import PARTS, Store
 

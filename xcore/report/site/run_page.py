@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcore.base.files import read_json, write_text
 from xcore.contract.types import Outcome
-from xcore.report.page import document
+from xcore.report.page import PAGE, document
 from xcore.report.rows import metric_definitions
 from xcore.report.site.classes import Backgrounds, Level, PageCell, Pictures, read_pictures, sections
 from xcore.report.site.found import findings, plain_mapping
@@ -19,7 +19,6 @@ from xcore.report.table import Table, clean
 if TYPE_CHECKING:
     from xcore.run.loop import Bench
 
-PAGE = "report.html"
 LIMIT = 14_000_000
 """Characters of pictures on a page: the first of `LEVELS` that stays below is chosen, to stay below 20 MB."""
 LEVELS = (
