@@ -32,7 +32,7 @@ def test_direction_of_sklearn_where_d_is_large() -> None:
     linear = pytest.importorskip("sklearn.linear_model")
     x = torch.relu(data(10, 163_072, 1) + 0.5)
     shared = NegativeSets(x[None, 10:], torch.ones(2, x.shape[1]), 1.0)
-    v = shared.cavs(x[:10])[0].double().numpy()
+    v = shared.cavs(x[:10], shared.fitted([x[:10]]).fit.alpha)[0].double().numpy()
     w = linear.LogisticRegression(max_iter=1000).fit(x.numpy(), np.arange(20) < 10).coef_[0]
     assert v @ w / np.linalg.norm(v) / np.linalg.norm(w) > 0.9999
 
