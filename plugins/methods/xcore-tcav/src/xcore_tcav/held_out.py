@@ -147,7 +147,8 @@ def _without(whole: _Whole, kept: Tensor, tested: Tensor) -> Fit:
     right = whole.right.clone()
     right[:, tested] = 0
     solved = whole.inverse @ right
-    within = torch.linalg.solve(whole.inverse[:, tested[:, None], tested], solved[:, tested])
+    # where that is singular, the result is not finite, and nothing is decided by it
+    within = torch.linalg.solve_ex(whole.inverse[:, tested[:, None], tested], solved[:, tested])[0]
     solved = (solved - whole.inverse[:, :, tested] @ within) * whole.root[:, :, None]
     solved[:, tested] = 0
     total = solved.sum(1)

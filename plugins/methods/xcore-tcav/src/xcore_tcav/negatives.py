@@ -48,9 +48,9 @@ class NegativeSets:
         self.centre = samples.mean((0, 1))
         self.rows = (samples - self.centre).flatten(0, 1)
         self.class_gradients, self.c = gradients, c
-        gram = _product(self.rows, self.rows).view(self.r, self.n, self.r, self.n)
-        self.gram = gram.transpose(1, 2).contiguous()
-        """(R, R, n, n) products of every negative set with every other."""
+        centred = self.rows.view(self.r, self.n, -1)
+        self.gram = torch.bmm(centred, centred.transpose(1, 2)).double()
+        """(R, n, n) products of every negative set with itself: those with all others would grow with R squared."""
         self.gradients = _product(gradients, self.rows).view(-1, self.r, self.n).transpose(0, 1)
         """(R, m, n) their products with the gradients."""
         self.labels = torch.arange(2 * self.n, device=samples.device) < self.n
@@ -66,7 +66,7 @@ class NegativeSets:
         own = torch.bmm(x, x.transpose(1, 2)).double()
         cross = _product(rows, self.rows).view(-1, self.n, self.r, self.n).transpose(1, 2)
         gradients = _product(self.class_gradients, rows).view(-1, len(x), self.n).transpose(0, 1)
-        theirs = self.gram.diagonal().permute(2, 0, 1).expand(shape)
+        theirs = self.gram.expand(shape)
         gram = _blocks(own[:, None].expand(shape), cross, theirs).flatten(0, 1)
         return Fitted(gram, gradients, fit(gram, self.labels, c=self.c))
 
@@ -96,7 +96,8 @@ class NegativeSets:
         The reversed pair has the opposite CAV, hence 1 - score where no sensitivity is 0: it adds nothing.
         """
         left, right = torch.triu_indices(self.r, self.r, 1, device=self.gram.device)
-        gram = _blocks(self.gram[left, left], self.gram[left, right], self.gram[right, right])
+        every = _product(self.rows, self.rows).view(self.r, self.n, self.r, self.n).transpose(1, 2)
+        gram = _blocks(self.gram[left], every[left, right], self.gram[right])
         alpha = fit(gram, self.labels, c=self.c).alpha
         s = torch.cat((self.gradients[left], self.gradients[right]), 2) @ alpha[:, :, None]
         return (s[:, :, 0] > 0).double().mean(1)
