@@ -17,7 +17,7 @@ What the bounds do not decide is fitted until it has converged, as any other CAV
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -117,14 +117,27 @@ def _sides(gram: Tensor, positive: Tensor, margins: Tensor, fold: Tensor, c: flo
             one = _Open(rest, tested.expand(len(rest), -1), labels, inner, cross, apart[rest], near.of(rest))
             open_ones.setdefault(len(kept), []).append(one)
     for alike in open_ones.values():  # fits of as many samples go on together, whichever fold they leave out
-        rows, tested, labels, inner, cross, apart = (torch.cat(each) for each in list(zip(*alike, strict=True))[:6])
-        near = Fit(*(torch.cat(each) for each in zip(*(one.near for one in alike), strict=True)))
-        found[rows[:, None], tested] = _fitted(inner, cross, apart, labels, c, near)
+        one = _joined(alike)
+        found[one.rows[:, None], one.tested] = _fitted(one, c)
     return found
 
 
-def _fitted(inner: Tensor, cross: Tensor, apart: Tensor, y: Tensor, c: float, near: Fit) -> Tensor:
+def _joined(alike: Sequence[_Open]) -> _Open:
+    nears = [one.near for one in alike]
+    return _Open(
+        rows=torch.cat([one.rows for one in alike]),
+        tested=torch.cat([one.tested for one in alike]),
+        labels=torch.cat([one.labels for one in alike]),
+        inner=torch.cat([one.inner for one in alike]),
+        cross=torch.cat([one.cross for one in alike]),
+        apart=torch.cat([one.apart for one in alike]),
+        near=Fit(*(torch.cat(each) for each in zip(*nears, strict=True))),
+    )
+
+
+def _fitted(one: _Open, c: float) -> Tensor:
     """(b, held samples) the sides, by fits that begin where they are near and end when all sides are decided."""
+    inner, cross, apart, y = one.inner, one.cross, one.apart, one.labels
     decided = torch.zeros_like(apart[:, :, 0])
 
     def settled(rows: Tensor, now: Fit) -> Tensor:
@@ -134,7 +147,7 @@ def _fitted(inner: Tensor, cross: Tensor, apart: Tensor, y: Tensor, c: float, ne
         decided[rows] = _certain(products, apart[rows], y[rows], c, now)
         return (decided[rows] != 0).all(1)
 
-    fitted = descend(inner, y, c, near, settled=settled)
+    fitted = descend(inner, y, c, one.near, settled=settled)
     by_margin = ((cross @ fitted.alpha[:, :, None])[:, :, 0] + fitted.intercept[:, None]).sign()
     return torch.where((decided != 0).all(1, keepdim=True), decided, by_margin)
 

@@ -66,7 +66,7 @@ def fit(gram: Tensor, positive: Tensor, c: float = 1.0, iterations: int = 200) -
     c
         Inverse strength of the regularisation.
     iterations
-        Upper bound on the Newton steps; a fit usually takes about six.
+        Upper bound on the Newton steps; a fit usually takes about seven.
 
     Raises
     ------
