@@ -19,8 +19,7 @@ from xcore.contract import XcoreError
 
 _CLIP = 1e-24  # keeps Newton's weights p(1 - p) positive where a probability saturates
 _HALVINGS = 30
-_SMALL = 1e-4  # stop after a step that moves no margin by more than this share of the largest one
-_FAR = 0.3  # after a step that moves a margin by more, the length of w is searched, too
+_SMALL = 1e-6  # stop after a step that moves no margin by more than this share of the largest one
 _AT_ONCE = 128  # problems whose matrices stay in a processor's cache
 
 Settled = Callable[[Tensor, "Fit"], Tensor]
@@ -66,7 +65,7 @@ def fit(gram: Tensor, positive: Tensor, c: float = 1.0, iterations: int = 200) -
     c
         Inverse strength of the regularisation.
     iterations
-        Upper bound on the Newton steps; a fit usually takes about seven.
+        Upper bound on the Newton steps; a fit usually takes about ten.
 
     Raises
     ------
@@ -102,12 +101,10 @@ def descend(
 ) -> Fit:
     """The optimum of B problems from a start, by Newton's method (iteratively reweighted least squares).
 
-    A step is halved until the objective does not rise, and after a long one the length of w and the intercept are
-    searched along it, since far from the optimum the loss is nearly exponential: a step alone would move margins by
-    about 1. The objective is convex, so the optimum is the same from any start. A fit ends after a step that moves no
-    margin by more than 1e-4 (1 + the largest margin). Steps converge quadratically: what it leaves undone is about half
-    of the square of that, 1e-8 for margins of 1, which is less than the rounding of activations in float32. A problem
-    that has converged is not touched again, so its result does not depend on the others.
+    A step is halved until the objective does not rise. The objective is convex, so the optimum is the same from any
+    start. A fit ends after a step that moves no margin by more than 1e-6 (1 + the largest margin). Steps converge
+    quadratically: what it leaves undone is below the rounding of the margins. A problem that has converged is not
+    touched again, so its result does not depend on the others.
 
     Parameters
     ----------
@@ -166,18 +163,19 @@ def newton_system(gram: Tensor, y: Tensor, c: float, margins: Tensor) -> tuple[T
     return s, torch.stack((s * margins + residual / s, s), 2), torch.linalg.cholesky_ex(system).L
 
 
-def _newton_target(gram: Tensor, y: Tensor, c: float, margins: Tensor) -> Fit:
-    """Where a full Newton step leads from given margins (B, m)."""
-    s, right, factor = newton_system(gram, y, c, margins)
+def _newton_step(gram: Tensor, y: Tensor, c: float, now: Fit) -> Fit:
+    """The full Newton step. Margins follow from the step, which gets small, so that they lose no digits at the end."""
+    s, right, factor = newton_system(gram, y, c, now.margins)
     solved = torch.cholesky_solve(right, factor) * s[:, :, None]
     intercept = solved[:, :, 0].sum(1) / solved[:, :, 1].sum(1)
-    alpha = solved[:, :, 0] - intercept[:, None] * solved[:, :, 1]
-    return Fit(alpha, intercept, (gram @ alpha[:, :, None])[:, :, 0] + intercept[:, None])
+    alpha = solved[:, :, 0] - intercept[:, None] * solved[:, :, 1] - now.alpha
+    shift = intercept - now.intercept
+    return Fit(alpha, shift, (gram @ alpha[:, :, None])[:, :, 0] + shift[:, None])
 
 
 def _step(gram: Tensor, y: Tensor, c: float, now: Fit, value: Tensor) -> tuple[Fit, Tensor, Tensor]:
     """One step that does not raise the objective: where it leads, its value there, and how far margins moved (B,)."""
-    step = Fit(*(new - old for new, old in zip(_newton_target(gram, y, c, now.margins), now, strict=True)))
+    step = _newton_step(gram, y, c, now)
     size = torch.ones_like(value)
     for _ in range(_HALVINGS):
         alpha, margins = now.alpha + size[:, None] * step.alpha, now.margins + size[:, None] * step.margins
@@ -189,27 +187,7 @@ def _step(gram: Tensor, y: Tensor, c: float, now: Fit, value: Tensor) -> tuple[F
         size = torch.where(worse, size / 2, size)
     made = Fit(alpha, now.intercept + size * step.intercept, margins)
     moved = size * step.margins.abs().amax(1)
-    if (moved > _FAR).any():
-        made, new = _rescaled(made, half, new, y, c)
     return made, new, moved
-
-
-def _rescaled(at: Fit, half: Tensor, value: Tensor, y: Tensor, c: float) -> tuple[Fit, Tensor]:
-    """A better multiple t of w and a better intercept, by two Newton steps in t and b; a step that is worse is left."""
-    h, b, t = at.margins - at.intercept[:, None], at.intercept, torch.ones_like(value)
-    for _ in range(2):
-        chance = torch.sigmoid(-y * (t[:, None] * h + b[:, None]))
-        pull, weight = y * chance, chance - chance.square()
-        slope_t, slope_b = 2 * half * t - c * (pull * h).sum(1), -c * pull.sum(1)
-        weighted = weight * h
-        tt, tb, bb = 2 * half + c * (weighted * h).sum(1), c * weighted.sum(1), c * weight.sum(1)
-        determinant = tt * bb - tb * tb
-        new_t = t - (bb * slope_t - tb * slope_b) / determinant
-        new_b = b - (tt * slope_b - tb * slope_t) / determinant
-        new = _objective(half * new_t.square(), new_t[:, None] * h + new_b[:, None], y, c)
-        better = new < value
-        t, b, value = torch.where(better, new_t, t), torch.where(better, new_b, b), torch.where(better, new, value)
-    return Fit(t[:, None] * at.alpha, b, t[:, None] * h + b[:, None]), value
 
 
 def objective(at: Fit, y: Tensor, c: float) -> Tensor:
