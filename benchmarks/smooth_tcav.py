@@ -92,7 +92,7 @@ COLUMNS = ("variance", "N x variance")
 def _sensitivities(own: Tensor, random: Tensor, gradients: Tensor, size: int) -> Floats:
     """(CAVs, m) g.v of unit CAVs of sets of this size, every set of `own` against every set of `random`."""
     negatives = NegativeSets(random.view(-1, size, random.shape[1]), gradients, 1.0)
-    found = negatives.sensitivity(negatives.products(list(own.view(-1, size, own.shape[1]))))
+    found = negatives.sensitivity(negatives.fitted(list(own.view(-1, size, own.shape[1]))))
     s: Floats = found.flatten(0, 1).numpy()
     return s
 

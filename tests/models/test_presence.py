@@ -150,6 +150,15 @@ def test_a_direction_of_all_positions_is_averaged_over_them_and_fits_pictures_of
         presence(directed(flat), model, pictures(3, 20, 28))  # without maps, the explained size is not known
 
 
+@pytest.mark.parametrize("made", [coded(), directed(ATOMS)])
+def test_strengths_are_the_same_without_maps(made: Explanation) -> None:
+    given, bare = (presence(made, classifier(), pictures(), with_maps=maps) for maps in (True, False))
+    assert given.maps is not None
+    assert bare.maps is None
+    assert torch.equal(bare.strength, given.strength)
+    assert (bare.strength_is, bare.notes) == (given.strength_is, given.notes)
+
+
 def test_a_layer_without_positions_has_strengths_and_no_maps() -> None:
     samples, model = pictures(), classifier()
     found = presence(directed(-torch.eye(5)[:1], "flat"), model, samples)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 import xcore
 from xcore.contract import Classifier, NotApplicable, Probe, Samples, UsageError, XcoreError
+from xcore.models import probes
 from xcore.models.classifiers import FunctionClassifier, TorchClassifier
 from xcore.models.graph import cut, nearest_cut
-from xcore.models.probes import TorchProbe
+from xcore.models.probes import TorchProbe, activations_each
 from xcore.models.torch_model import TensorCache, TorchModel
 
 CLASSES = ("a", "b", "c")
@@ -240,6 +241,24 @@ def test_one_pass_gives_activations_and_logits_bit_for_bit(net: Net) -> None:
     assert torch.equal(c.logits(x), expected[1])
     probe.read(x)
     assert passed == [2, 2, 1]
+
+
+def test_several_sets_pass_each_on_its_own_and_weights_are_looked_at_once(
+    net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets, looked = [pictures(n, seed=n) for n in (2, 5, 3)], list[nn.Module]()
+    expected = [classifier(net, batch_size=4).open("block").activations(x) for x in sets]
+    probe, passed, state = classifier(net, batch_size=4).open("block"), list[int](), probes.weights_state
+    probe.activations(pictures(2, seed=1))
+    monkeypatch.setattr(probes, "weights_state", lambda module: looked.append(module) or state(module))
+    net.register_forward_pre_hook(lambda module, args: passed.append(len(args[0])))
+    for one, other in zip(activations_each(probe, sets), expected, strict=True):
+        assert torch.equal(one, other)
+    assert passed == [2, 4, 1, 3]
+    assert len(looked) == 1
+    with torch.no_grad():
+        net.stem.weight.mul_(2)
+    assert not torch.equal(activations_each(probe, sets[:1])[0], expected[0])
 
 
 def test_a_call_passes_the_explained_pictures_once(net: Net) -> None:

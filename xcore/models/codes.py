@@ -126,6 +126,31 @@ def _optimal(gram: Array, targets: Array, x: Array) -> NDArray[np.bool_]:
     return np.asarray(fine.all(axis=1))
 
 
+def _solved(gram: Array, passive: NDArray[np.bool_], b: Array) -> Array:
+    """The codes (n, k) where the positive coordinates of each row solve their own system and the others are 0.
+
+    Rows with the same positive coordinates have the same system, which is inverted once for them (Van Benthem and
+    Keenan, Journal of Chemometrics 2004).
+    """
+    eye = np.eye(gram.shape[0])
+    packed = np.packbits(passive, axis=1)
+    names = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
+    names[:, : packed.shape[1]] = packed
+    keys = names.view(np.uint64)
+    order = np.lexsort(keys.T)
+    starts = np.flatnonzero(np.r_[True, (keys[order[1:]] != keys[order[:-1]]).any(axis=1)])
+    groups = np.empty(len(passive), dtype=np.int64)
+    groups[order] = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(passive)]))
+    own = passive[order[starts]]
+    # Rows of the identity hold the coordinates at zero that are not positive.
+    system = np.where(own[:, :, None] & own[:, None, :], gram, eye)
+    if 2 * len(own) > len(passive):
+        alone: Array = np.linalg.solve(system[groups], b[:, :, None])[:, :, 0]
+        return alone
+    found: Array = (np.linalg.inv(system)[groups] @ b[:, :, None])[:, :, 0]
+    return found
+
+
 def _pivot(gram: Array, targets: Array) -> Array:
     """Block principal pivoting for min x G x / 2 - b x, x >= 0, over the rows b of `targets`."""
     n, k = targets.shape
@@ -151,10 +176,8 @@ def _pivot(gram: Array, targets: Array) -> Array:
         wrong[stalled] = eye[last[stalled]].astype(bool)
         p = p ^ wrong
         passive[todo] = p
-        # The positive coordinates solve their own system; rows of the identity hold the others at zero.
-        system = np.where(p[:, :, None] & p[:, None, :], gram, eye)
         try:
-            x[todo] = np.linalg.solve(system, np.where(p, b, 0.0)[:, :, None])[:, :, 0]
+            x[todo] = _solved(gram, p, np.where(p, b, 0.0))
         except np.linalg.LinAlgError:  # linearly dependent atoms; the caller sees that these rows are not optimal
             x[todo] = np.nan
             break

@@ -36,7 +36,7 @@ SLACK = 0.25
 padding cut off the edges."""
 
 
-def presence(explanation: Explanation, classifier: Classifier, samples: Samples) -> Presence:
+def presence(explanation: Explanation, classifier: Classifier, samples: Samples, *, with_maps: bool = True) -> Presence:
     """Find the concepts of an explanation in samples of any class.
 
     A concept that is an atom of the dictionary has the codes of the samples' activations, found by the dictionary's own
@@ -55,6 +55,8 @@ def presence(explanation: Explanation, classifier: Classifier, samples: Samples)
         The network that was explained, or another version of it, such as one that was trained further.
     samples
         The N images or texts.
+    with_maps
+        Whether maps are made; enlarging them costs more than all else where there are many samples.
 
     Returns
     -------
@@ -84,25 +86,26 @@ def presence(explanation: Explanation, classifier: Classifier, samples: Samples)
     strength = torch.full((count, len(concepts)), torch.nan)
     maps: dict[int, Tensor] = {}
     if coded and dictionary is not None:
-        found, places = _of_dictionary(dictionary, [_atom(concepts[i]) for i in coded], classifier, samples)
+        found, places = _of_dictionary(dictionary, [_atom(concepts[i]) for i in coded], classifier, samples, with_maps)
         strength[:, coded] = found
         maps |= {} if places is None else dict(zip(coded, places, strict=True))
     for layers in dict.fromkeys(tuple(concepts[i].directions) for i in projected):
         own = [i for i in projected if tuple(concepts[i].directions) == layers]
-        found, places = _of_directions([concepts[i] for i in own], explanation, layers, classifier, samples)
+        some = [concepts[i] for i in own]
+        found, places = _of_directions(some, explanation, layers, classifier, samples, with_maps)
         strength[:, own] = found
         maps |= {} if places is None else dict(zip(own, places, strict=True))
     measured = [i for i in projected if ZERO in concepts[i].evidence]
     plain = [i for i in projected if i not in measured]
     units = [unit for unit, some in ((CODE_IS, coded), (ABOVE_MEAN_IS, measured), (PROJECTION_IS, plain)) if some]
-    return assembled(concepts, strength, "; ".join(units), maps, samples, missing=lost)
+    return assembled(concepts, strength, "; ".join(units), maps if with_maps else None, samples, missing=lost)
 
 
 def assembled(
     concepts: Sequence[Concept],
     strength: Tensor,
     strength_is: str,
-    maps: dict[int, Tensor],
+    maps: dict[int, Tensor] | None,
     samples: Samples,
     missing: Sequence[int] = (),
     notes: Sequence[str] = (),
@@ -114,7 +117,8 @@ def assembled(
     strength
         (N, k).
     maps
-        Index of a concept -> its maps (N, H, W) >= 0. The maps of the others are 0 everywhere.
+        Index of a concept -> its maps (N, H, W) >= 0. The maps of the others are 0 everywhere. None = no maps were
+        asked for.
     missing
         Indices of the concepts that are not found.
     """
@@ -128,7 +132,7 @@ def assembled(
         stacked = torch.stack([maps.get(i, nothing) for i in range(len(concepts))], dim=1)
         if blank := [concepts[i].name for i in range(len(concepts)) if i not in maps]:
             said.append(f"{len(blank)} of {len(concepts)} concepts have no maps: {listed(blank)}")
-    elif samples.modality == "image":
+    elif maps is not None and samples.modality == "image":
         said.append("there are no maps, because no layer of the concepts has a grid of positions")
     return Presence(strength.float(), strength_is, stacked, tuple(said))
 
@@ -280,13 +284,13 @@ def _atom(concept: Concept) -> int:
 
 
 def _of_dictionary(
-    dictionary: Dictionary, atoms: Sequence[int], classifier: Classifier, samples: Samples
+    dictionary: Dictionary, atoms: Sequence[int], classifier: Classifier, samples: Samples, with_maps: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Strengths (N, m) of these atoms, and their maps (m, N, H, W) if the layer has a grid of positions."""
     probe, a = read_layer(classifier, dictionary.layer, dictionary.atoms.shape[1], samples)
     codes = encode(dictionary, rows_of(a, probe.layout))[:, :, list(atoms)]
     grid = grid_of(a, probe.layout, samples)
-    if grid is None:
+    if grid is None or not with_maps:
         return codes.mean(1), None
     extra, rows, columns = grid
     size = (samples.images.shape[-2], samples.images.shape[-1])
@@ -299,6 +303,7 @@ def _of_directions(
     layers: Sequence[str],
     classifier: Classifier,
     samples: Samples,
+    with_maps: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Strengths (N, m) of these concepts, and their maps (m, N, H, W) if one of their layers has a grid."""
     made: Projection | None = None
@@ -320,7 +325,7 @@ def _of_directions(
     assert made is not None
     zero = torch.tensor([c.evidence.get(ZERO, 0.0) for c in concepts])
     size = (samples.images.shape[-2], samples.images.shape[-1]) if samples.modality == "image" else (0, 0)
-    return made.values.mean(1) - zero, made.maps(zero, size)
+    return made.values.mean(1) - zero, made.maps(zero, size) if with_maps else None
 
 
 def _fits(found: Projection, shape: tuple[int, ...], d: int, explanation: Explanation, samples: Samples) -> bool:

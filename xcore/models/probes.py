@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from xcore.base.errors import UsageError, unknown
-from xcore.contract.protocols import Classifier
+from xcore.contract.protocols import Classifier, Probe
 from xcore.contract.samples import Samples
 from xcore.models.graph import (
     LayerInfo,
@@ -24,6 +24,7 @@ from xcore.models.graph import (
     tensor_of,
     with_tensor,
 )
+from xcore.models.modules import weights_state
 from xcore.models.outputs import close
 from xcore.models.torch_model import TorchModel, check_numbers
 
@@ -94,7 +95,18 @@ class TorchProbe:
 
     def activations(self, x: Samples) -> Tensor:
         """Activations of the samples at the layer, float32 on the CPU: (n, C), (n, C, H, W) or (n, T, C)."""
-        key = self.model.key(("activations", self.layer), x)
+        return self._activations(x, weights_state(self.model.module))
+
+    def activations_each(self, sets: Sequence[Samples]) -> list[Tensor]:
+        """Activations of several sets of samples, each with the bits that `activations` gives for it alone.
+
+        Whether the weights have changed is looked at once for all sets.
+        """
+        weights = weights_state(self.model.module)
+        return [self._activations(x, weights) for x in sets]
+
+    def _activations(self, x: Samples, weights: int) -> Tensor:
+        key = self.model.key(("activations", self.layer), x, weights)
         kept = self.model.cache.get(key)
         if kept is None:
             with frozen(self.model.module), torch.no_grad():
@@ -289,6 +301,13 @@ class TorchProbe:
         if self._info is not None and self._info.first:
             return a.transpose(1, 2).contiguous()
         return a.permute(0, 2, 3, 1).contiguous() if self._info is not None and self._info.last else a
+
+
+def activations_each(probe: Probe, sets: Sequence[Samples]) -> list[Tensor]:
+    """The activations of several sets of samples, each passed on its own; see `TorchProbe.activations_each`."""
+    each = getattr(probe, "activations_each", None)
+    found: list[Tensor] = [probe.activations(x) for x in sets] if each is None else each(sets)
+    return found
 
 
 def read_once(classifier: Classifier, layer: str, samples: Samples) -> None:

@@ -117,9 +117,15 @@ class TorchModel:
                 return weight.dtype
         return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
 
-    def key(self, what: Hashable, x: Samples) -> Hashable:
-        """Key of a result in the cache: what it is, the content of the samples and that of the weights."""
-        return what, x.digests, weights_state(self.module)
+    def key(self, what: Hashable, x: Samples, weights: int | None = None) -> Hashable:
+        """Key of a result in the cache: what it is, the content of the samples and that of the weights.
+
+        Parameters
+        ----------
+        weights
+            What `weights_state` gave for the module just before; None = it is asked.
+        """
+        return what, x.digests, weights_state(self.module) if weights is None else weights
 
     def inputs(self, data: Any) -> Any:
         """The module's input for a batch of `Samples.data`."""

@@ -32,7 +32,7 @@ def test_direction_of_sklearn_where_d_is_large() -> None:
     linear = pytest.importorskip("sklearn.linear_model")
     x = torch.relu(data(10, 163_072, 1) + 0.5)
     shared = NegativeSets(x[None, 10:], torch.ones(2, x.shape[1]), 1.0)
-    v = shared.cavs(x[:10])[0].double().numpy()
+    v = shared.cavs(x[:10], shared.fitted([x[:10]]).fit.alpha)[0].double().numpy()
     w = linear.LogisticRegression(max_iter=1000).fit(x.numpy(), np.arange(20) < 10).coef_[0]
     assert v @ w / np.linalg.norm(v) / np.linalg.norm(w) > 0.9999
 
@@ -51,7 +51,7 @@ def test_scores_of_negative_sets_against_one_another_are_those_of_a_set_against_
     pairs = NegativeSets(sets, gradients, 1.0).pair_scores
     for score, (left, right) in zip(pairs, ((0, 1), (0, 2), (1, 2)), strict=True):
         alone = NegativeSets(sets[right][None], gradients, 1.0)
-        sensitivity = alone.sensitivity(alone.products([sets[left]]))[0, 0]
+        sensitivity = alone.sensitivity(alone.fitted([sets[left]]))[0, 0]
         assert float(score) == pytest.approx(float((sensitivity > 0).double().mean()))
 
 

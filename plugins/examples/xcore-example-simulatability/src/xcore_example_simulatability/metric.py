@@ -86,7 +86,7 @@ class Simulatability:
 
 def strengths(explanation: Explanation, run: Run, images: Samples) -> Tensor:
     """(n, k) how strongly each concept is in each image, without the concepts that cannot be found."""
-    found = presence(explanation, run.task.classifier, images).strength.double()
+    found = presence(explanation, run.task.classifier, images, with_maps=False).strength.double()
     return found[:, ~found.isnan().any(dim=0)]
 
 

@@ -137,9 +137,9 @@ def score_layer(
             if options.against:
                 others = _compared_with(sets, i, options)
                 relative = _relative_score(scorer, activations, i, others, options, task.seed)
-            cav = relative.cav if relative else scorer.cavs(concept.fit_samples, render).mean(0)
+            cav = relative.cav if relative else scorer.cavs(concept.fit_samples, render, score).mean(0)
             local = scorer.local(cav)
-            scores.append(ConceptScore(score, p, p_against, null.effect, null.ts, relative, cav.cpu(), local))
+            scores.append(ConceptScore(score, p, p_against, null.effect, null.ts, relative, cav, local))
         if render not in renders[end:]:
             scorer.forget(render)  # of concepts that each have random sets of their own
     return LayerScores(layer, tuple(scores), float(scorer.units.mean()))
@@ -179,16 +179,16 @@ def _relative_score(
         rng = np.random.default_rng([seed, 2, i])
         sets = torch.stack([pool[rng.choice(len(pool), n, replace=False)] for _ in range(options.negatives)])
     negatives = NegativeSets(sets, scorer.gradients, scorer.c)
-    products = negatives.products([x[:n]])
-    sensitivity = negatives.sensitivity(products)[0].numpy()
+    fitted = negatives.fitted([x[:n]])
+    sensitivity = negatives.sensitivity(fitted)[0].cpu().numpy()
     lo, hi = interval(sensitivity, scorer.units) if len(sensitivity) > 1 else (nan, nan)
     return RelativeScore(
         ts=float((sensitivity > 0).mean()),
         effect=float(sensitivity.mean() / scorer.units.mean()),
         lo=lo,
         hi=hi,
-        accuracy=float(negatives.accuracy(products, options.folds)[0]),
-        cav=normalize(negatives.cavs(x[:n]), dim=1).mean(0),
+        accuracy=float(negatives.accuracy(fitted, options.folds)[0]),
+        cav=normalize(negatives.cavs(x[:n], fitted.fit.alpha), dim=1).mean(0).cpu(),
     )
 
 

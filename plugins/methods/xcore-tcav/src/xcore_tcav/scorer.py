@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from xcore.contract import NotApplicable, Probe, Purpose, RandomSet, Samples, UsageError, XcoreError
+from xcore.models import device
+from xcore.models.probes import activations_each
 from xcore_tcav.inference import Floats, interval, rank_p, welch_p
 from xcore_tcav.negatives import NegativeSets
 from xcore_tcav.options import Counterparts
@@ -67,6 +69,8 @@ class SetScore:
     """How the samples of all sets were made, see `xcore.contract.Concept.render`."""
     sensitivity: Floats
     """(R, m) sensitivity of each class sample to the CAV against each random set, from which the others follow."""
+    alpha: Tensor
+    """(R, 2n) coefficients of the samples of the set and of each random set, of which the CAVs are made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,11 +212,13 @@ class Scorer:
             negatives, rows = self._negatives_of(n, render), [i for i, s in enumerate(sets) if len(s) == n]
             for start in range(0, len(rows), _BATCH):
                 batch = rows[start : start + _BATCH]
-                products = negatives.products([self.activations(sets[i]) for i in batch])
-                sensitivity = negatives.sensitivity(products, unit=self.scale != "raw").numpy()
-                accuracy = negatives.accuracy(products, self.folds).tolist() if self.folds else [nan] * len(batch)
-                for i, s, a in zip(batch, sensitivity, accuracy, strict=True):
-                    scores[i] = self._set_score(s, a, n, render)
+                found = activations_each(self.probe, [sets[i] for i in batch])
+                fitted = negatives.fitted([self._flat(a, "activations") for a in found])
+                sensitivity = negatives.sensitivity(fitted, unit=self.scale != "raw").cpu().numpy()
+                accuracy = negatives.accuracy(fitted, self.folds).tolist() if self.folds else [nan] * len(batch)
+                alpha = fitted.fit.alpha.cpu().split(self.negatives)
+                for i, s, a, own in zip(batch, sensitivity, accuracy, alpha, strict=True):
+                    scores[i] = self._set_score(s, a, own, n, render)
         return [scores[i] for i in range(len(sets))]
 
     def null(self, j: int, n: int, render: str = "as-is", counterparts: Counterparts = "coherent") -> NullDistribution:
@@ -241,7 +247,7 @@ class Scorer:
         if found is None or asked < j:
             negatives, each, phrases = self._negatives_of(n, render), list[Floats](), list[str]()
             for batch, drawn_of in self._counterparts(j, n, render, counterparts):
-                each.append(negatives.sensitivity(negatives.products(batch), unit=self.scale != "raw").numpy())
+                each.append(negatives.sensitivity(negatives.fitted(batch), unit=self.scale != "raw").cpu().numpy())
                 phrases += drawn_of
             s = np.concatenate(each)
             effect = s.mean((1, 2)) / self.units.mean()
@@ -275,20 +281,28 @@ class Scorer:
             raise UsageError(
                 f"the t-test needs at least 3 random sets, got {self.negatives}", "raise the option `negatives`"
             )
-        return welch_p(score.ts_each, self._negatives_of(score.n, score.render).pair_scores.numpy())
+        return welch_p(score.ts_each, self._negatives_of(score.n, score.render).pair_scores.cpu().numpy())
 
     def forget(self, render: str) -> None:
         """Free what is kept of the random sets of a rendering; their samples' activations stay in their cache."""
         self._negative_sets = {key: kept for key, kept in self._negative_sets.items() if key[1] != render}
         self._nulls = {key: kept for key, kept in self._nulls.items() if key[1] != render}
 
-    def cavs(self, samples: Samples, render: str = "as-is") -> Tensor:
-        """The R unit CAVs of a concept set, (R, d) float32, pointing to the concept."""
-        return normalize(self._negatives_of(len(samples), render).cavs(self.activations(samples)), dim=1)
+    def cavs(self, samples: Samples, render: str = "as-is", score: SetScore | None = None) -> Tensor:
+        """The R unit CAVs of a concept set, (R, d) float32 on the CPU, pointing to the concept.
 
-    def direction(self, samples: Samples, render: str = "as-is") -> Tensor:
-        """The mean of the R unit CAVs, normalised: (d,), for `Concept.directions`."""
-        return normalize(self.cavs(samples, render).mean(0), dim=0)
+        Parameters
+        ----------
+        score
+            The score of these samples, whose fits are taken; None = they are fitted.
+        """
+        negatives, x = self._negatives_of(len(samples), render), self.activations(samples)
+        alpha = negatives.fitted([x]).fit.alpha if score is None else score.alpha
+        return normalize(negatives.cavs(x, alpha), dim=1).cpu()
+
+    def direction(self, samples: Samples, render: str = "as-is", score: SetScore | None = None) -> Tensor:
+        """The mean of the R unit CAVs, normalised: (d,), for `Concept.directions`; see `cavs`."""
+        return normalize(self.cavs(samples, render, score).mean(0), dim=0)
 
     def local(self, direction: Tensor) -> Tensor:
         """(m,) sensitivity of each class sample along a direction (d,), over the mean of `units`; on the CPU."""
@@ -297,10 +311,10 @@ class Scorer:
     def sign_and_magnitude(self, cavs: Tensor) -> tuple[Tensor, Tensor]:
         """captum's ``sign_count`` and ``magnitude`` of given CAVs (k, d): share of g.v > 0 and mean g.v, each (k,)."""
         sensitivity = self.gradients @ cavs.to(self.gradients).T
-        return (sensitivity > 0).float().mean(0), sensitivity.mean(0)
+        return (sensitivity > 0).float().mean(0).cpu(), sensitivity.mean(0).cpu()
 
     def activations(self, samples: Samples) -> Tensor:
-        """(n, d) activations as CAVs see them: flattened, or averaged over positions."""
+        """(n, d) activations as CAVs see them: flattened, or averaged over positions; where CAVs are fitted."""
         return self._flat(self.probe.activations(samples), "activations")
 
     def _flat(self, a: Tensor, what: Literal["activations", "gradients"]) -> Tensor:
@@ -311,7 +325,7 @@ class Scorer:
         if self.pool and self.probe.layout != "NC":
             positions = (2, 3) if self.probe.layout == "NCHW" else (1,)
             a = a.mean(positions) if what == "activations" else a.sum(positions)
-        return a.detach().flatten(1).float()
+        return a.detach().flatten(1).float().to(_fitted_on())
 
     def _random_activations(self, n: int, indices: Sequence[int], render: str, purpose: Purpose) -> list[Tensor]:
         """Activations (n, d) of random sets. The sets come from a pool, so each sample of it is run only once."""
@@ -396,8 +410,8 @@ class Scorer:
             raise _affine("the class sample and for random ones")
         self._compared = True
 
-    def _set_score(self, s: Floats, accuracy: float, n: int, render: str) -> SetScore:
-        """The score from the sensitivities (R, m)."""
+    def _set_score(self, s: Floats, accuracy: float, alpha: Tensor, n: int, render: str) -> SetScore:
+        """The score from the sensitivities (R, m) and the coefficients (R, 2n)."""
         each = (s > 0).mean(1)
         several = len(s) > 1
         lo, hi = interval(s, self.units) if several else (nan, nan)
@@ -413,7 +427,14 @@ class Scorer:
             n=n,
             render=render,
             sensitivity=s,
+            alpha=alpha,
         )
+
+
+def _fitted_on() -> str:
+    """Where CAVs are fitted: where classifiers are, but for GPUs of Apple, which have no double precision."""
+    name = device.current()
+    return "cpu" if name.startswith("mps") else name
 
 
 def _new_samples(

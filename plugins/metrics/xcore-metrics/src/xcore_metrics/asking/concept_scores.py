@@ -88,7 +88,10 @@ def _by_activations(run: Run, found: tuple[int, ...], background: Samples) -> Co
     layer = dictionary.layer if coded and dictionary is not None else layers[0]
 
     def scoring(of: Explanation) -> Scoring:
-        return lambda samples: presence(of, classifier, samples).strength[:, list(found)].double()
+        def strength(samples: Samples) -> Tensor:
+            return presence(of, classifier, samples, with_maps=False).strength[:, list(found)].double()
+
+        return strength
 
     def random(rng: np.random.Generator) -> Scoring:
         drawn = explanation

@@ -150,7 +150,7 @@ class CoSy:
         own = in_activations(run) if self.options.unit == "auto" else ()
         if own:
             part = replace(explanation, concepts=tuple(explanation.concepts[i] for i in own))
-            strength = presence(part, classifier, samples).strength.double().numpy()
+            strength = presence(part, classifier, samples, with_maps=False).strength.double().numpy()
             for column, i in enumerate(own):
                 concept = explanation.concepts[i]
                 active[i] = strength[:, column]
