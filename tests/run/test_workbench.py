@@ -15,10 +15,12 @@ from xcore.run.plan import Suite, make_plan
 from xcore.run.workbench import Workbench
 from xcore.store.run_directory import Store
 
+PLUGINS = Path(__file__).parents[1] / "plugins"
+
 
 def test_each_seed_draws_its_own_samples_for_methods_and_metrics(tmp_path: Path) -> None:
-    registry = load_registry()
-    keys = {"data": "minizoo", "classes": ["zebra"], "methods": ["craft"], "budget": {"samples": 3, "heldout": 2}}
+    registry = load_registry([str(PLUGINS / "toy_plugin.py")])
+    keys = {"data": "toy", "classes": ["red"], "methods": ["toy"], "budget": {"samples": 3, "heldout": 2}}
     bench = Workbench(registry, Store(tmp_path))
 
     def drawn(**more: Any) -> list[set[str]]:
@@ -52,25 +54,25 @@ def test_the_explained_samples_are_drawn_once_and_nobody_can_change_them(tmp_pat
 
 
 def test_random_sets_of_the_next_class_draw_only_what_is_new(tmp_path: Path, monkeypatch) -> None:
-    registry = load_registry()
-    suite = Suite(data="minizoo", classes=["zebra", "cow"], methods=["craft"], budget={"samples": 3, "heldout": 2})
+    monkeypatch.setattr("xcore.run.random_sets.POOL", 60)  # of which a class is asked for at once
+    registry = load_registry([str(PLUGINS / "toy_plugin.py")])
+    suite = Suite(data="toy", classes=["red", "green"], methods=["toy"], budget={"samples": 3, "heldout": 2})
     first, second = make_plan(suite, registry).cells
     bench, alone = Workbench(registry, Store(tmp_path)), Workbench(registry, Store(tmp_path / "alone"))
     data, asked = bench.dataset(first.data), []
     draw = data.samples
     monkeypatch.setattr(data, "samples", lambda *given: asked.append(given) or draw(*given))
     bench.random_sets(first, "train")(3, 0).images.zero_()
-    assert sorted(given[0] for given in asked) == sorted({*data.classes} - {"zebra"})
+    assert sorted(given[0] for given in asked) == sorted({*data.classes} - {"red"})
     asked.clear()
     drawn = bench.random_sets(second, "train")(3, 0)
-    assert [given[0] for given in asked] == ["zebra"]
+    assert [given[0] for given in asked] == ["red"]
     assert torch.equal(drawn.images, alone.random_sets(second, "train")(3, 0).images), "as if it came first"
     assert drawn.digests == drawn.take(range(3)).digests == tuple(drawn.take([i]).digest for i in range(3))
 
 
 def test_counterparts_of_tuned_concepts_are_drawn_by_the_adapter_of_the_explanation(tmp_path: Path) -> None:
-    plugins = Path(__file__).parents[1] / "plugins"
-    registry = load_registry([str(plugins / name) for name in ("toy_plugin.py", "growing_plugin.py")])
+    registry = load_registry([str(PLUGINS / name) for name in ("toy_plugin.py", "growing_plugin.py")])
     suite = Suite(data="toy", classifiers=["toy-net"], classes=["red"], methods=["sampling"], generator="painter")
     (cell,) = make_plan(suite, registry).cells
     bench = Workbench(registry, Store(tmp_path))

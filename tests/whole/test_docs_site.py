@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -125,13 +126,19 @@ def shell_lines(page: str) -> list[str]:
 PROGRAMS = ("xcore", "python", "pip", "make", "pytest", "git", "hf", "apt-get", "dpkg-deb", "trackio", ".", "echo")
 
 
+@cache
+def all_commands() -> Any:
+    """Every command, as `--help` reads it; to build them takes longer than to read a page."""
+    return loaded("docs_commands", DOCS / "tools" / "commands.py").all_commands()
+
+
 @pytest.mark.parametrize("page", [page for page in WRITTEN if any(shell_lines(page))])
 def test_commands_are_understood(page: str) -> None:
     """Every line is a command; each of xcore exists and has the flags; scripts and targets that are named are there.
 
     Nothing is run: what runs is in the other tests of the docs, and real models and hours are not at hand here.
     """
-    commands = loaded("docs_commands", DOCS / "tools" / "commands.py").all_commands()
+    commands = all_commands()
     script = "\n".join(b.text for b in docs_blocks.blocks(page) if b.kind == "")
     checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr

@@ -73,7 +73,8 @@ def test_stripes_come_first_for_zebra_and_not_for_hare(photographs: Any, tmp_pat
     for name in animals:
         samples = data.framed(classifier.framing).samples(name, "explain", 6, 0)
         assert (classifier.logits(samples).argmax(1) == classifier.classes.index(name)).all()
-        options = {"folders": (str(tmp_path / "textures"),), "maps": 0, "null": 119}
+        few = {"null": 119} if name == "zebra" else {"null": 19, "negatives": 5}  # of the hare only the order counts
+        options = {"folders": (str(tmp_path / "textures"),), "maps": 0, **few}
         found[name] = explain("tcav", classifier, samples, target=name, options=options).concepts
     assert found["zebra"][0].name == "stripes-black-white"
     # Six photographs are too few for a mark beside the other textures after Holm; the single test is clear.

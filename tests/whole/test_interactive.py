@@ -254,7 +254,7 @@ def test_nothing_is_left_behind_by_a_request_that_is_refused(tmp_path) -> None:
         "    try: xcore.explain('craft', torch.nn.Conv2d(3, 2, 8), samples, target=0)\n"
         "    except xcore.contract.UsageError as error: print('refused')\n"
     )
-    environment = {"TMPDIR": str(tmp_path), "PATH": "", "XCORE_CACHE": str(tmp_path / "cache")}
+    environment = {"TMPDIR": str(tmp_path), "PATH": "", "XCORE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.stdout == "refused\nrefused\n", done.stderr
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []

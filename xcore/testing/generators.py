@@ -85,12 +85,15 @@ class Drawing(Subject):
 
 def pairs_of(generator: Generator, prompt: str) -> tuple[Samples, Samples]:
     """Four preferred and four rejected samples of a prompt, no two of a pair alike."""
-    drawn = generator.generate([prompt] * 40, range(40))
-    differ = [i for i in range(20) if drawn.take([i]).digest != drawn.take([i + 20]).digest]
-    if drawn.modality == "text":
-        differ = [i for i in differ if drawn.texts[i] and drawn.texts[i + 20]]
+    for n in (4, 20):  # more only where the first ones are alike, or are texts without words
+        drawn = generator.generate([prompt] * 2 * n, [*range(n), *range(20, 20 + n)])
+        differ = [i for i in range(n) if drawn.take([i]).digest != drawn.take([i + n]).digest]
+        if drawn.modality == "text":
+            differ = [i for i in differ if drawn.texts[i] and drawn.texts[i + n]]
+        if len(differ) >= 4:
+            break
     expect(len(differ) >= 4, "the generator draws the same whatever the seed")
-    return drawn.take(differ[:4]), drawn.take([i + 20 for i in differ[:4]])
+    return drawn.take(differ[:4]), drawn.take([i + n for i in differ[:4]])
 
 
 @check(

@@ -167,9 +167,8 @@ def test_explanations_of_one_class_share_everything_but_their_concepts() -> None
 def test_changed_content_under_the_same_names_is_noticed(change: dict[str, Any]) -> None:
     metric = TS(OPTIONS)
     metric.score([run([PLANTED, RANDOM])])
-    again = metric.score([run([PLANTED, RANDOM], **change)])
-    assert [s.samples for s in again] == [s.samples for s in TS(OPTIONS).score([run([PLANTED, RANDOM], **change)])]
-    assert [s.details for s in again] == [s.details for s in TS(OPTIONS).score([run([PLANTED, RANDOM], **change)])]
+    again, anew = (one.score([run([PLANTED, RANDOM], **change)]) for one in (metric, TS(OPTIONS)))
+    assert [(s.samples, s.details) for s in again] == [(s.samples, s.details) for s in anew]
 
 
 def test_first_n_samples_are_used_and_renders_are_kept() -> None:

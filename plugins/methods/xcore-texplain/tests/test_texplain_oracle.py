@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -134,14 +134,33 @@ def toy_task(make_task: Callable[..., Task], decoder: BlipDecoder) -> Callable[.
     return make
 
 
+class Explained(NamedTuple):
+    """The class "cat", explained, in a folder where its translator is kept."""
+
+    task: Task
+    made: Explanation
+    folder: Path
+    module: torch.nn.Module
+    before: Any
+    """The states of the encoder and of the decoder before."""
+
+
+def state(model: torch.nn.Module) -> Any:
+    """All that an explanation must leave as it was."""
+    return [(k, v.numpy().tobytes()) for k, v in model.state_dict().items()], model.training
+
+
 @pytest.fixture(scope="module")
-def explained(toy_task: Callable[..., Task], tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, Explanation]:
-    task = toy_task(Reads(), tmp_path_factory.mktemp("cat"))
-    return task, TExplain(options()).explain(task)
+def explained(
+    toy_task: Callable[..., Task], decoder: BlipDecoder, tmp_path_factory: pytest.TempPathFactory
+) -> Explained:
+    module, folder = Reads(), tmp_path_factory.mktemp("cat")
+    before, task = (state(module), state(decoder.model)), toy_task(module, folder)
+    return Explained(task, TExplain(options()).explain(task), folder, module, before)
 
 
-def test_words_of_a_class_are_its_attributes(explained: tuple[Task, Explanation]) -> None:
-    made = explained[1]
+def test_words_of_a_class_are_its_attributes(explained: Explained) -> None:
+    made = explained.made
     top = made.concepts[0]
     assert top.name == "cat"
     assert top.evidence["freq"] > 0.9
@@ -152,16 +171,16 @@ def test_words_of_a_class_are_its_attributes(explained: tuple[Task, Explanation]
     assert all(found[w].evidence["freq"] < 0.1 for w in ("dog", "bird") if w in found)
 
 
-def test_words_of_each_image_are_its_attributes(explained: tuple[Task, Explanation]) -> None:
-    task, made = explained
+def test_words_of_each_image_are_its_attributes(explained: Explained) -> None:
+    task, made = explained.task, explained.made
     found = {c.name: c for c in made.concepts}
     has = task.samples.meta["attributes"][:, 6] > 0
     assert float(found["apple"].local[has].mean()) > 0.85
     assert float(found["apple"].local[~has].mean()) < 0.15
 
 
-def test_groups_are_told_apart(explained: tuple[Task, Explanation]) -> None:
-    made = explained[1]
+def test_groups_are_told_apart(explained: Explained) -> None:
+    made = explained.made
     assert [part.target for part in made.parts] == ["cat, group apple", "cat, group none"]
     share = [{c.name: c.evidence["freq"] for c in part.concepts}.get("apple", 0.0) for part in made.parts]
     assert share[0] > 0.85
@@ -191,7 +210,7 @@ def test_what_is_erased_from_the_features_stays_at_its_prior(toy_task: Callable[
 
 @pytest.mark.parametrize("erased", [False, True])
 def test_a_place_is_named_if_the_features_hold_it_and_not_because_the_picture_shows_it(
-    toy_task: Callable[..., Task], tmp_path: Path, erased: bool
+    toy_task: Callable[..., Task], explained: Explained, tmp_path: Path, erased: bool
 ) -> None:
     """Every picture shows a place, and the captions of the training name it, whether or not the features hold it.
 
@@ -200,8 +219,10 @@ def test_a_place_is_named_if_the_features_hold_it_and_not_because_the_picture_sh
     The same on the models of the minizoo, with other ways to erase: ``python benchmarks/texplain --erased``.
     """
     places = range(len(ANIMALS), len(ANIMALS) + len(PLACES))
-    task = toy_task(Reads(tuple(places) if erased else ()), tmp_path)
-    made = TExplain(options()).explain(task)
+    task, made = explained.task, explained.made
+    if erased:
+        task = toy_task(Reads(tuple(places)), tmp_path)
+        made = TExplain(options()).explain(task)
     rows = [row for row in sentences.read(made.files[sentences.FILE]) if row.of == "class"]
     x = count_words([row.sentences for row in rows]).shares_of(PLACES)
     shown = task.samples.meta["attributes"][:, list(places)].numpy() > 0
@@ -220,45 +241,35 @@ def test_a_place_is_named_if_the_features_hold_it_and_not_because_the_picture_sh
         assert max(null) < found
 
 
-def test_encoder_and_decoder_are_left_bit_for_bit(
-    toy_task: Callable[..., Task], decoder: BlipDecoder, tmp_path: Path
-) -> None:
-    module = Reads()
-
-    def state(model: torch.nn.Module) -> Any:
-        return [(k, v.numpy().tobytes()) for k, v in model.state_dict().items()], model.training
-
-    before = state(module), state(decoder.model)
-    TExplain(options()).explain(toy_task(module, tmp_path))
-    assert (state(module), state(decoder.model)) == before
+def test_encoder_and_decoder_are_left_bit_for_bit(explained: Explained, decoder: BlipDecoder) -> None:
+    assert (state(explained.module), state(decoder.model)) == explained.before
     assert all(p.grad is None and not p.requires_grad for p in decoder.model.parameters())
 
 
 def test_a_second_class_trains_nothing(
-    toy_task: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_task: Callable[..., Task], explained: Explained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    TExplain(options()).explain(toy_task(Reads(), tmp_path))
 
     def again(*given: Any) -> Any:
         raise AssertionError("made twice")
 
     monkeypatch.setattr(training, "compute_features", again)
     monkeypatch.setattr(training, "train", again)
-    second = TExplain(options()).explain(toy_task(Reads(), tmp_path, "dog"))
+    second = TExplain(options()).explain(toy_task(Reads(), explained.folder, "dog"))
     assert second.concepts[0].name == "dog"
-    kept = sorted(p.name.split(".")[0] for p in (tmp_path / "store" / "artifacts").iterdir() if p.is_dir())
+    kept = sorted(p.name.split(".")[0] for p in (explained.folder / "store" / "artifacts").iterdir() if p.is_dir())
     assert kept == ["texplain-prior", "texplain-translator"]
 
 
 def test_a_translator_of_another_width_is_refused_in_one_line(toy_task: Callable[..., Task], tmp_path: Path) -> None:
-    task = toy_task(Reads(), tmp_path)
-    TExplain(options(steps=2)).explain(task)
+    task, few = toy_task(Reads(), tmp_path), {"sentences": 4, "prior_images": 10, "prior_sentences": 10}
+    TExplain(options(steps=2, **few)).explain(task)
     (folder,) = (tmp_path / "store" / "artifacts").glob("texplain-translator.*[!k]")
     with pytest.raises(UsageError, match=r"layer 'pool' gives .*, but the translator was trained for layer 'features'"):
-        TExplain(options(translator=str(folder))).explain(replace(task, layer="pool"))
-    again = TExplain(options(translator=str(folder))).explain(task)
+        TExplain(options(translator=str(folder), **few)).explain(replace(task, layer="pool"))
+    again = TExplain(options(translator=str(folder), **few)).explain(task)
     assert not any("other features" in note for note in again.notes)
-    other = TExplain(options(translator=str(folder))).explain(replace(toy_task(Reads((6,)), tmp_path)))
+    other = TExplain(options(translator=str(folder), **few)).explain(toy_task(Reads((6,)), tmp_path))
     assert any("other features" in note for note in other.notes)
 
 

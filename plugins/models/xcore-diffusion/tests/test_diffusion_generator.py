@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -277,14 +276,16 @@ def test_weights_that_lack_a_tensor_are_refused(copy: Path, part: str, stem: str
 
 
 def test_hub_out_of_reach_fails_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+
     def offline(*args: object, **kwargs: object) -> None:
+        asked.append(args)
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
-    start = time.perf_counter()
     with pytest.raises(MissingError, match=r"xcore-tests/no-such-model.*cannot be fetched: Name or service") as caught:
         from_hub("xcore-tests/no-such-model")
-    assert time.perf_counter() - start < 3
+    assert len(asked) == 1, "the hub is not asked again and again"
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="no hub id"):
         from_hub("not a hub id")

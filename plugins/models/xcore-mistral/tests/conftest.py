@@ -14,6 +14,13 @@ SYNONYMS = {
 }
 
 
+@pytest.fixture(scope="session", params=["chat", "completion"])
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that learnt to answer with synonyms, with and without a chat template."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return save_tiny_model(folder, SYNONYMS, chat=request.param == "chat", steps=250)
+
+
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model with a chat template and random weights; tests that change its files copy it first."""

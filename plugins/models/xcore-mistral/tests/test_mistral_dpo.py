@@ -15,7 +15,6 @@ from xcore_mistral import dpo
 from xcore_mistral.generator import MistralGenerator, from_model
 from xcore_mistral.load import quiet
 from xcore_mistral.options import Options
-from xcore_mistral.testing import save_tiny_model
 
 from xcore.contract import Samples, UsageError, XcoreError
 from xcore.pretrained.lora import load_adapter, save_adapter
@@ -27,12 +26,6 @@ SYNONYMS = {
 OPTIONS = Options(batch_size=8)
 PREFERRED = ("dull, flat", "flat", "flat, dull", "dull", "dull, flat", "flat, dull")
 REJECTED = ("boring", "boring, lackluster", "lackluster", "lackluster, boring", "boring", "lackluster")
-
-
-@pytest.fixture(scope="module", params=["chat", "completion"])
-def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(request.param)
-    return save_tiny_model(folder, SYNONYMS, chat=request.param == "chat", steps=120)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from xcore_mistral.generator import MistralGenerator, from_model
 from xcore_mistral.load import quiet
 from xcore_mistral.options import AdaptOptions, Options
 from xcore_mistral.sample import sample
-from xcore_mistral.testing import save_tiny_model
 
 from xcore.contract import UsageError, validate
 from xcore.testing import GeneratorTests, OptionsTests
@@ -26,12 +25,6 @@ SYNONYMS = {
 }
 OPTIONS = Options(batch_size=4)
 PROMPTS = ["bland", "great", "bland", "customer", "a bland dish", "great", "bland"]
-
-
-@pytest.fixture(scope="module", params=["chat", "completion"])
-def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(request.param)
-    return save_tiny_model(folder, SYNONYMS, chat=request.param == "chat", steps=250)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +54,13 @@ def test_weights_that_lack_a_tensor_are_refused(untrained: Path, tmp_path: Path)
 
 
 def test_hub_out_of_reach_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
     def offline(*args: object, **kwargs: object) -> None:
+        asked.append(args)
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
-    begin = time.perf_counter()
     for argument, name in (
         (None, "mistralai/Mistral-7B-Instruct-v0.2"),
         ("xcore-tests/no-such-model@main", "xcore-tests/no-such-model@main"),
@@ -67,7 +68,7 @@ def test_hub_out_of_reach_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(MissingError, match=rf"hub model '{name}' .* cannot be fetched: Name or service") as caught:
             from_model(None, argument)
         assert "\n" not in str(caught.value)
-    assert time.perf_counter() - begin < 5
+    assert len(asked) <= 2, "the hub is asked once for each"
 
 
 def test_quantisation_needs_its_package(untrained: Path) -> None:
