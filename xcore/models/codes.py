@@ -145,7 +145,7 @@ def _solved(gram: Array, passive: NDArray[np.bool_], b: Array) -> Array:
     # Rows of the identity hold the coordinates at zero that are not positive.
     system = np.where(own[:, :, None] & own[:, None, :], gram, eye)
     if 2 * len(own) > len(passive):
-        alone: Array = np.linalg.solve(system[groups], b[:, :, None])[:, :, 0]
+        alone: Array = np.linalg.solve(system[groups], b[:, :, None])[:, :, 0].astype(np.float64, copy=False)
         return alone
     found: Array = (np.linalg.inv(system)[groups] @ b[:, :, None])[:, :, 0]
     return found
