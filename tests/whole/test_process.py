@@ -60,6 +60,21 @@ xcore.explain("noise", model, data, target="zebra", n=4)
     assert "SPINCOUNT" not in done.stderr
 
 
+CYCLE = """
+class Cycle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("looked for")
+cycle = Cycle()
+"""
+
+
+def test_a_command_ends_without_looking_for_cycles_in_all_that_was_loaded():
+    assert "looked for" in run(CYCLE).stdout
+    assert "looked for" not in run(COMMAND + CYCLE).stdout
+
+
 FAULTS = """
 import resource
 kept = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import shlex
 import sys
 from collections.abc import Mapping
@@ -436,6 +438,7 @@ def _root(
 def main() -> None:
     """Run the command line; an error that a user can act on is one line and an exit code."""
     prepare()  # before anything imports torch
+    atexit.register(gc.freeze)  # at its end, Python would look for cycles in all that was loaded, for seconds
     # What is printed may hold any character, such as a byte of a file name that is none; and only results go to stdout.
     with leaving_threads_behind(), ending_like_an_interrupt(), results_apart(), printable_output():
         _run()
