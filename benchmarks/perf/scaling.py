@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from math import log2, nan
 from pathlib import Path
 
+from overhead import NOTHING
+
 HERE = Path(__file__).resolve().parent
-EMPTY = HERE / "nothing" / "nothing.py"
 XCORE = [sys.executable, "-m", "xcore"]
 PHRASES = [
     *(f"{pattern} texture" for pattern in ("striped", "spotted", "plain", "patched", "checkered")),
@@ -65,17 +66,7 @@ ROWS: Mapping[str, tuple[tuple[int, ...], Command]] = {
     "cells": (
         (100, 200, 400, 800),
         lambda n: [
-            *(
-                *XCORE,
-                "bench",
-                "--plugin",
-                str(HERE / "nothing" / "nothing.py"),
-                "--methods",
-                "nothing",
-                "--controls",
-                "",
-            ),
-            *("--metrics", "cost", "--class", "zebra", "--engine", "local", "--samples", "4", "--data-seed", "0"),
+            *(*XCORE, "bench", *NOTHING, "--class", "zebra", "--samples", "4", "--data-seed", "0"),
             *("--seeds", str(n)),
         ],
     ),

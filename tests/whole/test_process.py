@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from xcore.base.process import KEPT_USERS, SPIN_USERS
+
 BENCH = """
 import xcore
 from xcore.contract import UsageError
@@ -20,7 +22,7 @@ except UsageError:
 
 
 def run(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    kept = {name: value for name, value in os.environ.items() if name not in (*SPIN_USERS, *KEPT_USERS)}
     call = [sys.executable, "-c", f"{code}\nimport os\nprint('spin', os.environ.get('GOMP_SPINCOUNT'))"]
     return subprocess.run(call, capture_output=True, text=True, check=True, env={**kept, **environ})
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SPIN = "1000"
 """Turns of the loop in which a thread of libgomp waits before it sleeps.
@@ -43,6 +45,20 @@ def prepare(warn: bool = True) -> None:
     """
     _keep_freed_memory()
     _let_waiting_threads_sleep(warn)
+
+
+@contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    """Give an environment variable a value inside the block, for libraries that can be told in no other way."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _keep_freed_memory() -> None:

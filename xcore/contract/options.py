@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from pydantic.fields import FieldInfo
 
 from xcore.base.errors import UsageError, unknown
+from xcore.base.process import variable
 
 
 class Options(BaseModel):
@@ -42,22 +42,12 @@ def split_numbers(value: Any) -> Any:
     return split(value) if isinstance(value, str) else value
 
 
-@contextmanager
-def _without_plugins() -> Iterator[None]:
+def _without_plugins() -> AbstractContextManager[None]:
     """Keep pydantic, when it builds a model, from asking every installed distribution for plugins of pydantic's own.
 
     That takes as long as building all models of a command, and finds none that our options are meant for.
     """
-    name = "PYDANTIC_DISABLE_PLUGINS"
-    before = os.environ.get(name)
-    os.environ[name] = "__all__"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    return variable("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 Model = TypeVar("Model", bound=BaseModel)

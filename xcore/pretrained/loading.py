@@ -7,6 +7,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from xcore.base.errors import MissingError, UsageError
+from xcore.base.process import variable as variable
 from xcore.base.seeding import seeded
 from xcore.pretrained.hub import has_torch_weights, quiet
 

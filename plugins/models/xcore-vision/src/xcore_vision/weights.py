@@ -5,14 +5,13 @@ Nothing is unpickled.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from pathlib import Path
 from pickle import UnpicklingError
@@ -25,25 +24,16 @@ from torch import Tensor, nn
 
 from xcore.contract import MissingError, UsageError
 from xcore.pretrained.hub import may_fetch
+from xcore.pretrained.loading import variable
 
 CHECKPOINT = ("state_dict", "model_state_dict", "model", "model_state", "net", "weights", "params")
 """Entries of a checkpoint that may hold its weights, the usual one first."""
 CODE = "a file of whole objects runs code when it is read"
 
 
-@contextmanager
-def safe_loading() -> Iterator[None]:
+def safe_loading() -> AbstractContextManager[None]:
     """Make `torch.load` read tensors only, even where a loader calls it without ``weights_only``."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    return variable("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
 
 
 def reachable(url: str, seconds: float = 3.0) -> bool:
