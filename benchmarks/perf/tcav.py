@@ -116,7 +116,7 @@ def explained(
     classifier = TorchClassifier(
         timm.create_model(arguments.model, num_classes=10), [f"class {i}" for i in range(10)], input_size=arguments.side
     )
-    network = Clock(classifier.open(arguments.layer), "activations", "gradients")
+    network = Clock(classifier.open(arguments.layer), "activations", "activations_each", "gradients")
     with tempfile.TemporaryDirectory() as folder:
         task = Task(
             classifier,
