@@ -64,7 +64,7 @@ def test_rlpo_draws_tunes_and_repeats_bit_for_bit(tmp_path, small_pools, monkeyp
     monkeypatch.setattr("xcore_rlpo.ranking.POOL", 240)  # pictures that the phrases are ranked on; 2,000 are painted
     monkeypatch.setattr("xcore_rlpo.ranking.CHOSEN", 80)
     settings = {
-        "rlpo": {**RLPO, "update_rule": "always"},
+        "rlpo": {**RLPO, "update_rule": "always", "keep": "all"},  # whatever three steps of it are worth
         "minizoo/diffusion": {"steps": 2},
         "TS": {"n": 4, "negatives": 4, "null": 19},
     }

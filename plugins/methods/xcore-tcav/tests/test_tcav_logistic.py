@@ -55,6 +55,17 @@ def test_scores_of_negative_sets_against_one_another_are_those_of_a_set_against_
         assert float(score) == pytest.approx(float((sensitivity > 0).double().mean()))
 
 
+def test_a_feature_that_all_samples_share_counts_for_no_side() -> None:
+    sets = torch.randn(6, 6, 8, generator=torch.Generator().manual_seed(7))
+    sets[..., 7] = 0.1  # whose mean is not quite .1
+    shared = NegativeSets(sets[1:], torch.eye(8)[[7, 0]], 1.0)
+    s = shared.sensitivity(shared.fitted([sets[0]]))[0]
+    assert (s[:, 0] == 0).all()
+    assert (s[:, 1] != 0).all()
+    alone = NegativeSets(sets[1:], torch.eye(8)[[7]], 1.0)
+    assert (alone.pair_scores == 0).all()
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 1.0, 1e4, 1e8])
 @pytest.mark.parametrize("d", [1, 3, 100])
 def test_optimality_at_any_scale(scale: float, d: int) -> None:

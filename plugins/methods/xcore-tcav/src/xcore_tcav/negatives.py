@@ -17,6 +17,9 @@ from torch import Tensor
 from xcore_tcav.held_out import sides
 from xcore_tcav.logistic import Fit, fit
 
+SMALLEST = 1e-9
+"""Cosine of a gradient and a CAV below which their product is taken for a rounding error: for 0."""
+
 
 class Fitted(NamedTuple):
     """The CAVs of K concept sets of n samples against R negative sets, by inner products alone; float64."""
@@ -53,6 +56,8 @@ class NegativeSets:
         """(R, n, n) products of every negative set with itself: those with all others would grow with R squared."""
         self.gradients = _product(gradients, self.rows).view(-1, self.r, self.n).transpose(0, 1)
         """(R, m, n) their products with the gradients."""
+        self.smallest = SMALLEST * gradients.double().norm(dim=1)
+        """(m,) the least |g.v| for |v| = 1 that is no rounding error."""
         self.labels = torch.arange(2 * self.n, device=samples.device) < self.n
         """(2n,) the concept's samples come first."""
 
@@ -76,6 +81,7 @@ class NegativeSets:
         alpha = fitted.fit.alpha.view(-1, self.r, 2 * self.n)
         s = torch.einsum("kmn,krn->krm", fitted.gradients, alpha[:, :, : self.n])
         s += torch.einsum("rmn,krn->krm", self.gradients, alpha[:, :, self.n :])
+        s = self._without_rounding(s, square)
         # A set that equals its negative set has no CAV, so its sensitivity is 0.
         return torch.where(square > 0, s / square.clamp_min(1e-300).sqrt(), 0.0) if unit else s
 
@@ -98,9 +104,16 @@ class NegativeSets:
         left, right = torch.triu_indices(self.r, self.r, 1, device=self.gram.device)
         every = _product(self.rows, self.rows).view(self.r, self.n, self.r, self.n).transpose(1, 2)
         gram = _blocks(self.gram[left], every[left, right], self.gram[right])
-        alpha = fit(gram, self.labels, c=self.c).alpha
-        s = torch.cat((self.gradients[left], self.gradients[right]), 2) @ alpha[:, :, None]
-        return (s[:, :, 0] > 0).double().mean(1)
+        fitted = fit(gram, self.labels, c=self.c)
+        s = (torch.cat((self.gradients[left], self.gradients[right]), 2) @ fitted.alpha[:, :, None])[:, :, 0]
+        return (self._without_rounding(s, fitted.square()[:, None]) > 0).double().mean(1)
+
+    def _without_rounding(self, s: Tensor, square: Tensor) -> Tensor:
+        """Products g.v (..., m) of CAVs with the squared lengths (..., 1); 0 where nothing but rounding is left.
+
+        A gradient that is orthogonal to a CAV gives a product of either sign, which a score would count.
+        """
+        return torch.where(s.abs() <= self.smallest * square.clamp_min(0).sqrt(), 0.0, s)
 
     def cavs(self, x: Tensor, alpha: Tensor) -> Tensor:
         """The R CAVs (R, d) of one concept set (n, d) with coefficients (R, 2n), as fitted, in float32."""
