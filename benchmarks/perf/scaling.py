@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from math import log2, nan
 from pathlib import Path
 
+from figures import FIGURES
 from overhead import NOTHING
 
 HERE = Path(__file__).resolve().parent
@@ -86,8 +87,9 @@ def known_classes() -> list[str]:
 
 def spent(command: list[str]) -> Cost:
     """Run a command in a folder of its own, and say what it cost."""
+    env = {name: value for name, value in os.environ.items() if name != FIGURES}  # what it notes is not of this row
     with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert process.stderr is not None
         said = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
