@@ -119,7 +119,7 @@ def main() -> None:
         failed += [] if whole else [row]
         print(part, flush=True)
         asked.out.write_text("\n\n".join(parts) + "\n")  # after each row, since all of them take long
-    parts.append(_summary(figures, failed, time.perf_counter() - start))
+    parts.append(_summary(figures, failed, time.perf_counter() - start, all_rows=set(rows) == set(ROWS)))
     print(parts[-1])
     asked.out.write_text("\n\n".join(parts) + "\n")
     print(f"kept in {asked.out}")
@@ -150,7 +150,7 @@ def _row(row: str) -> tuple[str, bool, list[dict[str, Any]]]:
     return f"## {row}\n\n`python benchmarks/{quoted}` ({cost})\n\n{text}", not process.returncode, found
 
 
-def _summary(found: Sequence[dict[str, Any]], failed: Sequence[str], seconds: float) -> str:
+def _summary(found: Sequence[dict[str, Any]], failed: Sequence[str], seconds: float, *, all_rows: bool) -> str:
     """The last table: each part of each row, beside its bar."""
     lines = [
         f"## All rows\n\nIn all {seconds / 60:.0f} minutes.\n",
@@ -167,7 +167,7 @@ def _summary(found: Sequence[dict[str, Any]], failed: Sequence[str], seconds: fl
         ]
         told = f"{bar} | {bar.met(figures)}" if bar else " | "
         lines.append(f"| {each['part']} | {' | '.join(shown)} | {told} |")
-    noted_parts = {each["part"] for each in found}
+    noted_parts = {each["part"] for each in found} if all_rows else BARS.keys()
     lines += [f"| {part} | | | | {bar} | not measured |" for part, bar in BARS.items() if part not in noted_parts]
     if failed:
         lines.append(f"\n**Failed**: {', '.join(failed)}")
