@@ -21,7 +21,7 @@ QUIET    := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAI
 bench: $(VENV)/.installed
 	@$(BIN)/xcore bench --methods rlpo,craft $(ARGS)
 
-# Speed beside peers and floors, one table after another; on an idle machine about 40 minutes. ROWS=rlpo,eac picks some.
+# Speed beside peers and floors, one table after another; on an idle machine about 50 minutes. ROWS=rlpo,eac picks some.
 perf: $(VENV)/.installed
 	@$(BIN)/python benchmarks/perf/everything.py $(if $(ROWS),--rows $(ROWS))
 

@@ -1,6 +1,6 @@
 """Every comparison of speed, one after another: `make perf`.
 
-    python benchmarks/perf/everything.py                  # all rows, about 40 minutes on an idle machine
+    python benchmarks/perf/everything.py                  # all rows, about 50 minutes on an idle machine
     python benchmarks/perf/everything.py --rows rlpo,eac  # some of them
 
 Each row is a script, run in a process of its own on one thread, which prints its table: ours, the peer or the plain way
