@@ -330,7 +330,7 @@ def test_a_card_that_holds_a_function_is_not_kept(site, capsys):
 def test_a_damaged_file_of_cards_is_made_anew(site, capsys, spoilt):
     site.add("one")
     site.load(capsys)
-    cards._cards_file().write_text(spoilt)
+    cards.environment_file("cards").write_text(spoilt)
     assert site.load(capsys) == ({"one": "first"}, 1)
     assert site.load(capsys) == ({"one": "first"}, 0)
 

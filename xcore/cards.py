@@ -125,10 +125,10 @@ class PluginReport:
         return not self.reason
 
 
-def _cards_file() -> Path:
-    """One file for each environment."""
+def environment_file(kind: str) -> Path:
+    """The file in the cache folder that keeps what was read of one kind in this environment."""
     folders = "|".join([sys.prefix, *distribution_folders()])
-    return cache_directory() / f"cards-{zlib.crc32(folders.encode()):08x}.json"
+    return cache_directory() / f"{kind}-{zlib.crc32(folders.encode()):08x}.json"
 
 
 def distribution_folders() -> list[str]:
@@ -140,7 +140,7 @@ def distribution_folders() -> list[str]:
 def kept_cards() -> list[PluginReport] | None:
     """The plugins of this environment as they were kept; None if anything changed since, or nothing was kept."""
     try:
-        kept = json.loads(_cards_file().read_bytes())
+        kept = json.loads(environment_file("cards").read_bytes())
         if kept["environment"] != environment():
             return None
         for plugin in kept["plugins"]:
@@ -181,8 +181,8 @@ def keep_cards(plugins: Sequence[PluginReport], points: Sequence[EntryPoint], be
             kept.append({**about, "files": files, "record": record, "state": _state(files, record)})
         text = json.dumps({"environment": before, "plugins": kept})
         if before == environment():
-            _cards_file().parent.mkdir(parents=True, exist_ok=True)
-            write_text(_cards_file(), text)
+            environment_file("cards").parent.mkdir(parents=True, exist_ok=True)
+            write_text(environment_file("cards"), text)
 
 
 def _card(plain: dict[str, Any]) -> Card:

@@ -10,6 +10,8 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+from xcore.base.memory import peak_mb
+
 FIGURES = "XCORE_PERF_FIGURES"
 """Environment variable: the file that `note` adds to."""
 _largest = [0.0]
@@ -19,7 +21,7 @@ _largest = [0.0]
 def note(part: str, *, ours: float, floor: float = nan, peer: float = nan) -> None:
     """Hand the seconds of a part of a row to `everything.py`, if that runs this."""
     if path := os.environ.get(FIGURES):
-        memory = max(peak(), *_largest)
+        memory = max(peak_mb(), *_largest)
         figures: dict[str, Any] = {"part": part, "ours": ours, "floor": floor, "peer": peer, "memory": memory}
         with Path(path).open("a") as file:
             file.write(json.dumps(figures) + "\n")
@@ -33,14 +35,7 @@ def noted(path: Path) -> Sequence[dict[str, Any]]:
 def forget_peak() -> bool:
     """Let the system forget the largest memory of this process; False where it cannot."""
     with suppress(OSError):
-        _largest[0] = max(peak(), *_largest)
+        _largest[0] = max(peak_mb(), *_largest)
         Path("/proc/self/clear_refs").write_text("5")
         return True
     return False
-
-
-def peak() -> float:
-    """The largest memory since then, in MB; 0 where the system does not say it."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.is_file() else []
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)

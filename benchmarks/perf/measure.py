@@ -17,9 +17,11 @@ from statistics import median
 from typing import Any, TypeVar
 
 import torch
-from figures import forget_peak, peak
+from figures import forget_peak
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+
+from xcore.base.memory import peak_mb
 
 T = TypeVar("T")
 Named = Callable[[nn.Module], str]
@@ -73,7 +75,7 @@ class Spent:
         self.wall.append(time.perf_counter() - wall)
         self.rows = dict(rows)
         if told:
-            self.memory = max(peak(), 0.0 if isnan(self.memory) else self.memory)
+            self.memory = max(peak_mb(), 0.0 if isnan(self.memory) else self.memory)
 
     @property
     def columns(self) -> str:

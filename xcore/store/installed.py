@@ -12,13 +12,12 @@ import json
 import os
 import re
 import sys
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from xcore.base.files import cache_directory, write_text
-from xcore.cards import GROUP, distribution_folders
+from xcore.base.files import write_text
+from xcore.cards import GROUP, distribution_folders, environment_file
 
 NUMERIC = ("torch", "numpy", "scipy", "scikit-learn", "torchvision", "timm", "diffusers", "transformers", "peft")
 """Distributions whose version can change the last bits of a result."""
@@ -51,7 +50,7 @@ def normalised(name: str) -> str:
 def _kept() -> dict[str, Any]:
     """What was read before in this environment; what is read now if there is none, or anything has changed since."""
     folders = distribution_folders()
-    path = cache_directory() / f"installed-{zlib.crc32('|'.join([sys.prefix, *folders]).encode()):08x}.json"
+    path = environment_file("installed")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not there, or of another version of xcore
         kept: dict[str, Any] = json.loads(path.read_bytes())
         if kept["state"] == _state(folders) and kept.keys() >= {"versions", "requires", "packages"}:
